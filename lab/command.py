@@ -1,0 +1,77 @@
+"""The one runner of commands: an argv list in, a typed result out, never a shell string."""
+
+import logging
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.errors import CommandError
+
+log = logging.getLogger("lab.command")
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that ended. `seconds` is wall time; output is text, undecodable bytes replaced."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the exit code is 0."""
+        return self.returncode == 0
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    stdin: str | bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float | None = None,
+    check: bool = True,
+) -> Completed:
+    """Run `argv` to its end and return what it printed.
+
+    `env` is added to this process's environment. `timeout` is in seconds.
+    Raises CommandError when the command cannot be started, times out, or (with `check`)
+    exits other than 0.
+    """
+    words = tuple(str(word) for word in argv)
+    log.debug("$ %s", shlex.join(words))
+    started = time.monotonic()
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    try:
+        done = subprocess.run(
+            words,
+            input=data,
+            stdin=subprocess.DEVNULL if data is None else None,
+            capture_output=True,
+            env={**os.environ, **env} if env else None,
+            cwd=cwd,
+            timeout=timeout,
+            check=False,
+        )
+    except FileNotFoundError as missing:
+        raise CommandError(words, 127, "", f"{words[0]}: not found") from missing
+    except subprocess.TimeoutExpired as late:
+        out, err = (late.stdout or b""), (late.stderr or b"")
+        raise CommandError(words, None, _text(out), _text(err)) from late
+    seconds = time.monotonic() - started
+    result = Completed(words, done.returncode, _text(done.stdout), _text(done.stderr), seconds)
+    log.debug("  exit %d in %.2f s", result.returncode, seconds)
+    if check and not result.ok:
+        raise CommandError(words, result.returncode, result.stdout, result.stderr)
+    return result
+
+
+def _text(data: bytes | str) -> str:
+    return data if isinstance(data, str) else data.decode(errors="replace")

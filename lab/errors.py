@@ -1,0 +1,55 @@
+"""Exceptions of the operator's side; the root is in lab/mesh/errors.py.
+
+SidecarLabError
+├── CommandError         a command we ran ended badly (argv, exit code, output)
+├── HostError            this machine lacks something (Docker, rights, disk, a kernel feature)
+├── BuildError           an image or binary could not be built; names the log
+├── ClusterError         the cluster could not be made, reached or removed
+├── ObservationError     a pod or its node could not be looked at
+└── ScenarioError        a scenario is badly declared (not: a check that failed)
+"""
+
+from collections.abc import Sequence
+
+from lab.mesh.errors import SidecarLabError
+
+
+class CommandError(SidecarLabError):
+    """A command ended badly. Holds all a reader needs to run it again by hand."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        exit_code: int | None,
+        stdout: str,
+        stderr: str,
+        *,
+        hint: str = "",
+    ) -> None:
+        self.argv = tuple(argv)
+        self.returncode = exit_code
+        self.stdout = stdout
+        self.stderr = stderr
+        how = "timed out" if exit_code is None else f"exited {exit_code}"
+        tail = (stderr.strip() or stdout.strip())[-2000:]
+        super().__init__(f"`{' '.join(argv)}` {how}: {tail}", hint=hint)
+
+
+class HostError(SidecarLabError):
+    """This machine lacks something the lab needs."""
+
+
+class BuildError(SidecarLabError):
+    """An image or a binary could not be built; the message names the log."""
+
+
+class ClusterError(SidecarLabError):
+    """The cluster could not be made, reached or removed."""
+
+
+class ObservationError(SidecarLabError):
+    """A pod or its node could not be looked at."""
+
+
+class ScenarioError(SidecarLabError):
+    """A scenario is badly declared."""

@@ -1,0 +1,92 @@
+"""Names and numbers that several parts must agree on, each with its reason and source.
+
+What a reader of the walkthrough sees keeps Istio's name; everything else has ours.
+Source of the Istio values: its injection template, istio-iptables and pilot-agent.
+"""
+
+from typing import Final
+
+# --- ports (TCP, in the pod's network namespace) ---------------------------------------
+ENVOY_ADMIN_PORT: Final = 15000
+"""Envoy's admin interface. Bound to 127.0.0.1: it can change and stop the proxy."""
+OUTBOUND_PORT: Final = 15001
+"""Envoy's outbound capture listener, the target of ISTIO_REDIRECT."""
+INBOUND_PORT: Final = 15006
+"""Envoy's inbound capture listener, the target of ISTIO_IN_REDIRECT."""
+TUNNEL_PORT: Final = 15008
+"""Reserved by Istio for HBONE; the rules leave it alone."""
+AGENT_PORT: Final = 15020
+"""The agent's health, metrics and rewritten application probes."""
+ENVOY_HEALTH_PORT: Final = 15021
+"""Newer Istio's health port. Excluded from capture, not opened by this lab."""
+ENVOY_STATS_PORT: Final = 15090
+"""Envoy's Prometheus statistics, open to scrapers."""
+SIDECAR_PORTS: Final = frozenset(
+    {ENVOY_ADMIN_PORT, OUTBOUND_PORT, INBOUND_PORT, AGENT_PORT, ENVOY_STATS_PORT}
+)
+"""The walkthrough's "five more ports"."""
+DISCOVERY_PORT: Final = 15012
+"""xDS over TLS, on the discovery Service."""
+WEBHOOK_PORT: Final = 8443
+"""The webhook's HTTPS port in its pod; its Service listens on 443."""
+CONTROL_HEALTH_PORT: Final = 8080
+"""Plain HTTP /healthz, /readyz and /metrics of webhook and discovery."""
+
+# --- identities ------------------------------------------------------------------------
+PROXY_UID: Final = 1337
+"""User of agent and Envoy; traffic of this user is not redirected again."""
+PROXY_GID: Final = 1337
+INBOUND_PASSTHROUGH_SOURCE: Final = "127.0.0.6"
+"""Envoy's source address towards the application; lets the rules tell it apart."""
+
+# --- iptables --------------------------------------------------------------------------
+CHAIN_REDIRECT: Final = "ISTIO_REDIRECT"
+CHAIN_IN_REDIRECT: Final = "ISTIO_IN_REDIRECT"
+CHAIN_INBOUND: Final = "ISTIO_INBOUND"
+CHAIN_OUTPUT: Final = "ISTIO_OUTPUT"
+CHAINS: Final = (CHAIN_REDIRECT, CHAIN_IN_REDIRECT, CHAIN_INBOUND, CHAIN_OUTPUT)
+"""The four chains, in the order in which the walkthrough prints them."""
+
+# --- containers, images ----------------------------------------------------------------
+INIT_CONTAINER: Final = "istio-init"
+PROXY_CONTAINER: Final = "istio-proxy"
+PROXY_IMAGE: Final = "docker.io/sidecar-lab/proxy:lab"
+"""Agent (ENTRYPOINT) and iptables program (by `command:`). Baked into the node."""
+CONTROL_IMAGE: Final = "docker.io/sidecar-lab/control:lab"
+"""Webhook and discovery."""
+NGINX_IMAGE: Final = "docker.io/sidecar-lab/nginx:lab"
+"""The walkthrough's application."""
+PILOT_AGENT_PATH: Final = "/usr/local/bin/pilot-agent"
+"""ENTRYPOINT of the proxy image."""
+IPTABLES_PROGRAM: Final = "istio-iptables"
+"""The init container's `command`; on PATH as /usr/local/bin/istio-iptables."""
+ENVOY_PATH: Final = "/usr/local/bin/envoy"
+CONFIG_DIR: Final = "/etc/istio/proxy"
+"""Writable (emptyDir): generated bootstrap, xDS socket."""
+XDS_SOCKET: Final = "/etc/istio/proxy/XDS"
+"""Envoy speaks xDS to the agent here; the agent passes the bytes to discovery."""
+POD_INFO_DIR: Final = "/etc/istio/pod"
+"""Downward API volume: files `labels` and `annotations`."""
+ROOT_CERT_DIR: Final = "/var/run/secrets/istio"
+ROOT_CERT_FILE: Final = "/var/run/secrets/istio/root-cert.pem"
+
+# --- namespaces, labels, annotations ---------------------------------------------------
+CONTROL_NAMESPACE: Final = "sidecar-lab"
+WEBHOOK_SERVICE: Final = "sidecar-lab-webhook"
+WEBHOOK_PATH: Final = "/inject"
+DISCOVERY_SERVICE: Final = "sidecar-lab-discovery"
+DISCOVERY_ADDRESS: Final = f"{DISCOVERY_SERVICE}.{CONTROL_NAMESPACE}.svc:{DISCOVERY_PORT}"
+WEBHOOK_CONFIGURATION: Final = "sidecar-lab-injector"
+"""Name of the MutatingWebhookConfiguration."""
+CA_CONFIG_MAP: Final = "istio-ca-root-cert"
+"""Discovery keeps this ConfigMap in every namespace, as istiod does."""
+CA_CONFIG_MAP_KEY: Final = "root-cert.pem"
+INJECTION_LABEL: Final = "istio-injection"
+"""Namespace label: `enabled` has the webhook called."""
+INJECT_POD_LABEL: Final = "sidecar.istio.io/inject"
+STATUS_ANNOTATION: Final = "sidecar.istio.io/status"
+"""JSON of what was added; lets a second injection strip it first."""
+IGNORED_NAMESPACES: Final = frozenset(
+    {"kube-system", "kube-public", "kube-node-lease", "local-path-storage"}
+)
+CLUSTER_DOMAIN: Final = "cluster.local"

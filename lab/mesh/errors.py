@@ -1,0 +1,92 @@
+"""The exceptions of the mesh, and the root of every exception of this project.
+
+SidecarLabError
+├── DocumentError        a document cannot be read or injected (file, document, line, field)
+├── AnnotationError      a pod annotation has a value that cannot be honoured
+├── AdmissionError       an admission request is malformed (carries an HTTP status)
+├── RulesError           the redirection rules could not be planned, applied or verified
+├── BootstrapError       an Envoy bootstrap cannot be made from what the pod says of itself
+├── EnvoyError           Envoy could not be started, or gave up after its retries
+└── DiscoveryError       a snapshot or a stream of discovery is unusable
+(the operator's side adds its own in lab/errors.py)
+"""
+
+from dataclasses import dataclass
+
+
+class SidecarLabError(Exception):
+    """What went wrong, one sentence, and a hint that is true.
+
+    `message` names the thing at fault; `hint` says what would mend it ("" if nothing is known).
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the input: file name ("-" is stdin), document from 1, line from 1, field path."""
+
+    file: str
+    document: int | None = None
+    line: int | None = None
+    field: str | None = None
+
+    def __str__(self) -> str:
+        parts = [self.file if self.line is None else f"{self.file}:{self.line}"]
+        if self.document is not None:
+            parts.append(f"document {self.document}")
+        if self.field:
+            parts.append(f"field {self.field}")
+        return ", ".join(parts)
+
+
+class DocumentError(SidecarLabError):
+    """A document that cannot be read or injected."""
+
+    exit_code = 2
+
+    def __init__(self, problem: str, place: Place, *, hint: str = "") -> None:
+        super().__init__(f"{place}: {problem}", hint=hint)
+        self.problem = problem
+        self.place = place
+
+
+class AnnotationError(SidecarLabError):
+    """A pod annotation whose value cannot be honoured; names the annotation."""
+
+    exit_code = 2
+
+    def __init__(self, annotation: str, value: str, problem: str) -> None:
+        super().__init__(f"annotation {annotation}: {problem} (value {value!r})")
+        self.annotation = annotation
+        self.value = value
+
+
+class AdmissionError(SidecarLabError):
+    """A malformed admission request; `status` is the HTTP status to answer with."""
+
+    def __init__(self, message: str, *, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class RulesError(SidecarLabError):
+    """Redirection rules that could not be planned, applied or verified."""
+
+
+class BootstrapError(SidecarLabError):
+    """No Envoy bootstrap can be made from what the pod says of itself."""
+
+
+class EnvoyError(SidecarLabError):
+    """Envoy could not be started, or died more often than the retries allow."""
+
+
+class DiscoveryError(SidecarLabError):
+    """A snapshot or a stream of discovery is unusable."""

@@ -1,0 +1,1 @@
+"""The walkthrough, one module a chapter."""
