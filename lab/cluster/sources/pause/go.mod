@@ -1,0 +1,3 @@
+module sidecarlab.example/pause
+
+go 1.26.0

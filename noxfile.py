@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""Every session of the project; each calls one function of `lab`.
+
+    python3 noxfile.py                  the tests: lint, unit, data-plane, e2e, breaks
+    python3 noxfile.py -s lab-up e2e    the lab, and the walkthrough on it
+    python3 noxfile.py -l               all sessions
+
+Needs only Python 3.11 with venv: run as a script it makes `.nox/env` from the hash-locked
+`lab/locks/` and goes on with the nox in there. With a nox of your own, `nox -s NAME` is the
+same. All sessions share that one environment: making one for each costs more than it isolates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+ENV = ROOT / ".nox" / "env"
+BIN = ENV / ("Scripts" if os.name == "nt" else "bin")
+PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
+LOCKS = ROOT / "lab" / "locks"
+
+
+def fingerprint() -> str:
+    """What the environment is made from: locks, project file, interpreter, place."""
+    digest = hashlib.sha256(f"{sys.version}\0{ROOT}".encode())
+    for file in (LOCKS / "bootstrap.txt", LOCKS / "dev.txt", ROOT / "pyproject.toml"):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def ensure_environment() -> Path:
+    """Make or renew `.nox/env` where its inputs changed; return its Python."""
+    stamp = ENV / "made-from"
+    wanted = fingerprint()
+    if stamp.is_file() and stamp.read_text() == wanted and PYTHON.is_file():
+        return PYTHON
+    started = time.monotonic()
+    say("making the Python environment .nox/env (once, from lab/locks)")
+    shutil.rmtree(ENV, ignore_errors=True)
+    make([sys.executable, "-m", "venv", str(ENV)])
+    pip = [str(PYTHON), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+    make([*pip, "--require-hashes", "--only-binary=:all:", "-r", str(LOCKS / "bootstrap.txt")])
+    uv = [str(PYTHON), "-m", "uv", "pip", "install", "--quiet", "--python", str(PYTHON)]
+    make([*uv, "--require-hashes", "-r", str(LOCKS / "dev.txt")])
+    make([*uv, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
+    stamp.write_text(wanted)
+    say(f"environment ready in {time.monotonic() - started:.0f} s")
+    return PYTHON
+
+
+def say(text: str) -> None:
+    """Print one line of our own."""
+    print(f"noxfile: {text}", flush=True)
+
+
+def make(argv: list[str]) -> None:
+    """Run one step of making the environment; end with its reason when it fails."""
+    try:
+        subprocess.run(argv, check=True, cwd=ROOT)
+    except subprocess.CalledProcessError as failed:
+        print(f"error: `{' '.join(argv)}` exited {failed.returncode}", file=sys.stderr)
+        print(
+            "hint: needs Python 3.11 or newer with its venv module (Debian: apt-get install "
+            "python3-venv) and a reachable package index",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    if sys.version_info < (3, 11):
+        sys.exit("error: Sidecar Lab needs Python 3.11 or newer\nhint: run this file with one")
+    try:
+        python = ensure_environment()
+        argv = [str(python), "-m", "nox", "-f", str(Path(__file__).resolve()), *sys.argv[1:]]
+        sys.exit(subprocess.run(argv, check=False).returncode)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+import nox
+
+nox.needs_version = ">=2024.3"
+nox.options.sessions = ["lint", "unit", "data-plane", "e2e", "breaks"]
+nox.options.default_venv_backend = "none"
+nox.options.error_on_external_run = False
+
+
+def run(session: nox.Session, *argv: str, codes: tuple[int, ...] = (0,)) -> None:
+    """Run a module of the project's environment with the session's own arguments after it."""
+    python = ensure_environment()
+    path = os.pathsep.join([str(BIN), os.environ.get("PATH", "")])
+    session.run(str(python), *argv, external=True, success_codes=list(codes), env={"PATH": path})
+
+
+@nox.session(name="lab-up")
+def lab_up(session: nox.Session) -> None:
+    """Bring the lab up (arguments after -- go to `lab up`)."""
+    run(session, "-m", "lab", "up", *session.posargs)
+
+
+@nox.session(name="lab-down")
+def lab_down(session: nox.Session) -> None:
+    """Remove the lab; `-- --all` also stops a Docker daemon that the lab started."""
+    run(session, "-m", "lab", "down", *session.posargs)
+
+
+@nox.session(name="lab-status")
+def lab_status(session: nox.Session) -> None:
+    """Say what is running and from what it was built."""
+    run(session, "-m", "lab", "status", *session.posargs)
+
+
+@nox.session
+def doctor(session: nox.Session) -> None:
+    """Look at this machine: what is there, what is missing, what mends it."""
+    run(session, "-m", "lab", "doctor", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Format, lint, types, import contracts, and the generated pages up to date."""
+    run(session, "-m", "ruff", "format", "--check", "--quiet", ".")
+    run(session, "-m", "ruff", "check", "--quiet", ".")
+    run(session, "-m", "mypy")
+    run(session, "-m", "importlinter.cli", "lint")
+    run(session, "-m", "lab", "docs", "--check")
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Tests that need neither Docker nor root."""
+    run(session, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *session.posargs)
+
+
+@nox.session(name="data-plane")
+def data_plane(session: nox.Session) -> None:
+    """Real rules and real packets in network namespaces of the tests' own (Linux, root)."""
+    run(session, "-m", "pytest", "-q", "-m", "dataplane", "tests/dataplane", *session.posargs)
+
+
+@nox.session
+def e2e(session: nox.Session) -> None:
+    """Run the walkthrough as assertions on the lab (brings it up first where it is not)."""
+    run(session, "-m", "lab", "up")
+    run(session, "-m", "lab", "e2e", *session.posargs)
+
+
+@nox.session
+def breaks(session: nox.Session) -> None:
+    """Prove the checks: each step's `breaks` must turn it red."""
+    run(session, "-m", "lab", "up")
+    run(session, "-m", "lab", "e2e", "--breaks", *session.posargs)
+
+
+@nox.session
+def live(session: nox.Session) -> None:
+    """Tests of the lab's own parts on the running lab: images, discovery, observation."""
+    run(session, "-m", "lab", "up")
+    run(session, "-m", "pytest", "-q", "-m", "live", "tests/live", *session.posargs)
+
+
+@nox.session
+def workshop(session: nox.Session) -> None:
+    """Follow the walkthrough as a paced workshop."""
+    run(session, "-m", "lab", "up")
+    run(session, "-m", "lab", "walk", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure, and print where the time goes."""
+    run(session, "-m", "tests.bench", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Write docs/walkthrough.md from the chapters with output recorded now."""
+    run(session, "-m", "lab", "up")
+    run(session, "-m", "lab", "docs", *session.posargs)
