@@ -1,0 +1,275 @@
+"""A Docker daemon that the lab starts, records, finds again, heals and stops.
+
+Only for machines where no daemon runs and nothing (systemd, Docker Desktop) would start one.
+The record names the process by pid and start time: a pid alone may be somebody else's by now.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+from lab.cluster import runtime_shim
+from lab.cluster.docker import DEFAULT_SOCKET, why_unreachable
+from lab.command import run
+from lab.errors import HostError
+from lab.paths import cache_root
+
+RUNTIME = "sidecar-lab"
+START_DEADLINE = 60.0
+"""Seconds a daemon may take to answer: it may have a large data root to look through."""
+_EXEC_ROOT = Path("/run/sidecar-lab-docker")
+
+
+@dataclass(frozen=True)
+class Started:
+    """A daemon that the lab started. `born` is its start time in seconds since the epoch."""
+
+    pid: int
+    born: float
+    socket: str
+    data_root: str
+    log: str
+
+
+def home() -> Path:
+    """Where the daemon's data, settings, log and record live: below the cache root."""
+    return cache_root() / "docker"
+
+
+def recorded() -> Started | None:
+    """The daemon that the lab started last, alive or not; None when there is no (sound) record."""
+    try:
+        return Started(**json.loads((home() / "daemon.json").read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def process(started: Started | None) -> psutil.Process | None:
+    """The living process of a record; None when it died or its pid is another's now."""
+    if started is None:
+        return None
+    try:
+        found = psutil.Process(started.pid)
+        same = abs(found.create_time() - started.born) < 1.0
+        return found if same and found.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def start() -> Started | None:
+    """Start a daemon on the default socket, or heal the one that died; return its record.
+
+    None: some other daemon answers by now, which is as good. Raises HostError with the end of
+    the daemon's log when it does not come up.
+    """
+    home().mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(home() / "lock", timeout=START_DEADLINE * 2):
+            return _start()
+    except Timeout as late:
+        raise HostError(
+            "another `lab` has been starting Docker for two minutes",
+            hint=f"look at {home() / 'dockerd.log'}",
+        ) from late
+
+
+def _start() -> Started | None:
+    living = process(recorded())
+    if not why_unreachable():
+        return recorded() if living else None
+    if living:
+        # It may only be slow to answer; one that stays silent is replaced.
+        with contextlib.suppress(HostError):
+            _wait(living)
+            return recorded()
+        _end(living, 10)
+    _clear_stale()
+    settings = home() / "settings.json"
+    settings.write_text(json.dumps(_settings(), indent=1))
+    log = home() / "dockerd.log"
+    with log.open("ab") as out:
+        out.write(f"--- started by lab at {time.strftime('%F %T')}\n".encode())
+        child = subprocess.Popen(
+            ["dockerd", "--config-file", str(settings)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            cwd="/",
+            start_new_session=True,  # a Ctrl-C or a closed terminal must not end it
+        )
+    running = psutil.Process(child.pid)
+    record = Started(
+        child.pid, running.create_time(), str(DEFAULT_SOCKET), str(home() / "data"), str(log)
+    )
+    partial = home() / "daemon.json.new"
+    partial.write_text(json.dumps(asdict(record)))
+    partial.replace(home() / "daemon.json")
+    _wait(running)
+    return record
+
+
+def _settings() -> dict[str, object]:
+    """The daemon's whole configuration; the user's /etc/docker/daemon.json is not read.
+
+    live-restore: the node goes on while a daemon that died is started again.
+    """
+    settings: dict[str, object] = {
+        "data-root": str(home() / "data"),
+        "exec-root": str(_EXEC_ROOT),
+        "pidfile": str(_EXEC_ROOT.with_suffix(".pid")),
+        "hosts": [f"unix://{DEFAULT_SOCKET}"],
+        "live-restore": True,
+        "log-opts": {"max-size": "20m", "max-file": "2"},
+    }
+    lacking = lacking_capabilities()
+    if lacking:
+        settings["runtimes"] = {RUNTIME: {"path": str(_install_shim())}}
+        settings["default-runtime"] = RUNTIME
+    return settings
+
+
+def lacking_capabilities() -> frozenset[str]:
+    """Capabilities that this machine's bounding set lacks although its kernel knows them."""
+    try:
+        last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+        has = runtime_shim.bounding_set(Path("/proc/self/status").read_text())
+    except OSError:
+        return frozenset()  # no Linux: the daemon is in a VM of its own
+    return frozenset(runtime_shim.NAMES[: last + 1]) - has
+
+
+def _install_shim() -> Path:
+    """Copy the shim out of the package, with a launcher: it must outlive this checkout."""
+    runc = shutil.which("runc")
+    if runc is None:
+        raise HostError("runc is missing", hint="apt-get install runc")
+    code = home() / "runtime_shim.py"
+    code.write_text(Path(runtime_shim.__file__).read_text())
+    launcher = home() / "runtime"
+    python = Path(sys.executable).resolve()
+    launcher.write_text(f'#!/bin/sh\nexec "{python}" -I -S "{code}" "{runc}" "$@"\n')
+    launcher.chmod(0o755)
+    return launcher
+
+
+def _clear_stale() -> None:
+    """Remove pid files whose process is gone or is another program (pids are used again).
+
+    dockerd refuses to start for a pid file with a living pid, and takes any living pid in
+    containerd's file for its containerd.
+    """
+    for file, program in (
+        (_EXEC_ROOT.with_suffix(".pid"), "dockerd"),
+        (_EXEC_ROOT / "containerd" / "containerd.pid", "containerd"),
+        (_EXEC_ROOT / "containerd" / "docker-containerd.pid", "containerd"),
+    ):
+        try:
+            name = psutil.Process(int(file.read_text())).name()
+        except FileNotFoundError:
+            continue
+        except (ValueError, psutil.NoSuchProcess):
+            name = ""
+        if name != program:
+            file.unlink(missing_ok=True)
+
+
+def _wait(running: psutil.Process) -> None:
+    """Until the daemon answers; raises HostError when it ends or the deadline passes."""
+    deadline = time.monotonic() + START_DEADLINE
+    while reason := why_unreachable():
+        try:
+            ended = not running.is_running() or running.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            ended = True
+        if ended or time.monotonic() > deadline:
+            log = home() / "dockerd.log"
+            what = "ended at once" if ended else f"did not answer in {START_DEADLINE:.0f} s"
+            raise HostError(
+                f"the Docker daemon {what} ({reason}); its last words:\n{tail(log)}",
+                hint=f"the whole log is {log}",
+            )
+        time.sleep(0.05)  # between two looks at the condition
+
+
+def tail(log: Path, lines: int = 8) -> str:
+    """The last lines of a log; "" when there is none."""
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    except FileNotFoundError:
+        return ""
+
+
+def stop() -> bool:
+    """Stop the daemon that the lab started and take away what it made; False: there was none.
+
+    Containers must be gone before (live-restore would leave them running).
+    """
+    record = recorded()
+    living = process(record)
+    if record is None:
+        return False
+    if living:
+        _end(living, 30)
+    _end_containerd()
+    remove_network_rules()
+    shutil.rmtree(_EXEC_ROOT, ignore_errors=True)
+    for file in (DEFAULT_SOCKET, _EXEC_ROOT.with_suffix(".pid"), home() / "daemon.json"):
+        file.unlink(missing_ok=True)
+    return True
+
+
+def _end_containerd() -> None:
+    """End the containerd that our daemon left behind when it was killed."""
+    for found in psutil.process_iter(["name", "cmdline"]):
+        words = found.info["cmdline"] or []
+        if found.info["name"] == "containerd" and any(str(_EXEC_ROOT) in word for word in words):
+            _end(found, 10)
+
+
+def _end(running: psutil.Process, patience: float) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        running.terminate()
+        try:
+            running.wait(patience)
+        except psutil.TimeoutExpired:
+            running.kill()
+            running.wait(10)
+
+
+def remove_network_rules() -> None:
+    """Delete docker0 and Docker's iptables chains, which a stopped daemon leaves behind."""
+    if shutil.which("ip"):
+        run(["ip", "link", "delete", "docker0"], check=False)
+    for family in ("iptables", "ip6tables"):
+        if not shutil.which(family):
+            continue
+        saved = run([f"{family}-save"], check=False)
+        if saved.ok and "DOCKER" in saved.stdout:
+            run([f"{family}-restore"], stdin=without_docker(saved.stdout), check=False)
+
+
+def without_docker(saved: str) -> str:
+    """An `iptables-save` text without Docker's chains, jumps to them and docker0's rules."""
+
+    def is_dockers(line: str) -> bool:
+        return line.startswith((":DOCKER", "-A DOCKER")) or (
+            line.startswith("-A ")
+            and ("DOCKER" in line or " docker0 " in line or "172.17.0.0/16" in line)
+        )
+
+    return "".join(line + "\n" for line in saved.splitlines() if not is_dockers(line))
+
+
+def environment_hint() -> str:
+    """Why a daemon on the default socket would not be used, or ""."""
+    host = os.environ.get("DOCKER_HOST", "")
+    return f"DOCKER_HOST is {host}" if host and str(DEFAULT_SOCKET) not in host else ""

@@ -1,0 +1,220 @@
+"""From a machine without Docker to one with it, or to the exact instruction for its owner."""
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lab.cluster import dockerd
+from lab.cluster.docker import client, configured_host, why_unreachable
+from lab.command import run
+from lab.errors import CommandError, HostError
+from lab.progress import Progress, Task
+
+Action = Literal["nothing", "start", "install", "instruct"]
+_POLICY = Path("/usr/sbin/policy-rc.d")
+_APT = ("apt-get", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", "-q", "-y")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What decides how Docker gets here. `distribution` is ID and ID_LIKE of os-release."""
+
+    system: str
+    distribution: frozenset[str]
+    root: bool
+    systemd: bool
+    apt: bool
+    client: bool
+    dockerd: bool
+    docker_host: str
+    unreachable: str
+    """Empty: a daemon answers; else why not."""
+    wsl: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `up` will do about Docker, and the sentence that says so."""
+
+    action: Action
+    sentence: str
+    instruction: str = ""
+
+
+def plan(machine: Machine) -> Plan:
+    """Decide from plain facts; a daemon that answers is never touched."""
+    if not machine.unreachable:
+        return Plan("nothing", "Docker answers")
+    if "permission denied" in machine.unreachable.lower():
+        return Plan(
+            "instruct",
+            "Docker runs, but this user may not talk to it",
+            "sudo usermod -aG docker $USER, then log in again (or run as root)",
+        )
+    if machine.docker_host:
+        return Plan(
+            "instruct",
+            f"DOCKER_HOST is {machine.docker_host}, and nothing answers there",
+            "start that daemon, or `unset DOCKER_HOST`",
+        )
+    if machine.system == "Darwin":
+        step = "start Docker Desktop" if machine.client else "install and start Docker Desktop"
+        return Plan("instruct", "Docker does not answer", f"{step}: open -a Docker")
+    if machine.system == "Windows":
+        return Plan(
+            "instruct",
+            "Docker does not answer",
+            "start Docker Desktop with its WSL 2 engine, and run the lab inside WSL",
+        )
+    return _plan_linux(machine)
+
+
+def _plan_linux(machine: Machine) -> Plan:
+    sudo = "" if machine.root else "sudo "
+    debian = bool(machine.distribution & {"debian", "ubuntu"}) and machine.apt
+    if machine.dockerd and machine.systemd:
+        return Plan("instruct", "Docker is stopped", f"{sudo}systemctl start docker")
+    if machine.dockerd and machine.root:
+        return Plan("start", "Docker is installed but not running: `lab up` starts it")
+    if machine.dockerd:
+        return Plan("instruct", "Docker is not running", "sudo dockerd &")
+    if machine.wsl and not machine.systemd and not machine.root:
+        return Plan(
+            "instruct",
+            "Docker is missing",
+            "start Docker Desktop and switch on its WSL integration for this distribution",
+        )
+    if debian and machine.root:
+        return Plan("install", "Docker is missing: `lab up` installs docker.io and starts it")
+    if debian:
+        return Plan("instruct", "Docker is missing", "sudo apt-get install docker.io")
+    return Plan(
+        "instruct",
+        "Docker is missing",
+        "install Docker Engine with your distribution's packages (docker, moby-engine) "
+        "and start it: sudo systemctl enable --now docker",
+    )
+
+
+def look() -> Machine:
+    """Gather the facts that `plan` decides on."""
+    release = Path("/etc/os-release")
+    ids: set[str] = set()
+    if release.is_file():
+        for line in release.read_text().splitlines():
+            key, _, value = line.partition("=")
+            if key in ("ID", "ID_LIKE"):
+                ids.update(value.strip('"').split())
+    return Machine(
+        system=platform.system(),
+        distribution=frozenset(ids),
+        root=getattr(os, "geteuid", lambda: 1)() == 0,
+        systemd=Path("/run/systemd/system").is_dir(),
+        apt=shutil.which("apt-get") is not None,
+        client=client() is not None,
+        dockerd=shutil.which("dockerd") is not None,
+        docker_host=configured_host(),
+        unreachable=why_unreachable(),
+        wsl="microsoft" in platform.release().lower(),
+    )
+
+
+def ensure_docker(
+    progress: Progress,
+    logs: Path,
+    *,
+    allowed: bool = True,
+    confirm: Callable[[str], bool] | None = None,
+) -> None:
+    """A daemon that answers, whatever it takes here.
+
+    `allowed` False (`--no-provision`) refuses to install or start anything. `confirm` asks the
+    user; None goes on after saying what is done. Raises HostError with an instruction.
+    """
+    with progress.task("docker") as task:
+        machine = look()
+        decided = plan(machine)
+        if decided.action == "nothing":
+            record = dockerd.recorded()
+            whose = "started by the lab" if dockerd.process(record) else "the machine's own"
+            task.skip(f"answers ({whose})")
+            return
+        if decided.action == "instruct":
+            raise HostError(f"{decided.sentence} ({machine.unreachable})", hint=decided.instruction)
+        if not allowed:
+            by_hand = (
+                "apt-get install docker.io && " if decided.action == "install" else ""
+            ) + f"dockerd --data-root {dockerd.home() / 'data'} &"
+            raise HostError(f"{decided.sentence}, but --no-provision forbids it", hint=by_hand)
+        if confirm is not None and not confirm(f"{decided.sentence}. Go on?"):
+            raise HostError("Docker is needed", hint="install and start it yourself")
+        progress.note(decided.sentence)
+        if decided.action == "install":
+            install(task, logs / "apt.log")
+        if why_unreachable():
+            task.update("starting dockerd")
+            dockerd.start()
+        task.update("answers")
+
+
+def install(task: Task, log: Path) -> None:
+    """Install Debian's docker.io without letting its package start a daemon we do not know.
+
+    Raises HostError that names the log.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    want = ("install", "--no-install-recommends", "docker.io", "iptables", "ca-certificates")
+    attempts = (
+        ("installing docker.io", [[*_APT, *want]]),
+        (
+            "reading package lists, installing docker.io",
+            [["dpkg", "--configure", "-a"], [*_APT, "update"], [*_APT, *want]],
+        ),
+    )
+    with _no_service_start():
+        for what, commands in attempts:
+            task.update(what)
+            results = [_logged(command, log) for command in commands]
+            if results[-1] and shutil.which("dockerd"):
+                return
+    raise HostError(
+        f"docker.io could not be installed:\n{dockerd.tail(log)}",
+        hint=f"the whole log is {log}; install Docker by hand, then run `lab up` again",
+    )
+
+
+def _logged(argv: list[str], log: Path) -> bool:
+    """Run one package command, append what it prints to the log; whether it ended well."""
+    try:
+        done = run(argv, env={"DEBIAN_FRONTEND": "noninteractive"}, timeout=900, check=False)
+    except CommandError as error:
+        with log.open("a") as out:
+            out.write(f"$ {' '.join(argv)}\n{error.message}\n")
+        return False
+    with log.open("a") as out:
+        out.write(f"$ {' '.join(argv)}\n{done.stdout}{done.stderr}")
+    return done.ok
+
+
+class _no_service_start:  # noqa: N801 - reads as a statement
+    """Forbids package scripts to start services, unless systemd is there to own them."""
+
+    def __enter__(self) -> None:
+        self.ours = not Path("/run/systemd/system").is_dir() and not _POLICY.exists()
+        if self.ours:
+            _POLICY.write_text("#!/bin/sh\nexit 101\n")
+            _POLICY.chmod(0o755)
+
+    def __exit__(self, *exc: object) -> None:
+        if self.ours:
+            _POLICY.unlink(missing_ok=True)
+
+
+def is_terminal() -> bool:
+    """Whether a question can be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty()

@@ -1,0 +1,156 @@
+"""An OCI runtime that asks for no capability this machine cannot give, then becomes runc.
+
+`docker run --privileged` asks for every capability there is. Where the bounding set lacks one
+(some sandboxes take CAP_SYS_RESOURCE away), runc refuses the whole container. This program
+stands before runc: it drops what the bounding set lacks from the bundle (`create`, `run`) or
+from the process file (`exec`). On a whole machine it changes nothing.
+
+The lab registers it only with a Docker daemon that the lab itself starts. It is copied out of
+the package and run as one file, so it needs nothing but the standard library.
+Source: the OCI runtime specification, `process.capabilities`; runc's own command line.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+NAMES = (
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
+)
+"""Capability names; the place in the tuple is the bit (linux/capability.h)."""
+
+VALUED = ("--log", "--log-format", "--root", "--criu", "--rootless")
+"""runc's global options that take a value as the next word."""
+
+
+def bounding_set(status: str) -> frozenset[str]:
+    """Names in the `CapBnd:` line of a /proc/PID/status text; raises ValueError without one."""
+    for line in status.splitlines():
+        field, _, value = line.partition(":")
+        if field == "CapBnd":
+            bits = int(value.strip(), 16)
+            return frozenset(name for bit, name in enumerate(NAMES) if bits >> bit & 1)
+    raise ValueError("no CapBnd line")
+
+
+def permitted(
+    capabilities: Mapping[str, Sequence[str]], bounding: Collection[str]
+) -> dict[str, list[str]]:
+    """The OCI `capabilities` object without what `bounding` lacks; order kept.
+
+    A name this program does not know stays: better runc's refusal than a silent loss.
+    """
+    return {
+        kind: [name for name in names if name in bounding or name not in NAMES]
+        for kind, names in capabilities.items()
+    }
+
+
+def edited(document: Mapping[str, object], verb: str, bounding: Collection[str]) -> object:
+    """The bundle's config.json (`create`, `run`) or the process file (`exec`) after the drop.
+
+    Returns the same object when nothing has to change.
+    """
+    process = document if verb == "exec" else document.get("process")
+    if not isinstance(process, Mapping):
+        return document
+    asked = process.get("capabilities")
+    if not isinstance(asked, Mapping):
+        return document
+    kept = permitted(asked, bounding)
+    if kept == {kind: list(names) for kind, names in asked.items()}:
+        return document
+    changed = {**process, "capabilities": kept}
+    return changed if verb == "exec" else {**document, "process": changed}
+
+
+def file_to_edit(arguments: Sequence[str], cwd: str) -> tuple[str, Path] | None:
+    """Which verb this runc command line holds and which file it reads; None: leave it alone."""
+    rest = list(arguments)
+    while rest and rest[0].startswith("-"):
+        option = rest.pop(0)
+        if option in VALUED and rest:
+            rest.pop(0)
+    if not rest:
+        return None
+    verb, *rest = rest
+    if verb in ("create", "run"):
+        bundle = _value(rest, ("--bundle", "-b"))
+        return verb, Path(cwd, bundle or "", "config.json")
+    if verb == "exec":
+        process = _value(rest, ("--process", "-p"))
+        return (verb, Path(cwd, process)) if process else None
+    return None
+
+
+def _value(arguments: Sequence[str], options: Sequence[str]) -> str | None:
+    for at, word in enumerate(arguments):
+        name, equals, value = word.partition("=")
+        if name in options:
+            if equals:
+                return value
+            return arguments[at + 1] if at + 1 < len(arguments) else None
+    return None
+
+
+def main(arguments: Sequence[str], runc: str) -> None:
+    """Edit the file that this command line names, then become `runc`."""
+    target = file_to_edit(arguments, str(Path.cwd()))
+    if target:
+        verb, path = target
+        bounding = bounding_set(Path("/proc/self/status").read_text())
+        document = json.loads(path.read_text())
+        changed = edited(document, verb, bounding)
+        if changed is not document:
+            beside = path.with_name(path.name + ".lab")
+            beside.write_text(json.dumps(changed))
+            beside.chmod(path.stat().st_mode & 0o777)
+            beside.replace(path)
+    os.execv(runc, [runc, *arguments])  # noqa: S606 - to become runc is the point
+
+
+if __name__ == "__main__":
+    # The first word is put there by the launcher that provision.py writes: the real runc.
+    main(sys.argv[2:], sys.argv[1])
