@@ -1,0 +1,117 @@
+"""Long commands of a build: their output goes to a log file and, line by line, to progress.
+
+lab.command.run holds a command's output back until its end; a build of minutes must speak.
+"""
+
+import logging
+import os
+import shlex
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import psutil
+
+from lab.errors import BuildError
+from lab.paths import cache_root
+
+log = logging.getLogger("lab.command")
+TAIL_LINES = 12
+
+
+def build_log(name: str) -> Path:
+    """A new, dated log file below the cache's `logs`; `name` says what is built."""
+    folder = cache_root() / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    return folder / f"{stamp}-{os.getpid()}-{name}.log"
+
+
+def stream(
+    argv: Sequence[str | Path],
+    *,
+    what: str,
+    logfile: Path,
+    on_line: Callable[[str], None] | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: BinaryIO | None = None,
+    stdout: BinaryIO | None = None,
+    hint: str = "",
+) -> float:
+    """Run `argv` to its end and return its wall time in seconds.
+
+    Everything it prints is appended to `logfile` and given to `on_line` (without the line end);
+    with `stdout`, only stderr is. `stdin` and `stdout` are open files with a descriptor.
+    Whatever ends the wait early (Ctrl-C too) ends the command and its children first.
+    Raises BuildError, naming `what`, the log and its last lines.
+    """
+    words = [str(word) for word in argv]
+    log.debug("$ %s", shlex.join(words))
+    started = time.monotonic()
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    with logfile.open("a", encoding="utf-8") as sink:
+        sink.write(f"$ {shlex.join(words)}\n")
+        sink.flush()
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=stdin if stdin is not None else subprocess.DEVNULL,
+                stdout=stdout if stdout is not None else subprocess.PIPE,
+                stderr=subprocess.PIPE if stdout is not None else subprocess.STDOUT,
+                env={**os.environ, **env} if env else None,
+                cwd=cwd,
+            )
+        except FileNotFoundError as missing:
+            raise BuildError(
+                f"{what} failed: {words[0]} was not found", hint=hint or f"install {words[0]}"
+            ) from missing
+        source = process.stderr if stdout is not None else process.stdout
+        assert source is not None
+        try:
+            for raw in source:
+                line = raw.decode(errors="replace").rstrip()
+                sink.write(line + "\n")
+                if line:
+                    tail.append(line)
+                    if on_line is not None:
+                        on_line(line)
+            code = process.wait()
+        except BaseException:
+            _end_tree(process)
+            raise
+        finally:
+            source.close()
+        seconds = time.monotonic() - started
+        sink.write(f"# exit {code} after {seconds:.1f} s\n")
+    if code != 0:
+        last = "\n".join(f"    {line}" for line in tail)
+        raise BuildError(
+            f"{what} failed (exit {code}); log {logfile}; its last lines:\n{last}", hint=hint
+        )
+    return seconds
+
+
+def _end_tree(process: "subprocess.Popen[bytes]") -> None:
+    """Ask the command and its children to end; kill what is left after five seconds."""
+    try:
+        family = [psutil.Process(process.pid)]
+        family += family[0].children(recursive=True)
+    except psutil.NoSuchProcess:
+        return
+    for member in family:
+        try:
+            member.terminate()
+        except psutil.NoSuchProcess:
+            continue
+    _, alive = psutil.wait_procs(family, timeout=5)
+    for member in alive:
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait()

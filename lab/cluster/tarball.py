@@ -1,0 +1,88 @@
+"""Tar archives with the same bytes for the same content: what image layers are made of."""
+
+import io
+import tarfile
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Self
+
+EPOCH = 1767225600
+"""Every member's time, 2026-01-01T00:00:00Z: a layer must not depend on when it was made."""
+
+
+class Tarball:
+    """A tar being written: root-owned members, one time for all, folders made as needed.
+
+    Names are relative and posix ("usr/bin/x"). A name may come once only.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._tar = tarfile.open(path, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+        self._names: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._tar.close()
+
+    def folder(self, name: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
+        """Add a folder and those above it; one that is there already stays as it is."""
+        if name in self._names or name in ("", "."):
+            return
+        self.folder(_above(name))
+        self._add(name, tarfile.DIRTYPE, mode, uid=uid, gid=gid)
+
+    def file(self, name: str, source: Path | bytes | str, mode: int = 0o644) -> None:
+        """Add a file: the content of a Path, or the bytes or text given."""
+        self.folder(_above(name))
+        if isinstance(source, Path):
+            with source.open("rb") as content:
+                size = source.stat().st_size
+                self._add(name, tarfile.REGTYPE, mode, content=content, size=size)
+        else:
+            data = source.encode() if isinstance(source, str) else source
+            self._add(name, tarfile.REGTYPE, mode, content=io.BytesIO(data), size=len(data))
+
+    def link(self, name: str, target: str) -> None:
+        """Add a symbolic link."""
+        self.folder(_above(name))
+        self._add(name, tarfile.SYMTYPE, 0o777, target=target)
+
+    def tree(self, name: str, root: Path) -> None:
+        """Add every file and link below `root` under `name`; a file keeps its executable bit."""
+        for path in sorted(root.rglob("*")):
+            inner = f"{name}/{path.relative_to(root).as_posix()}"
+            if path.is_symlink():
+                self.link(inner, str(path.readlink()))
+            elif path.is_file():
+                self.file(inner, path, 0o755 if path.stat().st_mode & 0o100 else 0o644)
+
+    def _add(
+        self,
+        name: str,
+        kind: bytes,
+        mode: int,
+        *,
+        content: io.BufferedIOBase | None = None,
+        size: int = 0,
+        target: str = "",
+        uid: int = 0,
+        gid: int = 0,
+    ) -> None:
+        if name in self._names:
+            raise ValueError(f"{name} is in the archive already")
+        self._names.add(name)
+        member = tarfile.TarInfo(name)
+        member.type, member.mode, member.size, member.linkname = kind, mode, size, target
+        member.uid, member.gid, member.mtime = uid, gid, EPOCH
+        self._tar.addfile(member, content)
+
+
+def _above(name: str) -> str:
+    return str(PurePosixPath(name).parent)

@@ -1,0 +1,47 @@
+"""Every version the lab is built from. To try another Kubernetes, change DEFAULT (one line)."""
+
+from dataclasses import dataclass
+from typing import Final
+
+DEBIAN_SUITE: Final = "bookworm"
+"""On purpose not newer: systemd 252 runs under cgroup v1, systemd 258 no longer does."""
+PYTHON: Final = "3.11"
+"""Debian's /usr/bin/python3 in the images; wheels are chosen for it."""
+
+
+@dataclass(frozen=True)
+class Versions:
+    """What one lab is built from; the Go versions name folders in `sources/`."""
+
+    kubernetes: str = "1.37.2"
+    etcd: str = "v3.7.0"
+    coredns: str = "v1.14.6"
+    containerd: str = "v2.3.7"
+    cni_plugins: str = "v1.9.1"
+    kind: str = "v0.33.0"
+
+    @property
+    def kubernetes_minor(self) -> str:
+        """For instance "1.37"."""
+        return self.kubernetes.rpartition(".")[0]
+
+
+KUBERNETES_VERSIONS: Final = ("1.37.2", "1.36.3", "1.35.4", "1.34.4", "1.33.13", "1.32.13")
+"""Versions that the Go module proxy serves and that have a folder in `sources/`."""
+
+STOCK_NODES: Final = {
+    # The default of kind v0.33.0 (its pkg/apis/config/defaults/image.go).
+    "1.37": "kindest/node:v1.37.0@sha256:"
+    "a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5",
+}
+"""Node images to pull, by minor version. Others are pulled by tag and their digest recorded."""
+
+STOCK_BASE: Final = f"debian:{DEBIAN_SUITE}-slim"
+"""What the base of our images is built from where a registry answers."""
+
+DEFAULT: Final = Versions(kubernetes="1.37.2")
+
+
+def stock_node(versions: Versions) -> str:
+    """The reference of the node image to pull for these versions."""
+    return STOCK_NODES.get(versions.kubernetes_minor, f"kindest/node:v{versions.kubernetes}")
