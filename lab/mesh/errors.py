@@ -2,15 +2,22 @@
 
 SidecarLabError
 ├── DocumentError        a document cannot be read or injected (file, document, line, field)
+├── DocumentErrors       all the DocumentErrors of one run, told together
 ├── AnnotationError      a pod annotation has a value that cannot be honoured
 ├── AdmissionError       an admission request is malformed (carries an HTTP status)
 ├── RulesError           the redirection rules could not be planned, applied or verified
+│   ├── SettingError     a flag or variable of istio-iptables cannot be used (names it)
+│   ├── UnusableError    neither iptables-nft nor iptables-legacy works here
+│   ├── ApplyError       the kernel refused the rules
+│   ├── VerifyError      the rules read back are not the planned ones
+│   └── ValidationError  a connection dialled through the rules landed elsewhere
 ├── BootstrapError       an Envoy bootstrap cannot be made from what the pod says of itself
 ├── EnvoyError           Envoy could not be started, or gave up after its retries
 └── DiscoveryError       a snapshot or a stream of discovery is unusable
 (the operator's side adds its own in lab/errors.py)
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -57,6 +64,21 @@ class DocumentError(SidecarLabError):
         self.place = place
 
 
+class DocumentErrors(SidecarLabError):
+    """Everything wrong with the given documents, each with its place; at least one."""
+
+    exit_code = 2
+
+    def __init__(self, errors: Iterable[DocumentError]) -> None:
+        self.errors = tuple(errors)
+        first = self.errors[0]
+        if len(self.errors) == 1:
+            super().__init__(first.message, hint=first.hint)
+            return
+        told = [f"  {e.message}" + (f" ({e.hint})" if e.hint else "") for e in self.errors]
+        super().__init__("\n".join([f"{len(told)} mistakes, nothing was written:", *told]))
+
+
 class AnnotationError(SidecarLabError):
     """A pod annotation whose value cannot be honoured; names the annotation."""
 
@@ -78,6 +100,36 @@ class AdmissionError(SidecarLabError):
 
 class RulesError(SidecarLabError):
     """Redirection rules that could not be planned, applied or verified."""
+
+
+class SettingError(RulesError):
+    """A flag or variable of istio-iptables that cannot be used; the message names it."""
+
+    exit_code = 2
+
+
+class UnusableError(RulesError):
+    """Neither iptables-nft nor iptables-legacy works here."""
+
+    exit_code = 3
+
+
+class ApplyError(RulesError):
+    """The kernel refused the rules; nothing of the transaction was applied."""
+
+    exit_code = 4
+
+
+class VerifyError(RulesError):
+    """The rules read back are not the planned ones."""
+
+    exit_code = 5
+
+
+class ValidationError(RulesError):
+    """A connection dialled through the rules landed elsewhere. Istio's exit code for it."""
+
+    exit_code = 126
 
 
 class BootstrapError(SidecarLabError):

@@ -1,0 +1,261 @@
+"""istio-iptables: set a pod's redirection rules in one transaction, read them back, verify them.
+
+The init container's program. Its log is part of the walkthrough: the settings, the text given to
+iptables-restore, and the table read back, each rule with its purpose. It ends with 0 only when the
+rules in the kernel are the planned ones. Exit codes are in `--help`.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+from lab.mesh import addresses, netfilter, redirection_options, redirection_probe, routing
+from lab.mesh.errors import ApplyError, SidecarLabError, UnusableError, ValidationError, VerifyError
+from lab.mesh.netfilter import Candidate
+from lab.mesh.redirection import plan
+from lab.mesh.redirection_options import Request
+from lab.mesh.redirection_settings import Settings
+from lab.mesh.rules import Family, Plan, State, differences, ours, render, replacement
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the program and exit with its code."""
+    try:
+        request = redirection_options.parse(sys.argv[1:] if argv is None else argv, os.environ)
+        run(request)
+    except SidecarLabError as error:
+        say(f"error: {error.message}")
+        if error.hint:
+            say(f"hint: {error.hint}")
+        sys.exit(error.exit_code)
+
+
+def run(request: Request) -> None:
+    """Do what was asked for. Raises RulesError; its subclasses carry the exit codes."""
+    settings = complete(request)
+    say_settings(settings, os.environ)
+    if request.cleanup_only:
+        families: tuple[Family, ...] = ("ipv4", "ipv6")
+    else:
+        families = ("ipv4", "ipv6") if settings.ipv6 else ("ipv4",)
+    for family in families:
+        wanted = plan(settings, family)
+        if request.cleanup_only:
+            clean(wanted, settings, dry_run=request.dry_run)
+        elif request.dry_run:
+            say(f"Dry run: this would be given to iptables-restore ({family}); nothing is applied.")
+            say(render(wanted.state, comments=request.comments))
+        elif not request.skip_rule_apply:
+            apply(wanted, settings, request)
+    if request.run_validation and not request.dry_run:
+        validate(settings, request)
+
+
+def complete(request: Request) -> Settings:
+    """Fill in what only the namespace can tell: IPv6, and the name servers of DNS capture."""
+    settings = request.settings
+    servers: tuple[str, ...] = ()
+    if settings.redirect_dns and not settings.capture_all_dns:
+        servers = addresses.name_servers()
+        if not servers:
+            say("warning: DNS capture is off: /etc/resolv.conf names no server.")
+    ipv6 = addresses.wants_ipv6(dual_stack=request.dual_stack)
+    return replace(settings, ipv6=ipv6, dns_servers=servers)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A family's rules after `apply`: who holds them, and all that is there."""
+
+    holder: Candidate
+    changed: bool
+
+
+def apply(wanted: Plan, settings: Settings, request: Request) -> Outcome:
+    """Bring one family's rules to the plan and verify them.
+
+    Raises UnusableError, ApplyError, or VerifyError when what is read back differs.
+    """
+    found = netfilter.candidates(wanted.family)
+    holder = found[0]
+    say(f"Using {holder.variant.name} ({_why(found)}). The rules, as iptables-restore reads them:")
+    say(render(wanted.state, comments=request.comments))
+    present = ours(holder.state, wanted.state, settings.marks)
+    wrong = differences(present, wanted.state)
+    changed = bool(wrong or request.force_apply)
+    if changed:
+        holder = _change(found, present, wanted, wrong, request)
+    else:
+        say("Every rule is there already: nothing to change.")
+    for stale in found:
+        if stale.variant != holder.variant and stale.holds_ours:
+            _remove(stale, wanted, settings)
+    for line in routing.ensure(settings, wanted.family):
+        say(f"Route: {line}.")
+    verify(holder, wanted, settings)
+    return Outcome(holder, changed)
+
+
+def verify(holder: Candidate, wanted: Plan, settings: Settings) -> None:
+    """Read the rules back, print them with their purposes. Raises VerifyError if they differ."""
+    observed = netfilter.read(holder.variant)
+    wrong = differences(ours(observed, wanted.state, settings.marks), wanted.state)
+    if wrong:
+        raise VerifyError(
+            "the rules read back are not the planned ones: " + "; ".join(wrong),
+            hint="another program changes rules in this namespace",
+        )
+    say(f"Read back with {holder.variant.save[0]} and verified, {len(wanted.rules)} rules:")
+    for table, rule in wanted.rules:
+        say(f"  {table}  {rule.text}")
+        say(f"        # {rule.purpose}")
+    for text in _others(observed, wanted.state):
+        say(f"note: a rule that is not ours stays: {text}")
+
+
+def clean(wanted: Plan, settings: Settings, *, dry_run: bool) -> None:
+    """Remove every rule, chain and route of ours from one family, from both variants."""
+    try:
+        found = netfilter.candidates(wanted.family)
+    except UnusableError:
+        if wanted.family == "ipv4":
+            raise
+        return  # no IPv6 netfilter here, so no rule of ours either
+    for holder in found:
+        present = ours(holder.state, wanted.state, settings.marks)
+        if not present:
+            continue
+        if dry_run:
+            say(f"Dry run: this would be given to {holder.variant.restore[0]}:")
+            say(replacement(present, {}))
+        else:
+            _remove(holder, wanted, settings)
+    if not dry_run:
+        for line in routing.remove(settings, wanted.family):
+            say(f"Route: {line}.")
+        say(f"No rule of ours is left ({wanted.family}).")
+
+
+def validate(settings: Settings, request: Request) -> None:
+    """Verify the rules where rights allow it, then dial. Raises VerifyError, ValidationError."""
+    if netfilter.may_administer():
+        wanted = plan(settings)
+        holder = netfilter.candidates("ipv4")[0]
+        wrong = differences(ours(holder.state, wanted.state, settings.marks), wanted.state)
+        if wrong:
+            raise ValidationError("the rules are not the planned ones: " + "; ".join(wrong))
+        say(f"Validation: the rules that {holder.variant.name} holds are the planned ones.")
+    else:
+        say("Validation: the rules cannot be read here (no NET_ADMIN); they are dialled only.")
+    todo = redirection_probe.probes(settings, request.probe_port, os.geteuid(), os.getegid())
+    redirection_probe.run(todo, request.probe_timeout, lambda text: say(f"Validation: {text}"))
+
+
+def say(text: str) -> None:
+    """One piece of the log, at once: a killed container's log must hold all that was done."""
+    print(text.rstrip("\n"), flush=True)
+
+
+def say_settings(settings: Settings, env: Mapping[str, str]) -> None:
+    """Print what this run goes by: the environment's part, then every setting."""
+    given = sorted(name for name in env if name.startswith(_OUR_ENVIRONMENT))
+    say("Environment:")
+    for name in given:
+        say(f"  {name}={env[name]}")
+    say("Settings:")
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        say(f"  {field.name.upper()}={shown}")
+
+
+_OUR_ENVIRONMENT = (
+    "ENVOY_PORT",
+    "EXCLUDE_INTERFACES",
+    "INBOUND_",
+    "INVALID_DROP",
+    "ISTIO_",
+    "KUBE_VIRT_",
+    "PROXY_UID",
+    "PROXY_GID",
+)
+
+
+def _change(
+    found: list[Candidate],
+    present: State,
+    wanted: Plan,
+    wrong: list[str],
+    request: Request,
+) -> Candidate:
+    """Apply the difference. A fresh namespace tries the next variant if the kernel refuses one."""
+    if present and not request.reconcile:
+        raise VerifyError(
+            "rules of ours are there, but not the planned ones: " + "; ".join(wrong),
+            hint="run again without --reconcile=false to have them replaced",
+        )
+    if present:
+        say("Rules of ours are there; what differs is replaced in one transaction:")
+        for line in wrong:
+            say(f"  {line}")
+        text = replacement(
+            present, wanted.state, comments=request.comments, force=request.force_apply
+        )
+        say(text)
+        netfilter.apply(found[0].variant, text)
+        return found[0]
+    refusals = []
+    for candidate in found:
+        try:
+            netfilter.apply(candidate.variant, render(wanted.state, comments=request.comments))
+        except ApplyError as refused:
+            refusals.append(refused)
+            say(f"warning: {refused.message}")
+            _undo(candidate, wanted, request.settings)
+        else:
+            say(f"Applied with {' '.join(candidate.variant.restore)}.")
+            return candidate
+    raise refusals[0]
+
+
+def _undo(candidate: Candidate, wanted: Plan, settings: Settings) -> None:
+    """A refusal in the second table leaves the first applied: take that back."""
+    now = Candidate(candidate.variant, netfilter.read(candidate.variant))
+    if now.holds_ours:
+        _remove(now, wanted, settings)
+
+
+def _remove(holder: Candidate, wanted: Plan, settings: Settings) -> None:
+    text = replacement(ours(holder.state, wanted.state, settings.marks), {})
+    say(f"Removing rules of ours with {holder.variant.name}:")
+    say(text)
+    netfilter.apply(holder.variant, text)
+    left = ours(netfilter.read(holder.variant), wanted.state, settings.marks)
+    if left:
+        raise VerifyError("rules are left: " + "; ".join(differences(left, {})))
+
+
+def _why(found: list[Candidate]) -> str:
+    first = found[0]
+    if first.holds_ours:
+        return "it holds rules of ours already"
+    if first.variant.kind == "legacy" and first.holds_rules:
+        return "it holds rules of this namespace"
+    return "preferred" if first.variant.kind == "nft" else "iptables-nft does not work here"
+
+
+def _others(observed: State, planned: State) -> list[str]:
+    """Rules of others in the built-in chains that ours share: they may act before ours."""
+    result = []
+    for table, chains in planned.items():
+        for chain in chains:
+            mine = planned[table][chain]
+            for rule in observed.get(table, {}).get(chain, ()):
+                if not any(rule.means(one) for one in mine):
+                    result.append(f"{table}  {rule.text}")
+    return result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""The thin shell around the iptables programs: choose a variant, save, restore.
+
+Two variants may be installed, iptables-nft and iptables-legacy; each sees only its own rules. The
+one that already holds rules of ours is used, else legacy where it holds any rules (somebody chose
+it for this namespace), else nft, else legacy.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from lab.mesh.errors import ApplyError, UnusableError
+from lab.mesh.rules import OWN_PREFIX, Family, State, parse
+
+Kind = Literal["nft", "legacy"]
+LOCK_FILE: Final = "/run/xtables.lock"
+LOCK_WAIT: Final = 30
+"""Seconds to wait for another iptables that holds the lock, as Istio's program does."""
+COMMAND_TIMEOUT: Final = 60.0
+_LEGACY_TABLES: Final = {
+    "ipv4": Path("/proc/net/ip_tables_names"),
+    "ipv6": Path("/proc/net/ip6_tables_names"),
+}
+_CAP_NET_ADMIN: Final = 12
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One installed set of programs, for one address family."""
+
+    kind: Kind
+    family: Family
+
+    @property
+    def name(self) -> str:
+        """`iptables-nft`, `ip6tables-legacy`, …."""
+        return f"{'iptables' if self.family == 'ipv4' else 'ip6tables'}-{self.kind}"
+
+    @property
+    def restore(self) -> tuple[str, ...]:
+        """The command that applies a text in one transaction a table."""
+        return (f"{self.name}-restore", "--noflush", f"--wait={LOCK_WAIT}")
+
+    @property
+    def save(self) -> tuple[str, ...]:
+        """The command that prints every table that has been used."""
+        return (f"{self.name}-save",)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A variant that answers here, and all the rules it holds now."""
+
+    variant: Variant
+    state: State
+
+    @property
+    def holds_ours(self) -> bool:
+        """Whether a chain of ours is there."""
+        return any(name.startswith(OWN_PREFIX) for chains in self.state.values() for name in chains)
+
+    @property
+    def holds_rules(self) -> bool:
+        """Whether any rule or chain is there, whoever made it."""
+        return any(self.state.values())
+
+
+def candidates(family: Family) -> list[Candidate]:
+    """The variants that work here, the preferred one first.
+
+    Raises UnusableError, saying what each variant answered, when none does.
+    """
+    if not may_administer():
+        raise UnusableError("no rule can be read or set here", hint=_why_unusable())
+    found: list[Candidate] = []
+    problems = []
+    for kind in _KINDS:
+        variant = Variant(kind, family)
+        try:
+            state = read(variant)
+            if kind == "legacy" and not found:  # the last resort has to prove that it works
+                _read(variant, (*variant.save, "-t", "nat"))
+            found.append(Candidate(variant, state))
+        except UnusableError as unusable:
+            problems.append(unusable.message)
+    if not found:
+        raise UnusableError(
+            f"no iptables works in this network namespace: {'; '.join(problems)}",
+            hint=_why_unusable(),
+        )
+    found.sort(key=_preference)
+    return found
+
+
+def read(variant: Variant) -> State:
+    """Every rule that `variant` holds, ours or not. Raises UnusableError when it cannot tell."""
+    if variant.kind == "legacy" and shutil.which(variant.save[0]) and _no_legacy_tables(variant):
+        return {}  # asking would make the kernel create its tables
+    return _read(variant, variant.save)
+
+
+def _read(variant: Variant, argv: Sequence[str]) -> State:
+    done = _run(argv)
+    foreign = [line for line in done.stdout.splitlines() if "is incompatible" in line]
+    if done.returncode or foreign:
+        raise UnusableError(f"{variant.save[0]}: {_said(done) or foreign[0].lstrip('# ')}")
+    return parse(done.stdout)
+
+
+def apply(variant: Variant, text: str) -> None:
+    """Have the kernel take `text`. Raises ApplyError with what iptables-restore said."""
+    done = _run(variant.restore, text)
+    if done.returncode:
+        raise ApplyError(
+            f"{variant.restore[0]} refused the rules: {_said(done)}", hint=_why_refused(text)
+        )
+
+
+def may_administer() -> bool:
+    """Whether this process has CAP_NET_ADMIN, without which no rule can be read or set."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1)
+    return False
+
+
+_KINDS: Final[tuple[Kind, ...]] = ("nft", "legacy")
+
+
+def _preference(candidate: Candidate) -> tuple[bool, bool, bool]:
+    legacy = candidate.variant.kind == "legacy"
+    return (not candidate.holds_ours, not (legacy and candidate.holds_rules), legacy)
+
+
+def _no_legacy_tables(variant: Variant) -> bool:
+    try:
+        return not _LEGACY_TABLES[variant.family].read_text().split()
+    except FileNotFoundError:  # the kernel part was never loaded
+        return True
+    except PermissionError:
+        return False
+
+
+def _run(argv: Sequence[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            argv,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "LC_ALL": "C", "XTABLES_LOCKFILE": _lock_file()},
+            timeout=COMMAND_TIMEOUT,
+            check=False,
+        )
+    except FileNotFoundError as missing:
+        raise UnusableError(f"{argv[0]}: not installed") from missing
+    except subprocess.TimeoutExpired as late:
+        raise UnusableError(
+            f"{argv[0]} did not end within {COMMAND_TIMEOUT:.0f} s",
+            hint=f"another program may hold the lock {_lock_file()}",
+        ) from late
+
+
+def _lock_file() -> str:
+    """The lock that iptables-legacy takes; iptables-nft needs none.
+
+    In an init container with a read-only root the usual file cannot be made. The namespace's own
+    file can be locked as well, and is shared by exactly those who share the rules.
+    """
+    given = os.environ.get("XTABLES_LOCKFILE")
+    if given:
+        return given
+    try:
+        os.close(os.open(LOCK_FILE, os.O_CREAT | os.O_RDONLY, 0o600))
+    except OSError:
+        return "/proc/self/ns/net"
+    return LOCK_FILE
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return "; ".join(line for line in lines if not line.startswith("# Warning"))
+
+
+def _why_unusable() -> str:
+    if not may_administer():
+        return (
+            "this process lacks the capability NET_ADMIN: give the container "
+            "securityContext.capabilities.add [NET_ADMIN, NET_RAW] and runAsUser 0"
+        )
+    return (
+        "the kernel lacks netfilter's tables: load nf_tables (with nft_compat) or ip_tables and "
+        "iptable_nat on the node"
+    )
+
+
+def _why_refused(text: str) -> str:
+    if not may_administer():
+        return _why_unusable()
+    modules = ["nf_nat", "xt_REDIRECT", "xt_owner", "xt_tcpudp"]
+    modules += [name for word, name in _NEEDS.items() if word in text]
+    return f"the kernel may lack one of the modules {', '.join(modules)}: load them on the node"
+
+
+_NEEDS: Final = {
+    "-m comment": "xt_comment",
+    "-m multiport": "xt_multiport",
+    "-m conntrack": "xt_conntrack",
+    "-m connmark": "xt_connmark",
+    "-j TPROXY": "xt_TPROXY",
+    "-j CT": "xt_CT",
+}

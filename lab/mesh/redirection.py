@@ -1,0 +1,398 @@
+"""Settings of the redirection → the rules of a pod's network namespace, each with its purpose.
+
+Pure: reads nothing, changes nothing. The order of rules is Istio's own, because it decides: the
+first rule that matches a packet ends its way. Source: istio-iptables (capture) and the list of
+rules that the real program leaves behind.
+"""
+
+from typing import Final
+
+from lab.mesh import contract
+from lab.mesh.redirection_settings import (
+    AGENT_DNS_PORT,
+    DNS_PORT,
+    EVERYTHING,
+    OUTBOUND_MARK,
+    Network,
+    Settings,
+)
+from lab.mesh.rules import Family, Plan, Rule
+
+__all__ = ["Settings", "plan"]
+
+
+def plan(settings: Settings, family: Family = "ipv4") -> Plan:
+    """The rules of one address family. Without `settings.ipv6` the IPv6 plan is empty."""
+    if family == "ipv6" and not settings.ipv6:
+        return Plan("ipv6", {})
+    made = _Planner(settings, family)
+    made.plan()
+    order = [name for name in ("raw", "mangle", "nat") if name in made.state]
+    return Plan(
+        family,
+        {
+            table: {
+                chain: tuple(rules)
+                for chain, rules in made.state[table].items()
+                if rules or chain.startswith("ISTIO_")
+            }
+            for table in order
+        },
+    )
+
+
+class _Planner:
+    """Collects rules. `s` is settings; addresses are those of the family."""
+
+    def __init__(self, settings: Settings, family: Family) -> None:
+        self.s = settings
+        self.family = family
+        v4 = family == "ipv4"
+        self.loopback = str(settings.loopback) if v4 else "::1/128"
+        self.passthrough = f"{contract.INBOUND_PASSTHROUGH_SOURCE}/32" if v4 else "::6/128"
+        self.any_address = "0.0.0.0" if v4 else "::"  # noqa: S104  TPROXY's "keep the address"
+        self.tproxy = settings.mode == "TPROXY"
+        self.servers = [s for s in settings.dns_servers if (":" not in s) == v4]
+        has_dns = settings.capture_all_dns or bool(settings.dns_servers)
+        self.dns = settings.redirect_dns and has_dns
+        self.state: dict[str, dict[str, list[Rule]]] = {}
+
+    def add(
+        self, table: str, chain: str, spec: str, label: str, purpose: str, *, first: bool = False
+    ) -> None:
+        rule = Rule(chain, tuple(spec.split()), f"sidecar-lab:{label}", purpose, first)
+        self.state.setdefault(table, {}).setdefault(chain, []).append(rule)
+
+    def plan(self) -> None:
+        # Chains are opened in the order in which the walkthrough's log shows them.
+        self.add(
+            "nat",
+            contract.CHAIN_REDIRECT,
+            f"-p tcp -j REDIRECT --to-ports {self.s.proxy_port}",
+            "to-outbound",
+            "Hand an outgoing connection to Envoy's outbound listener.",
+        )
+        self.add(
+            "nat",
+            contract.CHAIN_IN_REDIRECT,
+            f"-p tcp -j REDIRECT --to-ports {self.s.inbound_port}",
+            "to-inbound",
+            "Hand an incoming connection to Envoy's inbound listener.",
+        )
+        self._virtual_interfaces()
+        self._excluded_interfaces()
+        if self.s.drop_invalid:
+            self._drop_invalid()
+        self._inbound()
+        self._outbound()
+        if self.tproxy:
+            self._tproxy_marks()
+
+    def _virtual_interfaces(self) -> None:
+        """What a virtual machine in the pod sends arrives in PREROUTING, but is outbound.
+
+        Istio puts each of these at the head in turn, so the last comes first.
+        """
+        lines = [(f"-i {name} -j RETURN", name, False) for name in self.s.virtual_interfaces]
+        for wanted in self._ranges():
+            match = f"-d {wanted} " if wanted else ""
+            lines += [
+                (f"{match}-i {name} -j {contract.CHAIN_REDIRECT}", name, True)
+                for name in self.s.virtual_interfaces
+            ]
+        for spec, name, captured in reversed(lines):
+            self.add(
+                "nat",
+                "PREROUTING",
+                spec,
+                f"vm-{'capture' if captured else 'rest'}-{name}",
+                f"Treat what arrives from virtual interface {name} as outbound."
+                if captured
+                else f"Leave the rest from virtual interface {name} alone.",
+                first=True,
+            )
+
+    def _ranges(self) -> list[str]:
+        """Outbound ranges of this family to capture; "" stands for all."""
+        if self.s.outbound_ranges == EVERYTHING:
+            return [""]
+        return [str(n) if n.prefixlen else "" for n in self._mine(self.s.outbound_ranges)]
+
+    def _mine(self, networks: tuple[Network, ...]) -> list[Network]:
+        version = 4 if self.family == "ipv4" else 6
+        return [n for n in networks if n.version == version]
+
+    def _excluded_interfaces(self) -> None:
+        for table in ("nat", "mangle") if self.tproxy else ("nat",):
+            for name in self.s.exclude_interfaces:
+                for chain, way in (("PREROUTING", "-i"), ("OUTPUT", "-o")):
+                    self.add(
+                        table,
+                        chain,
+                        f"{way} {name} -j RETURN",
+                        f"exclude-interface-{name}",
+                        f"Leave traffic of interface {name} alone, as asked.",
+                    )
+
+    def _drop_invalid(self) -> None:
+        self.add(
+            "mangle",
+            "PREROUTING",
+            "-m conntrack --ctstate INVALID -j ISTIO_DROP",
+            "invalid",
+            "Pick out packets that belong to no connection.",
+        )
+        self.add("mangle", "ISTIO_DROP", "-j DROP", "drop", "Drop them, instead of a reset.")
+
+    def _inbound(self) -> None:
+        s, chain = self.s, contract.CHAIN_INBOUND
+        table = "mangle" if self.tproxy else "nat"
+        if s.inbound_ports:
+            hook = ("-p tcp -j ISTIO_INBOUND", "inbound", "Look at every incoming TCP connection.")
+            self.add(table, "PREROUTING", *hook)
+        self.add(
+            "nat",
+            chain,
+            f"-p tcp -m tcp --dport {s.tunnel_port} -j RETURN",
+            "inbound-tunnel",
+            "Leave Istio's tunnel port alone: what arrives there is meant for the proxy.",
+        )
+        if self.tproxy:
+            self._tproxy_inbound_guards()
+        if s.inbound_ports == EVERYTHING:
+            for port in s.exclude_inbound_ports:
+                self.add(
+                    table,
+                    chain,
+                    f"-p tcp -m tcp --dport {port} -j RETURN",
+                    f"inbound-exclude-{port}",
+                    _EXCLUDED.get(port, f"Leave port {port} alone, as asked."),
+                )
+            self._capture_inbound("")
+        else:
+            for port in s.inbound_ports:
+                self._capture_inbound(f"-m tcp --dport {port} ")
+
+    def _capture_inbound(self, match: str) -> None:
+        if not self.tproxy:
+            self.add(
+                "nat",
+                contract.CHAIN_INBOUND,
+                f"-p tcp {match}-j {contract.CHAIN_IN_REDIRECT}",
+                "inbound-capture",
+                "Everything else that comes in goes through Envoy.",
+            )
+            return
+        self.add(
+            "mangle",
+            contract.CHAIN_INBOUND,
+            f"-p tcp {match}-m conntrack --ctstate RELATED,ESTABLISHED -j ISTIO_DIVERT",
+            "inbound-known",
+            "Packets of a connection that Envoy has go to Envoy's socket.",
+        )
+        self.add(
+            "mangle",
+            contract.CHAIN_INBOUND,
+            f"-p tcp {match}-j ISTIO_TPROXY",
+            "inbound-capture",
+            "A new connection goes to Envoy with its addresses unchanged.",
+        )
+
+    def _tproxy_inbound_guards(self) -> None:
+        mark = f"{self.s.tproxy_mark:#x}"
+        shared = (
+            ("ISTIO_DIVERT", f"-j MARK --set-xmark {mark}/0xffffffff", "Have it routed locally."),
+            ("ISTIO_DIVERT", "-j ACCEPT", "Nothing further to decide."),
+            (
+                "ISTIO_TPROXY",
+                f"! -d {self.loopback} -p tcp -j TPROXY --on-port {self.s.inbound_port} "
+                f"--on-ip {self.any_address} --tproxy-mark {mark}/0xffffffff",
+                "Give the packet to Envoy's inbound listener, addresses unchanged.",
+            ),
+            (
+                contract.CHAIN_INBOUND,
+                f"-p tcp -m mark --mark {mark} -j RETURN",
+                "Already marked: never twice.",
+            ),
+            (
+                contract.CHAIN_INBOUND,
+                f"-s {self.passthrough} -i lo -p tcp -j RETURN",
+                "Envoy's own connection to the application.",
+            ),
+            (
+                contract.CHAIN_INBOUND,
+                f"-i lo -p tcp -m mark ! --mark {OUTBOUND_MARK:#x} -j RETURN",
+                "The application talks to itself.",
+            ),
+        )
+        # Istio leaves out the chains that only captured traffic uses when nothing is captured.
+        for chain, spec, purpose in shared:
+            if chain == contract.CHAIN_INBOUND or self.s.inbound_ports:
+                self.add("mangle", chain, spec, f"tproxy-{chain.lower()}", purpose)
+
+    def _outbound(self) -> None:
+        s, chain = self.s, contract.CHAIN_OUTPUT
+        self.add("nat", "OUTPUT", f"-j {chain}", "outbound", "Look at every outgoing connection.")
+        for port in s.exclude_outbound_ports:
+            for protocol in ("tcp", "udp"):
+                self._out(
+                    f"-p {protocol} -m {protocol} --dport {port} -j RETURN",
+                    f"outbound-exclude-{protocol}-{port}",
+                    f"Leave port {port} alone, as asked.",
+                )
+        self._out(
+            f"-s {self.passthrough} -o lo -j RETURN",
+            "outbound-passthrough",
+            "Envoy hands an inbound connection to the application: do not capture it again.",
+        )
+        for kind, ids in (("uid", s.proxy_uids), ("gid", s.proxy_gids)):
+            for owner in ids:
+                self._proxy_owner(kind, owner)
+        self._owner_groups()
+        if self.dns:
+            self._dns()
+        self._out(f"-d {self.loopback} -j RETURN", "outbound-loopback", "localhost is left alone.")
+        for network in self._mine(s.exclude_outbound_ranges):
+            match = f"-d {network} " if network.prefixlen else ""
+            self._out(
+                f"{match}-j RETURN",
+                f"outbound-exclude-{network}",
+                f"Leave {network} alone, as asked.",
+            )
+        for port in s.outbound_ports:
+            self._out(
+                f"-p tcp -m tcp --dport {port} -j {contract.CHAIN_REDIRECT}",
+                f"outbound-include-{port}",
+                f"Capture port {port} whatever its address, as asked.",
+            )
+        for wanted in self._ranges():
+            match = f"-d {wanted} " if wanted else ""
+            self._out(
+                f"{match}-j {contract.CHAIN_REDIRECT}",
+                "outbound-capture",
+                f"Connections to {wanted} go to Envoy."
+                if wanted
+                else "Everything else goes to Envoy.",
+            )
+
+    def _out(self, spec: str, label: str, purpose: str) -> None:
+        self.add("nat", contract.CHAIN_OUTPUT, spec, label, purpose)
+
+    def _proxy_owner(self, kind: str, owner: str) -> None:
+        s = self.s
+        who = f"{'user' if kind == 'uid' else 'group'} {owner}"
+        # Istio spares port 53 for users only; for groups it does not. Kept as it is.
+        if self.dns and kind == "uid":
+            port = f"-m multiport ! --dports {DNS_PORT},{s.tunnel_port}"
+        else:
+            port = f"-m tcp ! --dport {s.tunnel_port}"
+        self._out(
+            f"! -d {self.loopback} -o lo -p tcp {port} -m owner --{kind}-owner {owner} "
+            f"-j {contract.CHAIN_IN_REDIRECT}",
+            f"outbound-self-{kind}-{owner}",
+            f"Envoy ({who}) calls its own pod by a service address: take it in as inbound.",
+        )
+        ranges = () if s.outbound_ranges == EVERYTHING else s.outbound_ranges
+        if not any(n.network_address.is_loopback for n in ranges):
+            spared = f" -p tcp -m tcp ! --dport {DNS_PORT}" if self.dns else ""
+            self._out(
+                f"-o lo{spared} -m owner ! --{kind}-owner {owner} -j RETURN",
+                f"outbound-local-{kind}-{owner}",
+                "The application calls itself by its own address: leave it alone.",
+            )
+        self._out(
+            f"-m owner --{kind}-owner {owner} -j RETURN",
+            f"outbound-proxy-{kind}-{owner}",
+            f"What the proxy ({who}) sends is never captured: it would come back for ever.",
+        )
+
+    def _owner_groups(self) -> None:
+        if self.s.owner_groups == EVERYTHING:
+            for group in self.s.exclude_owner_groups:
+                self._out(
+                    f"-m owner --gid-owner {group} -j RETURN",
+                    f"outbound-exclude-group-{group}",
+                    f"Leave what group {group} sends alone, as asked.",
+                )
+            return
+        none_of = "".join(f"-m owner ! --gid-owner {group} " for group in self.s.owner_groups)
+        self._out(
+            f"{none_of}-j RETURN",
+            "outbound-other-groups",
+            "Only the groups asked for are captured.",
+        )
+
+    def _dns(self) -> None:
+        s, chain = self.s, "ISTIO_OUTPUT_DNS"
+        to_agent = f"-j REDIRECT --to-ports {AGENT_DNS_PORT}"
+        answer = "Send DNS questions to the agent."
+        servers = [""] if s.capture_all_dns else [f"-d {self._host(ip)} " for ip in self.servers]
+        if servers:
+            self._out(f"-j {chain}", "dns", "Look for DNS questions.")
+        for protocol in ("tcp", "udp"):
+            for server in servers:
+                spec = f"{server}-p {protocol} -m {protocol} --dport {DNS_PORT} {to_agent}"
+                self.add("nat", chain, spec, f"dns-{protocol}", answer)
+        zones = "Keep questions of the agent and of the application apart in connection tracking."
+        hook = (f"-j {chain}", "dns-zones", zones)
+        self.add("raw", "OUTPUT", *hook)
+        for kind, ids in (("uid", s.proxy_uids), ("gid", s.proxy_gids)):
+            for owner in ids:
+                who = f"-m owner --{kind}-owner {owner}"
+                ask = f"-p udp -m udp --dport {DNS_PORT} {who} -j CT --zone 1"
+                reply = f"-p udp -m udp --sport {AGENT_DNS_PORT} {who} -j CT --zone 2"
+                self.add("raw", chain, ask, f"dns-agent-asks-{kind}-{owner}", zones)
+                self.add("raw", chain, reply, f"dns-agent-answers-{kind}-{owner}", zones)
+        if servers:
+            self.add("raw", "PREROUTING", f"-j {contract.CHAIN_INBOUND}", "dns-inbound", zones)
+        for server in servers:
+            ask = f"{server}-p udp -m udp --dport {DNS_PORT} -j CT --zone 2"
+            back = server.replace("-d ", "-s ")
+            reply = f"{back}-p udp -m udp --sport {DNS_PORT} -j CT --zone 1"
+            self.add("raw", chain, ask, "dns-app-asks", zones)
+            self.add("raw", contract.CHAIN_INBOUND, reply, "dns-server-answers", zones)
+
+    def _host(self, address: str) -> str:
+        return f"{address}/{32 if self.family == 'ipv4' else 128}"
+
+    def _tproxy_marks(self) -> None:
+        mark = f"{self.s.tproxy_mark:#x}"
+        masks = "--nfmask 0xffffffff --ctmask 0xffffffff"
+        self.add(
+            "mangle",
+            "PREROUTING",
+            f"-p tcp -m mark --mark {mark} -j CONNMARK --save-mark {masks}",
+            "tproxy-save",
+            "Remember on the connection that Envoy keeps the client's address.",
+        )
+        self.add(
+            "mangle",
+            "OUTPUT",
+            f"-o lo -p tcp -m mark --mark {mark} -j RETURN",
+            "tproxy-marked",
+            "Already marked: never twice.",
+        )
+        for kind, ids in (("uid", self.s.proxy_uids), ("gid", self.s.proxy_gids)):
+            for owner in ids:
+                self.add(
+                    "mangle",
+                    "OUTPUT",
+                    f"! -d {self.loopback} -o lo -p tcp -m owner --{kind}-owner {owner} "
+                    f"-j MARK --set-xmark {OUTBOUND_MARK:#x}/0xffffffff",
+                    f"tproxy-self-{kind}-{owner}",
+                    "Envoy calls its own pod by a service address: have it captured inbound.",
+                )
+        self.add(
+            "mangle",
+            "OUTPUT",
+            f"-p tcp -m connmark --mark {mark} -j CONNMARK --restore-mark {masks}",
+            "tproxy-restore",
+            "Answers of the application find their way back to Envoy.",
+        )
+
+
+_EXCLUDED: Final = {
+    contract.ENVOY_STATS_PORT: "Scrapers reach Envoy's statistics directly.",
+    contract.ENVOY_HEALTH_PORT: "Health checks of newer Istio reach their port directly.",
+    contract.AGENT_PORT: "The kubelet's probes reach the agent directly.",
+}

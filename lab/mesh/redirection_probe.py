@@ -1,0 +1,203 @@
+"""Dial through the rules and see where the connection lands: `istio-iptables --run-validation`.
+
+Two connections can be made from inside a pod. One to 127.0.0.6 as Envoy's user is taken in as
+inbound; one to an address elsewhere, as any other user, is taken out as outbound. What arrives from
+outside (PREROUTING) cannot be dialled from inside: the rules read back answer for it.
+"""
+
+import os
+import selectors
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, ip_address
+from typing import Final
+
+from lab.mesh.contract import INBOUND_PASSTHROUGH_SOURCE
+from lab.mesh.errors import ValidationError
+from lab.mesh.redirection_settings import EVERYTHING, Settings
+
+SO_ORIGINAL_DST: Final = 80
+"""Socket option of netfilter's connection tracking (SOL_IP): where the client meant to go."""
+_DOCUMENTATION: Final = ("192.0.2.1", "198.51.100.1", "203.0.113.1")
+"""Addresses that nobody has: a connection to one can only succeed by redirection."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One connection: `host`:`port` dialled as `uid` (None: as we are) must land at `lands`."""
+
+    way: str
+    host: str
+    port: int
+    lands: int
+    uid: int | None = None
+
+
+@dataclass(frozen=True)
+class Untestable:
+    """A way that cannot be dialled with these settings, and why."""
+
+    way: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Landing:
+    """Where a probe ended: the listener's port and the destination that it was told."""
+
+    port: int
+    host: str
+    original_port: int
+
+
+def probes(settings: Settings, port: int, uid: int, gid: int) -> list[Probe | Untestable]:
+    """What to dial with these settings, as a process of `uid` and `gid`. Pure."""
+    return [_inbound(settings, port, uid), _outbound(settings, port, uid, gid)]
+
+
+def run(todo: list[Probe | Untestable], seconds: float, say: Callable[[str], None]) -> None:
+    """Dial every probe, each within `seconds`, and say what happened.
+
+    Raises ValidationError when one lands elsewhere, or when none could be dialled.
+    """
+    dialled = 0
+    for probe in todo:
+        if isinstance(probe, Untestable):
+            say(f"{probe.way}: not dialled: {probe.reason}")
+            continue
+        landing = dial(probe, seconds)
+        if landing is None:
+            say(f"{probe.way}: not dialled: this process may not become user {probe.uid}")
+            continue
+        expected = Landing(probe.lands, probe.host, probe.port)
+        if landing != expected:
+            raise ValidationError(
+                f"{probe.way}: {probe.host}:{probe.port} landed at port {landing.port} with "
+                f"original destination {landing.host}:{landing.original_port}",
+                hint=f"expected port {probe.lands}: a rule is missing or another one comes first",
+            )
+        say(f"{probe.way}: {probe.host}:{probe.port} landed at port {probe.lands}, as it should")
+        dialled += 1
+    if not dialled:
+        raise ValidationError(
+            "no connection could be dialled, so nothing is proven",
+            hint="run it as the proxy's user (1337), or with the capability SETUID",
+        )
+
+
+def dial(probe: Probe, seconds: float) -> Landing | None:
+    """Make one connection and see who accepts it. None if `probe.uid` cannot be taken on.
+
+    Raises ValidationError when nothing accepts it within `seconds`.
+    """
+    listener = socket.socket()
+    with listener, selectors.DefaultSelector() as selector:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", probe.lands))
+        except OSError as busy:
+            raise ValidationError(
+                f"{probe.way}: cannot listen on 127.0.0.1:{probe.lands}: {busy.strerror}",
+                hint="validation listens in Envoy's place: run it before Envoy starts",
+            ) from busy
+        listener.listen()
+        listener.setblocking(False)
+        selector.register(listener, selectors.EVENT_READ)
+        answer, child = _dial_as(probe, seconds)
+        try:
+            selector.register(answer, selectors.EVENT_READ)
+            return _await(probe, listener, answer, selector, time.monotonic() + seconds)
+        finally:
+            os.close(answer)
+            os.waitpid(child, 0)
+
+
+def original_destination(connection: socket.socket) -> tuple[str, int]:
+    """The address and port that the client of this accepted connection dialled."""
+    raw = connection.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)
+    port, packed = struct.unpack_from("!2xH4s", raw)
+    return str(IPv4Address(packed)), port
+
+
+def _inbound(settings: Settings, port: int, uid: int) -> Probe | Untestable:
+    way, host = "inbound", INBOUND_PASSTHROUGH_SOURCE
+    first = settings.proxy_uids[0]
+    if not first.isdigit():
+        return Untestable(way, f"user {first} is a range")
+    if ip_address(host) in settings.loopback:
+        return Untestable(way, f"{host} is within the loopback range {settings.loopback}")
+    if port == settings.tunnel_port or port in settings.exclude_outbound_ports:
+        return Untestable(way, f"port {port} is left alone")
+    return Probe(way, host, port, settings.inbound_port, None if uid == int(first) else int(first))
+
+
+def _outbound(settings: Settings, port: int, uid: int, gid: int) -> Probe | Untestable:
+    way = "outbound"
+    if str(uid) in settings.proxy_uids or str(gid) in settings.proxy_gids:
+        return Untestable(way, "this is the proxy's user, whose traffic is left alone")
+    if settings.owner_groups != EVERYTHING or str(gid) in settings.exclude_owner_groups:
+        return Untestable(way, "only some groups are captured")
+    if port in settings.exclude_outbound_ports:
+        return Untestable(way, f"port {port} is left alone")
+    excluded = [n for n in settings.exclude_outbound_ranges if isinstance(n, IPv4Network)]
+    wanted = [IPv4Address(text) for text in _DOCUMENTATION]
+    if settings.outbound_ranges != EVERYTHING and port not in settings.outbound_ports:
+        ranges = [n for n in settings.outbound_ranges if isinstance(n, IPv4Network)]
+        wanted = [n[0] if n.num_addresses < 4 else n[1] for n in ranges if not n.is_loopback]
+    for address in wanted:
+        if not any(address in network for network in excluded):
+            return Probe(way, str(address), port, settings.proxy_port)
+    return Untestable(way, "no address is captured that could be dialled")
+
+
+def _dial_as(probe: Probe, seconds: float) -> tuple[int, int]:
+    """Dial in a child, so that it can be another user. Returns (a pipe with its verdict, pid)."""
+    answer, verdict = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(verdict)
+        return answer, child
+    said = b""
+    try:
+        if probe.uid is not None:
+            os.setgid(probe.uid)
+            os.setuid(probe.uid)
+        with socket.create_connection((probe.host, probe.port), timeout=seconds):
+            pass
+    except PermissionError as refused:
+        said = b"not permitted" if refused.filename is None else str(refused).encode()
+    except OSError as failed:
+        said = str(failed.strerror or failed).encode()
+    finally:
+        os.write(verdict, said)
+        os._exit(0)  # never run the parent's exit handlers
+
+
+def _await(
+    probe: Probe,
+    listener: socket.socket,
+    answer: int,
+    selector: selectors.BaseSelector,
+    deadline: float,
+) -> Landing | None:
+    said = "no answer"
+    while (left := deadline - time.monotonic()) > 0:
+        for key, _ in selector.select(left):
+            if key.fileobj is listener:
+                connection, _ = listener.accept()
+                with connection:
+                    return Landing(probe.lands, *original_destination(connection))
+            words = os.read(answer, 200).decode()
+            selector.unregister(answer)
+            if words == "not permitted":
+                return None
+            said = words or "somebody else accepted it"
+            if words:
+                deadline = 0.0  # it failed: nothing will arrive
+    raise ValidationError(
+        f"{probe.way}: {probe.host}:{probe.port} did not land at port {probe.lands}: {said}",
+        hint="a rule is missing, or a rule of somebody else comes first: iptables -t nat -S",
+    )

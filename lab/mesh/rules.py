@@ -1,0 +1,328 @@
+"""Netfilter rules as data: rendered for iptables-restore, parsed from iptables-save, compared.
+
+Nothing here touches the kernel. A rule is kept in the words that iptables-save prints, so what the
+log shows, what the kernel holds and what a reader compares are the same text. Two spellings of one
+rule (iptables-nft and iptables-legacy, abbreviations, default masks) have equal `meaning`.
+"""
+
+import ipaddress
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+Family = Literal["ipv4", "ipv6"]
+"""Which of iptables and ip6tables holds a rule."""
+
+OWN_PREFIX: Final = "ISTIO_"
+"""Every chain that we make starts with this; so does every chain of Istio's own program."""
+TABLES: Final = ("raw", "mangle", "nat", "filter")
+"""The tables that rules of ours can be in, in the order in which a packet meets them."""
+BUILT_IN: Final = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
+
+Meaning = tuple[frozenset[tuple[bool, str, str]], str, frozenset[tuple[str, str]]]
+"""(conditions as (negated, option, value), target, the target's options): order does not count."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: `spec` is what follows `-A CHAIN`, word by word, as iptables-save prints it.
+
+    `label` names the rule within its plan; `purpose` says in a sentence what it is for. `first`
+    rules of built-in chains go before rules that others put there. These three are for people and
+    for placing: two rules are equal when chain and words are.
+    """
+
+    chain: str
+    spec: tuple[str, ...]
+    label: str = field(default="", compare=False)
+    purpose: str = field(default="", compare=False)
+    first: bool = field(default=False, compare=False)
+
+    @property
+    def target(self) -> str:
+        """Where a matching packet goes, "" for a rule that only counts."""
+        return meaning(self.spec)[1]
+
+    @property
+    def text(self) -> str:
+        """The rule as iptables-save prints it."""
+        return f"-A {self.chain} {words(self.spec)}"
+
+    def means(self, other: "Rule") -> bool:
+        """Whether both rules are in the same chain and act on the same packets alike."""
+        return self.chain == other.chain and meaning(self.spec) == meaning(other.spec)
+
+
+Chains = Mapping[str, tuple[Rule, ...]]
+State = Mapping[str, Chains]
+"""Table name → chain name → rules in order. What is planned and what is observed look the same."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The rules of one address family, ready to be applied. `state` holds only what is ours."""
+
+    family: Family
+    state: State
+
+    @property
+    def rules(self) -> tuple[tuple[str, Rule], ...]:
+        """Every (table, rule), in the order of rendering."""
+        return tuple(
+            (table, rule)
+            for table, chains in self.state.items()
+            for rules in chains.values()
+            for rule in rules
+        )
+
+
+def words(spec: Iterable[str]) -> str:
+    """Join the words of a rule, quoting as iptables-restore reads it back."""
+    return " ".join(f'"{w}"' if not w or any(c.isspace() for c in w) else w for w in spec)
+
+
+def render(state: State, *, comments: bool = False) -> str:
+    """Text for `iptables-restore --noflush` that makes `state` in a namespace without it.
+
+    With `comments` every labelled rule carries its label, so that `iptables -nvL` explains itself.
+    """
+    return "".join(
+        _block(table, [*_new(chains), *_added(chains, comments)]) for table, chains in state.items()
+    )
+
+
+def parse(text: str) -> dict[str, dict[str, tuple[Rule, ...]]]:
+    """Read iptables-save or iptables-restore text: table → chain → rules.
+
+    Built-in chains are there only when they hold rules. Lines that delete or flush are not read:
+    this is for text that describes a state. Raises ValueError, with the line, on other text.
+    """
+    state: dict[str, dict[str, list[Rule]]] = {}
+    chains: dict[str, list[Rule]] | None = None
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("*"):
+            chains = state.setdefault(line[1:].strip(), {})
+        elif line == "COMMIT":
+            chains = None
+        elif chains is None:
+            raise ValueError(f"line {number} is outside any table: {line}")
+        else:
+            _parse_line(number, line, chains)
+    return {
+        table: {name: tuple(rules) for name, rules in found.items()}
+        for table, found in state.items()
+    }
+
+
+def ours(observed: State, planned: State, marks: frozenset[str] = frozenset()) -> State:
+    """What of `observed` is ours: our chains, rules that lead to them, and planned rules.
+
+    `marks` are the packet marks of TPROXY mode: rules in mangle's built-in chains that set, save
+    or restore them are ours too, also when they are left over from a run in that mode.
+    """
+    result: dict[str, dict[str, tuple[Rule, ...]]] = {}
+    for table, chains in observed.items():
+        kept: dict[str, tuple[Rule, ...]] = {}
+        for name, rules in chains.items():
+            if name.startswith(OWN_PREFIX):
+                kept[name] = rules
+                continue
+            expected = [meaning(rule.spec) for rule in planned.get(table, {}).get(name, ())]
+            mine = tuple(r for r in rules if _is_ours(table, r, expected, marks))
+            if mine:
+                kept[name] = mine
+        if kept:
+            result[table] = kept
+    return result
+
+
+def differences(observed: State, planned: State) -> list[str]:
+    """Say, a sentence each, where `observed` (only what is ours) is not `planned`. [] if equal."""
+    found: list[str] = []
+    for table in _tables(observed, planned):
+        have, want = observed.get(table, {}), planned.get(table, {})
+        for chain in [*want, *(name for name in have if name not in want)]:
+            if chain not in have:
+                found.append(f"{table}: chain {chain} is missing")
+            elif chain not in want:
+                found.append(f"{table}: {_what(chain)} should not be there")
+            else:
+                found += _chain_differences(table, have[chain], want[chain])
+    return found
+
+
+def replacement(
+    observed: State, planned: State, *, comments: bool = False, force: bool = False
+) -> str:
+    """Text for one `iptables-restore --noflush` that turns `observed` (only ours) into `planned`.
+
+    A table that is already as planned is left alone, and so are its counters, unless `force`.
+    Chains that exist are flushed and filled again in the same transaction, so that no packet meets
+    a half-built table.
+    """
+    text = []
+    for table in _tables(observed, planned):
+        have, want = observed.get(table, {}), planned.get(table, {})
+        if not force and not differences({table: have}, {table: want}):
+            continue
+        lines = [
+            f"-D {rule.chain} {words(rule.spec)}"
+            for name, rules in have.items()
+            if not name.startswith(OWN_PREFIX)
+            for rule in rules
+        ]
+        own = [name for name in have if name.startswith(OWN_PREFIX)]
+        lines += [f"-F {name}" for name in own]
+        lines += [f"-X {name}" for name in own if name not in want]
+        lines += [line for line in _new(want) if line.split()[1] not in have]
+        text.append(_block(table, [*lines, *_added(want, comments)]))
+    return "".join(text)
+
+
+def meaning(spec: Iterable[str]) -> Meaning:
+    """What a rule's words say, whatever their order, spelling and defaults."""
+    conditions: set[tuple[bool, str, str]] = set()
+    options: set[tuple[str, str]] = set()
+    target, negated = "", False
+    rest = list(spec)
+    while rest:
+        word = rest.pop(0)
+        if word == "!":
+            negated = True
+            continue
+        option = _ALIASES.get(word, word)
+        value = rest.pop(0) if rest and not _is_option(rest[0]) else ""
+        if option == "-m" or option == "--comment":
+            pass
+        elif option == "-j":
+            target = value
+        elif target:
+            if (option, _plain(option, value)) not in _TARGET_DEFAULTS:
+                options.add((option, _plain(option, value)))
+        elif negated or option not in ("-s", "-d") or not value.endswith("/0"):
+            conditions.add((negated, option, _plain(option, value)))
+        negated = False
+    return frozenset(conditions), target, frozenset(options)
+
+
+_ALIASES: Final = {
+    "--source": "-s",
+    "--src": "-s",
+    "--destination": "-d",
+    "--dst": "-d",
+    "--in-interface": "-i",
+    "--out-interface": "-o",
+    "--protocol": "-p",
+    "--proto": "-p",
+    "--match": "-m",
+    "--jump": "-j",
+    "--destination-port": "--dport",
+    "--source-port": "--sport",
+    "--destination-ports": "--dports",
+    "--to-port": "--to-ports",
+    "--set-mark": "--set-xmark",
+}
+_PROTOCOLS: Final = {"6": "tcp", "17": "udp"}
+_TARGET_DEFAULTS: Final = frozenset(
+    {
+        ("--nfmask", "0xffffffff"),
+        ("--ctmask", "0xffffffff"),
+        ("--on-ip", "0.0.0.0"),  # noqa: S104  TPROXY's "no other address", not a listener
+        ("--on-ip", "::"),
+    }
+)
+
+
+def _plain(option: str, value: str) -> str:
+    if option in ("-s", "-d") and value:
+        return str(ipaddress.ip_network(value, strict=False))
+    if option in ("--mark", "--set-xmark", "--tproxy-mark"):
+        mark, _, mask = value.partition("/")
+        return f"{int(mark, 0):#x}/{int(mask or '0xffffffff', 0):#x}"
+    if option in ("--dports", "--sports", "--ctstate"):
+        return ",".join(sorted(value.split(",")))
+    if option == "-p":
+        return _PROTOCOLS.get(value, value)
+    return value
+
+
+def _is_option(word: str) -> bool:
+    return word == "!" or (word.startswith("-") and not word[1:].isdigit())
+
+
+def _is_ours(table: str, rule: Rule, expected: list[Meaning], marks: frozenset[str]) -> bool:
+    told = meaning(rule.spec)
+    if told in expected or told[1].startswith(OWN_PREFIX):
+        return True
+    if table != "mangle":
+        return False
+    values = {value for _, _, value in told[0]} | {value for _, value in told[2]}
+    return not values.isdisjoint(marks)
+
+
+def _tables(*states: State) -> list[str]:
+    names = {name for state in states for name in state}
+    return [name for name in TABLES if name in names]
+
+
+def _what(chain: str) -> str:
+    return f"chain {chain}" if chain.startswith(OWN_PREFIX) else f"a rule of ours in {chain}"
+
+
+def _chain_differences(table: str, have: tuple[Rule, ...], want: tuple[Rule, ...]) -> list[str]:
+    seen, planned = [meaning(r.spec) for r in have], [meaning(r.spec) for r in want]
+    if seen == planned:
+        return []
+    found = [f"{table}: missing: {r.text}" for r in want if meaning(r.spec) not in seen]
+    found += [f"{table}: unexpected: {r.text}" for r in have if meaning(r.spec) not in planned]
+    if found:
+        return found
+    name = (have or want)[0].chain
+    return [f"{table}: {name} holds the right rules in another order or number"]
+
+
+def _parse_line(number: int, line: str, chains: dict[str, list[Rule]]) -> None:
+    if line.startswith(":"):
+        name = line[1:].split()[0]
+        if name not in BUILT_IN:
+            chains.setdefault(name, [])
+        return
+    if line.startswith("["):  # counters, as `iptables-save -c` prints them
+        line = line.partition("]")[2].strip()
+    verb, *rest = shlex.split(line)
+    if verb == "-N" and len(rest) == 1:
+        chains.setdefault(rest[0], [])
+    elif verb == "-A" and rest:
+        chains.setdefault(rest[0], []).append(Rule(rest[0], tuple(rest[1:])))
+    elif verb == "-I" and len(rest) > 1:
+        index = int(rest[1]) - 1
+        chains.setdefault(rest[0], []).insert(index, Rule(rest[0], tuple(rest[2:])))
+    else:
+        raise ValueError(f"line {number} describes no state: {line}")
+
+
+def _new(chains: Chains) -> list[str]:
+    return [f"-N {name}" for name in chains if name.startswith(OWN_PREFIX)]
+
+
+def _added(chains: Chains, comments: bool) -> list[str]:
+    lines = []
+    for name, rules in chains.items():
+        for position, rule in enumerate(rules, start=1):
+            spec = _commented(rule) if comments and rule.label else rule.spec
+            verb = f"-I {name} {position}" if rule.first else f"-A {name}"
+            lines.append(f"{verb} {words(spec)}")
+    return lines
+
+
+def _commented(rule: Rule) -> tuple[str, ...]:
+    at = rule.spec.index("-j") if "-j" in rule.spec else len(rule.spec)
+    return (*rule.spec[:at], "-m", "comment", "--comment", rule.label, *rule.spec[at:])
+
+
+def _block(table: str, lines: list[str]) -> str:
+    return "\n".join([f"* {table}", *lines, "COMMIT", ""])
