@@ -1,0 +1,109 @@
+"""Whether a pod is injected, and if not, why, in a sentence. Pure.
+
+Order (Istio's): host network, ignored namespace, the pod's own label (else annotation), never
+selectors, always selectors, policy. Namespace and revision labels are matched by the webhook's
+selectors in the API server, not here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from lab.mesh import contract
+
+
+class Reason(Enum):
+    """What decided; the value is the sentence that a reader gets."""
+
+    ASKED = "the pod asks for it by {label}=true"
+    ALWAYS_SELECTOR = "an always-inject selector matches the pod's labels"
+    POLICY = "the policy is to inject"
+    HOST_NETWORK = "the pod is on the host's network: its rules would redirect the whole node"
+    IGNORED_NAMESPACE = "namespace {namespace} is never injected"
+    DECLINED = "the pod declines by {label}=false"
+    NEVER_SELECTOR = "a never-inject selector matches the pod's labels"
+    POLICY_DISABLED = "the policy is not to inject, and the pod does not ask for it"
+    POLICY_UNKNOWN = "the policy {policy!r} is neither enabled nor disabled"
+
+
+_YES = frozenset({Reason.ASKED, Reason.ALWAYS_SELECTOR, Reason.POLICY})
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A Kubernetes label selector; every part must hold. An empty one matches nothing here.
+
+    `expressions`: (key, operator, values), operator In, NotIn, Exists or DoesNotExist.
+    """
+
+    labels: tuple[tuple[str, str], ...] = ()
+    expressions: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether a pod with `labels` is selected."""
+        if not self.labels and not self.expressions:
+            return False
+        return all(labels.get(key) == value for key, value in self.labels) and all(
+            _holds(labels, key, operator, values) for key, operator, values in self.expressions
+        )
+
+
+def _holds(labels: Mapping[str, str], key: str, operator: str, values: Sequence[str]) -> bool:
+    if operator == "In":
+        return labels.get(key) in values
+    if operator == "NotIn":
+        return labels.get(key) not in values
+    if operator == "Exists":
+        return key in labels
+    return operator == "DoesNotExist" and key not in labels
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the mesh wants where the pod says nothing; the default is a local kube-inject's."""
+
+    policy: str = "enabled"
+    never: tuple[Selector, ...] = ()
+    always: tuple[Selector, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Inject or not, what decided, and the sentence."""
+
+    inject: bool
+    reason: Reason
+    sentence: str
+
+
+def decide(pod: Mapping[str, Any], namespace: str, policy: Policy) -> Decision:
+    """Decide for a pod or pod template {metadata, spec} whose field types were checked."""
+    reason = _reason(pod, namespace, policy)
+    sentence = reason.value.format(
+        label=contract.INJECT_POD_LABEL, namespace=namespace, policy=policy.policy
+    )
+    return Decision(reason in _YES, reason, sentence)
+
+
+def _reason(pod: Mapping[str, Any], namespace: str, policy: Policy) -> Reason:
+    metadata = pod.get("metadata") or {}
+    labels: Mapping[str, str] = metadata.get("labels") or {}
+    annotations: Mapping[str, str] = metadata.get("annotations") or {}
+    if (pod.get("spec") or {}).get("hostNetwork"):
+        return Reason.HOST_NETWORK
+    if namespace in contract.IGNORED_NAMESPACES:
+        return Reason.IGNORED_NAMESPACE
+    # The label beats the annotation even where its value means nothing.
+    key = contract.INJECT_POD_LABEL
+    wish = labels[key] if key in labels else annotations.get(key)
+    if wish == "true":
+        return Reason.ASKED
+    if wish == "false":
+        return Reason.DECLINED
+    if any(selector.matches(labels) for selector in policy.never):
+        return Reason.NEVER_SELECTOR
+    if any(selector.matches(labels) for selector in policy.always):
+        return Reason.ALWAYS_SELECTOR
+    by_policy = {"enabled": Reason.POLICY, "disabled": Reason.POLICY_DISABLED}
+    return by_policy.get(policy.policy, Reason.POLICY_UNKNOWN)

@@ -1,0 +1,206 @@
+"""Whether the fields that the injector reads have the types that Kubernetes gives them."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lab.mesh.yaml_reader import FieldPath
+
+_BARE_KEY: Final = re.compile(r"[A-Za-z]")
+_GLUED: Final = re.compile(r"([A-Za-z][\w-]*):(\S.*)")
+_NAMES: Final = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", int: "a number"}
+API_VERSIONS: Final = {
+    "Pod": "v1",
+    "ReplicationController": "v1",
+    "List": "v1",
+    "Deployment": "apps/v1",
+    "DaemonSet": "apps/v1",
+    "ReplicaSet": "apps/v1",
+    "StatefulSet": "apps/v1",
+    "Job": "batch/v1",
+    "CronJob": "batch/v1",
+}
+"""The kinds that the injector opens and where Kubernetes serves each of them."""
+PROBES: Final = ("livenessProbe", "readinessProbe", "startupProbe")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A field whose value cannot be used."""
+
+    path: FieldPath
+    text: str
+    hint: str = ""
+
+
+def show(path: FieldPath) -> str:
+    """A field as people write it: spec.containers[0].name, metadata.labels["a/b"]."""
+    shown = ""
+    for part in path:
+        if isinstance(part, int):
+            shown += f"[{part}]"
+        elif re.fullmatch(r"[A-Za-z_][\w-]*", part):
+            shown += f".{part}" if shown else part
+        else:
+            shown += f'["{part}"]'
+    return shown
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, for messages."""
+    if value is None:
+        return "nothing"
+    for cls in (bool, str, dict, list):
+        if isinstance(value, cls):
+            return _NAMES[cls]
+    return f"the number {value}"
+
+
+def object_faults(value: dict[str, Any]) -> list[Fault]:
+    """Faults that make a document no Kubernetes object, or one that no API server knows."""
+    faults = [
+        Fault((key,), f"{key} is missing" if value.get(key) is None else f"{key} must be text")
+        for key in ("apiVersion", "kind")
+        if not isinstance(value.get(key), str) or not value[key]
+    ]
+    if faults:
+        return faults
+    version, kind = value["apiVersion"], value["kind"]
+    known = API_VERSIONS.get(kind)
+    group = version.rpartition("/")[0]
+    # A custom resource may be called Deployment too; its group always has a dot.
+    if known is None or version == known or "." in group:
+        return []
+    text = f"there is no {kind} in {version!r}"
+    return [Fault(("apiVersion",), text, f"did you mean `apiVersion: {known}`?")]
+
+
+def template_faults(template: Any, path: FieldPath = ()) -> Iterator[Fault]:
+    """Faults of a pod or pod template ({metadata, spec}) found at `path`."""
+    if template is None:
+        yield Fault(path, "is missing", "a workload needs a pod template")
+        return
+    if _wrong(template, dict):
+        yield _fault(path, template, dict)
+        return
+    yield from _metadata_faults(template.get("metadata"), (*path, "metadata"))
+    spec, here = template.get("spec"), (*path, "spec")
+    if spec is None:
+        yield Fault(here, "is missing", "a pod needs spec.containers")
+        return
+    if _wrong(spec, dict):
+        yield _fault(here, spec, dict)
+        return
+    yield from _optional(spec, here, "hostNetwork", bool)
+    yield from _optional(spec, here, "securityContext", dict)
+    yield from _named_list(spec, here, "volumes")
+    if not spec.get("containers") and not _wrong(spec.get("containers") or [], list):
+        yield Fault((*here, "containers"), "is missing or empty", "a pod needs a container")
+    for group in ("containers", "initContainers"):
+        yield from _named_list(spec, here, group)
+        for index, container in enumerate(_items(spec.get(group))):
+            if isinstance(container, dict):
+                yield from _container_faults(container, (*here, group, index))
+
+
+def _metadata_faults(metadata: Any, path: FieldPath) -> Iterator[Fault]:
+    if metadata is None:
+        return
+    if _wrong(metadata, dict):
+        yield _fault(path, metadata, dict)
+        return
+    for key in ("name", "generateName", "namespace"):
+        yield from _optional(metadata, path, key, str)
+    for key in ("labels", "annotations"):
+        yield from _optional(metadata, path, key, dict)
+        entries = metadata.get(key)
+        for name, value in entries.items() if isinstance(entries, dict) else ():
+            if _wrong(value, str):
+                spoken = str(value).lower() if isinstance(value, bool) else value
+                hint = f'quote it: "{spoken}"' if isinstance(value, bool | int | float) else ""
+                yield Fault((*path, key, name), f"must be text, and is {kind_of(value)}", hint)
+    yield from _optional(metadata, path, "ownerReferences", list)
+    for index, owner in enumerate(_items(metadata.get("ownerReferences"))):
+        here = (*path, "ownerReferences", index)
+        if _wrong(owner, dict):
+            yield _fault(here, owner, dict)
+            continue
+        for key in ("apiVersion", "kind", "name"):
+            yield from _optional(owner, here, key, str)
+        yield from _optional(owner, here, "controller", bool)
+
+
+def _container_faults(container: dict[str, Any], path: FieldPath) -> Iterator[Fault]:
+    for key in ("image", "restartPolicy"):
+        yield from _optional(container, path, key, str)
+    for key in ("securityContext", "lifecycle"):
+        yield from _optional(container, path, key, dict)
+    for key, name in (("env", "name"), ("volumeMounts", "mountPath")):
+        yield from _named_list(container, path, key, name)
+    yield from _optional(container, path, "ports", list)
+    for index, port in enumerate(_items(container.get("ports"))):
+        here = (*path, "ports", index)
+        if _wrong(port, dict):
+            yield _fault(here, port, dict)
+            continue
+        yield from _optional(port, here, "name", str)
+        yield from _optional(port, here, "containerPort", int)
+    for key in PROBES:
+        yield from _optional(container, path, key, dict)
+        if isinstance(container.get(key), dict):
+            yield from _probe_faults(container[key], (*path, key))
+
+
+def _probe_faults(probe: dict[str, Any], path: FieldPath) -> Iterator[Fault]:
+    for action in ("httpGet", "tcpSocket", "grpc"):
+        yield from _optional(probe, path, action, dict)
+        target = probe.get(action)
+        if not isinstance(target, dict):
+            continue
+        here = (*path, action)
+        port = target.get("port")
+        if port is not None and _wrong(port, int) and _wrong(port, str):
+            text = f"must be a number or a port's name, and is {kind_of(port)}"
+            yield Fault((*here, "port"), text)
+        for key in ("path", "host", "scheme", "service"):
+            yield from _optional(target, here, key, str)
+        yield from _named_list(target, here, "httpHeaders")
+
+
+def _named_list(holder: dict[str, Any], path: FieldPath, key: str, name: str = "name") -> Iterator[Fault]:
+    """`key` is a list of mappings, each with a text `name`."""
+    yield from _optional(holder, path, key, list)
+    for index, entry in enumerate(_items(holder.get(key))):
+        here = (*path, key, index)
+        if _wrong(entry, dict):
+            yield _fault(here, entry, dict)
+        elif not entry.get(name):
+            yield Fault((*here, name), "is missing")
+        elif _wrong(entry[name], str):
+            yield _fault((*here, name), entry[name], str)
+
+
+def _optional(holder: dict[str, Any], path: FieldPath, key: str, cls: type) -> Iterator[Fault]:
+    value = holder.get(key)
+    if value is not None and _wrong(value, cls):
+        yield _fault((*path, key), value, cls)
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _wrong(value: Any, cls: type) -> bool:
+    return not isinstance(value, cls) or (cls is int and isinstance(value, bool))
+
+
+def _fault(path: FieldPath, value: Any, cls: type) -> Fault:
+    hint = ""
+    if isinstance(value, str) and cls in (dict, list) and (glued := _GLUED.fullmatch(value)):
+        hint = f"is a blank missing after the colon? `{glued[1]}: {glued[2]}`"
+    elif isinstance(value, str) and cls is bool and value in ("true", "false"):
+        hint = f"remove the quotes: {value}"
+    elif cls is str and isinstance(value, bool | int | float):
+        hint = "quote it"
+    return Fault(path, f"must be {_NAMES[cls]}, and is {kind_of(value)}", hint)

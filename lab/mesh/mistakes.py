@@ -1,0 +1,93 @@
+"""The typing mistakes that stop a YAML parser, found line by line so that all can be told.
+
+A parser ends at the first bad line. Here each line of a document that did not parse is looked
+at for the mistakes people make; those that can be mended are mended in a copy, so that reading
+can go on and find what is wrong further down. The copy is for messages only.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from lab.mesh.yaml_reader import Problem
+
+_KEY_ONLY: Final = re.compile(r"(\s*(?:- +)*)([A-Za-z][\w./-]*)\s*(?:#.*)?")
+_NO_BLANK: Final = re.compile(r"(\s*(?:- +)*)([A-Za-z][\w./-]*):([^\s:/'\"\]}#][^#]*?|[\"'].*)\s*")
+_NO_DASH_BLANK: Final = re.compile(r"(\s*)-([A-Za-z][\w./-]*:(?:\s.*)?)")
+_BLOCK_SCALAR: Final = re.compile(r"(\s*)(?:- +)*[^#\s'\"][^#]*?[:-]\s+[|>][-+0-9]*\s*(?:#.*)?")
+_KEY: Final = re.compile(r"\s*(?:- +)*(?:[\"'][^\"']*[\"']|[^\s#:\"'-][^:#]*):(?:\s|$)")
+
+
+@dataclass(frozen=True)
+class Mended:
+    """What was found and the text in which it is mended."""
+
+    problems: tuple[Problem, ...]
+    text: str
+
+
+def find(source: str) -> Mended:
+    """Look for a key without a colon, a colon or dash without a blank, tabs, and templates."""
+    problems: list[Problem] = []
+    lines = source.splitlines(keepends=True)
+    block_indent: int | None = None
+    for number, raw in enumerate(lines, start=1):
+        line = raw.rstrip("\r\n")
+        indent = len(line) - len(line.lstrip(" "))
+        if block_indent is not None:
+            if not line.strip() or indent > block_indent:
+                continue
+            block_indent = None
+        if not line.strip() or line.lstrip().startswith(("#", "---", "...", "%")):
+            continue
+        found = _mistake(line, _next_content(lines, number))
+        if found:
+            text, hint, mended = found
+            problems.append(Problem(number, text, hint))
+            lines[number - 1] = mended + raw[len(line) :]
+        if _BLOCK_SCALAR.fullmatch(lines[number - 1].rstrip("\r\n")):
+            block_indent = indent
+    return Mended(tuple(problems), "".join(lines))
+
+
+def _mistake(line: str, following: str | None) -> tuple[str, str, str] | None:
+    """(what is wrong, hint, the line mended), or None."""
+    if "{{" in line and "}}" in line:
+        return ("a template, not YAML yet", "render it first, for instance `helm template`", "")
+    margin = line[: len(line) - len(line.lstrip())]
+    if "\t" in margin:
+        mended = margin.replace("\t", "  ") + line.lstrip()
+        return ("a tab in the indentation", "YAML is indented with blanks", mended)
+    if (hit := _NO_BLANK.fullmatch(line)) and not re.match(r"\w*://", hit[2] + ":" + hit[3]):
+        lead, key, value = hit.groups()
+        shown = f"{key}: {value.strip()}"
+        mended = f"{lead}{shown}"
+        return (f"no blank after the colon of {key!r}", f"write `{shown}`", mended)
+    if hit := _NO_DASH_BLANK.fullmatch(line):
+        shown = f"- {hit[2].strip()}"
+        return ("no blank after the dash", f"write `{shown}`", f"{hit[1]}{shown}")
+    if (hit := _KEY_ONLY.fullmatch(line)) and _opens_block(line, hit, following):
+        lead, key = hit.groups()
+        return (f"no colon after {key!r}", f"write `{key}:`", f"{lead}{key}:")
+    return None
+
+
+def _opens_block(line: str, hit: re.Match[str], following: str | None) -> bool:
+    """A bare word is a key that lacks its colon when what follows is nested in it."""
+    if following is None or "- " in hit[1]:
+        return False
+    deeper = len(following) - len(following.lstrip()) > len(line) - len(line.lstrip())
+    same_list = following.lstrip().startswith("- ") and (
+        len(following) - len(following.lstrip()) == len(line) - len(line.lstrip())
+    )
+    nested = following.lstrip().startswith("- ") or bool(_KEY.match(following))
+    nested = nested or bool(_NO_BLANK.fullmatch(following))
+    return (deeper and nested) or same_list
+
+
+def _next_content(lines: list[str], after: int) -> str | None:
+    for line in lines[after:]:
+        stripped = line.strip()
+        if stripped and not stripped.startswith("#"):
+            return line.rstrip("\r\n")
+    return None

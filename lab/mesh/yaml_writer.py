@@ -1,0 +1,101 @@
+"""Plain data out as YAML that every reader takes for the same data.
+
+Not PyYAML's dumper: it writes `y` and `1e3` bare, which kubectl reads as true and 1000, and
+takes four times as long. Block style, lists at the indent of their key as kubectl prints
+them, keys in the order given.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from lab.mesh.yaml_reader import resolve
+
+_BARE: Final = re.compile(r"(?:[A-Za-z_/$(]|--?[A-Za-z])[A-Za-z0-9_./$()@%+=,*^~:-]*")
+_BARE_WORDS: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./()@%+=,*-]*(?: [A-Za-z0-9_./()@%+=,*-]+)+")
+_QUANTITY: Final = re.compile(r"[0-9]+(?:m|Ki|Mi|Gi|s|ms)")
+_LITERAL: Final = re.compile(r"[^\s](?:[\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]|[^\0-\uffff])*")
+_ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+def write(value: Any) -> str:
+    """One document of YAML, ending in a newline. Takes what JSON can hold."""
+    lines: list[str] = []
+    if isinstance(value, Mapping) and value:
+        _mapping(value, "", "", lines)
+    elif isinstance(value, list | tuple) and value:
+        _sequence(value, "", lines)
+    else:
+        lines.append(_inline(value, ""))
+    lines.append("")
+    return "\n".join(lines)
+
+
+def _mapping(value: Mapping[str, Any], indent: str, first: str, lines: list[str]) -> None:
+    """Keys at `indent`; the first one follows `first` (a list's dash) where that is given."""
+    lead = first or indent
+    for key, entry in value.items():
+        name = text(key)
+        if isinstance(entry, Mapping) and entry:
+            lines.append(f"{lead}{name}:")
+            _mapping(entry, indent + "  ", "", lines)
+        elif isinstance(entry, list | tuple) and entry:
+            lines.append(f"{lead}{name}:")
+            _sequence(entry, indent, lines)
+        else:
+            lines.append(f"{lead}{name}: {_inline(entry, indent)}")
+        lead = indent
+
+
+def _sequence(value: Sequence[Any], indent: str, lines: list[str]) -> None:
+    inner = indent + "  "
+    for entry in value:
+        if isinstance(entry, Mapping) and entry:
+            _mapping(entry, inner, f"{indent}- ", lines)
+        elif isinstance(entry, list | tuple) and entry:
+            lines.append(f"{indent}-")
+            _sequence(entry, inner, lines)
+        else:
+            lines.append(f"{indent}- {_inline(entry, indent)}")
+
+
+def _inline(value: Any, indent: str) -> str:
+    if isinstance(value, str):
+        return _block(value, indent) if "\n" in value else text(value)
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return repr(value)
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    return "{}" if isinstance(value, Mapping) else "[]"
+
+
+def _block(value: str, indent: str) -> str:
+    """A literal block where that is exact, else double quotes."""
+    body = value.rstrip("\n")
+    if not body or not _LITERAL.fullmatch(value):
+        return text(value)
+    ends = len(value) - len(body)
+    mark = "-" if ends == 0 else "" if ends == 1 else "+"
+    inner = indent + "  "
+    written = "\n".join(inner + line if line else "" for line in body.split("\n"))
+    return f"|{mark}\n{written}" + "\n" * max(0, ends - 1)
+
+
+@lru_cache(maxsize=4096)
+def text(value: str) -> str:
+    """A text on one line: bare where no reader can mistake it, else in double quotes."""
+    if _BARE.fullmatch(value):
+        if value[-1] != ":" and resolve(value) == value and len(value) < 200:
+            return value
+    elif _BARE_WORDS.fullmatch(value) or _QUANTITY.fullmatch(value):
+        return value
+    return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
