@@ -8,7 +8,7 @@ rules in the kernel are the planned ones. Exit codes are in `--help`.
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 from lab.mesh import addresses, netfilter, redirection_options, redirection_probe, routing
 from lab.mesh.errors import ApplyError, SidecarLabError, UnusableError, ValidationError, VerifyError
@@ -16,7 +16,16 @@ from lab.mesh.netfilter import Candidate
 from lab.mesh.redirection import plan
 from lab.mesh.redirection_options import Request
 from lab.mesh.redirection_settings import Settings
-from lab.mesh.rules import Family, Plan, State, differences, ours, render, replacement
+from lab.mesh.rules import (
+    Family,
+    Plan,
+    State,
+    differences,
+    marks_in,
+    ours,
+    render,
+    replacement,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -64,15 +73,7 @@ def complete(request: Request) -> Settings:
     return replace(settings, ipv6=ipv6, dns_servers=servers)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A family's rules after `apply`: who holds them, and all that is there."""
-
-    holder: Candidate
-    changed: bool
-
-
-def apply(wanted: Plan, settings: Settings, request: Request) -> Outcome:
+def apply(wanted: Plan, settings: Settings, request: Request) -> None:
     """Bring one family's rules to the plan and verify them.
 
     Raises UnusableError, ApplyError, or VerifyError when what is read back differs.
@@ -83,18 +84,16 @@ def apply(wanted: Plan, settings: Settings, request: Request) -> Outcome:
     say(render(wanted.state, comments=request.comments))
     present = ours(holder.state, wanted.state, settings.marks)
     wrong = differences(present, wanted.state)
-    changed = bool(wrong or request.force_apply)
-    if changed:
+    if wrong or request.force_apply:
         holder = _change(found, present, wanted, wrong, request)
     else:
         say("Every rule is there already: nothing to change.")
     for stale in found:
         if stale.variant != holder.variant and stale.holds_ours:
             _remove(stale, wanted, settings)
-    for line in routing.ensure(settings, wanted.family):
+    for line in routing.ensure(settings, wanted.family, _bare(marks_in(found[0].state))):
         say(f"Route: {line}.")
     verify(holder, wanted, settings)
-    return Outcome(holder, changed)
 
 
 def verify(holder: Candidate, wanted: Plan, settings: Settings) -> None:
@@ -132,7 +131,8 @@ def clean(wanted: Plan, settings: Settings, *, dry_run: bool) -> None:
         else:
             _remove(holder, wanted, settings)
     if not dry_run:
-        for line in routing.remove(settings, wanted.family):
+        stale = _bare(frozenset().union(*(marks_in(holder.state) for holder in found)))
+        for line in routing.remove(settings, wanted.family, stale):
             say(f"Route: {line}.")
         say(f"No rule of ours is left ({wanted.family}).")
 
@@ -234,6 +234,11 @@ def _remove(holder: Candidate, wanted: Plan, settings: Settings) -> None:
     left = ours(netfilter.read(holder.variant), wanted.state, settings.marks)
     if left:
         raise VerifyError("rules are left: " + "; ".join(differences(left, {})))
+
+
+def _bare(marks: frozenset[str]) -> frozenset[str]:
+    """Marks without the mask, as `ip rule` prints them."""
+    return frozenset(mark.partition("/")[0] for mark in marks)
 
 
 def _why(found: list[Candidate]) -> str:

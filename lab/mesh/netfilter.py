@@ -133,7 +133,8 @@ _KINDS: Final[tuple[Kind, ...]] = ("nft", "legacy")
 
 def _preference(candidate: Candidate) -> tuple[bool, bool, bool]:
     legacy = candidate.variant.kind == "legacy"
-    return (not candidate.holds_ours, not (legacy and candidate.holds_rules), legacy)
+    chosen_by_others = legacy and candidate.holds_rules and not candidate.holds_ours
+    return (not candidate.holds_ours, not chosen_by_others, legacy)
 
 
 def _no_legacy_tables(variant: Variant) -> bool:

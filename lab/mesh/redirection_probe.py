@@ -165,8 +165,9 @@ def _dial_as(probe: Probe, seconds: float) -> tuple[int, int]:
         if probe.uid is not None:
             os.setgid(probe.uid)
             os.setuid(probe.uid)
-        with socket.create_connection((probe.host, probe.port), timeout=seconds):
-            pass
+        with socket.socket() as client:  # no name look-up: it may import what that user cannot read
+            client.settimeout(seconds)
+            client.connect((probe.host, probe.port))
     except PermissionError as refused:
         said = b"not permitted" if refused.filename is None else str(refused).encode()
     except OSError as failed:

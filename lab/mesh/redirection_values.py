@@ -12,6 +12,8 @@ from lab.mesh.redirection_settings import EVERYTHING, Everything, Mode, Network
 
 MAX_OWNER_GROUPS: Final = 64
 """One rule holds a condition a group; the kernel bounds the conditions of a rule."""
+MAX_ID: Final = 2**32 - 2
+"""The last id; the one after it means "nobody" to the kernel."""
 _INTERFACE = re.compile(r"[^\s/!]{1,15}")
 _OWNER = re.compile(r"\d{1,10}(-\d{1,10})?")
 
@@ -102,10 +104,11 @@ def interfaces(text: str) -> tuple[str, ...]:
 
 
 def owners(text: str) -> tuple[str, ...]:
-    """User or group ids, comma separated."""
+    """User or group ids, comma separated; `LOW-HIGH` is a range."""
     for item in _items(text):
-        if not _OWNER.fullmatch(item):
-            raise ValueError(f"expected ids such as 1337, found {item!r}")
+        ends = [int(end) for end in item.split("-")] if _OWNER.fullmatch(item) else []
+        if not ends or ends != sorted(ends) or ends[-1] > MAX_ID:
+            raise ValueError(f"expected ids such as 1337, at most {MAX_ID}, found {item!r}")
     return tuple(_items(text))
 
 
@@ -126,7 +129,7 @@ def groups_or_all(text: str) -> tuple[str, ...] | Everything:
 
 def _group(text: str) -> str:
     if _OWNER.fullmatch(text):
-        return text
+        return owners(text)[0]
     try:
         return str(grp.getgrnam(text).gr_gid)
     except KeyError as unknown:

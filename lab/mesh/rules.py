@@ -118,12 +118,26 @@ def parse(text: str) -> dict[str, dict[str, tuple[Rule, ...]]]:
     }
 
 
+def marks_in(state: State) -> frozenset[str]:
+    """Packet marks that TPROXY rules of ours in `state` set, as `0x539/0xffffffff`."""
+    return frozenset(
+        value
+        for name, rules in state.get("mangle", {}).items()
+        if name.startswith(OWN_PREFIX)
+        for rule in rules
+        for option, value in meaning(rule.spec)[2]
+        if option in ("--set-xmark", "--tproxy-mark")
+    )
+
+
 def ours(observed: State, planned: State, marks: frozenset[str] = frozenset()) -> State:
     """What of `observed` is ours: our chains, rules that lead to them, and planned rules.
 
     `marks` are the packet marks of TPROXY mode: rules in mangle's built-in chains that set, save
-    or restore them are ours too, also when they are left over from a run in that mode.
+    or restore them, or the marks that chains of ours set, are ours too, so that nothing is left
+    over from an earlier run in that mode.
     """
+    marks = marks | marks_in(observed)
     result: dict[str, dict[str, tuple[Rule, ...]]] = {}
     for table, chains in observed.items():
         kept: dict[str, tuple[Rule, ...]] = {}

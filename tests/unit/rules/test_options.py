@@ -72,6 +72,8 @@ def test_the_group_follows_the_user_unless_given() -> None:
         (["-p", "0"], ["-p/--envoy-port", "1 to 65535", "'0'"]),
         (["-z", "http"], ["-z/--inbound-capture-port", "a port", "http"]),
         (["-u", "istio-proxy"], ["-u/--proxy-uid", "1337", "istio-proxy"]),
+        (["-u", "4294967295"], ["-u/--proxy-uid", "at most 4294967294"]),
+        (["-g", "20-10"], ["-g/--proxy-gid", "20-10"]),
         (["-m", "redirect"], ["-m/--istio-inbound-interception-mode", "REDIRECT or TPROXY"]),
         (["-b", "80,,x"], ["-b/--istio-inbound-ports", "a port", "'x'"]),
         (["-d", "*"], ["-d/--istio-local-exclude-ports", "'*'"]),

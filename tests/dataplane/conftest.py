@@ -1,0 +1,43 @@
+"""The namespaces of one test, made before it and removed after it.
+
+Missing tools or rights fail a test with what to install: a data plane that was not tested is not a
+data plane that works.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.dataplane.world import TOOLS, Namespace, World, build, remove
+
+
+@pytest.fixture(scope="session")
+def tools() -> None:
+    """Fail, naming packages, where a namespace cannot be made or programmed."""
+    missing = sorted({package for tool, package in TOOLS.items() if not shutil.which(tool)})
+    if missing:
+        pytest.fail(f"these tests need the packages: {', '.join(missing)} (apt-get install)")
+    if os.geteuid() != 0:
+        pytest.fail("these tests make network namespaces: run them as root")
+
+
+@pytest.fixture
+def world(tools: None) -> Iterator[World]:
+    """A fresh pair of namespaces; everything that runs in them ends with the test."""
+    tag = uuid.uuid4().hex[:8]
+    made = World(Namespace(f"lab-pod-{tag}"), Namespace(f"lab-cli-{tag}"))
+    try:
+        build(made)
+        yield made
+    finally:
+        for side in (made.pod, made.client):
+            remove(side)
+
+
+@pytest.fixture
+def pod(world: World) -> Namespace:
+    """The pod's namespace of `world`."""
+    return world.pod
