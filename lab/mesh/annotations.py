@@ -44,9 +44,7 @@ REWRITE_PROBES: Final = SIDECAR + "rewriteAppHTTPProbers"
 RESOURCES: Final = (PROXY_CPU, PROXY_MEMORY, PROXY_CPU_LIMIT, PROXY_MEMORY_LIMIT)
 MODES: Final = ("REDIRECT", "TPROXY", "NONE")
 
-_QUANTITY: Final = re.compile(
-    r"\+?(?:\d+(?:\.\d*)?|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][-+]?\d+)?"
-)
+_QUANTITY: Final = re.compile(r"\+?(?:\d+(?:\.\d*)?|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][-+]?\d+)?")
 _INTERFACE: Final = re.compile(r"[^\s/,]{1,15}")
 _DURATION_FIELDS: Final = ("drainDuration", "terminationDrainDuration")
 
@@ -135,7 +133,7 @@ RULES: Final[dict[str, Callable[[str], str]]] = {
     REROUTE_INTERFACES: _interfaces,
     PROXY_CONFIG: _config,
 }
-"""What an annotation may hold: a function from its value to what is wrong with it, "" if nothing."""
+"""What an annotation may hold: from its value to what is wrong with it, "" if nothing is."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,9 @@ class ProxyConfig:
     @property
     def metadata(self) -> dict[str, str]:
         """proxyMetadata: more environment of the proxy, values as text."""
-        return {key: _spoken(value) for key, value in (self.fields.get("proxyMetadata") or {}).items()}
+        return {
+            key: _spoken(value) for key, value in (self.fields.get("proxyMetadata") or {}).items()
+        }
 
     @property
     def environment(self) -> str:

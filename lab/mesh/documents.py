@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from lab.mesh import fields, mistakes, yaml_reader, yaml_writer
@@ -103,11 +104,6 @@ def join(files: Sequence[Sequence[Document]]) -> Iterator[str]:
             ended = text.endswith("\n")
 
 
-def parse_value(text: str) -> yaml_reader.Reading:
-    """Read a small text of YAML or JSON, such as an annotation's value."""
-    return yaml_reader.read(text)
-
-
 def _decode(data: bytes, file: str) -> str:
     if data.startswith(_UTF16_MARKS):
         hint = "save the file as UTF-8 (PowerShell's `>` writes UTF-16)"
@@ -159,7 +155,7 @@ def _cut_json(text: str) -> list[_Piece] | None:
     start, at = 0, text.index("{")
     while at < len(text):
         doubles: list[str] = []
-        decoder = json.JSONDecoder(object_pairs_hook=lambda pairs, d=doubles: _unique(pairs, d))
+        decoder = json.JSONDecoder(object_pairs_hook=partial(_unique, doubles))
         try:
             value, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
@@ -180,7 +176,7 @@ def _cut_json(text: str) -> list[_Piece] | None:
     return pieces
 
 
-def _unique(pairs: list[tuple[str, Any]], doubles: list[str]) -> dict[str, Any]:
+def _unique(doubles: list[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]

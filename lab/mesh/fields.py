@@ -9,7 +9,13 @@ from lab.mesh.yaml_reader import FieldPath
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z]")
 _GLUED: Final = re.compile(r"([A-Za-z][\w-]*):(\S.*)")
-_NAMES: Final = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", int: "a number"}
+_NAMES: Final = {
+    dict: "a mapping",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a number",
+}
 API_VERSIONS: Final = {
     "Pod": "v1",
     "ReplicationController": "v1",
@@ -84,7 +90,7 @@ def template_faults(template: Any, path: FieldPath = ()) -> Iterator[Fault]:
     if _wrong(template, dict):
         yield _fault(path, template, dict)
         return
-    yield from _metadata_faults(template.get("metadata"), (*path, "metadata"))
+    yield from metadata_faults(template.get("metadata"), (*path, "metadata"))
     spec, here = template.get("spec"), (*path, "spec")
     if spec is None:
         yield Fault(here, "is missing", "a pod needs spec.containers")
@@ -104,7 +110,8 @@ def template_faults(template: Any, path: FieldPath = ()) -> Iterator[Fault]:
                 yield from _container_faults(container, (*here, group, index))
 
 
-def _metadata_faults(metadata: Any, path: FieldPath) -> Iterator[Fault]:
+def metadata_faults(metadata: Any, path: FieldPath) -> Iterator[Fault]:
+    """Faults of an object's metadata."""
     if metadata is None:
         return
     if _wrong(metadata, dict):
@@ -168,7 +175,9 @@ def _probe_faults(probe: dict[str, Any], path: FieldPath) -> Iterator[Fault]:
         yield from _named_list(target, here, "httpHeaders")
 
 
-def _named_list(holder: dict[str, Any], path: FieldPath, key: str, name: str = "name") -> Iterator[Fault]:
+def _named_list(
+    holder: dict[str, Any], path: FieldPath, key: str, name: str = "name"
+) -> Iterator[Fault]:
     """`key` is a list of mappings, each with a text `name`."""
     yield from _optional(holder, path, key, list)
     for index, entry in enumerate(_items(holder.get(key))):

@@ -10,8 +10,6 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lab.mesh import contract
-
 ENVIRONMENT: Final = "ISTIO_KUBE_APP_PROBERS"
 PATHS: Final = {"livenessProbe": "livez", "readinessProbe": "readyz", "startupProbe": "startupz"}
 ACTIONS: Final = ("httpGet", "tcpSocket", "grpc")
@@ -66,7 +64,9 @@ def restore(container: Container, probers: Mapping[str, Any]) -> dict[str, Any]:
         action = next((name for name in ACTIONS if isinstance(entry.get(name), Mapping)), None)
         if action:
             changed[probe] = {
-                (action if key == "httpGet" else key): (entry[action] if key == "httpGet" else value)
+                (action if key == "httpGet" else key): (
+                    entry[action] if key == "httpGet" else value
+                )
                 for key, value in current.items()
             }
     return changed
@@ -95,6 +95,3 @@ def _number(port: Any, container: Container) -> int | None:
         if declared.get("name") == port and isinstance(declared.get("containerPort"), int):
             return int(declared["containerPort"])
     return None
-
-
-DEFAULT_STATUS_PORT: Final = contract.AGENT_PORT

@@ -23,7 +23,9 @@ MAX_ALIAS_NODES: Final = 100_000
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG: Final = "tag:yaml.org,2002:"
 _WORDS: Final[dict[str, Any]] = {
-    **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
+    **dict.fromkeys(
+        ("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True
+    ),
     **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE"), False),
     **dict.fromkeys(("off", "Off", "OFF"), False),
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -31,7 +33,15 @@ _WORDS: Final[dict[str, Any]] = {
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
 }
-_INTEGER: Final = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))")
+_TAG_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "null": (type(None),),
+}
+_INTEGER: Final = re.compile(
+    r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))"
+)
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NUMBER_STARTS: Final = frozenset("0123456789+-.")
 
@@ -186,12 +196,13 @@ class _Builder:
                 self.problem(event, "!!binary that is no base64 of UTF-8 text")
                 return ""
         value = resolve(text)
-        fits = {"int": int, "float": (int, float), "bool": bool, "null": type(None)}.get(name)
         if name == "timestamp":
             return text
-        if fits is None:
+        if name not in _TAG_TYPES:
             self.problem(event, f"tag {tag} means nothing to Kubernetes", "remove the tag")
-        elif not isinstance(value, fits) or (name != "bool" and isinstance(value, bool)):
+        elif not isinstance(value, _TAG_TYPES[name]) or (
+            name != "bool" and isinstance(value, bool)
+        ):
             self.problem(event, f"{text!r} is not a !!{name}")
         return float(value) if name == "float" and isinstance(value, int) else value
 

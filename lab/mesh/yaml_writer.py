@@ -17,7 +17,10 @@ from lab.mesh.yaml_reader import resolve
 _BARE: Final = re.compile(r"(?:[A-Za-z_/$(]|--?[A-Za-z])[A-Za-z0-9_./$()@%+=,*^~:-]*")
 _BARE_WORDS: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./()@%+=,*-]*(?: [A-Za-z0-9_./()@%+=,*-]+)+")
 _QUANTITY: Final = re.compile(r"[0-9]+(?:m|Ki|Mi|Gi|s|ms)")
-_LITERAL: Final = re.compile(r"[^\s](?:[\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]|[^\0-\uffff])*")
+_LITERAL: Final = re.compile(
+    r"[^\s](?:[\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]|[^\0-\uffff])*"
+)
+_PRINTABLE: Final = re.compile(r"[\x20-\x7e]*")
 _ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
@@ -92,10 +95,13 @@ def _block(value: str, indent: str) -> str:
 
 @lru_cache(maxsize=4096)
 def text(value: str) -> str:
-    """A text on one line: bare where no reader can mistake it, else in double quotes."""
+    """A text on one line: bare where no reader can mistake it, else quoted."""
     if _BARE.fullmatch(value):
         if value[-1] != ":" and resolve(value) == value and len(value) < 200:
             return value
     elif _BARE_WORDS.fullmatch(value) or _QUANTITY.fullmatch(value):
         return value
-    return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
+    if '"' in value and _PRINTABLE.fullmatch(value):
+        return "'" + value.replace("'", "''") + "'"
+    quoted = json.dumps(value, ensure_ascii=False)
+    return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)

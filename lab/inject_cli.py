@@ -1,0 +1,125 @@
+"""`lab kube-inject`: the injector on files, before anything meets a cluster."""
+
+import contextlib
+import gc
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from lab.mesh.errors import SidecarLabError
+from lab.mesh.manifests import Outcome, inject_files
+from lab.mesh.sidecar import Settings
+
+STDIN = "-"
+SUFFIXES = (".yaml", ".yml", ".json")
+EXAMPLES = """\b
+Examples:
+  lab kube-inject -f app.yaml                      to the screen
+  lab kube-inject -f app.yaml -o injected.yaml     to a file
+  lab kube-inject -f app.yaml | kubectl apply -f -
+  kubectl get deploy web -o yaml | lab kube-inject -f -
+  lab kube-inject -f manifests/ -f extra.yaml      a folder and a file
+
+\b
+Exit code: 0 done; 1 a file cannot be read or written; 2 a manifest or the command line
+is wrong. Unless it is 0, no output was written.
+"""
+
+
+@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-f",
+    "--filename",
+    "filenames",
+    multiple=True,
+    required=True,
+    metavar="FILE|-|DIR",
+    help="Manifest, folder of manifests (*.yaml, *.yml, *.json), or - for stdin. Repeatable.",
+)
+@click.option("-o", "--output", metavar="FILE", help="Write there instead of to stdout.")
+@click.option(
+    "--native/--no-native",
+    default=False,
+    help="Inject the proxy as a native sidecar (an init container that keeps running).",
+)
+def kube_inject(filenames: tuple[str, ...], output: str | None, native: bool) -> None:
+    """Inject the sidecar into manifests, as the webhook does into pods.
+
+    Pod, Deployment, DaemonSet, ReplicaSet, StatefulSet, ReplicationController, Job, CronJob
+    and List are injected; every other document passes byte for byte.
+    """
+    # Thousands of small objects and no cycles: collecting would only cost time.
+    gc.disable()
+    sources = [source for name in filenames for source in _sources(name)]
+    outcome = inject_files(sources, Settings(native_sidecar=native))
+    for note in outcome.notes:
+        click.echo(click.style("note: ", fg="yellow") + note, err=True)
+    if output is None or output == STDIN:
+        _to_stdout(outcome)
+    else:
+        _to_file(outcome, Path(output))
+
+
+def _sources(name: str) -> Iterator[tuple[str, bytes]]:
+    if name == STDIN:
+        yield STDIN, sys.stdin.buffer.read()
+        return
+    path = Path(name)
+    files = [path]
+    if path.is_dir():
+        files = sorted(child for child in path.iterdir() if child.suffix in SUFFIXES)
+        if not files:
+            hint = f"a manifest's name ends in {', '.join(SUFFIXES)}"
+            raise SidecarLabError(f"no manifest in folder {name}", hint=hint)
+    for file in files:
+        try:
+            yield str(file), file.read_bytes()
+        except FileNotFoundError as missing:
+            hint = "look at the path after -f; `-` reads stdin"
+            raise SidecarLabError(f"no such file: {file}", hint=hint) from missing
+        except OSError as bad:
+            raise SidecarLabError(f"cannot read {file}: {bad.strerror}") from bad
+
+
+def _to_stdout(outcome: Outcome) -> None:
+    out = sys.stdout.buffer
+    for piece in outcome.text():
+        out.write(piece.encode())
+    out.flush()
+
+
+def _to_file(outcome: Outcome, target: Path) -> None:
+    """Write beside the target and rename, so that a reader sees the old file or all of the new."""
+    if not target.parent.is_dir():
+        hint = f"make it first: mkdir -p {target.parent}"
+        raise SidecarLabError(f"no such folder: {target.parent}", hint=hint)
+    if target.exists() and not target.is_file():
+        if target.is_dir():
+            raise SidecarLabError(f"{target} is a folder", hint="name a file after -o")
+        with target.open("wb") as device:  # a terminal or a pipe cannot be renamed over
+            device.writelines(piece.encode() for piece in outcome.text())
+        return
+    real = target.resolve()
+    temporary = ""
+    try:
+        mode = real.stat().st_mode & 0o777 if real.exists() else 0o666 & ~_umask()
+        handle, temporary = tempfile.mkstemp(prefix=f".{real.name}.", dir=real.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.writelines(piece.encode() for piece in outcome.text())
+        Path(temporary).chmod(mode)
+        Path(temporary).replace(real)
+    except OSError as bad:
+        if temporary:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+        raise SidecarLabError(f"cannot write {target}: {bad.strerror}") from bad
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
