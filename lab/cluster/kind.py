@@ -1,0 +1,221 @@
+"""The kind cluster of one lab: its configuration, its making, its node's container.
+
+The node's network is made here, with labels, before kind would make one: so the lab can tell
+its own clusters from others of the same name, and nothing is shared between two labs.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.cluster import docker as engine
+from lab.cluster.docker import docker
+from lab.cluster.longrun import stream
+from lab.cluster.state import write_atomically
+from lab.errors import BuildError, ClusterError, CommandError, HostError
+from lab.paths import LabPaths
+
+HOME_LABEL = "sidecar-lab.home"
+"""Label of the node's network; its value is the lab's folder, which tells checkouts apart."""
+ADMIN_CONFIG = "/etc/kubernetes/admin.conf"
+_API_PORT = "6443/tcp"
+
+
+@dataclass(frozen=True)
+class ClusterPlan:
+    """What the cluster's configuration is made from."""
+
+    name: str
+    node_image: str
+    default_cni: bool
+    cgroup_v1: bool
+    kubernetes_minor: str
+
+
+def node_name(name: str) -> str:
+    """The container that kind makes for the only node of cluster `name`."""
+    return f"{name}-control-plane"
+
+
+def network_name(name: str) -> str:
+    """The lab's Docker network."""
+    return f"sidecar-lab-{name}" if name != "sidecar-lab" else name
+
+
+def config(plan: ClusterPlan) -> str:
+    """kind's configuration (YAML; JSON is YAML) for a single fast node.
+
+    Why each setting: see the comments; what was measured is in docs/decisions.md.
+    """
+    cluster = {
+        "kind": "Cluster",
+        "apiVersion": "kind.x-k8s.io/v1alpha4",
+        "name": plan.name,
+        "networking": {
+            "disableDefaultCNI": not plan.default_cni,
+            "podSubnet": "10.244.0.0/16",
+            "ipFamily": "ipv4",
+        },
+        "nodes": [{"role": "control-plane", "image": plan.node_image}],
+        "kubeadmConfigPatches": [_kubeadm(plan), _kubelet(plan)],
+    }
+    return json.dumps(cluster, indent=1)
+
+
+def _kubeadm(plan: ClusterPlan) -> str:
+    # unsafe-no-fsync: the data outlives the node's container stopping and even kill -9, which
+    # lose nothing that the page cache holds; only a power cut could, and then `up` rebuilds.
+    etcd = {"unsafe-no-fsync": "true", "snapshot-count": "10000"}
+    minor = tuple(int(part) for part in plan.kubernetes_minor.split("."))
+    as_list = minor >= (1, 36)  # kind writes kubeadm v1beta4 from here on: arguments are lists
+    arguments = [{"name": k, "value": v} for k, v in etcd.items()] if as_list else etcd
+    patch: dict[str, object] = {
+        "kind": "ClusterConfiguration",
+        "etcd": {"local": {"extraArgs": arguments}},
+    }
+    return json.dumps(patch)
+
+
+def _kubelet(plan: ClusterPlan) -> str:
+    patch: dict[str, object] = {
+        "kind": "KubeletConfiguration",
+        # Pods of a lab come and go in bunches; the defaults (5 a second) hold them up.
+        "registryPullQPS": 0,
+        "eventRecordQPS": 0,
+        "serializeImagePulls": False,
+        # How soon a changed Secret or ConfigMap reaches a pod that has it mounted.
+        "syncFrequency": "10s",
+    }
+    if plan.cgroup_v1:
+        patch["failCgroupV1"] = False  # kubelets from 1.35 on refuse cgroup v1 otherwise
+    return json.dumps(patch)
+
+
+def ensure_network(name: str, home: Path) -> None:
+    """The lab's own network, labelled. Raises HostError when Docker has no free addresses."""
+    network = network_name(name)
+    if network in engine.names("network", f"name=^{network}$"):
+        return
+    try:
+        docker(
+            "network",
+            "create",
+            "--driver=bridge",
+            "--label",
+            f"{engine.LABEL}={name}",
+            "--label",
+            f"{HOME_LABEL}={home}",
+            network,
+        )
+    except CommandError as error:
+        if "non-overlapping" in error.message or "fully subnetted" in error.message:
+            raise HostError(
+                "Docker has no free address range for another network",
+                hint="`docker network prune` removes unused networks; or set "
+                "default-address-pools in Docker's settings (a VPN may hold the rest)",
+            ) from error
+        raise
+
+
+def owner(name: str) -> str | None:
+    """The folder of the lab that a node of this name belongs to.
+
+    None: there is no such node. "": it is on no network of a lab (somebody else's cluster).
+    """
+    node = node_name(name)
+    answer = docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", node, check=False)
+    if not answer.ok:
+        return None
+    for network in json.loads(answer.stdout) or {}:
+        form = '{{index .Labels "%s"}}' % HOME_LABEL  # noqa: UP031 - braces are Go's template
+        label = docker("network", "inspect", "-f", form, network, check=False)
+        if label.ok and label.stdout.strip():
+            return label.stdout.strip()
+    return ""
+
+
+def create(
+    kind: Path,
+    plan: ClusterPlan,
+    paths: LabPaths,
+    log: Path,
+    on_line: Callable[[str], None],
+) -> None:
+    """Make the cluster. Raises ClusterError that names the log; then no node is left running.
+
+    The kubeconfig goes to the lab's folder; the user's own is not read or written.
+    """
+    file = paths.root / "kind.yaml"
+    write_atomically(file, config(plan))
+    argv = [kind, "create", "cluster", "--config", file, "--kubeconfig", paths.kubeconfig]
+    argv += ["--wait", "0s", "--retain", "-v", "1"]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        stream(
+            argv,
+            what="kind create cluster",
+            logfile=log,
+            on_line=on_line,
+            env=environment(plan.name),
+        )
+    except BuildError as error:
+        journal = collect_node_log(plan.name, log.with_name("node.log"))
+        raise ClusterError(
+            error.message, hint=f"the node's own log is {journal}; `lab doctor` may know why"
+        ) from error
+
+
+def environment(name: str) -> dict[str, str]:
+    """What kind needs in its environment: our network, our Docker, no user's kubeconfig."""
+    return {
+        "KIND_EXPERIMENTAL_DOCKER_NETWORK": network_name(name),
+        "KIND_EXPERIMENTAL_PROVIDER": "docker",
+        "KUBECONFIG": os.devnull,
+    }
+
+
+def collect_node_log(name: str, file: Path) -> Path:
+    """The node's journal and last container output in a file, for a message to name."""
+    node = node_name(name)
+    parts = []
+    for words in (
+        ["logs", "--tail", "200", node],
+        ["exec", node, "journalctl", "--no-pager", "-n", "400"],
+    ):
+        said = docker(*words, timeout=30, check=False)
+        parts.append(f"$ docker {' '.join(words)}\n{said.stdout}{said.stderr}\n")
+    file.write_text("\n".join(parts))
+    return file
+
+
+def early_kubeconfig(name: str) -> str | None:
+    """The cluster's kubeconfig as soon as kubeadm has written it, addressed from this side.
+
+    None while it, or the node's published port, is not there yet.
+    """
+    node = node_name(name)
+    text = docker("exec", node, "cat", ADMIN_CONFIG, check=False)
+    address = published_address(node)
+    if not text.ok or not text.stdout.strip() or address is None:
+        return None
+    lines = [
+        line[: line.index("server:")] + f"server: https://{address}"
+        if line.lstrip().startswith("server:")
+        else line
+        for line in text.stdout.splitlines()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def published_address(node: str) -> str | None:
+    """`host:port` where the API server of a running node is reached from this side."""
+    answer = docker("port", node, _API_PORT, check=False)
+    rows = answer.stdout.split()
+    return rows[0] if answer.ok and rows else None
+
+
+def cgroup_v1(daemon: engine.Daemon) -> bool:
+    """Whether the daemon's machine runs cgroup v1."""
+    return daemon.cgroup_version == "1"

@@ -1,0 +1,109 @@
+"""What is known of one lab, kept in `.lab/NAME/state.json`; the rest of the project reads it.
+
+Imports nothing heavy: `lab up` on a lab that is up, and every scenario, begin here.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from lab.errors import ClusterError
+from lab.paths import LabPaths
+
+SCHEMA = 1
+"""Raised when a field changes its meaning; a state of another schema counts as none."""
+
+Phase = Literal["creating", "ready"]
+"""`creating`: an `up` began and has not come to its end (yet)."""
+
+
+@dataclass(frozen=True)
+class LabState:
+    """One lab. Paths are absolute; `created` is seconds since the epoch."""
+
+    name: str
+    phase: Phase
+    node: str
+    """Name of the node's container."""
+    network: str
+    """Name of the node's Docker network."""
+    kubeconfig: str
+    node_image: str
+    """Reference of the image that the node was made from."""
+    observer_image: str
+    kind: str
+    """Path of the kind program."""
+    kubectl: str
+    """Path of the kubectl program."""
+    default_cni: bool
+    """Whether kind installs its own CNI (stock node image) or the image brings one."""
+    kubernetes: str = ""
+    mesh: str = "sidecar-lab"
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Lab image reference → what identifies its content, as loaded in the node."""
+    certificates: str = ""
+    """SHA-256 (hex) of the serving certificates that were installed last."""
+    created: float = 0.0
+
+    def to_json(self) -> str:
+        """The text that `parse` reads."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+
+    def having(self, **changes: Any) -> "LabState":
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+
+def parse(text: str) -> LabState | None:
+    """A LabState from JSON; None when the text is damaged or of another schema."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(document, dict) or document.pop("schema", None) != SCHEMA:
+        return None
+    known = {one.name for one in fields(LabState)}
+    try:
+        return LabState(**{key: value for key, value in document.items() if key in known})
+    except TypeError:
+        return None
+
+
+def find(paths: LabPaths) -> LabState | None:
+    """The lab's state; None when there is no (sound) one."""
+    try:
+        return parse(paths.state.read_text())
+    except FileNotFoundError:
+        return None
+
+
+def load(paths: LabPaths) -> LabState:
+    """The state of a lab that is ready. Raises ClusterError when there is none."""
+    state = find(paths)
+    if state is None:
+        raise ClusterError(f"there is no lab {paths.name!r} here", hint=_up(paths))
+    if state.phase != "ready":
+        raise ClusterError(f"the lab {paths.name!r} is not complete", hint=_up(paths))
+    return state
+
+
+def save(paths: LabPaths, state: LabState) -> None:
+    """Write the state so that a reader sees the old one or the new one, never half."""
+    write_atomically(paths.state, state.to_json())
+
+
+def write_atomically(file: Path, text: str, mode: int = 0o600) -> None:
+    """Write `text` beside `file`, then rename."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(file.name + ".new")
+    partial.write_text(text)
+    partial.chmod(mode)
+    partial.replace(file)
+
+
+def _up(paths: LabPaths) -> str:
+    from lab.paths import DEFAULT_NAME
+
+    return "run `lab up`" + ("" if paths.name == DEFAULT_NAME else f" --name {paths.name}")
