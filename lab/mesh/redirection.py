@@ -8,15 +8,9 @@ rules that the real program leaves behind.
 from typing import Final
 
 from lab.mesh import contract
-from lab.mesh.redirection_settings import (
-    AGENT_DNS_PORT,
-    DNS_PORT,
-    EVERYTHING,
-    OUTBOUND_MARK,
-    Network,
-    Settings,
-)
-from lab.mesh.rules import Family, Plan, Rule
+from lab.mesh import redirection_modes as modes
+from lab.mesh.redirection_settings import DNS_PORT, EVERYTHING, Network, Settings
+from lab.mesh.rules import Family, Plan
 
 __all__ = ["Settings", "plan"]
 
@@ -41,29 +35,11 @@ def plan(settings: Settings, family: Family = "ipv4") -> Plan:
     )
 
 
-class _Planner:
-    """Collects rules. `s` is settings; addresses are those of the family."""
-
-    def __init__(self, settings: Settings, family: Family) -> None:
-        self.s = settings
-        self.family = family
-        v4 = family == "ipv4"
-        self.loopback = str(settings.loopback) if v4 else "::1/128"
-        self.passthrough = f"{contract.INBOUND_PASSTHROUGH_SOURCE}/32" if v4 else "::6/128"
-        self.any_address = "0.0.0.0" if v4 else "::"  # noqa: S104  TPROXY's "keep the address"
-        self.tproxy = settings.mode == "TPROXY"
-        self.servers = [s for s in settings.dns_servers if (":" not in s) == v4]
-        has_dns = settings.capture_all_dns or bool(settings.dns_servers)
-        self.dns = settings.redirect_dns and has_dns
-        self.state: dict[str, dict[str, list[Rule]]] = {}
-
-    def add(
-        self, table: str, chain: str, spec: str, label: str, purpose: str, *, first: bool = False
-    ) -> None:
-        rule = Rule(chain, tuple(spec.split()), f"sidecar-lab:{label}", purpose, first)
-        self.state.setdefault(table, {}).setdefault(chain, []).append(rule)
+class _Planner(modes.Draft):
+    """The order of it all: what is captured by REDIRECT, and where the modes come in."""
 
     def plan(self) -> None:
+        """Collect every rule."""
         # Chains are opened in the order in which the walkthrough's log shows them.
         self.add(
             "nat",
@@ -82,11 +58,11 @@ class _Planner:
         self._virtual_interfaces()
         self._excluded_interfaces()
         if self.s.drop_invalid:
-            self._drop_invalid()
+            modes.drop_invalid(self)
         self._inbound()
         self._outbound()
         if self.tproxy:
-            self._tproxy_marks()
+            modes.tproxy_marks(self)
 
     def _virtual_interfaces(self) -> None:
         """What a virtual machine in the pod sends arrives in PREROUTING, but is outbound.
@@ -134,16 +110,6 @@ class _Planner:
                         f"Leave traffic of interface {name} alone, as asked.",
                     )
 
-    def _drop_invalid(self) -> None:
-        self.add(
-            "mangle",
-            "PREROUTING",
-            "-m conntrack --ctstate INVALID -j ISTIO_DROP",
-            "invalid",
-            "Pick out packets that belong to no connection.",
-        )
-        self.add("mangle", "ISTIO_DROP", "-j DROP", "drop", "Drop them, instead of a reset.")
-
     def _inbound(self) -> None:
         s, chain = self.s, contract.CHAIN_INBOUND
         table = "mangle" if self.tproxy else "nat"
@@ -158,7 +124,7 @@ class _Planner:
             "Leave Istio's tunnel port alone: what arrives there is meant for the proxy.",
         )
         if self.tproxy:
-            self._tproxy_inbound_guards()
+            modes.tproxy_inbound(self)
         if s.inbound_ports == EVERYTHING:
             for port in s.exclude_inbound_ports:
                 self.add(
@@ -198,49 +164,17 @@ class _Planner:
             "A new connection goes to Envoy with its addresses unchanged.",
         )
 
-    def _tproxy_inbound_guards(self) -> None:
-        mark = f"{self.s.tproxy_mark:#x}"
-        shared = (
-            ("ISTIO_DIVERT", f"-j MARK --set-xmark {mark}/0xffffffff", "Have it routed locally."),
-            ("ISTIO_DIVERT", "-j ACCEPT", "Nothing further to decide."),
-            (
-                "ISTIO_TPROXY",
-                f"! -d {self.loopback} -p tcp -j TPROXY --on-port {self.s.inbound_port} "
-                f"--on-ip {self.any_address} --tproxy-mark {mark}/0xffffffff",
-                "Give the packet to Envoy's inbound listener, addresses unchanged.",
-            ),
-            (
-                contract.CHAIN_INBOUND,
-                f"-p tcp -m mark --mark {mark} -j RETURN",
-                "Already marked: never twice.",
-            ),
-            (
-                contract.CHAIN_INBOUND,
-                f"-s {self.passthrough} -i lo -p tcp -j RETURN",
-                "Envoy's own connection to the application.",
-            ),
-            (
-                contract.CHAIN_INBOUND,
-                f"-i lo -p tcp -m mark ! --mark {OUTBOUND_MARK:#x} -j RETURN",
-                "The application talks to itself.",
-            ),
-        )
-        # Istio leaves out the chains that only captured traffic uses when nothing is captured.
-        for chain, spec, purpose in shared:
-            if chain == contract.CHAIN_INBOUND or self.s.inbound_ports:
-                self.add("mangle", chain, spec, f"tproxy-{chain.lower()}", purpose)
-
     def _outbound(self) -> None:
         s, chain = self.s, contract.CHAIN_OUTPUT
         self.add("nat", "OUTPUT", f"-j {chain}", "outbound", "Look at every outgoing connection.")
         for port in s.exclude_outbound_ports:
             for protocol in ("tcp", "udp"):
-                self._out(
+                self.out(
                     f"-p {protocol} -m {protocol} --dport {port} -j RETURN",
                     f"outbound-exclude-{protocol}-{port}",
                     f"Leave port {port} alone, as asked.",
                 )
-        self._out(
+        self.out(
             f"-s {self.passthrough} -o lo -j RETURN",
             "outbound-passthrough",
             "Envoy hands an inbound connection to the application: do not capture it again.",
@@ -250,33 +184,30 @@ class _Planner:
                 self._proxy_owner(kind, owner)
         self._owner_groups()
         if self.dns:
-            self._dns()
-        self._out(f"-d {self.loopback} -j RETURN", "outbound-loopback", "localhost is left alone.")
+            modes.capture_dns(self)
+        self.out(f"-d {self.loopback} -j RETURN", "outbound-loopback", "localhost is left alone.")
         for network in self._mine(s.exclude_outbound_ranges):
             match = f"-d {network} " if network.prefixlen else ""
-            self._out(
+            self.out(
                 f"{match}-j RETURN",
                 f"outbound-exclude-{network}",
                 f"Leave {network} alone, as asked.",
             )
         for port in s.outbound_ports:
-            self._out(
+            self.out(
                 f"-p tcp -m tcp --dport {port} -j {contract.CHAIN_REDIRECT}",
                 f"outbound-include-{port}",
                 f"Capture port {port} whatever its address, as asked.",
             )
         for wanted in self._ranges():
             match = f"-d {wanted} " if wanted else ""
-            self._out(
+            self.out(
                 f"{match}-j {contract.CHAIN_REDIRECT}",
                 "outbound-capture",
                 f"Connections to {wanted} go to Envoy."
                 if wanted
                 else "Everything else goes to Envoy.",
             )
-
-    def _out(self, spec: str, label: str, purpose: str) -> None:
-        self.add("nat", contract.CHAIN_OUTPUT, spec, label, purpose)
 
     def _proxy_owner(self, kind: str, owner: str) -> None:
         s = self.s
@@ -286,7 +217,7 @@ class _Planner:
             port = f"-m multiport ! --dports {DNS_PORT},{s.tunnel_port}"
         else:
             port = f"-m tcp ! --dport {s.tunnel_port}"
-        self._out(
+        self.out(
             f"! -d {self.loopback} -o lo -p tcp {port} -m owner --{kind}-owner {owner} "
             f"-j {contract.CHAIN_IN_REDIRECT}",
             f"outbound-self-{kind}-{owner}",
@@ -295,12 +226,12 @@ class _Planner:
         ranges = () if s.outbound_ranges == EVERYTHING else s.outbound_ranges
         if not any(n.network_address.is_loopback for n in ranges):
             spared = f" -p tcp -m tcp ! --dport {DNS_PORT}" if self.dns else ""
-            self._out(
+            self.out(
                 f"-o lo{spared} -m owner ! --{kind}-owner {owner} -j RETURN",
                 f"outbound-local-{kind}-{owner}",
                 "The application calls itself by its own address: leave it alone.",
             )
-        self._out(
+        self.out(
             f"-m owner --{kind}-owner {owner} -j RETURN",
             f"outbound-proxy-{kind}-{owner}",
             f"What the proxy ({who}) sends is never captured: it would come back for ever.",
@@ -309,85 +240,17 @@ class _Planner:
     def _owner_groups(self) -> None:
         if self.s.owner_groups == EVERYTHING:
             for group in self.s.exclude_owner_groups:
-                self._out(
+                self.out(
                     f"-m owner --gid-owner {group} -j RETURN",
                     f"outbound-exclude-group-{group}",
                     f"Leave what group {group} sends alone, as asked.",
                 )
             return
         none_of = "".join(f"-m owner ! --gid-owner {group} " for group in self.s.owner_groups)
-        self._out(
+        self.out(
             f"{none_of}-j RETURN",
             "outbound-other-groups",
             "Only the groups asked for are captured.",
-        )
-
-    def _dns(self) -> None:
-        s, chain = self.s, "ISTIO_OUTPUT_DNS"
-        to_agent = f"-j REDIRECT --to-ports {AGENT_DNS_PORT}"
-        answer = "Send DNS questions to the agent."
-        servers = [""] if s.capture_all_dns else [f"-d {self._host(ip)} " for ip in self.servers]
-        if servers:
-            self._out(f"-j {chain}", "dns", "Look for DNS questions.")
-        for protocol in ("tcp", "udp"):
-            for server in servers:
-                spec = f"{server}-p {protocol} -m {protocol} --dport {DNS_PORT} {to_agent}"
-                self.add("nat", chain, spec, f"dns-{protocol}", answer)
-        zones = "Keep questions of the agent and of the application apart in connection tracking."
-        hook = (f"-j {chain}", "dns-zones", zones)
-        self.add("raw", "OUTPUT", *hook)
-        for kind, ids in (("uid", s.proxy_uids), ("gid", s.proxy_gids)):
-            for owner in ids:
-                who = f"-m owner --{kind}-owner {owner}"
-                ask = f"-p udp -m udp --dport {DNS_PORT} {who} -j CT --zone 1"
-                reply = f"-p udp -m udp --sport {AGENT_DNS_PORT} {who} -j CT --zone 2"
-                self.add("raw", chain, ask, f"dns-agent-asks-{kind}-{owner}", zones)
-                self.add("raw", chain, reply, f"dns-agent-answers-{kind}-{owner}", zones)
-        if servers:
-            self.add("raw", "PREROUTING", f"-j {contract.CHAIN_INBOUND}", "dns-inbound", zones)
-        for server in servers:
-            ask = f"{server}-p udp -m udp --dport {DNS_PORT} -j CT --zone 2"
-            back = server.replace("-d ", "-s ")
-            reply = f"{back}-p udp -m udp --sport {DNS_PORT} -j CT --zone 1"
-            self.add("raw", chain, ask, "dns-app-asks", zones)
-            self.add("raw", contract.CHAIN_INBOUND, reply, "dns-server-answers", zones)
-
-    def _host(self, address: str) -> str:
-        return f"{address}/{32 if self.family == 'ipv4' else 128}"
-
-    def _tproxy_marks(self) -> None:
-        mark = f"{self.s.tproxy_mark:#x}"
-        masks = "--nfmask 0xffffffff --ctmask 0xffffffff"
-        self.add(
-            "mangle",
-            "PREROUTING",
-            f"-p tcp -m mark --mark {mark} -j CONNMARK --save-mark {masks}",
-            "tproxy-save",
-            "Remember on the connection that Envoy keeps the client's address.",
-        )
-        self.add(
-            "mangle",
-            "OUTPUT",
-            f"-o lo -p tcp -m mark --mark {mark} -j RETURN",
-            "tproxy-marked",
-            "Already marked: never twice.",
-        )
-        for kind, ids in (("uid", self.s.proxy_uids), ("gid", self.s.proxy_gids)):
-            for owner in ids:
-                self.add(
-                    "mangle",
-                    "OUTPUT",
-                    f"! -d {self.loopback} -o lo -p tcp -m owner --{kind}-owner {owner} "
-                    f"-j MARK --set-xmark {OUTBOUND_MARK:#x}/0xffffffff",
-                    f"tproxy-self-{kind}-{owner}",
-                    "Envoy calls its own pod by a service address: have it captured inbound.",
-                )
-        self.add(
-            "mangle",
-            "OUTPUT",
-            f"-p tcp -m connmark --mark {mark} -j CONNMARK --restore-mark {masks}",
-            "tproxy-restore",
-            "Answers of the application find their way back to Envoy.",
         )
 
 

@@ -5,11 +5,12 @@ log shows, what the kernel holds and what a reader compares are the same text. T
 rule (iptables-nft and iptables-legacy, abbreviations, default masks) have equal `meaning`.
 """
 
-import ipaddress
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
+
+from lab.mesh.rule_meaning import Meaning, meaning
 
 Family = Literal["ipv4", "ipv6"]
 """Which of iptables and ip6tables holds a rule."""
@@ -19,9 +20,6 @@ OWN_PREFIX: Final = "ISTIO_"
 TABLES: Final = ("raw", "mangle", "nat", "filter")
 """The tables that rules of ours can be in, in the order in which a packet meets them."""
 BUILT_IN: Final = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
-
-Meaning = tuple[frozenset[tuple[bool, str, str]], str, frozenset[tuple[str, str]]]
-"""(conditions as (negated, option, value), target, the target's options): order does not count."""
 
 
 @dataclass(frozen=True)
@@ -195,77 +193,6 @@ def replacement(
         lines += [line for line in _new(want) if line.split()[1] not in have]
         text.append(_block(table, [*lines, *_added(want, comments)]))
     return "".join(text)
-
-
-def meaning(spec: Iterable[str]) -> Meaning:
-    """What a rule's words say, whatever their order, spelling and defaults."""
-    conditions: set[tuple[bool, str, str]] = set()
-    options: set[tuple[str, str]] = set()
-    target, negated = "", False
-    rest = list(spec)
-    while rest:
-        word = rest.pop(0)
-        if word == "!":
-            negated = True
-            continue
-        option = _ALIASES.get(word, word)
-        value = rest.pop(0) if rest and not _is_option(rest[0]) else ""
-        if option == "-m" or option == "--comment":
-            pass
-        elif option == "-j":
-            target = value
-        elif target:
-            if (option, _plain(option, value)) not in _TARGET_DEFAULTS:
-                options.add((option, _plain(option, value)))
-        elif negated or option not in ("-s", "-d") or not value.endswith("/0"):
-            conditions.add((negated, option, _plain(option, value)))
-        negated = False
-    return frozenset(conditions), target, frozenset(options)
-
-
-_ALIASES: Final = {
-    "--source": "-s",
-    "--src": "-s",
-    "--destination": "-d",
-    "--dst": "-d",
-    "--in-interface": "-i",
-    "--out-interface": "-o",
-    "--protocol": "-p",
-    "--proto": "-p",
-    "--match": "-m",
-    "--jump": "-j",
-    "--destination-port": "--dport",
-    "--source-port": "--sport",
-    "--destination-ports": "--dports",
-    "--to-port": "--to-ports",
-    "--set-mark": "--set-xmark",
-}
-_PROTOCOLS: Final = {"6": "tcp", "17": "udp"}
-_TARGET_DEFAULTS: Final = frozenset(
-    {
-        ("--nfmask", "0xffffffff"),
-        ("--ctmask", "0xffffffff"),
-        ("--on-ip", "0.0.0.0"),  # noqa: S104  TPROXY's "no other address", not a listener
-        ("--on-ip", "::"),
-    }
-)
-
-
-def _plain(option: str, value: str) -> str:
-    if option in ("-s", "-d") and value:
-        return str(ipaddress.ip_network(value, strict=False))
-    if option in ("--mark", "--set-xmark", "--tproxy-mark"):
-        mark, _, mask = value.partition("/")
-        return f"{int(mark, 0):#x}/{int(mask or '0xffffffff', 0):#x}"
-    if option in ("--dports", "--sports", "--ctstate"):
-        return ",".join(sorted(value.split(",")))
-    if option == "-p":
-        return _PROTOCOLS.get(value, value)
-    return value
-
-
-def _is_option(word: str) -> bool:
-    return word == "!" or (word.startswith("-") and not word[1:].isdigit())
 
 
 def _is_ours(table: str, rule: Rule, expected: list[Meaning], marks: frozenset[str]) -> bool:

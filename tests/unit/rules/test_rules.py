@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from lab.mesh.redirection import plan
 from lab.mesh.redirection_settings import EVERYTHING, Everything, Mode, Network, Settings
-from lab.mesh.rules import Family, differences, meaning, ours, parse, render, replacement
+from lab.mesh.rule_meaning import meaning
+from lab.mesh.rules import Family, differences, ours, parse, render, replacement
 
 PORTS = st.lists(st.integers(1, 65535), max_size=6).map(tuple)
 OWNERS = st.lists(st.integers(0, 2**31 - 1).map(str), min_size=1, max_size=3).map(tuple)
