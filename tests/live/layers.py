@@ -67,5 +67,5 @@ def _regular(number: int, layer: tarfile.TarFile) -> Iterator[Stored]:
         digest = hashlib.sha256()
         while chunk := content.read(1 << 20):
             digest.update(chunk)
-        path = "/" + member.name.lstrip("./")
+        path = "/" + member.name.removeprefix("./").removeprefix("/")
         yield Stored(number, path, member.size, digest.hexdigest())
