@@ -1,0 +1,147 @@
+"""Images in the Docker daemon: made once for the content they are made from, found by their tag.
+
+A tag is the first digits of the inputs' sha256, so that a tag that exists is an image that need
+not be built. Only the docker command is used: contexts and remote daemons work.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.cluster import cache
+from lab.cluster.docker import docker
+from lab.cluster.longrun import build_log, stream
+from lab.paths import PACKAGE, cache_root
+from lab.progress import Task
+
+REPOSITORY = "sidecar-lab"
+INPUTS_LABEL = "sidecar-lab.inputs"
+"""On every image of ours: the sha256 of what it was built from."""
+BAKE_LABEL = "sidecar-lab.bake"
+"""On a container in which a node image is being made. One that no process owns is a leftover."""
+DOCKERFILES = PACKAGE / "cluster" / "dockerfiles"
+
+
+@dataclass(frozen=True)
+class DockerImage:
+    """One image of ours in the daemon. `size` is in bytes, `inputs` empty for a stock image."""
+
+    tag: str
+    id: str
+    size: int
+    inputs: str
+    created: str
+
+
+def tag(inputs: cache.Inputs) -> str:
+    """The local name of the image made from these inputs."""
+    return f"{REPOSITORY}/{inputs.kind}:{inputs.short}"
+
+
+def present(tags: Sequence[str]) -> set[str]:
+    """Those of the tags that the daemon has."""
+    if not tags:
+        return set()
+    listed = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").stdout.split()
+    return set(tags) & set(listed)
+
+
+def architecture() -> str:
+    """The daemon's architecture in Go's words (amd64, arm64)."""
+    return docker("version", "--format", "{{.Server.Arch}}").stdout.strip()
+
+
+def import_root(inputs: cache.Inputs, rootfs: Path, task: Task) -> str:
+    """An image of one layer, the tar; returns its tag."""
+    name = tag(inputs)
+    task.update("importing into Docker")
+    stream(
+        ["docker", "import", "--change", f"LABEL {INPUTS_LABEL}={inputs.key}", rootfs, name],
+        what=f"importing {rootfs.name}",
+        logfile=build_log(f"image-{inputs.kind}"),
+    )
+    return name
+
+
+def build(
+    inputs: cache.Inputs,
+    *,
+    dockerfile: str,
+    arguments: Mapping[str, str],
+    context: Callable[[Path], None] | None,
+    task: Task,
+) -> str:
+    """Build `dockerfiles/<dockerfile>` as the tag of `inputs`; returns the tag.
+
+    `context(folder)` writes the build context's other files. Raises BuildError.
+    """
+    name = tag(inputs)
+    parent = cache_root() / "building"
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{inputs.key}.context-", dir=parent) as made:
+        folder = Path(made)
+        shutil.copyfile(DOCKERFILES / dockerfile / "Dockerfile", folder / "Dockerfile")
+        if context is not None:
+            task.update(f"{inputs.kind}: gathering files")
+            context(folder)
+        words: list[str | Path] = ["docker", "build", "--force-rm", "--tag", name]
+        for key, value in arguments.items():
+            words += ["--build-arg", f"{key}={value}"]
+        words += ["--label", f"{INPUTS_LABEL}={inputs.key}"]
+        words += ["--label", "org.opencontainers.image.title=" + f"{REPOSITORY}/{inputs.kind}"]
+        words += ["--label", "org.opencontainers.image.vendor=Sidecar Lab"]
+        words += ["--label", f"org.opencontainers.image.revision={inputs.short}"]
+        stream(
+            [*words, folder],
+            what=f"building the image {inputs.kind}",
+            logfile=build_log(f"image-{inputs.kind}"),
+            on_line=lambda line: task.update(f"{inputs.kind}: {line[:90]}"),
+            # The default builder sees local images, and attestations would be a second manifest.
+            env={"BUILDX_BUILDER": "default", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
+        )
+    return name
+
+
+def save(tags: Sequence[str], target: Path) -> None:
+    """Write the images as one archive. Raises BuildError."""
+    stream(
+        ["docker", "save", "--output", target, *tags],
+        what=f"saving {', '.join(tags)}",
+        logfile=build_log("save"),
+    )
+
+
+def ours() -> list[DockerImage]:
+    """Every image of ours in the daemon, newest first."""
+    listed = docker("image", "ls", "--filter", f"label={INPUTS_LABEL}", "--quiet", "--no-trunc")
+    ids = list(dict.fromkeys(listed.stdout.split()))
+    if not ids:
+        return []
+    found = json.loads(docker("image", "inspect", *ids).stdout)
+    return sorted(
+        (
+            DockerImage(
+                tag=name,
+                id=one["Id"],
+                size=one["Size"],
+                inputs=one["Config"]["Labels"][INPUTS_LABEL],
+                created=one["Created"],
+            )
+            for one in found
+            for name in one["RepoTags"] or [""]
+        ),
+        key=lambda image: image.created,
+        reverse=True,
+    )
+
+
+def remove(images: Sequence[DockerImage]) -> list[DockerImage]:
+    """Remove images that no container uses and no image is built on; returns those removed."""
+    removed = []
+    for one in images:
+        if docker("image", "rm", one.tag or one.id, check=False, timeout=120).ok:
+            removed.append(one)
+    return removed

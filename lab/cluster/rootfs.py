@@ -1,0 +1,181 @@
+"""The two Debian roots that images start from: the node's, and the base of our own images.
+
+Where no registry answers, mmdebstrap makes both on this host. Where one does, the base comes from
+Debian's stock image by docker (labimages.py) and the node's root is part of the stock node image.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import tarfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.cluster import cache
+from lab.cluster.longrun import build_log, stream
+from lab.cluster.versions import DEBIAN_SUITE
+from lab.errors import HostError
+from lab.progress import Task
+
+PROXY_USER = ("istio-proxy", 1337)
+"""In the base, so that /etc/passwd is in one layer only and `ps` can name the user."""
+
+BASE_PACKAGES = (
+    "ca-certificates",
+    "curl",
+    "iproute2",
+    "iptables",
+    "net-tools",
+    "procps",
+    "python3",
+)
+NODE_PACKAGES = (
+    *("bash", "ca-certificates", "conntrack", "curl", "e2fsprogs", "ethtool", "iproute2"),
+    *("iptables", "jq", "kmod", "libseccomp2", "mount", "nftables", "pigz", "procps", "runc"),
+    *("systemd", "systemd-sysv", "util-linux"),
+)
+NGINX_PACKAGES = ("nginx",)
+"""Downloaded against the base, so that exactly what it lacks comes along."""
+
+UNREAD = ("doc", "man", "info", "locale", "lintian", "bug", "bash-completion")
+"""Folders of /usr/share that nobody reads in a container."""
+
+
+@dataclass(frozen=True)
+class Root:
+    """One Debian root: its packages, hooks of mmdebstrap, and packages only to be downloaded."""
+
+    name: str
+    packages: tuple[str, ...]
+    download: tuple[str, ...] = ()
+    user: tuple[str, int] | None = None
+    suite: str = DEBIAN_SUITE
+    unread: tuple[str, ...] = field(default=UNREAD)
+
+
+NODE = Root("node", NODE_PACKAGES)
+BASE = Root("base", BASE_PACKAGES, NGINX_PACKAGES, PROXY_USER)
+
+
+def inputs(root: Root, architecture: str) -> cache.Inputs:
+    """What a root depends on; Debian's security updates come in when the entry is pruned."""
+    return cache.Inputs(
+        f"rootfs-{root.name}",
+        {"root": repr(root), "architecture": architecture, "format": "1"},
+    )
+
+
+def build(root: Root, architecture: str, task: Task) -> cache.Entry:
+    """`rootfs.tar`, and the downloaded packages in `debs/`; facts: version of each package.
+
+    Raises HostError where mmdebstrap is not to be had, BuildError when it fails.
+    """
+    return cache.obtain(
+        inputs(root, architecture), lambda folder: _build(root, architecture, folder, task),
+        task=task,
+    )  # fmt: skip
+
+
+def _build(root: Root, architecture: str, folder: Path, task: Task) -> cache.Facts:
+    logfile = build_log(f"rootfs-{root.name}")
+    ensure_mmdebstrap(task)
+    debs = folder / "debs"
+    debs.mkdir()
+    target = folder / "rootfs.tar"
+    stream(
+        bootstrap(root, architecture, target, debs),
+        what=f"making the Debian root of {root.name}",
+        logfile=logfile,
+        on_line=lambda line: task.update(line.removeprefix("I: ")[:100]),
+        hint="Debian's package mirror must be reachable",
+    )
+    for stray in debs.iterdir():
+        if stray.suffix != ".deb":
+            cache.remove_tree(stray) if stray.is_dir() else stray.unlink()
+    return {
+        "packages": installed_packages(target),
+        "downloaded": sorted(path.name for path in debs.glob("*.deb")),
+    }
+
+
+def bootstrap(root: Root, architecture: str, target: Path, debs: Path) -> list[str | Path]:
+    """The mmdebstrap command for a root."""
+    words: list[str | Path] = ["mmdebstrap", "--variant=minbase", f"--architectures={architecture}"]
+    words.append(f"--include={','.join(root.packages)}")
+    for name in root.unread:
+        words.append(f"--dpkgopt=path-exclude=/usr/share/{name}/*")
+    words.append("--dpkgopt=path-include=/usr/share/doc/*/copyright")
+    if root.user is not None:
+        name, number = root.user
+        passwd = f"{name}:x:{number}:{number}::/nonexistent:/usr/sbin/nologin"
+        words.append(f'--customize-hook=echo {passwd} >> "$1/etc/passwd"')
+        words.append(f'--customize-hook=echo {name}:x:{number}: >> "$1/etc/group"')
+    if root.download:
+        names = " ".join(root.download)
+        # Before, so that only what is downloaded is taken out; after, so that it is not in twice.
+        drop = '--customize-hook=rm -f "$1"/var/cache/apt/archives/*.deb'
+        words.append(drop)
+        words.append(
+            '--customize-hook=APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get --yes '
+            f"--no-install-recommends --download-only install {names}"
+        )
+        words.append(f"--customize-hook=sync-out /var/cache/apt/archives {shlex.quote(str(debs))}")
+        words.append(drop)
+    return [*words, root.suite, target]
+
+
+def ensure_mmdebstrap(task: Task) -> None:
+    """Have mmdebstrap on PATH, by apt where this user may install packages.
+
+    Raises HostError elsewhere.
+    """
+    if shutil.which("mmdebstrap"):
+        return
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if not (root and shutil.which("apt-get")):
+        raise HostError(
+            "building images needs mmdebstrap, which is not installed",
+            hint="on Debian or Ubuntu: sudo apt-get install mmdebstrap debian-archive-keyring; "
+            "elsewhere use `lab up --images pull`, which needs a container registry",
+        )
+    logfile = build_log("mmdebstrap")
+    apt = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "--yes"]
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    for words in (
+        [*apt, "update"],
+        [*apt, "install", "--no-install-recommends", "mmdebstrap", "debian-archive-keyring"],
+    ):
+        stream(
+            words,
+            what="installing mmdebstrap",
+            logfile=logfile,
+            on_line=lambda line: task.update(f"installing mmdebstrap: {line[:80]}"),
+            env=quiet,
+            hint="apt-get must be able to reach a package mirror",
+        )
+
+
+def installed_packages(rootfs: Path) -> dict[str, str]:
+    """Name → version of every package, read from the root's dpkg status."""
+    with tarfile.open(rootfs) as tar:
+        for member in tar:
+            if member.name.removeprefix("./") == "var/lib/dpkg/status":
+                content = tar.extractfile(member)
+                assert content is not None
+                return parse_status(content.read().decode().splitlines())
+    return {}
+
+
+def parse_status(lines: Iterable[str]) -> dict[str, str]:
+    """Name → version from the lines of a dpkg status file."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in lines:
+        match = re.match(r"(Package|Version): (.+)", line)
+        if match and match[1] == "Package":
+            name = match[2]
+        elif match:
+            found[name] = match[2]
+    return found

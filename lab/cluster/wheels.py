@@ -1,0 +1,109 @@
+"""Python wheels by a lock file with hashes, installed into a folder of their own.
+
+Nothing is compiled and nothing is chosen here: the lock names version and hash of each wheel,
+`--only-binary` and `--no-deps` leave no other way in. uv is used where it is, else pip.
+"""
+
+import platform
+import shutil
+import sys
+import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.cluster import cache
+from lab.cluster.longrun import build_log, stream
+from lab.cluster.versions import PYTHON
+from lab.progress import Task
+
+NEWEST_GLIBC = 36
+"""Debian bookworm's glibc is 2.36: a wheel for manylinux_2_36 or older runs there."""
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What wheels are for: uv's name of it and pip's tags, or none of both for this host."""
+
+    name: str
+    uv: str = ""
+    tags: tuple[str, ...] = ()
+
+
+def image_platform(architecture: str) -> Platform:
+    """Debian bookworm on Docker's `architecture` (amd64, arm64)."""
+    machine = _MACHINES.get(architecture, architecture)
+    newer = [f"manylinux_2_{minor}_{machine}" for minor in range(NEWEST_GLIBC, 4, -1)]
+    older = [f"{name}_{machine}" for name in ("manylinux2014", "manylinux2010", "manylinux1")]
+    return Platform(
+        f"linux-{machine}-glibc-2.{NEWEST_GLIBC}",
+        f"{machine}-manylinux_2_{NEWEST_GLIBC}",
+        (*newer, *older),
+    )
+
+
+def host_platform() -> Platform:
+    """This machine."""
+    return Platform(sysconfig.get_platform() or platform.machine())
+
+
+def inputs(lock: Path, target: Platform) -> cache.Inputs:
+    """What an installed set of wheels depends on."""
+    return cache.Inputs(
+        f"wheels-{lock.stem}",
+        {
+            "lock": cache.files_digest(lock.parent, [lock]),
+            "platform": target.name,
+            "python": PYTHON,
+        },
+    )
+
+
+def install(lock: Path, target: Platform, task: Task) -> cache.Entry:
+    """The wheels of `lock`, unpacked in the entry's folder `site`; scripts in `site/bin`.
+
+    Raises BuildError, for instance when a hash is not the lock's.
+    """
+    return cache.obtain(
+        inputs(lock, target), lambda folder: _install(lock, target, folder, task), task=task
+    )
+
+
+def _install(lock: Path, target: Platform, folder: Path, task: Task) -> cache.Facts:
+    logfile = build_log(f"wheels-{lock.stem}")
+    argv = installer(lock, target, folder / "site", find_uv())
+    stream(
+        argv,
+        what=f"installing the wheels of {lock.name}",
+        logfile=logfile,
+        on_line=lambda line: task.update(line[:100]),
+        hint="the package index that pip or uv is set up for must be reachable",
+    )
+    names = sorted(path.name for path in (folder / "site").glob("*.dist-info"))
+    return {"wheels": [name.removesuffix(".dist-info") for name in names], "by": Path(argv[0]).name}
+
+
+def find_uv() -> str | None:
+    """uv beside this Python, else on PATH."""
+    beside = shutil.which("uv", path=str(Path(sys.executable).parent))
+    return beside or shutil.which("uv")
+
+
+def installer(lock: Path, target: Platform, site: Path, uv: str | None) -> Sequence[str]:
+    """The command that installs `lock` for `target` into `site`."""
+    common = ["--require-hashes", "--no-deps", "-r", str(lock), "--target", str(site)]
+    if uv is not None:
+        words = [uv, "pip", "install", "--only-binary", ":all:", "--link-mode", "copy", *common]
+        if target.uv:
+            return [*words, "--python-platform", target.uv, "--python-version", PYTHON]
+        return [*words, "--python", sys.executable]
+    words = [sys.executable, "-m", "pip", "install", "--only-binary", ":all:", "--no-compile"]
+    words += ["--disable-pip-version-check", *common]
+    if target.tags:
+        words += ["--python-version", PYTHON, "--implementation", "cp"]
+        for abi in (f"cp{PYTHON.replace('.', '')}", "abi3", "none"):
+            words += ["--abi", abi]
+        for tag in (*target.tags, "any"):
+            words += ["--platform", tag]
+    return words
