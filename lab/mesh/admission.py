@@ -1,0 +1,114 @@
+"""An AdmissionReview in, its answer out. Pure: HTTP is webhook.py's business.
+
+The answer is the pod of `injection.inject`, as a JSON patch. What cannot be injected is
+refused with a message; what is no AdmissionReview at all is an AdmissionError.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lab.mesh import injection, json_patch
+from lab.mesh.errors import AdmissionError, SidecarLabError
+from lab.mesh.manifests import owner_of
+from lab.mesh.sidecar import Owner, Settings
+
+API_VERSION: Final = "admission.k8s.io/v1"
+MAX_BODY: Final = 6 * 1024 * 1024
+"""Bytes. The API server itself takes no object beyond 3 MiB; a review holds at most two."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The AdmissionReview to send, and what to log about it.
+
+    `verdict`: "injected", "not injected" or "refused"; `why` is a sentence.
+    """
+
+    review: dict[str, Any]
+    verdict: str
+    why: str
+    pod: str
+
+
+def check_request(content_type: str, body_length: int) -> None:
+    """Raise AdmissionError (400, 413, 415) for a request that is not worth reading."""
+    if body_length == 0:
+        raise AdmissionError("the body is empty; expected an AdmissionReview")
+    if body_length > MAX_BODY:
+        raise AdmissionError(f"the body has more than {MAX_BODY} bytes", status=413)
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        problem = f"content type {content_type!r}; expected application/json"
+        raise AdmissionError(problem, status=415)
+
+
+def answer(body: bytes, settings: Settings) -> Answer:
+    """Answer one review. Raises AdmissionError (400) when `body` is no AdmissionReview v1."""
+    request = _request(body)
+    uid = request["uid"]
+    pod, namespace = request.get("object"), request.get("namespace") or "default"
+    kind = request.get("kind")
+    if not isinstance(kind, Mapping) or kind.get("kind") != "Pod":
+        why = "only pods are injected"
+        return Answer(_review({"uid": uid, "allowed": True}), "not injected", why, "")
+    if not isinstance(pod, dict) or not isinstance(namespace, str):
+        return _refused(uid, "the request holds no pod", "")
+    name = _name(pod, namespace)
+    try:
+        result = injection.inject(pod, namespace, _owner(pod), settings)
+    except SidecarLabError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        return _refused(uid, error.message + hint, name)
+    response: dict[str, Any] = {"uid": uid, "allowed": True}
+    if result.warnings:
+        response["warnings"] = list(result.warnings)
+    if not result.decision.inject:
+        return Answer(_review(response), "not injected", result.decision.sentence, name)
+    patch = json.dumps(json_patch.diff(pod, result.template), separators=(",", ":"))
+    response["patchType"] = "JSONPatch"
+    response["patch"] = base64.b64encode(patch.encode()).decode()
+    return Answer(_review(response), "injected", result.decision.sentence, name)
+
+
+def _request(body: bytes) -> Mapping[str, Any]:
+    try:
+        review = json.loads(body)
+    except (ValueError, RecursionError) as bad:
+        raise AdmissionError(f"the body is not JSON: {bad}") from bad
+    if not isinstance(review, dict) or review.get("kind") != "AdmissionReview":
+        raise AdmissionError("the body is no AdmissionReview")
+    if review.get("apiVersion") != API_VERSION:
+        problem = f"apiVersion {review.get('apiVersion')!r}; expected {API_VERSION!r}"
+        raise AdmissionError(problem)
+    request = review.get("request")
+    if not isinstance(request, dict):
+        raise AdmissionError("the AdmissionReview has no request")
+    if not isinstance(request.get("uid"), str) or not request["uid"]:
+        raise AdmissionError("the AdmissionReview's request has no uid")
+    return request
+
+
+def _owner(pod: dict[str, Any]) -> Owner:
+    """The pod's workload; injection itself says what is wrong with an ill-typed pod."""
+    try:
+        return owner_of(pod)
+    except (AttributeError, TypeError):
+        return Owner("")
+
+
+def _name(pod: Mapping[str, Any], namespace: str) -> str:
+    metadata = pod.get("metadata")
+    given = metadata if isinstance(metadata, dict) else {}
+    return f"{namespace}/{given.get('name') or given.get('generateName') or '?'}"
+
+
+def _refused(uid: str, message: str, pod: str) -> Answer:
+    status = {"message": f"sidecar injection: {message}", "reason": "Invalid", "code": 422}
+    response = {"uid": uid, "allowed": False, "status": status}
+    return Answer(_review(response), "refused", message, pod)
+
+
+def _review(response: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response}

@@ -1,0 +1,275 @@
+"""The injector's HTTPS server: `python3 -m lab.mesh.webhook --cert-dir DIR`.
+
+POST /inject on the TLS port takes AdmissionReviews. /healthz, /readyz and /metrics are plain
+HTTP on a port of their own, so that kubelet needs no certificate. A certificate that changes
+on disk is used for the next connection; connections that are open stay.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+
+from lab.mesh import admission, contract
+from lab.mesh.errors import AdmissionError, SidecarLabError
+from lab.mesh.serving_certificate import Certificate
+from lab.mesh.sidecar import Settings
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+CERTIFICATE_POLL: Final = 1.0
+"""Seconds between looks at the certificate files; a Secret's volume is no steady inotify source."""
+
+
+@dataclass
+class State:
+    """What the endpoints report."""
+
+    settings: Settings = field(default_factory=Settings)
+    ready: bool = False
+    reviews: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    reloads: int = 0
+
+
+def say(event: str, **fields: object) -> None:
+    """One line of JSON on stdout; the pod's log."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    print(json.dumps({"time": now, "event": event, **fields}), flush=True)
+
+
+class Inject:
+    """The ASGI application of the TLS port."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        started = time.perf_counter()
+        if scope["path"] != contract.WEBHOOK_PATH:
+            await _send(send, 404, f"no such path; POST to {contract.WEBHOOK_PATH}\n")
+            return
+        if scope["method"] != "POST":
+            await _send(send, 405, "only POST\n", (b"allow", b"POST"))
+            return
+        try:
+            body = await _body(receive)
+            if body is None:
+                return
+            headers = dict(scope["headers"])
+            content_type = headers.get(b"content-type", b"").decode("latin-1")
+            admission.check_request(content_type, len(body))
+            answer = admission.answer(body, self.state.settings)
+        except AdmissionError as error:
+            self.state.reviews["bad request"] += 1
+            say("bad request", status=error.status, why=error.message)
+            await _send(send, error.status, error.message + "\n")
+            return
+        await _send(send, 200, json.dumps(answer.review), kind=b"application/json")
+        took = time.perf_counter() - started
+        self.state.reviews[answer.verdict] += 1
+        self.state.seconds += took
+        ms = round(took * 1000, 2)
+        say("review", pod=answer.pod, verdict=answer.verdict, why=answer.why, ms=ms)
+
+
+class Health:
+    """The ASGI application of the plain port."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        if scope["path"] == "/healthz":
+            await _send(send, 200, "ok\n")
+        elif scope["path"] == "/readyz":
+            ready = self.state.ready
+            await _send(send, 200 if ready else 503, "ok\n" if ready else "stopping\n")
+        elif scope["path"] == "/metrics":
+            await _send(send, 200, metrics(self.state))
+        else:
+            await _send(send, 404, "/healthz, /readyz, /metrics\n")
+
+
+def metrics(state: State) -> str:
+    """Counters in Prometheus' text format."""
+    lines = ["# TYPE sidecar_lab_reviews_total counter"]
+    for verdict in ("injected", "not injected", "refused", "bad request"):
+        label = f'{{verdict="{verdict}"}}'
+        lines.append(f"sidecar_lab_reviews_total{label} {state.reviews[verdict]}")
+    lines.append("# TYPE sidecar_lab_review_seconds_total counter")
+    lines.append(f"sidecar_lab_review_seconds_total {state.seconds:.6f}")
+    lines.append("# TYPE sidecar_lab_certificate_reloads_total counter")
+    lines.append(f"sidecar_lab_certificate_reloads_total {state.reloads}")
+    return "\n".join(lines) + "\n"
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The request's body, None when the client left. Raises AdmissionError when it is too long."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        part = message.get("body", b"")
+        parts.append(part)
+        size += len(part)
+        if size > admission.MAX_BODY:
+            raise AdmissionError(f"the body has more than {admission.MAX_BODY} bytes", status=413)
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+async def _send(
+    send: Send,
+    status: int,
+    text: str,
+    *more: tuple[bytes, bytes],
+    kind: bytes = b"text/plain; charset=utf-8",
+) -> None:
+    body = text.encode()
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server among others in one process: signals are the process's business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server(app: Any, certificate: Certificate | None) -> "_Server":
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        http="httptools",
+        ws="none",
+        loop="asyncio",
+        server_header=False,
+        timeout_keep_alive=65,
+        timeout_graceful_shutdown=10,
+    )
+    config.load()
+    config.ssl = certificate.context if certificate else None
+    return _Server(config)
+
+
+async def serve(
+    state: State, certificate: Certificate, sockets: Sequence[socket.socket], drain: float
+) -> None:
+    """Serve TLS on the first socket and health on the second until SIGTERM or SIGINT.
+
+    On the signal: not ready at once, `drain` seconds of further service (the API server may
+    not yet know), then open requests are finished.
+    """
+    servers = [
+        _server(Inject(state), certificate),
+        _server(Health(state), None),
+    ]
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    tasks = [
+        asyncio.create_task(server.serve(sockets=[sock]))
+        for server, sock in zip(servers, sockets, strict=True)
+    ]
+    watch = asyncio.create_task(_watch(state, certificate))
+    state.ready = True
+    say("ready", port=sockets[0].getsockname()[1], health_port=sockets[1].getsockname()[1])
+    wait = asyncio.create_task(stopping.wait())
+    await asyncio.wait([wait, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    state.ready = False
+    say("stopping")
+    await asyncio.sleep(drain)
+    for server in servers:
+        server.should_exit = True
+    wait.cancel()
+    watch.cancel()
+    await asyncio.gather(*tasks)
+
+
+async def _watch(state: State, certificate: Certificate) -> None:
+    told = ""
+    while True:
+        await asyncio.sleep(CERTIFICATE_POLL)
+        try:
+            if certificate.reload():
+                state.reloads += 1
+                told = ""
+                say("certificate reloaded")
+        except SidecarLabError as bad:
+            if told != bad.message:
+                told = bad.message
+                say("certificate not reloaded", why=bad.message)
+
+
+def _listen(port: int) -> socket.socket:
+    """A listening socket on every address, IPv6 too where there is any."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the webhook; the exit code is 0 after a graceful stop."""
+    parser = argparse.ArgumentParser(prog="python3 -m lab.mesh.webhook", description=__doc__)
+    parser.add_argument(
+        "--port", type=int, default=contract.WEBHOOK_PORT, help="HTTPS, %(default)s"
+    )
+    parser.add_argument(
+        "--health-port",
+        type=int,
+        default=contract.CONTROL_HEALTH_PORT,
+        help="plain HTTP: /healthz /readyz /metrics, %(default)s",
+    )
+    parser.add_argument(
+        "--cert-dir", type=Path, required=True, help="folder with tls.crt and tls.key (PEM)"
+    )
+    parser.add_argument(
+        "--drain-seconds", type=float, default=1.0, help="service after SIGTERM, %(default)s"
+    )
+    parser.add_argument("--proxy-image", default=contract.PROXY_IMAGE, help="%(default)s")
+    options = parser.parse_args(argv)
+    try:
+        certificate = Certificate(options.cert_dir)
+        sockets = [_listen(options.port), _listen(options.health_port)]
+    except SidecarLabError as error:
+        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
+        return error.exit_code
+    except OSError as bad:
+        print(f"error: cannot listen: {bad}", file=sys.stderr)
+        return 1
+    state = State(Settings(image=options.proxy_image))
+    asyncio.run(serve(state, certificate, sockets, options.drain_seconds))
+    say("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
