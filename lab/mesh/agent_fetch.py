@@ -1,0 +1,130 @@
+"""A small HTTP/1.1 client on asyncio: what the agent asks of Envoy's admin and of applications.
+
+`http.client` would need a thread for each request; this needs none and no memory of note.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lab.mesh.errors import SidecarLabError
+
+MAX_HEAD = 64 * 1024
+MAX_BODY = 32 * 1024 * 1024
+
+
+class FetchError(SidecarLabError):
+    """No usable answer came: refused, timed out, or not HTTP."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer. Header names are in lower case; `body` is whole."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def text(self) -> str:
+        """The body as text, undecodable bytes replaced."""
+        return self.body.decode(errors="replace")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to ask. `source` binds the local address; `tls` is spoken without verification,
+    as kubelet does when it probes an application."""
+
+    host: str
+    port: int
+    source: str = ""
+    tls: bool = False
+
+
+async def fetch(
+    target: Target,
+    path: str,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 2.0,
+    max_body: int = MAX_BODY,
+) -> Response:
+    """Ask once and return the answer; redirects are not followed. `timeout` in seconds.
+
+    Raises FetchError.
+    """
+    sent = {"Host": f"{target.host}:{target.port}", "Connection": "close", "Accept": "*/*"}
+    for name, value in (headers or {}).items():
+        sent[next((known for known in sent if known.lower() == name.lower()), name)] = value
+    if method == "POST":
+        sent["Content-Length"] = "0"
+    head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in sent.items())
+    what = f"{method} {target.host}:{target.port}{path}"
+    try:
+        async with asyncio.timeout(timeout):
+            reader, writer = await connect(target)
+            try:
+                writer.write(f"{head}\r\n".encode())
+                await writer.drain()
+                return await _response(reader, max_body)
+            finally:
+                writer.close()
+    except TimeoutError as late:
+        raise FetchError(f"{what}: no answer within {timeout:g} s") from late
+    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as bad:
+        raise FetchError(f"{what}: {bad}") from bad
+
+
+async def connect(target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a connection to `target`. Raises OSError."""
+    context = None
+    if target.tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    local = (target.source, 0) if target.source else None
+    return await asyncio.open_connection(
+        target.host, target.port, ssl=context, local_addr=local, limit=MAX_HEAD
+    )
+
+
+async def _response(reader: asyncio.StreamReader, max_body: int) -> Response:
+    status = 100
+    while 100 <= status < 200:
+        lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        version, _, rest = lines[0].partition(" ")
+        if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
+            raise ValueError(f"not an HTTP answer: {lines[0][:60]!r}")
+        status = int(rest[:3])
+    pairs = (line.partition(":") for line in lines[1:] if line)
+    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    if status in (204, 304) or max_body == 0:
+        return Response(status, headers)
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        return Response(status, headers, await _chunks(reader, max_body))
+    if "content-length" in headers:
+        size = int(headers["content-length"])
+        if not 0 <= size <= max_body:
+            raise ValueError(f"a body of {size} bytes is more than {max_body}")
+        return Response(status, headers, await reader.readexactly(size))
+    body = bytearray()
+    while data := await reader.read(65536):
+        body += data
+        if len(body) > max_body:
+            raise ValueError(f"the body is longer than {max_body} bytes")
+    return Response(status, headers, bytes(body))
+
+
+async def _chunks(reader: asyncio.StreamReader, max_body: int) -> bytes:
+    body = bytearray()
+    while True:
+        size = int((await reader.readuntil(b"\r\n")).split(b";")[0], 16)
+        if size < 0 or len(body) + size > max_body:
+            raise ValueError(f"the body is longer than {max_body} bytes")
+        if size == 0:
+            return bytes(body)
+        body += await reader.readexactly(size)
+        await reader.readexactly(2)

@@ -1,0 +1,273 @@
+"""What the agent is told: flags, environment and files, put together into plain settings.
+
+Precedence, the later wins: flags, --proxyConfig FILE, PROXY_CONFIG, the pod's annotation
+proxy.istio.io/config. Flags come from the injection template, so what one pod says of itself
+beats them. Reading is apart from deciding: `read` touches the file system, `decide` does not.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from lab.mesh import bootstrap, contract, proxy_config
+from lab.mesh.bootstrap import EnvoySettings, PodIdentity
+from lab.mesh.errors import BootstrapError
+
+CONFIG_ANNOTATION: Final = "proxy.istio.io/config"
+META_PREFIX: Final = "ISTIO_META_"
+_NO_POD = (
+    "in a pod the injector sets it; elsewhere give it yourself, for instance "
+    "POD_NAME=demo POD_NAMESPACE=default INSTANCE_IP=127.0.0.1 python3 -m lab.mesh.agent proxy "
+    "sidecar --configPath /tmp/demo --binaryPath envoy"
+)
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The command line of `proxy sidecar`; names as the flags'."""
+
+    domain: str = ""
+    config_path: str = contract.CONFIG_DIR
+    binary_path: str = contract.ENVOY_PATH
+    discovery_address: str = contract.DISCOVERY_ADDRESS
+    service_cluster: str = ""
+    proxy_log_level: str = "warning"
+    proxy_component_log_level: str = "misc:error"
+    concurrency: int = 2
+    drain_duration: str = "45s"
+    termination_drain_duration: str = "1s"
+    pod_info_dir: str = contract.POD_INFO_DIR
+    root_cert: str = contract.ROOT_CERT_FILE
+    proxy_config: str = ""
+    xds_socket: str = ""
+    agent_port: int = contract.AGENT_PORT
+    admin_port: int = contract.ENVOY_ADMIN_PORT
+    stats_port: int = contract.ENVOY_STATS_PORT
+    ready_hold: str = "800ms"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything read from outside at one moment: texts, not yet understood. "" is absent."""
+
+    flags: Flags
+    env: Mapping[str, str]
+    labels: str = ""
+    annotations: str = ""
+    proxy_config: str = ""
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Where discovery is and which CA vouches for it; the server name is `host`."""
+
+    host: str
+    port: int
+    root_cert: str
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One rewritten probe or lifecycle hook: `kind` is http, tcp or grpc. `timeout` in s."""
+
+    kind: str
+    port: int
+    timeout: float = 1.0
+    path: str = "/"
+    scheme: str = "http"
+    host: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    service: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run. Two plans that are equal need no restart of Envoy.
+
+    `bootstrap` is the file's text; `envoy` gives the arguments that do not stand in it.
+    """
+
+    bootstrap: str
+    envoy: EnvoySettings
+    upstream: Upstream
+    termination_drain: float
+    pod_ip: str = "127.0.0.1"
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+
+    @property
+    def of_envoy(self) -> tuple[str, EnvoySettings]:
+        """The part whose change needs a new Envoy."""
+        return self.bootstrap, self.envoy
+
+    def arguments(self, binary: str, config: Path) -> list[str]:
+        """Return Envoy's argv."""
+        return bootstrap.envoy_arguments(binary, str(config), self.envoy)
+
+
+def watched(flags: Flags) -> tuple[Path, ...]:
+    """Return the files whose change may change the plan or the trust in discovery."""
+    info = Path(flags.pod_info_dir)
+    files = [info / "labels", info / "annotations", Path(flags.root_cert)]
+    return (*files, Path(flags.proxy_config)) if flags.proxy_config else tuple(files)
+
+
+def read(flags: Flags, env: Mapping[str, str] | None = None) -> Inputs:
+    """Read the files that `flags` names. Raises BootstrapError when one cannot be read.
+
+    The downward API's files may be absent: outside a pod they are. A file named on the command
+    line may not.
+    """
+    info = Path(flags.pod_info_dir)
+    named = _text(Path(flags.proxy_config), "--proxyConfig") if flags.proxy_config else ""
+    if flags.proxy_config and named is None:
+        raise BootstrapError(f"--proxyConfig: there is no file {flags.proxy_config}")
+    return Inputs(
+        flags,
+        dict(os.environ if env is None else env),
+        labels=_text(info / "labels", "--podInfoDir") or "",
+        annotations=_text(info / "annotations", "--podInfoDir") or "",
+        proxy_config=named or "",
+    )
+
+
+def decide(inputs: Inputs) -> Plan:
+    """Make the plan. Pure. Raises BootstrapError naming the variable, flag or field at fault."""
+    flags, env = inputs.flags, inputs.env
+    annotations = proxy_config.downward_pairs(inputs.annotations, "annotations file")
+    config: dict[str, Any] = {}
+    for text, source in (
+        (inputs.proxy_config, f"--proxyConfig {flags.proxy_config}"),
+        (env.get("PROXY_CONFIG", ""), "PROXY_CONFIG"),
+        (annotations.get(CONFIG_ANNOTATION, ""), f"annotation {CONFIG_ANNOTATION}"),
+    ):
+        _merge(config, proxy_config.parse(text, source))
+    pod = identity(inputs, config.get("proxyMetadata", {}))
+    drain = proxy_config.seconds(config.get("drainDuration", flags.drain_duration), "drainDuration")
+    envoy = EnvoySettings(
+        domain=flags.domain,
+        service_cluster=config.get("serviceCluster", flags.service_cluster),
+        concurrency=config.get("concurrency", flags.concurrency),
+        drain_seconds=math.ceil(drain),
+        log_level=flags.proxy_log_level,
+        component_log_level=flags.proxy_component_log_level,
+        xds_socket=flags.xds_socket or str(Path(flags.config_path).absolute() / "XDS"),
+        admin_port=flags.admin_port,
+        stats_port=flags.stats_port,
+        runtime=config.get("runtimeValues", {}),
+    )
+    host, port = proxy_config.host_port(
+        config.get("discoveryAddress", flags.discovery_address), "discoveryAddress"
+    )
+    termination = config.get("terminationDrainDuration", flags.termination_drain_duration)
+    return Plan(
+        bootstrap.render(bootstrap.bootstrap(pod, envoy)),
+        envoy,
+        Upstream(host, port, flags.root_cert),
+        proxy_config.seconds(termination, "terminationDrainDuration"),
+        pod.ips[0],
+        probes(env.get("ISTIO_KUBE_APP_PROBERS", "")),
+    )
+
+
+def identity(inputs: Inputs, proxy_metadata: Mapping[str, object]) -> PodIdentity:
+    """Return who the pod is, from environment and downward API. Raises BootstrapError."""
+    env = {**inputs.env, **{k: _plain(v) for k, v in proxy_metadata.items()}}
+    for name in ("POD_NAME", "POD_NAMESPACE", "INSTANCE_IP"):
+        if not inputs.env.get(name):
+            raise BootstrapError(f"{name}: not set, so Envoy cannot be given a name", hint=_NO_POD)
+    meta = {
+        key.removeprefix(META_PREFIX): value
+        for key, value in env.items()
+        if key.startswith(META_PREFIX) and key != META_PREFIX
+    }
+    first = inputs.env["INSTANCE_IP"].split(",")
+    others = inputs.env.get("INSTANCE_IPS", "").split(",")
+    return PodIdentity(
+        name=inputs.env["POD_NAME"],
+        namespace=inputs.env["POD_NAMESPACE"],
+        ips=tuple(dict.fromkeys(ip.strip() for ip in first + others if ip.strip())),
+        service_account=inputs.env.get("SERVICE_ACCOUNT") or "default",
+        labels=proxy_config.downward_pairs(inputs.labels, "labels file"),
+        app_containers=meta.get("APP_CONTAINERS", ""),
+        workload=meta.get("WORKLOAD_NAME", ""),
+        metadata=meta,
+    )
+
+
+def probes(text: str) -> dict[str, Probe]:
+    """Return the probes in ISTIO_KUBE_APP_PROBERS, by path. Raises BootstrapError.
+
+    Shape, Istio's: `{"/app-health/<container>/livez": {"httpGet"|"tcpSocket"|"grpc": {…},
+    "timeoutSeconds": 1}}`; ports are numbers, for only the injector knows the ports' names.
+    """
+    where = "ISTIO_KUBE_APP_PROBERS"
+    if not text:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as bad:
+        raise BootstrapError(f"{where}: not JSON: {bad}") from bad
+    if not isinstance(found, dict):
+        raise BootstrapError(f"{where}: not a JSON object")
+    return {path: _probe(value, f"{where} {path}") for path, value in found.items()}
+
+
+def _probe(value: object, where: str) -> Probe:
+    if not isinstance(value, dict):
+        raise BootstrapError(f"{where}: not an object")
+    timeout = value.get("timeoutSeconds") or 1
+    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or timeout <= 0:
+        raise BootstrapError(f"{where}: timeoutSeconds {timeout!r} is no positive number")
+    for key, kind in (("httpGet", "http"), ("tcpSocket", "tcp"), ("grpc", "grpc")):
+        action = value.get(key)
+        if action is None:
+            continue
+        if not isinstance(action, dict):
+            raise BootstrapError(f"{where}: {key} is not an object")
+        port = str(action.get("port", ""))
+        if not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
+            raise BootstrapError(f"{where}: {key}.port {action.get('port')!r} is no port number")
+        scheme = str(action.get("scheme") or "HTTP").lower()
+        if scheme not in ("http", "https"):
+            raise BootstrapError(f"{where}: {key}.scheme {action['scheme']!r} is not HTTP or HTTPS")
+        path = str(action.get("path") or "/")
+        headers = tuple(_header(h, f"{where}: {key}") for h in action.get("httpHeaders") or ())
+        host, service = str(action.get("host") or ""), str(action.get("service") or "")
+        if any(c.isspace() or not c.isprintable() for c in path + host):
+            raise BootstrapError(f"{where}: {key} has a path or host with blanks in it")
+        path = path if path.startswith("/") else f"/{path}"
+        return Probe(kind, int(port), float(timeout), path, scheme, host, headers, service)
+    raise BootstrapError(f"{where}: none of httpGet, tcpSocket, grpc")
+
+
+def _header(value: object, where: str) -> tuple[str, str]:
+    name = value.get("name") if isinstance(value, dict) else None
+    text = value.get("value", "") if isinstance(value, dict) else None
+    if not isinstance(name, str) or not isinstance(text, str) or not name:
+        raise BootstrapError(f"{where}.httpHeaders: {value!r} is no name and value")
+    if any(c in name + text for c in "\r\n\0"):
+        raise BootstrapError(f"{where}.httpHeaders: {name!r} holds a line break")
+    return name, text
+
+
+def _merge(config: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for key, value in more.items():
+        known = config.get(key)
+        config[key] = {**known, **value} if isinstance(known, dict) else value
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _text(path: Path, flag: str) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as bad:
+        raise BootstrapError(f"{flag}: cannot read {path}: {bad}") from bad

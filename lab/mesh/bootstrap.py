@@ -1,0 +1,320 @@
+"""From what a pod says of itself to the bootstrap and the command line of its Envoy. Pure.
+
+Sources: Envoy's v3 API (`envoy.config.bootstrap.v3.Bootstrap`); node id and metadata as
+Istio's agent sends them. The same input gives the same bytes, so that a changed bootstrap is a
+changed configuration and nothing else.
+"""
+
+import json
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from lab.mesh import contract
+from lab.mesh.errors import BootstrapError
+
+XDS_CLUSTER: Final = "xds-grpc"
+STATS_CLUSTER: Final = "prometheus_stats"
+LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error", "critical", "off")
+LOG_FORMAT: Final = "%Y-%m-%dT%T.%fZ\t%l\tenvoy %n %g:%#\t%v\tthread=%t"
+MAX_CONCURRENCY: Final = 128
+_UNIX_PATH_LIMIT: Final = 107
+"""Bytes of `sockaddr_un.sun_path` less its final NUL."""
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_COMPONENT_LEVELS = re.compile(r"[a-z0-9_]+:[a-z]+(,[a-z0-9_]+:[a-z]+)*")
+
+
+@dataclass(frozen=True)
+class PodIdentity:
+    """Who this proxy stands for.
+
+    `ips`: the pod's addresses, the first is its own name to others. `labels`: the pod's.
+    `metadata`: more node metadata (from ISTIO_META_*), already without the prefix.
+    """
+
+    name: str
+    namespace: str
+    ips: tuple[str, ...]
+    service_account: str = "default"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    app_containers: str = ""
+    workload: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EnvoySettings:
+    """What shapes Envoy besides the pod's identity.
+
+    `concurrency`: worker threads, 0 leaves it to Envoy (one a CPU). `drain_seconds`: how long
+    Envoy itself drains a listener that was removed. `max_connections`: downstream connections
+    of the whole process; Envoy warns when there is no limit, and a sidecar of this lab needs few.
+    """
+
+    domain: str = ""
+    service_cluster: str = ""
+    concurrency: int = 2
+    drain_seconds: int = 45
+    log_level: str = "warning"
+    component_log_level: str = "misc:error"
+    xds_socket: str = contract.XDS_SOCKET
+    admin_port: int = contract.ENVOY_ADMIN_PORT
+    stats_port: int = contract.ENVOY_STATS_PORT
+    max_connections: int = 20_000
+    runtime: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+
+def bootstrap(pod: PodIdentity, settings: EnvoySettings) -> dict[str, Any]:
+    """Return Envoy's bootstrap as plain data. Raises BootstrapError naming a bad field."""
+    check(pod, settings)
+    return {
+        "node": node(pod, settings),
+        "admin": {
+            "address": _address("127.0.0.1", settings.admin_port),
+            # The limit below must not lock out the agent that would notice it.
+            "ignore_global_conn_limit": True,
+        },
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
+                "grpc_services": [
+                    {
+                        "envoy_grpc": {
+                            "cluster_name": XDS_CLUSTER,
+                            # Envoy's own default backs off to 30 s; a change has to arrive in 5 s
+                            # also just after discovery came back.
+                            "retry_policy": {
+                                "retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}
+                            },
+                        }
+                    }
+                ],
+            },
+            "lds_config": _ads(),
+            "cds_config": _ads(),
+        },
+        "static_resources": {
+            "listeners": [_stats_listener(settings.stats_port)],
+            "clusters": [_xds_cluster(settings.xds_socket), _stats_cluster(settings.admin_port)],
+        },
+        "layered_runtime": {
+            "layers": [
+                {"name": "static", "static_layer": dict(settings.runtime)},
+                {"name": "admin", "admin_layer": {}},
+            ]
+        },
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.resource_monitors."
+                        "downstream_connections.v3.DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": settings.max_connections,
+                    },
+                }
+            ]
+        },
+        "stats_config": {"use_all_default_tags": True},
+    }
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """Return the bootstrap's text: indented for people, keys sorted so that it is stable."""
+    return json.dumps(document, indent=2, sort_keys=True) + "\n"
+
+
+def node(pod: PodIdentity, settings: EnvoySettings) -> dict[str, Any]:
+    """Return the xDS node: the names by which discovery tells pods apart."""
+    domain = settings.domain or f"{pod.namespace}.svc.{contract.CLUSTER_DOMAIN}"
+    metadata: dict[str, Any] = dict(pod.metadata)
+    metadata |= {
+        "NAME": pod.name,
+        "NAMESPACE": pod.namespace,
+        "LABELS": dict(pod.labels),
+        "INSTANCE_IPS": ",".join(pod.ips),
+        "SERVICE_ACCOUNT": pod.service_account,
+        "APP_CONTAINERS": pod.app_containers,
+        "WORKLOAD_NAME": pod.workload or pod.name,
+    }
+    return {
+        "id": f"sidecar~{pod.ips[0]}~{pod.name}.{pod.namespace}~{domain}",
+        "cluster": settings.service_cluster or default_cluster(pod),
+        "metadata": metadata,
+    }
+
+
+def default_cluster(pod: PodIdentity) -> str:
+    """Return `<app>.<namespace>`; without an `app` label the workload's name stands in."""
+    return f"{pod.labels.get('app') or pod.workload or pod.name}.{pod.namespace}"
+
+
+def envoy_arguments(binary: str, config: str, settings: EnvoySettings) -> list[str]:
+    """Return Envoy's argv for the bootstrap file `config`."""
+    argv = [
+        binary,
+        *("-c", config),
+        *("--drain-time-s", str(settings.drain_seconds)),
+        *("--drain-strategy", "immediate"),
+        "--disable-hot-restart",
+        *("--local-address-ip-version", "v4"),
+        *("--file-flush-interval-msec", "1000"),
+        *("--log-format", LOG_FORMAT),
+        *("-l", settings.log_level),
+    ]
+    if settings.component_log_level:
+        argv += ["--component-log-level", settings.component_log_level]
+    if settings.concurrency:
+        argv += ["--concurrency", str(settings.concurrency)]
+    return argv
+
+
+def check(pod: PodIdentity, settings: EnvoySettings) -> None:
+    """Raise BootstrapError for the first field that Envoy or discovery could not use."""
+    for name, text in (("POD_NAME", pod.name), ("POD_NAMESPACE", pod.namespace)):
+        if not text or len(text) > 253 or not all(map(_DNS_LABEL.fullmatch, text.split("."))):
+            raise BootstrapError(f"{name}: {text!r} is no Kubernetes name")
+    if not pod.ips:
+        raise BootstrapError("INSTANCE_IP: the pod has no address")
+    for address in pod.ips:
+        if not _is_ip(address):
+            raise BootstrapError(f"INSTANCE_IP: {address!r} is no IP address")
+    for name, port in (("adminPort", settings.admin_port), ("statsPort", settings.stats_port)):
+        if not 1 <= port <= 65535:
+            raise BootstrapError(f"{name}: {port} is no TCP port (1 to 65535)")
+    if settings.admin_port == settings.stats_port:
+        raise BootstrapError(f"statsPort: {settings.stats_port} is the admin port already")
+    if not 0 <= settings.concurrency <= MAX_CONCURRENCY:
+        raise BootstrapError(
+            f"concurrency: {settings.concurrency} is not between 0 and {MAX_CONCURRENCY}"
+        )
+    if settings.drain_seconds < 0:
+        raise BootstrapError(f"drainDuration: {settings.drain_seconds} s is negative")
+    if settings.max_connections < 1:
+        raise BootstrapError(f"maxConnections: {settings.max_connections} is less than 1")
+    if not settings.xds_socket.startswith("/"):
+        raise BootstrapError(f"xdsSocket: {settings.xds_socket!r} is no absolute path")
+    if len(settings.xds_socket.encode()) > _UNIX_PATH_LIMIT:
+        raise BootstrapError(
+            f"xdsSocket: {settings.xds_socket!r} is longer than {_UNIX_PATH_LIMIT} bytes",
+            hint="a unix socket's path has that limit; choose a shorter --configPath",
+        )
+    if settings.log_level not in LOG_LEVELS:
+        raise BootstrapError(
+            f"proxyLogLevel: {settings.log_level!r} is not one of {', '.join(LOG_LEVELS)}"
+        )
+    levels = settings.component_log_level
+    if levels and (
+        not _COMPONENT_LEVELS.fullmatch(levels)
+        or any(part.split(":")[1] not in LOG_LEVELS for part in levels.split(","))
+    ):
+        raise BootstrapError(
+            f"proxyComponentLogLevel: {levels!r} is not a list of component:level",
+            hint="for instance misc:error,upstream:debug",
+        )
+
+
+def _is_ip(text: str) -> bool:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, text)
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def _ads() -> dict[str, Any]:
+    # 0 s: wait for discovery for ever. A proxy that served without its configuration would let
+    # traffic pass that the mesh has other plans for; readiness tells that it is still waiting.
+    return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+
+
+def _address(ip: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": ip, "port_value": port}}
+
+
+def _endpoints(cluster: str, addresses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "cluster_name": cluster,
+        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": dict(a)}} for a in addresses]}],
+    }
+
+
+def _xds_cluster(path: str) -> dict[str, Any]:
+    return {
+        "name": XDS_CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/"
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                # No HTTP/2 keepalive: a gRPC server answers frequent pings with GOAWAY. The agent
+                # watches its TCP connection instead.
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        },
+        "load_assignment": _endpoints(XDS_CLUSTER, [{"pipe": {"path": path}}]),
+    }
+
+
+def _stats_cluster(admin_port: int) -> dict[str, Any]:
+    return {
+        "name": STATS_CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "0.25s",
+        "load_assignment": _endpoints(STATS_CLUSTER, [_address("127.0.0.1", admin_port)]),
+    }
+
+
+def _stats_listener(port: int) -> dict[str, Any]:
+    manager = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network."
+        "http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "stats",
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+                },
+            }
+        ],
+        "route_config": {
+            "name": "stats",
+            "virtual_hosts": [
+                {
+                    "name": "stats",
+                    "domains": ["*"],
+                    # Nothing else of the admin interface may be reached from outside the pod.
+                    "routes": [
+                        {
+                            "match": {"path": "/stats/prometheus"},
+                            "route": {"cluster": STATS_CLUSTER},
+                        }
+                    ],
+                }
+            ],
+        },
+    }
+    return {
+        "name": "stats",
+        "address": _address("0.0.0.0", port),  # noqa: S104  scrapers come from outside the pod
+        # One socket, not one for each worker: `netstat` shows the port once.
+        "enable_reuse_port": False,
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": manager,
+                    }
+                ]
+            }
+        ],
+    }

