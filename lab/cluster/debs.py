@@ -4,7 +4,7 @@ import io
 import lzma
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from lab.cluster.tarball import Tarball
@@ -34,8 +34,9 @@ def members(deb: Path) -> Iterator[tuple[str, bytes]]:
         place += 60 + size + size % 2
 
 
-def add(layer: Tarball, debs: Iterable[Path]) -> list[str]:
-    """Add the files of the packages to a layer; documentation and units of systemd are left out.
+def add(layer: Tarball, debs: Iterable[Path], *, without: Collection[str] = ()) -> list[str]:
+    """Add the files of the packages to a layer; documentation and units of systemd are left out,
+    and so are the paths in `without`.
 
     Returns the packages' file names. Raises BuildError for what is no package of a known form.
     """
@@ -43,12 +44,14 @@ def add(layer: Tarball, debs: Iterable[Path]) -> list[str]:
     for deb in sorted(debs):
         for name, content in members(deb):
             if name.startswith("data.tar"):
-                _add_data(layer, deb, name, content)
+                _add_data(layer, deb, name, content, without)
         added.append(deb.name)
     return added
 
 
-def _add_data(layer: Tarball, deb: Path, name: str, content: bytes) -> None:
+def _add_data(
+    layer: Tarball, deb: Path, name: str, content: bytes, without: Collection[str]
+) -> None:
     if name == "data.tar.xz":
         content = lzma.decompress(content)
     elif name != "data.tar":
@@ -57,7 +60,7 @@ def _add_data(layer: Tarball, deb: Path, name: str, content: bytes) -> None:
         for member in tar:
             path = member.name.removeprefix("./").rstrip("/")
             path = _MERGED.sub(r"usr/\1\2", path)
-            if not path or _SKIPPED.match(f"{path}/"):
+            if not path or path in without or _SKIPPED.match(f"{path}/"):
                 continue
             if member.isdir():
                 continue  # made when something is put into it

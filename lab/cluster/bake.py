@@ -1,0 +1,202 @@
+"""Putting images into a node image, so that no pod of the lab ever waits for one.
+
+The images are imported by a containerd of the bake, unpacked, and then moved out of /var into
+/kind/store, with links where containerd looks for them. Two costs of every start go away so:
+kind gives a node an anonymous volume at /var, into which Docker copies all that the image has
+there; and containerd unpacks an image when its first pod starts. (An overlay over an overlay is
+within the kernel's limit of two.) The blobs stay as well: containerd drops an image whose blobs
+are missing when it restarts.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from lab.cluster import cache, engine, oci
+from lab.cluster.docker import docker
+from lab.cluster.longrun import build_log, stream
+from lab.errors import BuildError, CommandError
+from lab.paths import cache_root
+from lab.progress import Task
+
+_START = r"""
+set -e
+mkdir -p /bake/root /var/lib/containerd /kind/store/blobs /kind/store/snapshots
+cp -a /var/lib/containerd/. /bake/root/
+cat > /bake/config.toml <<'EOF'
+version = 3
+root = "/bake/root"
+state = "/run/bake"
+disabled_plugins = ["io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime",
+  "io.containerd.grpc.v1.cri", "io.containerd.podsandbox.controller.v1.podsandbox",
+  "io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt"]
+[grpc]
+  address = "/run/bake/containerd.sock"
+EOF
+mkdir -p /run/bake
+nohup containerd --config /bake/config.toml > /bake/log 2>&1 &
+echo $! > /bake/pid
+n=0
+until ctr -a /run/bake/containerd.sock version > /dev/null 2>&1; do
+  n=$((n + 1))
+  if [ $n -gt 200 ] || ! kill -0 "$(cat /bake/pid)"; then cat /bake/log >&2; exit 1; fi
+  sleep 0.05
+done
+"""
+
+_FINISH = r"""
+set -e
+pid=$(cat /bake/pid)
+kill "$pid"
+n=0
+# Not `kill -0`: the container's first process reaps nothing, so it would see a zombie for ever.
+while readlink "/proc/$pid/exe" > /dev/null 2>&1; do
+  n=$((n + 1)); if [ $n -gt 200 ]; then echo "containerd does not stop" >&2; exit 1; fi
+  sleep 0.05
+done
+cd /bake/root
+blobs=io.containerd.content.v1.content/blobs/sha256
+find $blobs -type f | while read -r blob; do
+  name=${blob##*/}
+  cp -a "$blob" /kind/store/blobs/; rm "$blob"; ln -s "/kind/store/blobs/$name" "$blob"
+done
+snapshots=io.containerd.snapshotter.v1.overlayfs/snapshots
+for one in $snapshots/*; do
+  if [ -d "$one" ] && [ ! -L "$one" ]; then
+    name=${one##*/}
+    cp -a "$one" /kind/store/snapshots/; rm -rf "$one"; ln -s "/kind/store/snapshots/$name" "$one"
+  fi
+done
+find /var/lib/containerd -mindepth 1 -delete
+cp -a /bake/root/. /var/lib/containerd/
+rm -f /root/.bash_history
+"""
+
+_TWEAK = r"""
+set -e
+# A process without CAP_SYS_RESOURCE cannot lower its oom_score_adj; nothing here depends on it.
+sed -i 's/restrict_oom_score_adj = false/restrict_oom_score_adj = true/' /etc/containerd/config.toml
+# kind waits for this line or for systemd; on cgroup v1 the line comes before systemd is up.
+sed -i "s/'detected cgroup v1'/'cgroup version 1'/" /usr/local/bin/entrypoint
+"""
+
+SOCKET = "/run/bake/containerd.sock"
+
+
+def bake(
+    inputs: cache.Inputs,
+    base: str,
+    images: Callable[[str], Sequence[oci.Image]],
+    task: Task,
+    *,
+    tweak: bool = False,
+) -> str:
+    """The node image `base` with more images in its containerd, as the tag of `inputs`.
+
+    `images(container)` is called when the container runs, for what must be asked of it. With
+    `tweak`, the node's configuration is adapted as well. Raises BuildError.
+    """
+    name = engine.tag(inputs)
+    logfile = build_log(f"bake-{inputs.kind}")
+    with _container(base, inputs, logfile) as container:
+        task.update("starting containerd in the node image")
+        _exec(container, _START + (_TWEAK if tweak else ""), "starting containerd", logfile)
+        import_images(container, images(container), task, logfile=logfile, address=SOCKET)
+        task.update("moving the images into the node image")
+        _exec(container, _FINISH, "moving the images into the node image", logfile)
+        task.update("committing the node image")
+        words = ["docker", "commit", "--pause=false"]
+        for change in (
+            'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]',
+            "CMD []",
+            f"LABEL {engine.INPUTS_LABEL}={inputs.key} {engine.BAKE_LABEL}=done "
+            f"org.opencontainers.image.title=sidecar-lab/{inputs.kind}",
+        ):
+            words += ["--change", change]
+        stream([*words, container, name], what=f"committing {name}", logfile=logfile)
+    return name
+
+
+def import_images(
+    container: str,
+    images: Sequence[oci.Image],
+    task: Task,
+    *,
+    logfile: Path | None = None,
+    address: str = "/run/containerd/containerd.sock",
+) -> int:
+    """Import and unpack images in a container's containerd; only blobs that it lacks are sent.
+
+    Returns the bytes of layers sent. Raises BuildError.
+    """
+    logfile = logfile or build_log("import")
+    ctr = ["ctr", "--address", address, "--namespace", "k8s.io"]
+    listed = docker("exec", container, *ctr, "content", "ls", "-q")
+    parent = cache_root() / "building"
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=parent) as archive:
+        sent = oci.write_archive(images, frozenset(listed.stdout.split()), archive)
+        archive.seek(0)
+        task.update(f"importing {len(images)} images ({sent / 1e6:.0f} MB of new layers)")
+        stream(
+            [
+                *("docker", "exec", "-i", container, *ctr, "images", "import", "--local"),
+                *(
+                    "--label=io.cri-containerd.pinned=pinned",
+                    "--label=io.cri-containerd.image=managed",
+                ),
+                *("--all-platforms", "--digests", "--skip-digest-for-named", "-"),
+            ],
+            what="importing images into the node",
+            logfile=logfile,
+            on_line=lambda line: task.update(line[:90]),
+            stdin=archive,
+        )
+    return sent
+
+
+def remove_leftovers() -> int:
+    """Remove containers in which a bake was cut off; returns how many. Call it under the lock."""
+    listed = docker("ps", "-aq", "--filter", f"label={engine.BAKE_LABEL}=making").stdout.split()
+    if listed:
+        docker("rm", "-f", "-v", *listed, timeout=120)
+    return len(listed)
+
+
+@contextlib.contextmanager
+def _container(base: str, inputs: cache.Inputs, logfile: Path) -> Iterator[str]:
+    name = f"sidecar-lab-bake-{inputs.short}-{os.getpid()}"
+    try:
+        stream(
+            [
+                *("docker", "run", "--detach", "--privileged", "--network", "none"),
+                *("--name", name, "--label", f"{engine.BAKE_LABEL}=making"),
+                *("--volume", "/bake", "--tmpfs", "/run", "--entrypoint", "sleep", base),
+                "infinity",
+            ],
+            what=f"starting {base} to bake into it",
+            logfile=logfile,
+        )
+        yield name
+    finally:
+        with contextlib.suppress(CommandError):
+            docker("rm", "-f", "-v", name, timeout=120)
+
+
+def _exec(container: str, script: str, what: str, logfile: Path) -> None:
+    stream(["docker", "exec", container, "bash", "-c", script], what=what, logfile=logfile)
+
+
+def image_names(container: str, version: str) -> list[str]:
+    """What kubeadm of the node image wants for a control plane. Raises BuildError."""
+    asked = docker(
+        *("exec", container, "kubeadm", "config", "images", "list"),
+        *("--kubernetes-version", f"v{version}"),
+        check=False,
+    )
+    names = asked.stdout.split()
+    if not asked.ok or not names:
+        raise BuildError(f"kubeadm does not list its images: {asked.stderr.strip()}")
+    return names

