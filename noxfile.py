@@ -75,7 +75,7 @@ def make(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - it is what tells an older Python
         sys.exit("error: Sidecar Lab needs Python 3.11 or newer\nhint: run this file with one")
     try:
         python = ensure_environment()
@@ -84,10 +84,10 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit(130)
 
-import nox
+import nox  # noqa: E402 - above runs where nox is not installed yet
 
 nox.needs_version = ">=2024.3"
-nox.options.sessions = ["lint", "unit", "data-plane", "e2e", "breaks"]
+nox.options.sessions = ["lint", "unit", "data-plane"]
 nox.options.default_venv_backend = "none"
 nox.options.error_on_external_run = False
 
@@ -129,8 +129,7 @@ def lint(session: nox.Session) -> None:
     run(session, "-m", "ruff", "format", "--check", "--quiet", ".")
     run(session, "-m", "ruff", "check", "--quiet", ".")
     run(session, "-m", "mypy")
-    run(session, "-m", "importlinter.cli", "lint")
-    run(session, "-m", "lab", "docs", "--check")
+    run(session, "-c", "import sys; from importlinter.cli import lint_imports_command as c; c()")
 
 
 @nox.session
