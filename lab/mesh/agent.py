@@ -1,0 +1,171 @@
+"""The program `pilot-agent`: PID 1 of the container istio-proxy.
+
+Its four duties are the walkthrough's: talk to discovery for Envoy, write Envoy's start-up
+configuration, start Envoy, and watch over it.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from lab.mesh import agent_settings, agent_start, contract, proxy_config
+from lab.mesh.agent_settings import Flags
+from lab.mesh.errors import SidecarLabError
+
+_EXAMPLES = """examples:
+  pilot-agent proxy sidecar --domain default.svc.cluster.local
+  pilot-agent request GET /healthz/ready
+  pilot-agent wait --timeoutSeconds 10
+
+from a checkout, without a pod:
+  POD_NAME=demo POD_NAMESPACE=default INSTANCE_IP=127.0.0.1 \\
+  python3 -m lab.mesh.agent proxy sidecar --configPath /tmp/demo --binaryPath "$(which envoy)" \\
+    --discoveryAddress localhost:15012 --rootCert ca.pem
+
+signals: TERM, INT, QUIT drain and end (twice: at once); HUP looks at the configuration again;
+USR1 and USR2 go to Envoy.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    top = argparse.ArgumentParser(
+        "pilot-agent", description="Envoy's companion in a pod.", epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )  # fmt: skip
+    commands = top.add_subparsers(dest="command", required=True)
+    proxy = commands.add_parser(
+        "proxy", help="run Envoy and look after it", epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+        description="Run Envoy. A pod's annotation proxy.istio.io/config beats PROXY_CONFIG, "
+        "that beats --proxyConfig, and that the flags.",
+    )  # fmt: skip
+    proxy.add_argument("role", choices=["sidecar"], nargs="?", default="sidecar")
+    default = Flags()
+    for name, about in (
+        ("domain", "DNS domain of the pod's namespace (<namespace>.svc.cluster.local)"),
+        ("configPath", "folder for the bootstrap and the xDS socket"),
+        ("binaryPath", "the Envoy to run"),
+        ("discoveryAddress", "host:port of discovery, spoken to with TLS"),
+        ("serviceCluster", "name of the service this proxy belongs to (<app>.<namespace>)"),
+        ("proxyLogLevel", "Envoy's log level"),
+        ("proxyComponentLogLevel", "Envoy's log levels of single components"),
+        ("concurrency", "Envoy's worker threads; 0: one a CPU"),
+        ("drainDuration", "how long Envoy drains a removed listener"),
+        ("terminationDrainDuration", "at most so long are connections waited for at the end"),
+        ("podInfoDir", "folder of the downward API files `labels` and `annotations`"),
+        ("rootCert", "PEM file of the CA that vouches for discovery"),
+        ("proxyConfig", "file with a ProxyConfig, JSON or plain YAML"),
+        ("xdsSocket", "unix socket for Envoy's xDS (<configPath>/XDS)"),
+        ("agentPort", "port of health and metrics, on every address"),
+        ("adminPort", "port of Envoy's admin interface, on loopback"),
+        ("statsPort", "port of Envoy's Prometheus statistics"),
+        ("readyHold", "how long a readiness answer waits while Envoy is starting"),
+    ):
+        value = getattr(default, _field(name))
+        said = f"{about}; default {value}" if value != "" else about
+        proxy.add_argument(
+            f"--{name}", dest=_field(name), default=value, type=type(value), help=said,
+            metavar="N" if isinstance(value, int) else "VALUE",
+        )  # fmt: skip
+    proxy.add_argument(
+        "--log_output_level", default="default:info", metavar="VALUE",
+        help="the agent's own log level, as LEVEL or default:LEVEL; default info",
+    )  # fmt: skip
+    request = commands.add_parser("request", help="ask the agent, for people and hooks")
+    request.add_argument("method", choices=["GET", "POST"])
+    request.add_argument("path")
+    waiting = commands.add_parser("wait", help="wait until the proxy is ready")
+    waiting.add_argument("--timeoutSeconds", type=float, default=60.0)
+    waiting.add_argument("--periodMillis", type=float, default=200.0)
+    for each in (request, waiting):
+        each.add_argument("--agentPort", type=int, default=contract.AGENT_PORT)
+    return top
+
+
+def _field(flag: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in flag)
+
+
+def proxy(arguments: argparse.Namespace) -> None:
+    """Run `proxy sidecar`. Raises SidecarLabError."""
+    flags = Flags(**{name: getattr(arguments, name) for name in Flags.__dataclass_fields__})
+    _log_to_stderr(arguments.log_output_level)
+    log = logging.getLogger("pilot-agent")
+    seen = agent_start.signature(agent_settings.watched(flags))
+    plan = agent_settings.decide(agent_settings.read(flags), starting=True)
+    hold = proxy_config.seconds(flags.ready_hold, "readyHold")
+    config = agent_start.write_revision(Path(flags.config_path), 0, plan.bootstrap)
+    log.info("wrote %s", config)
+    # The sockets are open before Envoy runs, so its first attempt succeeds.
+    with agent_start.listen_unix(plan.envoy.xds_socket) as xds:
+        with agent_start.listen_tcp(flags.agent_port) as http:
+            # Until the handlers are there a signal waits; PID 1 would lose it.
+            signal.pthread_sigmask(signal.SIG_BLOCK, agent_start.HANDLED_SIGNALS)
+            pid = agent_start.spawn(plan.arguments(flags.binary_path, config))
+            # Loaded only now: asyncio and ssl take as long as Envoy needs to start.
+            from lab.mesh import agent_runtime
+
+            agent_runtime.serve(
+                agent_runtime.Started(flags, plan, seen, xds, http, pid, config), hold
+            )
+        Path(plan.envoy.xds_socket).unlink(missing_ok=True)
+    log.info("ended")
+
+
+def _log_to_stderr(level: str) -> None:
+    name = level.rpartition(":")[2].upper()
+    known = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
+    name = {"WARN": "WARNING", "FATAL": "CRITICAL", "NONE": "CRITICAL"}.get(name, name)
+    if name not in known:
+        raise SidecarLabError(
+            f"--log_output_level: {level!r} is no log level", hint="for instance info or debug"
+        )
+    shown = logging.Formatter("%(asctime)s.%(msecs)03dZ\t%(levelname)s\t%(name)s\t%(message)s")
+    shown.converter, shown.default_time_format = time.gmtime, "%Y-%m-%dT%H:%M:%S"
+    shown.default_msec_format = ""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(shown)
+    logging.basicConfig(handlers=[handler], level=name)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code: 0 ended as asked, 1 failed, 2 misused."""
+    arguments = parser().parse_args(argv)
+    try:
+        if arguments.command == "proxy":
+            proxy(arguments)
+            return 0
+        from lab.mesh import agent_client
+
+        if arguments.command == "wait":
+            return agent_client.wait(
+                arguments.agentPort, arguments.timeoutSeconds, arguments.periodMillis / 1000
+            )
+        return agent_client.request(arguments.agentPort, arguments.method, arguments.path)
+    except SidecarLabError as error:
+        sys.stderr.write(f"error: {error.message}\n")
+        if error.hint:
+            sys.stderr.write(f"hint: {error.hint}\n")
+        return error.exit_code
+
+
+def launch() -> NoReturn:
+    """Entry of the image's program: shows itself as pilot-agent, runs, exits."""
+    agent_start.set_title([contract.PILOT_AGENT_PATH, *sys.argv[1:]])
+    code = main()
+    # Nothing is left to tear down, and an interpreter that unloads costs the pod 20 ms.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,273 @@
+"""The agent while it runs: Envoy supervised, xDS carried, HTTP answered, configuration watched."""
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.mesh import agent_settings, app_health
+from lab.mesh.agent_fetch import FetchError
+from lab.mesh.agent_http import METRICS, AgentHttp, Answer, Request, exposition
+from lab.mesh.agent_settings import Flags, Plan
+from lab.mesh.agent_start import HANDLED_SIGNALS, Signature, signature, write_revision
+from lab.mesh.envoy_admin import EnvoyAdmin, Verdict
+from lab.mesh.envoy_process import Reaper, Supervisor
+from lab.mesh.errors import BootstrapError
+from lab.mesh.xds_passthrough import XdsPassthrough
+
+log = logging.getLogger("pilot-agent")
+
+WATCH_INTERVAL = 0.5
+"""Seconds between looks at the watched files: four stat calls, and no inotify in the library."""
+POLL_INTERVAL = 0.02
+"""Seconds between questions while a readiness probe is held, and while draining."""
+KILL_GRACE = 0.5
+"""Seconds between SIGTERM and SIGKILL of Envoy, which ends in milliseconds when it can."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """What was made before asyncio was loaded."""
+
+    flags: Flags
+    plan: Plan
+    seen: Signature
+    xds: socket.socket
+    http: socket.socket
+    envoy_pid: int
+    config: Path
+
+
+class Agent:
+    """One agent; `run` returns when Envoy has ended as asked."""
+
+    def __init__(self, started: Started, ready_hold: float) -> None:
+        self._flags, self._plan, self._seen = started.flags, started.plan, started.seen
+        self._revision = 0
+        self._ready_hold = ready_hold
+        self._born = time.time()
+        self._reaper = Reaper(started.envoy_pid)
+        self._supervisor = Supervisor(
+            self._plan.arguments(self._flags.binary_path, started.config),
+            self._reaper,
+            first_pid=started.envoy_pid,
+            on_start=self._envoy_starts,
+        )
+        self._xds = XdsPassthrough(started.xds, self._plan.upstream)
+        self._http = AgentHttp(started.http, self._answer)
+        self._admin = EnvoyAdmin(self._flags.admin_port, self._flags.stats_port)
+        self._reached = self._draining = False
+        self._stop, self._at_once, self._look = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Run until a signal or /quitquitquit. Raises EnvoyError when Envoy keeps dying."""
+        loop = asyncio.get_running_loop()
+        self._reaper.install()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            loop.add_signal_handler(number, self._told_to_stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._look.set)
+        loop.add_signal_handler(signal.SIGUSR1, self._supervisor.signal, signal.SIGUSR1)
+        loop.add_signal_handler(signal.SIGUSR2, self._supervisor.signal, signal.SIGUSR2)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
+        await self._xds.start()
+        await self._http.start()
+        envoy = asyncio.ensure_future(self._supervisor.run())
+        watch = asyncio.ensure_future(self._watch())
+        stop = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait((envoy, watch, stop), return_when=asyncio.FIRST_COMPLETED)
+            if stop.done():
+                # A replacement that is under way must not start what we are about to stop.
+                watch.cancel()
+                await asyncio.wait({watch})
+                await self._wind_down(envoy)
+            for task in (envoy, watch):
+                if task.done() and not task.cancelled():
+                    task.result()
+        finally:
+            watch.cancel()
+            stop.cancel()
+            for task in self._background:
+                task.cancel()
+            await self._supervisor.stop(KILL_GRACE)
+            await self._xds.close()
+            self._http.close()
+
+    def _told_to_stop(self, number: int) -> None:
+        log.info("received %s", signal.Signals(number).name)
+        if self._stop.is_set():
+            self._at_once.set()
+        self._stop.set()
+
+    async def _wind_down(self, envoy: asyncio.Task[None]) -> None:
+        self._draining = True
+        drain = asyncio.ensure_future(self._drain())
+        at_once = asyncio.ensure_future(self._at_once.wait())
+        await asyncio.wait((drain, at_once, envoy), return_when=asyncio.FIRST_COMPLETED)
+        drain.cancel()
+        at_once.cancel()
+        await self._supervisor.stop(KILL_GRACE)
+        await asyncio.wait({envoy})
+
+    async def _drain(self) -> None:
+        """Drain until no connection is active, at most the termination drain duration."""
+        limit = self._plan.termination_drain
+        if not self._supervisor.pid:
+            return
+        try:
+            await self._admin.drain()
+            deadline = time.monotonic() + limit
+            while (active := await self._admin.connections()) and time.monotonic() < deadline:
+                await asyncio.sleep(POLL_INTERVAL)
+        except FetchError as failed:
+            log.warning("not drained: %s", failed.message)
+            return
+        log.info("drained; %d connections were still active", active)
+
+    # --- configuration ---------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        paths = agent_settings.watched(self._flags)
+        while True:
+            try:
+                await asyncio.wait_for(self._look.wait(), WATCH_INTERVAL)
+            except TimeoutError:
+                if signature(paths) == self._seen:
+                    continue
+            self._look.clear()
+            before, self._seen = self._seen, signature(paths)
+            ca = paths.index(Path(self._flags.root_cert))
+            await self._reload(ca_changed=before[ca] != self._seen[ca])
+
+    async def _reload(self, *, ca_changed: bool) -> None:
+        try:
+            plan = agent_settings.decide(agent_settings.read(self._flags))
+            if plan.of_envoy != self._plan.of_envoy:
+                config = write_revision(
+                    Path(self._flags.config_path), self._revision + 1, plan.bootstrap
+                )
+        except BootstrapError as bad:
+            log.error("the changed configuration is not used: %s", bad.message)
+            return
+        old, self._plan = self._plan, plan
+        if ca_changed or plan.upstream != old.upstream:
+            log.info("the way to discovery changed; Envoy's xDS connection is made anew")
+            await self._xds.reset(plan.upstream)
+        if plan.of_envoy == old.of_envoy:
+            log.info("configuration looked at again: Envoy's has not changed")
+            return
+        self._revision += 1
+        log.info("configuration changed: Envoy goes on with %s", config)
+        await self._drain()
+        await self._supervisor.replace(plan.arguments(self._flags.binary_path, config), KILL_GRACE)
+
+    def _envoy_starts(self) -> None:
+        self._reached = False  # a new Envoy has received nothing yet
+
+    # --- HTTP ------------------------------------------------------------------------------
+
+    async def _answer(self, request: Request) -> Answer:
+        path = request.path.partition("?")[0]
+        posts = {"/quitquitquit": self._quit, "/drain": self._drain_now}
+        if path in posts:
+            if request.method != "POST":
+                return Answer.say(405, f"{path} takes POST")
+            if not request.local:
+                return Answer.say(403, f"{path} is answered on loopback only")
+            return posts[path]()
+        if request.method not in ("GET", "HEAD"):
+            return Answer.say(405, f"{path} takes GET")
+        if path == "/healthz/ready":
+            verdict = await self._ready()
+            return Answer.say(200 if verdict.ready else 503, verdict.reason or "ready")
+        if path == "/healthz/live":
+            return Answer.say(200, "the agent is running")
+        if path in ("/metrics", "/stats/prometheus"):
+            return Answer(200, await self._metrics(), METRICS)
+        probe = self._plan.probes.get(path)
+        if probe is not None:
+            status, sentence = await app_health.probe(probe, self._plan.pod_ip, request.headers)
+            return Answer.say(status, sentence)
+        return Answer.say(404, f"{path} is not served here")
+
+    async def _ready(self) -> Verdict:
+        """Judge readiness; hold the answer a little while Envoy has yet to become ready.
+
+        kubelet asks once a second: a "not yet" given 50 ms too early costs the pod a second.
+        """
+        if self._draining:
+            return Verdict(False, "draining")
+        if self._reached:
+            return await self._admin.live()
+        deadline = time.monotonic() + self._ready_hold
+        while True:
+            starts = self._supervisor.starts
+            verdict = await self._admin.verdict()
+            if verdict.ready and starts == self._supervisor.starts:
+                if not self._reached:
+                    log.info("Envoy is ready %.2f s after the agent", time.time() - self._born)
+                self._reached = True
+            if verdict.ready or self._draining or time.monotonic() >= deadline:
+                return verdict
+            await asyncio.sleep(POLL_INTERVAL)
+
+    def _quit(self) -> Answer:
+        log.info("/quitquitquit")
+        self._at_once.set()
+        self._stop.set()
+        return Answer.say(200, "ending")
+
+    def _drain_now(self) -> Answer:
+        self._draining = True
+        task = asyncio.ensure_future(self._drain())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return Answer.say(200, "draining")
+
+    async def _metrics(self) -> bytes:
+        own = exposition(self._samples())
+        try:
+            return own + await self._admin.prometheus()
+        except FetchError as silent:
+            log.debug("metrics without Envoy's: %s", silent.message)
+            return own
+
+    def _samples(self) -> dict[str, tuple[str, str, float]]:
+        xds, envoy = self._xds, self._supervisor
+        rows: list[tuple[str, str, str, float]] = [
+            ("start_time_seconds", "gauge", "When the agent started.", self._born),
+            ("resident_memory_bytes", "gauge", "Resident memory of the agent.", _resident()),
+            ("envoy_up", "gauge", "1 while Envoy runs.", float(envoy.pid is not None)),
+            ("envoy_starts_total", "counter", "Starts of Envoy.", envoy.starts),
+            ("envoy_failures_total", "counter", "Times Envoy died.", envoy.unexpected_exits),
+            ("envoy_revision", "gauge", "Number of the bootstrap.", self._revision),
+            ("orphans_total", "counter", "Orphans reaped.", self._reaper.orphans),
+            ("xds_active", "gauge", "Open xDS connections.", xds.active),
+            ("xds_connections_total", "counter", "xDS connections of Envoy.", xds.connections),
+            ("xds_failures_total", "counter", "Discovery was not reached.", xds.failures),
+            ("xds_sent_bytes_total", "counter", "Bytes to discovery.", xds.to_discovery),
+            ("xds_received_bytes_total", "counter", "Bytes from discovery.", xds.to_envoy),
+        ]
+        return {f"sidecar_agent_{name}": (kind, text, value) for name, kind, text, value in rows}
+
+
+def _resident() -> float:
+    """Return this process's resident bytes; 0 where /proc is not."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return pages * 4096.0
+
+
+def serve(started: Started, ready_hold: float) -> None:
+    """Run the agent to its end. Raises EnvoyError."""
+
+    async def main() -> None:
+        await Agent(started, ready_hold).run()
+
+    asyncio.run(main())
