@@ -87,9 +87,15 @@ def _sources(name: str) -> Iterator[tuple[str, bytes]]:
 
 def _to_stdout(outcome: Outcome) -> None:
     out = sys.stdout.buffer
-    for piece in outcome.text():
-        out.write(piece.encode())
-    out.flush()
+    try:
+        for piece in outcome.text():
+            out.write(piece.encode())
+        out.flush()
+    except BrokenPipeError as gone:
+        # Whoever read us went away (`| head`). Said by the exit code, as a shell's tools do;
+        # click would make it 1.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + 13) from gone
 
 
 def _to_file(outcome: Outcome, target: Path) -> None:

@@ -196,8 +196,10 @@ def _understand(text: str) -> tuple[Any, list[Problem]]:
     """The data of a text and all that is wrong with it, as far as can be seen in one go."""
     reading = yaml_reader.read(text)
     problems: list[Problem] = []
-    if not reading.complete:
+    if not reading.complete or (reading.problems and "{{" in text):
         mended = mistakes.find(text)
+        if mended.is_template:
+            return None, list(mended.problems)
         problems += mended.problems
         if problems:
             reading = yaml_reader.read(mended.text)

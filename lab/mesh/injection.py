@@ -61,7 +61,7 @@ def _inject(template: Template, owner: Owner, settings: Settings) -> dict[str, A
     wishes = Wishes(given, names.config(given), settings)
     overrides = _overrides(spec, given)
 
-    apps = [c for c in spec["containers"] if c["name"] not in _OURS]
+    apps = [c for c in spec.get("containers") or () if c["name"] not in _OURS]
     inits = [c for c in spec.get("initContainers") or () if c["name"] not in _OURS]
     described = _describe_apps(apps)
     probers: probes.Probers = {}
@@ -74,14 +74,14 @@ def _inject(template: Template, owner: Owner, settings: Settings) -> dict[str, A
     proxy = _merge(proxy, overrides.get(contract.PROXY_CONTAINER, {}))
     init = _merge(sidecar.init_container(wishes), overrides.get(contract.INIT_CONTAINER, {}))
     setup = [] if wishes.mode == "NONE" else [init]
-    if wishes.native:
+    # A pod needs one container that is no init container.
+    if wishes.native and apps:
         inits, containers = [*setup, proxy, *inits], apps
     else:
         inits = [*inits, *setup]
         containers = [proxy, *apps] if wishes.hold else [*apps, proxy]
     spec["containers"] = containers
-    if inits:
-        spec["initContainers"] = inits
+    _keep(spec, "initContainers", inits)
     volumes = [v for v in spec.get("volumes") or () if v["name"] not in sidecar.VOLUMES]
     spec["volumes"] = [*volumes, *sidecar.volumes()]
 
@@ -163,11 +163,11 @@ def _status(value: str) -> dict[str, Sequence[str]]:
 
 
 def _keep(holder: dict[str, Any], key: str, value: Any) -> None:
-    """Set a list or mapping; remove the key where nothing is left and something was."""
+    """Set a list or mapping; an empty one is left out."""
     if value:
         holder[key] = value
-    elif holder.get(key):
-        del holder[key]
+    else:
+        holder.pop(key, None)
 
 
 def _old_probers(spec: Mapping[str, Any]) -> dict[str, Any]:

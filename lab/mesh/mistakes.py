@@ -11,6 +11,7 @@ from typing import Final
 
 from lab.mesh.yaml_reader import Problem
 
+TEMPLATE: Final = "a template, not YAML yet"
 _KEY_ONLY: Final = re.compile(r"(\s*(?:- +)*)([A-Za-z][\w./-]*)\s*(?:#.*)?")
 _NO_BLANK: Final = re.compile(r"(\s*(?:- +)*)([A-Za-z][\w./-]*):([^\s:/'\"\]}#][^#]*?|[\"'].*)\s*")
 _NO_DASH_BLANK: Final = re.compile(r"(\s*)-([A-Za-z][\w./-]*:(?:\s.*)?)")
@@ -24,6 +25,11 @@ class Mended:
 
     problems: tuple[Problem, ...]
     text: str
+
+    @property
+    def is_template(self) -> bool:
+        """Whether the text is to be rendered first; what else is wrong with it means nothing."""
+        return any(problem.text == TEMPLATE for problem in self.problems)
 
 
 def find(source: str) -> Mended:
@@ -53,7 +59,7 @@ def find(source: str) -> Mended:
 def _mistake(line: str, following: str | None) -> tuple[str, str, str] | None:
     """(what is wrong, hint, the line mended), or None."""
     if "{{" in line and "}}" in line:
-        return ("a template, not YAML yet", "render it first, for instance `helm template`", "")
+        return (TEMPLATE, "render it first, for instance `helm template`", "")
     margin = line[: len(line) - len(line.lstrip())]
     if "\t" in margin:
         mended = margin.replace("\t", "  ") + line.lstrip()
