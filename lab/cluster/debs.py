@@ -10,7 +10,7 @@ from pathlib import Path
 from lab.cluster.tarball import Tarball
 from lab.errors import BuildError
 
-_MERGED = re.compile(r"(bin|sbin|lib|lib32|lib64)(/|$)")
+_MERGED = re.compile(r"^(bin|sbin|lib|lib32|lib64)(/|$)")
 """Folders that Debian's merged /usr has as links: packages still name them the old way."""
 _SKIPPED = re.compile(
     r"usr/share/(doc|man|info|locale|lintian|bug|bash-completion)/|usr/lib/systemd/|"

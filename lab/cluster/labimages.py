@@ -29,7 +29,7 @@ _ENTRY = """#!/usr/bin/python3 -I
 import runpy
 runpy.run_module("{module}", run_name="__main__", alter_sys=True)
 """
-_CONTENT = "1"
+_CONTENT = "2"
 """To be raised when the code of this module puts other files into a layer."""
 
 
@@ -117,7 +117,10 @@ def nginx_packages(made: Plan, base: str, task: Task) -> list[Path]:
     """nginx's Debian packages beyond the base."""
     if not made.pulled:
         root = rootfs.build(rootfs.BASE, made.architecture, task)
-        return sorted((root.path / "debs").glob("*.deb"))
+        there = root.facts["packages"]  # a cached root may have kept its own packages' files too
+        assert isinstance(there, dict)
+        found = sorted((root.path / "debs").glob("*.deb"))
+        return [deb for deb in found if deb.name.partition("_")[0] not in there]
     entry = cache.obtain(made.nginx_debs, lambda folder: _download_debs(base, folder), task=task)
     return sorted(entry.path.glob("*.deb"))
 
