@@ -5,23 +5,34 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from lab.errors import ObservationError
 from lab.observe import kube
+from lab.observe.api import Api, NotFoundError, WaitError
 from lab.observe.observer import Observer
 from lab.observe.pod import Pod
+
+__all__ = ["Cluster", "NotFoundError", "WaitError"]
 
 
 class Cluster:
     """Reads of one cluster. Opening costs nothing: connections are made when first used.
 
     Safe to use from several threads. Every method raises ObservationError when the API server
-    cannot be asked; the waiting ones raise WaitError, which carries the last thing seen.
+    cannot be asked (NotFoundError: it answers, and the thing is not there); the waiting ones
+    raise WaitError, which carries the last thing seen.
     """
 
     def __init__(
         self, kubeconfig: Path, node: str, observer_image: str, *, lab: str = "sidecar-lab"
     ) -> None:
         """`node` is the node's Docker container, `lab` the lab's name (labels the observer)."""
-        raise NotImplementedError
+        self.kubeconfig = kubeconfig
+        self.node = node
+        self.lab = lab
+        self.api = Api(kubeconfig)
+        self.observer = Observer(
+            lab, node, observer_image, lock=kubeconfig.with_name("observer.lock")
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -36,43 +47,55 @@ class Cluster:
 
     def close(self) -> None:
         """Close connections. The observer container stays for the next one who needs it."""
-
-    @property
-    def observer(self) -> Observer:
-        """The observer, started when first used."""
-        raise NotImplementedError
+        self.api.close()
+        self.observer.close()
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
         """GET one API path, decoded: get("/apis/apps/v1/namespaces/x/deployments/y")."""
-        raise NotImplementedError
+        return self.api.get(path, **query)
 
     def pods(self, namespace: str, labels: Mapping[str, str] | None = None) -> tuple[Pod, ...]:
         """Pods that are not being deleted, oldest first."""
-        raise NotImplementedError
+        found = self.get(_pods(namespace), **_selector(labels)).get("items") or ()
+        return tuple(self._pod(one) for one in sorted(found, key=_age) if not kube.is_leaving(one))
 
     def pod(self, namespace: str, name: str) -> Pod:
         """The pod of that name."""
-        raise NotImplementedError
+        return self._pod(self.get(f"{_pods(namespace)}/{name}"))
 
     def only_pod(self, namespace: str, labels: Mapping[str, str] | None = None) -> Pod:
         """The one pod that fits and is not being deleted; ObservationError if none or several."""
-        raise NotImplementedError
+        found = self.pods(namespace, labels)
+        if len(found) != 1:
+            names = ", ".join(one.name for one in found) or "none"
+            raise ObservationError(
+                f"one pod was expected in {namespace} with {dict(labels or {})}; there is: {names}"
+            )
+        return found[0]
 
     def has_pod(self, namespace: str, name: str, uid: str | None = None) -> bool:
         """Whether the pod (of that uid) is there, terminating or not."""
-        raise NotImplementedError
+        try:
+            found = self.get(f"{_pods(namespace)}/{name}")
+        except NotFoundError:
+            return False
+        return uid is None or found["metadata"]["uid"] == uid
 
     def events(self, namespace: str) -> tuple[kube.Event, ...]:
         """The namespace's events, oldest first."""
-        raise NotImplementedError
+        found = self.get(f"/api/v1/namespaces/{namespace}/events").get("items") or ()
+        return tuple(sorted(map(kube.event, found), key=lambda one: one.at))
 
     def deployment(self, namespace: str, name: str) -> kube.Deployment:
         """A deployment's counts."""
-        raise NotImplementedError
+        return kube.deployment(self.get(f"{_deployments(namespace)}/{name}"))
 
     def namespace_labels(self, namespace: str) -> Mapping[str, str]:
         """The namespace's labels."""
-        raise NotImplementedError
+        found: Mapping[str, str] = (
+            self.get(f"/api/v1/namespaces/{namespace}")["metadata"].get("labels") or {}
+        )
+        return found
 
     def logs(
         self,
@@ -83,8 +106,13 @@ class Cluster:
         previous: bool = False,
         tail: int | None = None,
     ) -> str:
-        """A container's log text."""
-        raise NotImplementedError
+        """A container's log text; `previous` that of its run before; `tail` the last lines."""
+        query = {"container": container}
+        if previous:
+            query["previous"] = "true"
+        if tail is not None:
+            query["tailLines"] = str(tail)
+        return self.api.text(f"{_pods(namespace)}/{pod}/log", **query)
 
     # --- waiting: list, then watch; `timeout` is in seconds --------------------------------
     def wait(
@@ -96,9 +124,38 @@ class Cluster:
         timeout: float,
         labels: Mapping[str, str] | None = None,
         name: str | None = None,
+        describe: Callable[[kube.Object], str] | None = None,
     ) -> tuple[kube.Object, ...]:
-        """Wait until `met` holds of the collection at `path`; returns the objects then there."""
-        raise NotImplementedError
+        """Wait until `met` holds of the collection at `path`; returns the objects then there.
+
+        `name` narrows it to one object. `what` and `describe` speak in the error.
+        """
+        query = _selector(labels)
+        if name is not None:
+            query["fieldSelector"] = f"metadata.name={name}"
+        return self.api.wait(
+            path, met, what=what, timeout=timeout, query=query, describe=describe or _brief
+        )
+
+    def wait_pods(
+        self,
+        namespace: str,
+        met: Callable[[Sequence[kube.Object]], bool],
+        *,
+        what: str,
+        labels: Mapping[str, str] | None = None,
+        timeout: float = 60.0,
+    ) -> tuple[Pod, ...]:
+        """Wait until `met` holds of the pods that fit (terminating ones among them)."""
+        found = self.wait(
+            _pods(namespace),
+            met,
+            what=what,
+            timeout=timeout,
+            labels=labels,
+            describe=kube.describe,
+        )
+        return tuple(self._pod(one) for one in sorted(found, key=_age))
 
     def wait_ready(
         self,
@@ -109,17 +166,41 @@ class Cluster:
         timeout: float = 60.0,
     ) -> tuple[Pod, ...]:
         """Wait until exactly `count` pods fit, all Ready, none of them being deleted."""
-        raise NotImplementedError
+        return self.wait_pods(
+            namespace,
+            lambda pods: len(pods) == count and all(map(kube.is_ready, pods)),
+            what=f"{count} ready pod(s) in {namespace} with {dict(labels or {})}",
+            labels=labels,
+            timeout=timeout,
+        )
 
     def wait_rollout(
         self, namespace: str, deployment: str, *, timeout: float = 60.0
     ) -> tuple[Pod, ...]:
         """Wait until the deployment is rolled out and its old pods are gone; its pods."""
-        raise NotImplementedError
+        (whole,) = self.wait(
+            _deployments(namespace),
+            lambda found: any(kube.deployment(one).rolled_out for one in found),
+            what=f"the rollout of {namespace}/{deployment}",
+            timeout=timeout,
+            name=deployment,
+            describe=lambda one: str(kube.deployment(one)),
+        )
+        labels = whole["spec"]["selector"]["matchLabels"]
+        return self.wait_ready(
+            namespace, labels, count=kube.deployment(whole).wanted, timeout=timeout
+        )
 
     def wait_gone(self, namespace: str, pod: str, *, timeout: float = 60.0) -> None:
         """Wait until no pod of that name is there."""
-        raise NotImplementedError
+        self.wait(
+            _pods(namespace),
+            lambda found: not found,
+            what=f"pod {namespace}/{pod} to go",
+            timeout=timeout,
+            name=pod,
+            describe=kube.describe,
+        )
 
     def wait_pod(
         self,
@@ -131,4 +212,38 @@ class Cluster:
         timeout: float = 60.0,
     ) -> Pod:
         """Wait until `met` holds of the pod's API object (for instance: completed)."""
-        raise NotImplementedError
+        (found,) = self.wait(
+            _pods(namespace),
+            lambda pods: any(map(met, pods)),
+            what=what,
+            timeout=timeout,
+            name=name,
+            describe=kube.describe,
+        )
+        return self._pod(found)
+
+    def _pod(self, seen: kube.Object) -> Pod:
+        meta = seen["metadata"]
+        return Pod(self, meta["namespace"], meta["name"], meta["uid"])
+
+
+def _pods(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/pods"
+
+
+def _deployments(namespace: str) -> str:
+    return f"/apis/apps/v1/namespaces/{namespace}/deployments"
+
+
+def _selector(labels: Mapping[str, str] | None) -> dict[str, str]:
+    if not labels:
+        return {}
+    return {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())}
+
+
+def _age(seen: kube.Object) -> tuple[str, str]:
+    return str(seen["metadata"].get("creationTimestamp")), seen["metadata"]["name"]
+
+
+def _brief(seen: kube.Object) -> str:
+    return f"{seen.get('kind', '')} {seen['metadata']['name']}".strip()

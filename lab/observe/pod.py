@@ -1,10 +1,10 @@
 """One pod, seen from everywhere at once: the API, its network, its processes, its Envoy."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lab.errors import ObservationError
-from lab.observe import kube
+from lab.observe import kube, network
 from lab.observe.envoy import Envoy
 from lab.observe.model import (
     Answer,
@@ -15,7 +15,9 @@ from lab.observe.model import (
     Ran,
     Route,
     Table,
+    shown_user,
 )
+from lab.observe.parsers import parse_iptables_save
 
 if TYPE_CHECKING:
     from lab.observe.cluster import Cluster
@@ -141,30 +143,47 @@ class Pod:
     # --- what the kernel says ------------------------------------------------------------
     def pid(self, container: str) -> int:
         """Process id, on the node, of the container's first process."""
-        raise NotImplementedError
+        return int(self._inside(container)["pid"])
 
     def netns(self, container: str) -> int:
         """Inode of the container's network namespace; equal means shared."""
-        raise NotImplementedError
+        return int(self._inside(container)["netns"])
 
     def listeners(self) -> frozenset[Listener]:
         """TCP sockets that listen in the pod's network, IPv4 and IPv6, with their owners."""
-        raise NotImplementedError
+        found = self._ask("sockets", pid=self._any_pid(), uid=self.uid)
+        names = self._names()
+        return frozenset(
+            Listener(
+                one["address"],
+                one["port"],
+                one.get("process"),
+                one.get("pid"),
+                names.get(one.get("container") or ""),
+            )
+            for one in found
+        )
 
     def interfaces(self) -> tuple[Interface, ...]:
         """Interfaces that are up, by name."""
-        raise NotImplementedError
+        seen = self._ask("network", pid=self._any_pid())
+        return network.interfaces(seen["links"], seen["addresses"])
 
     def routes(self) -> tuple[Route, ...]:
         """IPv4 routes of the main table, in the kernel's order."""
-        raise NotImplementedError
+        seen = self._ask("network", pid=self._any_pid())
+        return network.routes(seen["routes"], seen["links"])
+
+    def tables(self, *, family: Literal[4, 6] = 4) -> Mapping[str, Table]:
+        """Every netfilter table that holds anything, by name, with exact counters."""
+        return parse_iptables_save(self._ask("rules", pid=self._any_pid(), family=family))
 
     def table(self, name: str) -> Table:
         """One netfilter table ("nat", "mangle", "raw", "filter"), with exact counters.
 
         A table that nothing was ever put in reads as one without chains.
         """
-        raise NotImplementedError
+        return self.tables().get(name, Table(name))
 
     def nat(self) -> Table:
         """The nat table, with exact counters."""
@@ -172,7 +191,18 @@ class Pod:
 
     def processes(self, container: str) -> tuple[Process, ...]:
         """Every process of the container by pid, with its exact argv."""
-        raise NotImplementedError
+        found = self._ask("processes", container=self._id(container))
+        return tuple(
+            Process(
+                pid=one["pid"],
+                ppid=one["ppid"],
+                user=shown_user(one["user"]),
+                command=_command(one),
+                argv=tuple(one["argv"]),
+                node_pid=one["node_pid"],
+            )
+            for one in found
+        )
 
     # --- what happens in its network -----------------------------------------------------
     def envoy(self) -> Envoy:
@@ -184,7 +214,9 @@ class Pod:
 
         The pod's own redirection rules apply to it. `timeout` is in seconds.
         """
-        raise NotImplementedError
+        pid = self._any_pid()
+        seen = self._ask("connect", wait=timeout, pid=pid, host=address, port=port, timeout=timeout)
+        return Connect(**seen)
 
     def http(
         self,
@@ -199,10 +231,68 @@ class Pod:
         `url` names an address, not a host name: the observer has no cluster DNS; give a
         `host` header instead. `timeout` is in seconds, for the whole exchange.
         """
-        raise NotImplementedError
+        seen = self._ask(
+            "http",
+            wait=2 * timeout,
+            pid=self._any_pid(),
+            url=url,
+            method=method,
+            headers=dict(headers or {}),
+            timeout=timeout,
+        )
+        return Answer(**seen)
 
     def run(self, argv: Sequence[str], *, timeout: float = 10.0) -> Ran:
-        """Run a tool of the observer's image (iptables, netstat, ip …), privileged, in the
-        pod's network namespace. `timeout` is in seconds.
+        """Run a tool of the observer's image, privileged, in the pod's network namespace.
+
+        iptables, netstat, ip, conntrack …; files are the observer's. `timeout` is in seconds.
         """
-        raise NotImplementedError
+        words = tuple(argv)
+        pid = self._any_pid()
+        seen = self._ask("run", wait=timeout, pid=pid, argv=list(words), timeout=timeout)
+        return Ran(words, seen["returncode"], seen["stdout"], seen["stderr"])
+
+    # --- how the two views meet ----------------------------------------------------------
+    def _ask(self, question: str, *, wait: float = 10.0, **details: Any) -> Any:
+        return self._cluster.observer.ask(question, wait=wait, **details)
+
+    def _names(self) -> dict[str, str]:
+        seen = self.object()
+        every = (*kube.pod_inits(seen), *kube.pod_containers(seen))
+        return {one.container_id: one.name for one in every if one.container_id}
+
+    def _id(self, container: str) -> str:
+        names = self._names()
+        for container_id, name in names.items():
+            if name == container:
+                return container_id
+        raise ObservationError(
+            f"pod {self.namespace}/{self.name} has not started a container {container}",
+            hint=f"it has started {', '.join(names.values()) or 'none'}",
+        )
+
+    def _inside(self, container: str) -> Mapping[str, Any]:
+        container_id = self._id(container)
+        seen: Mapping[str, Mapping[str, Any]] = self._ask("pod", uid=self.uid)
+        if container_id not in seen:
+            raise ObservationError(
+                f"no process of container {container} of pod {self.namespace}/{self.name} runs"
+            )
+        return seen[container_id]
+
+    def _any_pid(self) -> int:
+        # Any process of the pod will do, the sandbox's among them: all share its network.
+        seen: Mapping[str, Mapping[str, Any]] = self._ask("pod", uid=self.uid)
+        if not seen:
+            raise ObservationError(
+                f"no process of pod {self.namespace}/{self.name} runs on {self._cluster.node}",
+                hint="is the pod scheduled and its sandbox made? `kubectl describe pod` says",
+            )
+        return min(int(one["pid"]) for one in seen.values())
+
+
+def _command(one: Mapping[str, Any]) -> str:
+    # As ps: the name in brackets where there is no argv, <defunct> after one that ended.
+    if one["zombie"]:
+        return f"[{one['name']}] <defunct>"
+    return " ".join(one["argv"]).rstrip() or f"[{one['name']}]"

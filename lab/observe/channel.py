@@ -1,0 +1,151 @@
+"""A kept-open channel to the program in the observer: questions out, answers in, one a line."""
+
+import contextlib
+import itertools
+import json
+import queue
+import subprocess
+import threading
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+from lab.errors import ObservationError
+
+_LOADER = (
+    "import sys; n = int(sys.stdin.buffer.readline()); "
+    "exec(compile(sys.stdin.buffer.read(n), 'inside.py', 'exec'), {'__name__': '__main__'})"
+)
+"""Reads the program from standard input, then lets it read the questions from there."""
+
+SLACK = 5.0
+"""Seconds that an answer may come later than its own limit: the machine may be busy."""
+
+
+class ChannelClosedError(ObservationError):
+    """The far side went away: the observer or its node died."""
+
+
+class Channel:
+    """One process (`docker exec -i … python3`) that answers; safe for several threads."""
+
+    def __init__(self, argv: Sequence[str], *, python: str = "python3") -> None:
+        """Start `argv` + python's loader and send it the program.
+
+        Raises ObservationError when the command cannot be started.
+        """
+        program = resources.files("lab.observe").joinpath("inside.py").read_bytes()
+        try:
+            # Not lab.command: that runs a command to its end, this one stays.
+            self._process = subprocess.Popen(
+                [*argv, python, "-u", "-c", _LOADER],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        except OSError as error:
+            raise ObservationError(f"cannot start {(*argv, python)[0]}: {error}") from error
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, queue.SimpleQueue[dict[str, Any] | None]] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+        self._complaints: list[str] = []
+        self._readers = [
+            threading.Thread(target=self._read, daemon=True),
+            threading.Thread(target=self._listen, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+        with contextlib.suppress(ChannelClosedError):  # the first question says why
+            self._send(f"{len(program)}\n".encode() + program)
+
+    def ask(self, question: str, *, wait: float, **details: Any) -> Any:
+        """The answer's JSON value. `wait` (not a detail of the question) is in seconds.
+
+        Raises ChannelClosedError when the far side is gone, ObservationError when it says that it
+        cannot answer or says nothing in time.
+        """
+        number = next(self._numbers)
+        slot: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        with self._lock:
+            if self._closed:
+                raise self._gone()
+            self._waiting[number] = slot
+        try:
+            self._send(json.dumps({"id": number, "ask": question, **details}).encode() + b"\n")
+            answer = slot.get(timeout=wait + SLACK)
+        except queue.Empty as late:
+            raise ObservationError(
+                f"the observer did not answer {question!r} within {wait + SLACK:g} s",
+                hint="is the machine overloaded, or the lab paused (`lab up` thaws it)?",
+            ) from late
+        finally:
+            with self._lock:
+                self._waiting.pop(number, None)
+        if answer is None:
+            raise self._gone()
+        if "error" in answer:
+            raise ObservationError(
+                f"the observer cannot answer {question!r}: {answer['error']}",
+                hint=answer.get("hint", ""),
+            )
+        return answer["ok"]
+
+    def close(self) -> None:
+        """End the far side by ending its input, and collect the process."""
+        with self._lock:
+            self._closed = True
+        stdin = self._process.stdin
+        assert stdin is not None
+        with contextlib.suppress(OSError):  # it may be gone already
+            stdin.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for reader in self._readers:
+            reader.join(timeout=5)
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+    def _send(self, data: bytes) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        try:
+            with self._lock:
+                stdin.write(data)
+                stdin.flush()
+        except (OSError, ValueError) as gone:
+            raise self._gone() from gone
+
+    def _gone(self) -> ChannelClosedError:
+        self._readers[1].join(timeout=1)  # let its last words arrive
+        said = " ".join(self._complaints)[-500:].strip()
+        return ChannelClosedError(
+            "the observer went away" + (f": {said}" if said else ""),
+            hint="is the lab's node running? `lab status` says, `lab up` heals it",
+        )
+
+    def _read(self) -> None:
+        stdout = self._process.stdout
+        assert stdout is not None
+        for line in stdout:
+            answer = json.loads(line)
+            with self._lock:
+                slot = self._waiting.get(answer["id"])
+            if slot is not None:
+                slot.put(answer)
+        with self._lock:
+            self._closed = True
+            left = list(self._waiting.values())
+        for slot in left:
+            slot.put(None)
+
+    def _listen(self) -> None:
+        stderr = self._process.stderr
+        assert stderr is not None
+        for line in stderr:
+            self._complaints.append(line.decode(errors="replace").strip())
+            del self._complaints[:-20]

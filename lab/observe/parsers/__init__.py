@@ -1,0 +1,25 @@
+"""Pure parsers of what a reader of the walkthrough sees: text in, frozen data out.
+
+Each raises ObservationError with the line that it could not read. Lines that a shell, kubectl
+or a comment adds around the table are left out.
+"""
+
+from lab.observe.parsers.ifconfig import parse_ifconfig
+from lab.observe.parsers.init_log import InitLog, parse_init_log
+from lab.observe.parsers.iptables_list import parse_iptables_list
+from lab.observe.parsers.iptables_save import parse_iptables_save, parse_rule
+from lab.observe.parsers.netstat import parse_netstat
+from lab.observe.parsers.ps import parse_ps
+from lab.observe.parsers.route import parse_route
+
+__all__ = [
+    "InitLog",
+    "parse_ifconfig",
+    "parse_init_log",
+    "parse_iptables_list",
+    "parse_iptables_save",
+    "parse_netstat",
+    "parse_ps",
+    "parse_route",
+    "parse_rule",
+]

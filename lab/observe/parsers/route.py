@@ -1,0 +1,28 @@
+"""`route -n` of net-tools."""
+
+from lab.observe.model import Route, network
+from lab.observe.parsers.text import lines_after, unread
+
+
+def parse_route(text: str) -> tuple[Route, ...]:
+    """The IPv4 routes in the order printed."""
+    found = []
+    for row in lines_after(text, "Destination", "Gateway", "Genmask"):
+        words = row.split()
+        if len(words) != 8 or not words[4].isdigit():
+            raise unread("route", row)
+        target, gateway, mask, flags, metric, _, _, interface = words
+        try:
+            destination = network(target, mask)
+        except ValueError as bad:
+            raise unread("route", row) from bad
+        found.append(
+            Route(
+                destination=destination,
+                gateway=gateway if "G" in flags else None,
+                interface=interface,
+                flags=flags,
+                metric=int(metric),
+            )
+        )
+    return tuple(found)
