@@ -1,0 +1,194 @@
+"""Envoy clusters and endpoints: pure, from a Snapshot and nothing else."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.address_pb2 import BindConfig, SocketAddress
+from envoy.config.endpoint.v3.endpoint_components_pb2 import (
+    Endpoint,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+from lab.mesh.contract import CLUSTER_DOMAIN, INBOUND_PASSTHROUGH_SOURCE, SIDECAR_PORTS
+from lab.mesh.filters import address, ads, packed
+from lab.mesh.protocols import Protocol, merged, protocol_of
+from lab.mesh.snapshot import Service, ServicePort, Slice, SliceEndpoint, Snapshot
+
+PASSTHROUGH: Final = "PassthroughCluster"
+"""Outbound traffic to whatever address the application dialled."""
+BLACK_HOLE: Final = "BlackHoleCluster"
+"""No endpoint at all: where a connection ends that would otherwise go in circles."""
+INBOUND_PASSTHROUGH: Final = "InboundPassthroughCluster"
+"""Inbound traffic to a port that no Service names."""
+CONNECT_TIMEOUT: Final = Duration(seconds=10)
+_UNLIMITED: Final = UInt32Value(value=2**32 - 1)
+_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+@dataclass(frozen=True, order=True)
+class InboundPort:
+    """A port of one pod that some Service sends traffic to; `port` is the container's."""
+
+    port: int
+    protocol: Protocol
+
+
+def fqdn(service: Service) -> str:
+    """Full DNS name of a Service."""
+    return f"{service.name}.{service.namespace}.svc.{CLUSTER_DOMAIN}"
+
+
+def outbound_name(service: Service, port: ServicePort) -> str:
+    """Name of the cluster of one Service port, as Istio writes it."""
+    return f"outbound|{port.port}||{fqdn(service)}"
+
+
+def inbound_name(port: int) -> str:
+    """Name of the cluster of one of the pod's own ports."""
+    return f"inbound|{port}||"
+
+
+def is_ipv4(text: str) -> bool:
+    """Whether discovery configures this address: IPv6 is left to the passthrough."""
+    return ":" not in text
+
+
+class Backends:
+    """The EndpointSlices of a Snapshot, indexed by Service and by pod address."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._slices: dict[tuple[str, str], list[Slice]] = defaultdict(list)
+        for one in snapshot.slices:
+            self._slices[one.namespace, one.service].append(one)
+        ports: dict[str, dict[int, Protocol]] = defaultdict(dict)
+        for service in snapshot.services:
+            if not service.external_name:
+                self._collect_inbound(service, ports)
+        self._inbound = {
+            ip: tuple(InboundPort(port, seen[port]) for port in sorted(seen))
+            for ip, seen in ports.items()
+        }
+
+    def of(self, service: Service, port: ServicePort) -> list[tuple[str, int]]:
+        """Addresses that take traffic of one Service port, sorted.
+
+        With none ready, those that still serve while they end: better than none.
+        """
+        seen = list(self._of(service, port))
+        chosen = [(e, p) for e, p in seen if e.ready] or [(e, p) for e, p in seen if e.serving]
+        return sorted({(endpoint.address, number) for endpoint, number in chosen})
+
+    def inbound(self, addresses: Iterable[str]) -> tuple[InboundPort, ...]:
+        """Ports of the pod with one of `addresses` that Services send traffic to.
+
+        Endpoints that are not ready count: the sidecar is configured before its pod is ready.
+        """
+        for ip in addresses:
+            if ip in self._inbound:
+                return self._inbound[ip]
+        return ()
+
+    def _of(self, service: Service, port: ServicePort) -> Iterable[tuple[SliceEndpoint, int]]:
+        for one in self._slices.get((service.namespace, service.name), ()):
+            for slice_port in one.ports:
+                if slice_port.name == port.name:
+                    for endpoint in one.endpoints:
+                        if is_ipv4(endpoint.address):
+                            yield endpoint, slice_port.port
+
+    def _collect_inbound(self, service: Service, ports: dict[str, dict[int, Protocol]]) -> None:
+        for port in service.ports:
+            protocol = protocol_of(port)
+            for endpoint, number in self._of(service, port):
+                if number not in SIDECAR_PORTS:
+                    mine = ports[endpoint.address]
+                    mine[number] = merged(mine.get(number, protocol), protocol)
+
+
+def outbound(snapshot: Snapshot) -> dict[str, Cluster]:
+    """Clusters that every sidecar has: one a Service port, and the two that catch the rest."""
+    found = {
+        PASSTHROUGH: _original_destination(PASSTHROUGH),
+        BLACK_HOLE: _cluster(BLACK_HOLE, Cluster.STATIC),
+    }
+    for service in snapshot.services:
+        for port in () if service.external_name else service.ports:
+            name = outbound_name(service, port)
+            if service.headless:
+                # Its name resolved to a pod's own address: that pod was chosen by the client.
+                found[name] = _original_destination(name)
+            else:
+                cluster = _cluster(name, Cluster.EDS)
+                cluster.eds_cluster_config.eds_config.CopyFrom(ads())
+                found[name] = cluster
+    return found
+
+
+def assignments(snapshot: Snapshot, backends: Backends) -> dict[str, ClusterLoadAssignment]:
+    """Endpoints of each cluster that asks for them, an empty list included."""
+    return {
+        outbound_name(service, port): assignment(
+            outbound_name(service, port), backends.of(service, port)
+        )
+        for service in snapshot.services
+        if not service.external_name and not service.headless
+        for port in service.ports
+    }
+
+
+def assignment(name: str, addresses: Iterable[tuple[str, int]] = ()) -> ClusterLoadAssignment:
+    """Endpoints of one cluster, all of one weight."""
+    endpoints = [LbEndpoint(endpoint=Endpoint(address=address(ip, port))) for ip, port in addresses]
+    localities = [LocalityLbEndpoints(lb_endpoints=endpoints)] if endpoints else []
+    return ClusterLoadAssignment(cluster_name=name, endpoints=localities)
+
+
+def inbound(ports: Iterable[InboundPort]) -> dict[str, Cluster]:
+    """Clusters towards the pod's own application.
+
+    The destination stays the pod's own address, so an application bound to it or to all
+    addresses is reached; the source address tells the redirection rules not to catch it again.
+    """
+    names = [INBOUND_PASSTHROUGH, *(inbound_name(port.port) for port in ports)]
+    source = BindConfig(source_address=SocketAddress(address=INBOUND_PASSTHROUGH_SOURCE))
+    source.source_address.port_value = 0
+    return {name: _original_destination(name, source) for name in names}
+
+
+def _original_destination(name: str, source: BindConfig | None = None) -> Cluster:
+    cluster = _cluster(name, Cluster.ORIGINAL_DST)
+    cluster.lb_policy = Cluster.CLUSTER_PROVIDED
+    if source is not None:
+        cluster.upstream_bind_config.CopyFrom(source)
+    return cluster
+
+
+def _cluster(name: str, kind: int) -> Cluster:
+    """Make a cluster that adds no limits of its own and speaks what its client spoke.
+
+    Round robin rather than Istio's least request: a reader sees every replica answer in turn.
+    """
+    cluster = Cluster(name=name, type=kind, connect_timeout=CONNECT_TIMEOUT)
+    cluster.lb_policy = Cluster.ROUND_ROBIN
+    cluster.circuit_breakers.thresholds.append(
+        CircuitBreakers.Thresholds(
+            max_connections=_UNLIMITED,
+            max_pending_requests=_UNLIMITED,
+            max_requests=_UNLIMITED,
+            max_retries=_UNLIMITED,
+        )
+    )
+    options = HttpProtocolOptions()
+    options.use_downstream_protocol_config.http_protocol_options.SetInParent()
+    options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
+    cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(packed(options))
+    return cluster

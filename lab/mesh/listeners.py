@@ -1,0 +1,263 @@
+"""Envoy listeners and their routes: pure, from a Snapshot and the pod's own ports.
+
+Outbound, a captured connection is handed from `virtualOutbound` to the most exact listener:
+`<address>_<port>` of one Service, else `0.0.0.0_<port>` for HTTP of any Service, else passed
+through. Listeners other than the two capturing ones open no socket.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final
+
+from envoy.config.core.v3.base_pb2 import TrafficDirection
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, ListenerFilter
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import VirtualHost
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.wrappers_pb2 import BoolValue
+
+from lab.mesh.clusters import (
+    BLACK_HOLE,
+    INBOUND_PASSTHROUGH,
+    PASSTHROUGH,
+    Backends,
+    InboundPort,
+    fqdn,
+    inbound_name,
+    is_ipv4,
+    outbound_name,
+)
+from lab.mesh.contract import (
+    CLUSTER_DOMAIN,
+    ENVOY_HEALTH_PORT,
+    INBOUND_PORT,
+    OUTBOUND_PORT,
+    SIDECAR_PORTS,
+)
+from lab.mesh.filters import (
+    SNIFF_SECONDS,
+    address,
+    chain,
+    http_filter,
+    original_destination,
+    routes,
+    sniffing,
+    tcp_filter,
+    virtual_host,
+)
+from lab.mesh.protocols import HTTP_PORTS, Protocol, protocol_of
+from lab.mesh.snapshot import Service, ServicePort, Snapshot
+
+VIRTUAL_OUTBOUND: Final = "virtualOutbound"
+VIRTUAL_INBOUND: Final = "virtualInbound"
+NO_WILDCARD: Final = SIDECAR_PORTS | {ENVOY_HEALTH_PORT}
+"""`0.0.0.0:<port>` is the sidecar's own listener here; Envoy refuses a second one."""
+LOOPING_PORTS: Final = (OUTBOUND_PORT, INBOUND_PORT)
+"""Dialled directly these would lead back into the proxy for ever."""
+
+
+def outbound(snapshot: Snapshot, backends: Backends) -> dict[str, Listener]:
+    """Outbound listeners by name; the same for every sidecar."""
+    found = {VIRTUAL_OUTBOUND: _virtual_outbound()}
+    for wildcard in wildcard_ports(snapshot):
+        name = f"0.0.0.0_{wildcard}"
+        found[name] = _unbound(
+            name,
+            address_of=("0.0.0.0", wildcard),  # noqa: S104 - a name for "any destination", no socket
+            chains=[
+                chain(
+                    "http", http_filter(f"outbound_{name}", rds=str(wildcard)), sniffed_http=True
+                ),
+                chain("tcp", tcp_filter(PASSTHROUGH)),
+            ],
+            inspect=True,
+        )
+    for service, port, protocol in _exact(snapshot):
+        cluster, rds = outbound_name(service, port), exact_route(service, port)
+        for ip, number in _destinations(service, port, backends):
+            name = f"{ip}_{number}"
+            if name in found:
+                continue  # two Services cannot both own an address; the first by name has it
+            found[name] = _unbound(
+                name,
+                address_of=(ip, number),
+                chains=_chains(protocol, cluster, f"outbound_{name}", rds),
+                inspect=protocol is not Protocol.TCP,
+            )
+    return found
+
+
+def outbound_routes(snapshot: Snapshot, namespace: str) -> dict[str, RouteConfiguration]:
+    """Route tables by name, as a pod in `namespace` sees them: its neighbours by short name."""
+    by_port: dict[int, list[tuple[Service, ServicePort]]] = defaultdict(list)
+    for service, port in _service_ports(snapshot):
+        if _is_wildcard(port):
+            by_port[port.port].append((service, port))
+    found = {
+        str(number): wildcard_routes(number, by_port.get(number, ()), namespace)
+        for number in wildcard_ports(snapshot)
+    }
+    for service, port, protocol in _exact(snapshot):
+        if protocol is not Protocol.TCP:
+            name = exact_route(service, port)
+            host = virtual_host(name, ["*"], outbound_name(service, port))
+            found[name] = routes(name, [host])
+    return found
+
+
+def wildcard_routes(
+    number: int, services: Iterable[tuple[Service, ServicePort]], namespace: str
+) -> RouteConfiguration:
+    """Route one port by Host; a host that is no Service goes where the client dialled."""
+    taken: set[str] = set()
+    hosts: list[VirtualHost] = []
+    for service, port in services:
+        domains = [name for name in domains_of(service, namespace) if name not in taken]
+        taken.update(domains)
+        if domains:
+            label = f"{fqdn(service)}:{number}"
+            hosts.append(virtual_host(label, domains, outbound_name(service, port)))
+    return routes(str(number), [*hosts, virtual_host("allow_any", ["*"], PASSTHROUGH)])
+
+
+def domains_of(service: Service, namespace: str) -> list[str]:
+    """Names by which a pod in `namespace` may call a Service, the longest first."""
+    short = f"{service.name}.{service.namespace}"
+    names = [f"{short}.svc.{CLUSTER_DOMAIN}", f"{short}.svc", short]
+    if service.headless:
+        names += [f"*.{name}" for name in names]  # a StatefulSet's pods have names below it
+    if service.namespace == namespace:
+        names.append(service.name)
+    return names + [ip for ip in service.cluster_ips if is_ipv4(ip)]
+
+
+def exact_route(service: Service, port: ServicePort) -> str:
+    """Name of the route table of a Service port that has listeners of its own."""
+    return f"{fqdn(service)}:{port.port}"
+
+
+def wildcard_ports(snapshot: Snapshot) -> list[int]:
+    """Ports on which HTTP to any destination is routed by Host, sorted.
+
+    The usual HTTP ports are among them even with no Service, so that a request to a bare pod
+    is seen as a request whatever else runs in the cluster.
+    """
+    named = {port.port for _, port in _service_ports(snapshot) if _is_wildcard(port)}
+    return sorted(named | HTTP_PORTS)
+
+
+def inbound(ports: Iterable[InboundPort]) -> Listener:
+    """Capture what arrives at the pod: its Services' ports by name, all else passed through."""
+    ports = list(ports)
+    chains = [
+        chain(f"virtualInbound-blackhole-{port}", tcp_filter(BLACK_HOLE), port=port)
+        for port in LOOPING_PORTS
+    ]
+    for each in ports:
+        chains += _inbound_chains(each)
+    chains += [
+        chain(
+            "virtualInbound-catchall-http",
+            _inline_http(INBOUND_PASSTHROUGH, "inbound_passthrough"),
+            sniffed_http=True,
+        ),
+        chain("virtualInbound", tcp_filter(INBOUND_PASSTHROUGH)),
+    ]
+    quiet = [each.port for each in ports if each.protocol is Protocol.TCP]
+    listener = _capturing(VIRTUAL_INBOUND, INBOUND_PORT, chains)
+    listener.traffic_direction = TrafficDirection.INBOUND
+    _inspect(listener, [original_destination(), sniffing(except_ports=[*quiet, *LOOPING_PORTS])])
+    return listener
+
+
+def _inbound_chains(own: InboundPort) -> list[FilterChain]:
+    cluster, name = inbound_name(own.port), f"0.0.0.0_{own.port}"
+    http = _inline_http(cluster, f"inbound_{name}")
+    if own.protocol is Protocol.HTTP:
+        return [chain(name, http, port=own.port)]
+    tcp = chain(name, tcp_filter(cluster), port=own.port)
+    if own.protocol is Protocol.TCP:
+        return [tcp]
+    return [chain(f"{name}-http", http, port=own.port, sniffed_http=True), tcp]
+
+
+def _inline_http(cluster: str, stat_prefix: str) -> Filter:
+    return http_filter(stat_prefix, inline=routes(cluster, [virtual_host(cluster, ["*"], cluster)]))
+
+
+def _virtual_outbound() -> Listener:
+    listener = _capturing(
+        VIRTUAL_OUTBOUND,
+        OUTBOUND_PORT,
+        [
+            chain("virtualOutbound-blackhole", tcp_filter(BLACK_HOLE), port=OUTBOUND_PORT),
+            chain("virtualOutbound-catchall-tcp", tcp_filter(PASSTHROUGH)),
+        ],
+    )
+    listener.use_original_dst.value = True
+    listener.traffic_direction = TrafficDirection.OUTBOUND
+    return listener
+
+
+def _capturing(name: str, port: int, chains: list[FilterChain]) -> Listener:
+    """Open one socket for all worker threads, so that netstat shows one row."""
+    return Listener(
+        name=name,
+        address=address("0.0.0.0", port),  # noqa: S104 - redirected traffic arrives on any address
+        filter_chains=chains,
+        enable_reuse_port=BoolValue(value=False),
+    )
+
+
+def _unbound(
+    name: str, *, address_of: tuple[str, int], chains: list[FilterChain], inspect: bool
+) -> Listener:
+    listener = Listener(
+        name=name,
+        address=address(*address_of),
+        filter_chains=chains,
+        bind_to_port=BoolValue(value=False),
+        traffic_direction=TrafficDirection.OUTBOUND,
+    )
+    if inspect:
+        _inspect(listener, [sniffing()])
+    return listener
+
+
+def _inspect(listener: Listener, filters: list[ListenerFilter]) -> None:
+    listener.listener_filters.extend(filters)
+    listener.listener_filters_timeout.CopyFrom(Duration(seconds=SNIFF_SECONDS))
+    listener.continue_on_listener_filters_timeout = True
+
+
+def _chains(protocol: Protocol, cluster: str, stat_prefix: str, rds: str) -> list[FilterChain]:
+    tcp = chain("tcp", tcp_filter(cluster))
+    if protocol is Protocol.TCP:
+        return [tcp]
+    return [chain("http", http_filter(stat_prefix, rds=rds), sniffed_http=True), tcp]
+
+
+def _destinations(
+    service: Service, port: ServicePort, backends: Backends
+) -> Iterable[tuple[str, int]]:
+    if service.headless:
+        return backends.of(service, port)
+    return [(ip, port.port) for ip in service.cluster_ips if is_ipv4(ip)]
+
+
+def _service_ports(snapshot: Snapshot) -> Iterable[tuple[Service, ServicePort]]:
+    for service in snapshot.services:
+        if not service.external_name:
+            for port in service.ports:
+                yield service, port
+
+
+def _exact(snapshot: Snapshot) -> Iterable[tuple[Service, ServicePort, Protocol]]:
+    for service, port in _service_ports(snapshot):
+        if not _is_wildcard(port):
+            yield service, port, protocol_of(port)
+
+
+def _is_wildcard(port: ServicePort) -> bool:
+    return protocol_of(port) is Protocol.HTTP and port.port not in NO_WILDCARD

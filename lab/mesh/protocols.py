@@ -1,0 +1,52 @@
+"""Which protocol a Service port speaks: pure, from what its owner declared.
+
+Order of evidence: appProtocol, then the port name's first word, then the port number.
+What none of them tells is found out per connection by Envoy (`SNIFF`).
+Source: Istio's documentation on explicit protocol selection.
+"""
+
+from enum import Enum
+from typing import Final
+
+from lab.mesh.snapshot import ServicePort
+
+
+class Protocol(Enum):
+    """How Envoy treats a port's connections."""
+
+    HTTP = "http"
+    TCP = "tcp"
+    SNIFF = "sniff"
+
+
+HTTP_PORTS: Final = frozenset({80, 8080})
+"""Ports taken for HTTP when nothing is declared, and listened for with no Service at all."""
+SERVER_FIRST_PORTS: Final = frozenset({25, 53, 3306, 27017})
+"""SMTP, DNS, MySQL, MongoDB: the server may speak first, so waiting for a request would stall."""
+_HTTP_WORDS: Final = frozenset(
+    {"http", "http2", "h2c", "grpc", "grpc-web", "kubernetes.io/h2c", "kubernetes.io/ws"}
+)
+_TCP_WORDS: Final = frozenset(
+    {"tcp", "tls", "https", "mysql", "mongo", "redis", "postgres", "kubernetes.io/wss"}
+)
+
+
+def protocol_of(port: ServicePort) -> Protocol:
+    """Decide how connections to `port` are treated."""
+    for word in (port.app_protocol.lower(), port.name.lower(), _first_word(port.name)):
+        if word in _HTTP_WORDS:
+            return Protocol.HTTP
+        if word in _TCP_WORDS:
+            return Protocol.TCP
+    if port.port in HTTP_PORTS:
+        return Protocol.HTTP
+    return Protocol.TCP if port.port in SERVER_FIRST_PORTS else Protocol.SNIFF
+
+
+def merged(one: Protocol, other: Protocol) -> Protocol:
+    """Treat a port that two Services describe: as both say, or found out if they disagree."""
+    return one if one is other else Protocol.SNIFF
+
+
+def _first_word(name: str) -> str:
+    return name.lower().partition("-")[0]

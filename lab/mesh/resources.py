@@ -1,0 +1,187 @@
+"""Snapshot and pod identity → the xDS resources of one sidecar: pure.
+
+A `Catalog` is made once per Snapshot; sidecars with the same view (same namespace, same own
+ports) share one `View`, so the work of a push does not grow with the number of sidecars.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from envoy.extensions.filters.network.http_connection_manager.v3 import (
+    http_connection_manager_pb2 as hcm_pb2,
+)
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.json_format import MessageToDict
+
+from lab.mesh import clusters, listeners
+from lab.mesh.errors import DiscoveryError
+from lab.mesh.filters import packed
+from lab.mesh.snapshot import Snapshot
+
+_TYPE: Final = "type.googleapis.com/envoy.config."
+CLUSTERS: Final = _TYPE + "cluster.v3.Cluster"
+ENDPOINTS: Final = _TYPE + "endpoint.v3.ClusterLoadAssignment"
+LISTENERS: Final = _TYPE + "listener.v3.Listener"
+ROUTES: Final = _TYPE + "route.v3.RouteConfiguration"
+PUSH_ORDER: Final = (CLUSTERS, ENDPOINTS, LISTENERS, ROUTES)
+"""What is referred to comes before what refers to it, so that traffic never finds a gap."""
+SHORT: Final = {CLUSTERS: "CDS", ENDPOINTS: "EDS", LISTENERS: "LDS", ROUTES: "RDS"}
+_NODE_ID: Final = re.compile(r"(?P<kind>[^~]*)~(?P<ip>[^~]*)~(?P<pod>[^~]*)~(?P<domain>[^~]*)")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which pod a sidecar stands beside; `addresses` are the pod's IPs, the first its own."""
+
+    namespace: str
+    pod: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One xDS resource, ready to send.
+
+    `needs` names what Envoy asks for once it has this one: the route table of a listener, the
+    endpoints of a cluster.
+    """
+
+    name: str
+    body: AnyMessage
+    digest: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ResourceSet:
+    """All resources of one type; `version` is the hash of their content."""
+
+    by_name: Mapping[str, Resource]
+    version: str
+
+
+View = Mapping[str, ResourceSet]
+"""Type URL → resources, one entry per type in PUSH_ORDER."""
+
+
+def identity_of(node: Any) -> Identity:
+    """Read Envoy's Node: id `sidecar~<ip>~<pod>.<namespace>~<domain>`, metadata on top.
+
+    Raises DiscoveryError when the id has another shape.
+    """
+    match = _NODE_ID.fullmatch(node.id)
+    if match is None:
+        raise DiscoveryError(
+            f"node id {node.id!r} is not sidecar~<ip>~<pod>.<namespace>~<domain>",
+            hint="the agent writes it from INSTANCE_IP, POD_NAME and POD_NAMESPACE",
+        )
+    pod, _, namespace = match["pod"].rpartition(".")
+    metadata = MessageToDict(node.metadata)
+    listed = str(metadata.get("INSTANCE_IPS") or "").split(",")
+    addresses = [ip.strip() for ip in (match["ip"], *listed) if ip.strip()]
+    return Identity(
+        namespace=str(metadata.get("NAMESPACE") or namespace),
+        pod=str(metadata.get("NAME") or pod),
+        addresses=tuple(dict.fromkeys(addresses)),
+    )
+
+
+def fallback(type_url: str, name: str) -> Resource:
+    """Answer for a name that no Service has (any more), so that Envoy never waits for it.
+
+    No endpoints, or a route table that sends everything where the client dialled.
+    """
+    if type_url == ENDPOINTS:
+        return _resource(name, clusters.assignment(name))
+    return _resource(name, listeners.wildcard_routes(0, (), ""), rename=True)
+
+
+class Catalog:
+    """Everything a Snapshot implies; views are made when first asked for, then shared."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self._backends = clusters.Backends(snapshot)
+        self._clusters = _resources(clusters.outbound(snapshot), _endpoint_names)
+        self._listeners = _resources(
+            listeners.outbound(snapshot, self._backends), _route_table_names
+        )
+        self._endpoints = _set(_resources(clusters.assignments(snapshot, self._backends)))
+        self._routes: dict[str, ResourceSet] = {}
+        self._own: dict[tuple[clusters.InboundPort, ...], tuple[ResourceSet, ResourceSet]] = {}
+
+    def view(self, identity: Identity) -> View:
+        """Resources of one sidecar."""
+        namespace = identity.namespace
+        if namespace not in self._routes:
+            tables = listeners.outbound_routes(self.snapshot, namespace)
+            self._routes[namespace] = _set(_resources(tables))
+        own = self._backends.inbound(identity.addresses)
+        if own not in self._own:
+            inbound = {listeners.VIRTUAL_INBOUND: listeners.inbound(own)}
+            self._own[own] = (
+                _set({**self._clusters, **_resources(clusters.inbound(own))}),
+                _set({**self._listeners, **_resources(inbound)}),
+            )
+        own_clusters, own_listeners = self._own[own]
+        return {
+            CLUSTERS: own_clusters,
+            ENDPOINTS: self._endpoints,
+            LISTENERS: own_listeners,
+            ROUTES: self._routes[namespace],
+        }
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many resources of each type all sidecars share, by short type name."""
+        return {
+            "CDS": len(self._clusters),
+            "EDS": len(self._endpoints.by_name),
+            "LDS": len(self._listeners),
+        }
+
+
+def _resources(
+    messages: Mapping[str, Any], needs: Callable[[Any], tuple[str, ...]] | None = None
+) -> dict[str, Resource]:
+    return {
+        name: _resource(name, message, needs=needs(message) if needs else ())
+        for name, message in messages.items()
+    }
+
+
+def _resource(
+    name: str, message: Any, *, needs: tuple[str, ...] = (), rename: bool = False
+) -> Resource:
+    if rename:
+        message.name = name
+    body = packed(message)
+    digest = hashlib.sha256(body.value).hexdigest()[:16]
+    return Resource(name, body, digest, needs)
+
+
+def _set(found: Mapping[str, Resource]) -> ResourceSet:
+    return ResourceSet(dict(sorted(found.items())), version_of(found.values()))
+
+
+def version_of(resources: Iterable[Resource]) -> str:
+    """Hash of the names and contents of `resources`, whatever their order (16 hex digits)."""
+    lines = sorted(f"{each.name} {each.digest}\n" for each in resources)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+
+def _endpoint_names(cluster: Any) -> tuple[str, ...]:
+    return (cluster.name,) if cluster.HasField("eds_cluster_config") else ()
+
+
+def _route_table_names(listener: Any) -> tuple[str, ...]:
+    names: list[str] = []
+    for chain in listener.filter_chains:
+        for each in chain.filters:
+            manager = hcm_pb2.HttpConnectionManager()
+            if each.typed_config.Unpack(manager) and manager.HasField("rds"):
+                names.append(manager.rds.route_config_name)
+    return tuple(names)

@@ -1,0 +1,140 @@
+"""What discovery knows of the cluster at one moment: frozen plain data, no Kubernetes types.
+
+Only what the generated Envoy configuration depends on is kept, so two equal snapshots always
+mean the same configuration.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, order=True)
+class ServicePort:
+    """One port of a Service. `name` is "" when unnamed; `app_protocol` is "" when unset."""
+
+    port: int
+    name: str = ""
+    app_protocol: str = ""
+
+
+@dataclass(frozen=True, order=True)
+class Service:
+    """A Service and its TCP ports.
+
+    `cluster_ips` is empty for a headless Service and for an ExternalName.
+    """
+
+    namespace: str
+    name: str
+    ports: tuple[ServicePort, ...] = ()
+    cluster_ips: tuple[str, ...] = ()
+    external_name: bool = False
+
+    @property
+    def headless(self) -> bool:
+        """Whether its name resolves to the pods' own addresses."""
+        return not self.cluster_ips and not self.external_name
+
+
+@dataclass(frozen=True, order=True)
+class SlicePort:
+    """One TCP port of an EndpointSlice; `name` pairs it with the Service's port ("" unnamed)."""
+
+    name: str
+    port: int
+
+
+@dataclass(frozen=True, order=True)
+class SliceEndpoint:
+    """One backend. `ready` takes new work; `serving` still answers, though it may be ending."""
+
+    address: str
+    ready: bool = True
+    serving: bool = True
+
+
+@dataclass(frozen=True, order=True)
+class Slice:
+    """One EndpointSlice of the Service `namespace`/`service`."""
+
+    namespace: str
+    service: str
+    name: str
+    ports: tuple[SlicePort, ...] = ()
+    endpoints: tuple[SliceEndpoint, ...] = ()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All Services and EndpointSlices, sorted; equal content means an equal `version`."""
+
+    services: tuple[Service, ...] = ()
+    slices: tuple[Slice, ...] = ()
+    version: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        """Sort the content and name it by its hash (16 hex digits)."""
+        object.__setattr__(self, "services", tuple(sorted(self.services)))
+        object.__setattr__(self, "slices", tuple(sorted(self.slices)))
+        content = repr((self.services, self.slices)).encode()
+        object.__setattr__(self, "version", hashlib.sha256(content).hexdigest()[:16])
+
+
+def service_from(manifest: dict[str, Any]) -> Service:
+    """Read a v1 Service as the API server writes it; ports other than TCP are left out."""
+    meta, spec = manifest["metadata"], manifest.get("spec") or {}
+    addresses = spec.get("clusterIPs") or [spec.get("clusterIP") or ""]
+    return Service(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        ports=tuple(
+            sorted(
+                ServicePort(port["port"], port.get("name") or "", port.get("appProtocol") or "")
+                for port in spec.get("ports") or ()
+                if _is_tcp(port)
+            )
+        ),
+        cluster_ips=tuple(address for address in addresses if address not in ("", "None")),
+        external_name=spec.get("type") == "ExternalName",
+    )
+
+
+def slice_from(manifest: dict[str, Any]) -> Slice | None:
+    """Read a discovery.k8s.io/v1 EndpointSlice; None when no Service owns it.
+
+    An unset condition counts as its documented default: ready, and serving as ready.
+    """
+    meta = manifest["metadata"]
+    service = (meta.get("labels") or {}).get("kubernetes.io/service-name")
+    if not service:
+        return None
+    return Slice(
+        namespace=meta["namespace"],
+        service=service,
+        name=meta["name"],
+        ports=tuple(
+            sorted(
+                SlicePort(port.get("name") or "", port["port"])
+                for port in manifest.get("ports") or ()
+                if _is_tcp(port) and port.get("port")
+            )
+        ),
+        endpoints=tuple(sorted(_endpoints(manifest.get("endpoints") or ()))),
+    )
+
+
+def _endpoints(entries: Iterable[dict[str, Any]]) -> Iterable[SliceEndpoint]:
+    for entry in entries:
+        conditions = entry.get("conditions") or {}
+        ready = conditions.get("ready")
+        ready = True if ready is None else bool(ready)
+        serving = conditions.get("serving")
+        serving = ready if serving is None else bool(serving)
+        for address in entry.get("addresses") or ():
+            yield SliceEndpoint(address, ready, serving)
+
+
+def _is_tcp(port: dict[str, Any]) -> bool:
+    return (port.get("protocol") or "TCP") == "TCP"
