@@ -1,0 +1,46 @@
+"""Anything a check observed, as a plain table for the report. Pure."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Set
+from typing import Any
+
+from lab.report.records import Grid
+
+
+def grid(items: Iterable[object]) -> Grid:
+    """A table of `items`: dataclasses and mappings give columns, all else one column of texts.
+
+    Fields that take no part in equality (counters, for instance) come last. Sets are sorted.
+    """
+    rows = list(items)
+    if not rows:
+        return Grid((), ())
+    if all(isinstance(row, Mapping) or dataclasses.is_dataclass(row) for row in rows):
+        cells = [_cells(row) for row in rows]
+        columns = tuple(dict.fromkeys(name for cell in cells for name in cell))
+        body = [tuple(cell.get(name, "") for name in columns) for cell in cells]
+        # A column that says nothing in any row only takes room.
+        told = [index for index in range(len(columns)) if any(row[index] for row in body)]
+        columns = tuple(columns[index] for index in told)
+        body = [tuple(row[index] for index in told) for row in body]
+    else:
+        columns = ("",)
+        body = [(_text(row),) for row in rows]
+    return Grid(columns, tuple(sorted(body) if isinstance(items, Set) else body))
+
+
+def _cells(row: Any) -> dict[str, str]:
+    if isinstance(row, Mapping):
+        return {str(key): _text(value) for key, value in row.items()}
+    fields = sorted(dataclasses.fields(row), key=lambda one: not one.compare)
+    return {one.name: _text(getattr(row, one.name)) for one in fields}
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Set):
+        return ", ".join(sorted(_text(one) for one in value))
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(one) for one in value)
+    return str(value)

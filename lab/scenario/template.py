@@ -1,0 +1,152 @@
+"""What a reader should see: a text with typed holes for what differs from run to run.
+
+    jiuxi-<hash>-<hash>   1/1     Running   0          <age>
+
+A hole is `<type>` or `<type:name>`; the same name must stand for the same text each time, and
+`Match.holes` gives it back. Runs of blanks match any run of blanks. A line of dots (`...` or
+`......`, as the walkthrough prints) stands for any number of lines. All else is literal, from the
+first line of the output to its last (blank lines at either end do not count).
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from lab.errors import ScenarioError
+
+HOLES = {
+    "any": r".*?",
+    "word": r"\S+",
+    "name": r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?",
+    "number": r"\d+(?:\.\d+)?",
+    "pid": r"\d+",
+    "port": r"\d{1,5}",
+    "ip": r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F:]*:[0-9a-fA-F:.]*)",
+    "mac": r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}",
+    "hash": r"[a-z0-9]{4,12}",
+    "digest": r"sha256:[0-9a-f]{64}",
+    "age": r"(?:\d+(?:ms|[smhdy]))+",
+    "time": r"\d{1,2}:\d{2}(?::\d{2})?|\S*\d{2}:\d{2}:\d{2}\S*",
+}
+"""The types of holes and what each matches; never more than one line."""
+LITERAL = frozenset({"none", "unknown", "pending", "nil", "unset", "invalid"})
+"""kubectl prints these in angle brackets itself."""
+_HOLE = re.compile(r"<([a-z]+)(?::([a-z][a-z0-9_]*))?>")
+_DOTS = re.compile(r"\s*(?:\.{3,}|…)\s*")
+
+
+@dataclass(frozen=True)
+class Match:
+    """Whether the output fits. If not: the first template line that found no place, and where."""
+
+    holes: dict[str, str] = field(default_factory=dict)
+    expected: str = ""
+    seen: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything fitted."""
+        return not self.expected and not self.seen
+
+
+@dataclass(frozen=True)
+class Template:
+    """A parsed template; `text` is as written."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        for line in self._lines():
+            _pattern(line, {})
+
+    def match(self, output: str) -> Match:
+        """Fit `output` against the template, taking skipped lines as late as needed."""
+        return _fit(self._lines(), _trim(output), {})
+
+    def _lines(self) -> list[str]:
+        return _trim(self.text)
+
+
+def parse(text: str) -> Template:
+    """Check the holes of `text`. Raises ScenarioError for a type that does not exist."""
+    return Template(text)
+
+
+def _trim(text: str) -> list[str]:
+    lines = [line.rstrip() for line in text.splitlines()]
+    while lines and not lines[0]:
+        lines.pop(0)
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _fit(template: list[str], output: list[str], holes: dict[str, str]) -> Match:
+    # Position in both; on a mismatch, fall back to the last line of dots and let it take one more
+    # line (as file name patterns do with `*`), so the work stays within template x output.
+    at = line = 0
+    resume: tuple[int, int, dict[str, str]] | None = None
+    worst = Match(expected="…", seen="…")
+    reached = -1
+    while at < len(template) or line < len(output):
+        if at < len(template) and _DOTS.fullmatch(template[at]):
+            resume = (at, line, dict(holes))
+            at += 1
+            continue
+        found = (
+            _line(template[at], output[line], holes) if _both(at, line, template, output) else None
+        )
+        if found is not None:
+            holes = found
+            at, line = at + 1, line + 1
+            continue
+        if at > reached:
+            reached = at
+            worst = Match(
+                expected=template[at] if at < len(template) else "the end of the output",
+                seen=output[line] if line < len(output) else "the end of the output",
+            )
+        if resume is None or resume[1] >= len(output):
+            return worst
+        at, line, holes = resume[0] + 1, resume[1] + 1, dict(resume[2])
+        resume = (resume[0], resume[1] + 1, resume[2])
+    return Match(holes=holes)
+
+
+def _both(at: int, line: int, template: list[str], output: list[str]) -> bool:
+    return at < len(template) and line < len(output)
+
+
+def _line(template: str, output: str, holes: dict[str, str]) -> dict[str, str] | None:
+    found = re.fullmatch(_pattern(template, holes), output.strip())
+    return None if found is None else {**holes, **found.groupdict()}
+
+
+def _pattern(line: str, known: dict[str, str]) -> str:
+    parts: list[str] = []
+    named: set[str] = set()
+    at = 0
+    for hole in _HOLE.finditer(line.strip()):
+        kind, name = hole[1], hole[2]
+        if kind in LITERAL and name is None:
+            continue
+        if kind not in HOLES:
+            raise ScenarioError(
+                f"`{hole[0]}` is no type of hole", hint=f"one of: {', '.join(sorted(HOLES))}"
+            )
+        parts.append(_literal(line.strip()[at : hole.start()]))
+        if name in known:
+            parts.append(re.escape(known[name]))
+        elif name in named:
+            parts.append(f"(?P={name})")
+        else:
+            parts.append(f"(?P<{name}>{HOLES[kind]})" if name else f"(?:{HOLES[kind]})")
+            named |= {name} if name else set()
+        at = hole.end()
+    parts.append(_literal(line.strip()[at:]))
+    return "".join(parts)
+
+
+def _literal(text: str) -> str:
+    return "".join(
+        r"\s+" if part.isspace() else re.escape(part) for part in re.split(r"(\s+)", text)
+    )

@@ -1,0 +1,260 @@
+"""What a step gets: the namespace, names, files, commands, and the cluster as it is now.
+
+Everything a check sees it sees through `world`; everything a break changes it changes so too.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab import command, paths
+from lab.command import Completed
+from lab.errors import ObservationError, ScenarioError
+from lab.report.records import Attachment
+from lab.scenario import expectation
+from lab.scenario.access import LabAccess, search_path
+from lab.scenario.attachments import grid
+
+if TYPE_CHECKING:
+    from lab.observe.cluster import Cluster
+    from lab.observe.pod import Pod
+
+NAMESPACE_TIMEOUT = 60.0
+"""Seconds in which a namespace must be gone; pods of the lab have grace periods of 1 to 2 s."""
+
+
+class Names(dict[str, str | Callable[[], str]]):
+    """Values of `{name}` placeholders. A callable is called each time the name is used."""
+
+    def resolve(self, name: str) -> str:
+        """The value now. Raises ScenarioError for a name that nobody has set."""
+        if name not in self:
+            raise ScenarioError(
+                f"nothing is known as {{{name}}}",
+                hint=f"set world.names[{name!r}] in a chapter.given or an earlier step; "
+                f"known: {', '.join(sorted(self)) or 'none'}",
+            )
+        value = self[name]
+        return value if isinstance(value, str) else value()
+
+
+class World:
+    """The world of one chapter.
+
+    ns        the chapter's namespace
+    names     values for `{name}` in commands: texts, or callables asked at each use
+    memory    anything one step leaves for a later one of the same chapter
+    workdir   the folder in which commands run and the walkthrough's files are written
+    """
+
+    def __init__(self, namespace: str, workdir: Path, lab: LabAccess | None = None) -> None:
+        """`lab` is None only for a world without a cluster (tests of the runner itself)."""
+        self.ns = namespace
+        self.workdir = workdir
+        self.names = Names(ns=namespace)
+        self.memory: dict[str, Any] = {}
+        self.attachments: dict[str, Attachment] = {}
+        self.lab = lab
+
+    # --- the cluster ---------------------------------------------------------------------
+    @property
+    def cluster(self) -> "Cluster":
+        """Reads of the whole cluster (lab.observe)."""
+        return self._lab().cluster
+
+    def pod(self, which: str = "") -> "Pod":
+        """One pod of the namespace: by name, by selector ("app=jiuxi"), or the only one ("").
+
+        Pods being deleted do not count. Raises ObservationError if none or several fit.
+        """
+        if which and "=" not in which:
+            return self.cluster.pod(self.ns, which)
+        return self.cluster.only_pod(self.ns, selector(which))
+
+    def pods(self, which: str = "") -> tuple["Pod", ...]:
+        """The pods that fit the selector and are not being deleted, oldest first."""
+        return self.cluster.pods(self.ns, selector(which))
+
+    def ready(self, which: str = "", *, count: int = 1, within: float = 60.0) -> tuple["Pod", ...]:
+        """Wait until exactly `count` pods fit, all Ready, none being deleted; those pods.
+
+        Raises ExpectationFailed, with the last thing seen, after `within` seconds.
+        """
+        what = f"{count} Ready pod(s) of {which or self.ns}"
+        with _as_expectation(what):
+            return self.cluster.wait_ready(
+                self.ns, selector(which), count=count, timeout=expectation.bounded(within)
+            )
+
+    def rolled_out(self, deployment: str, *, within: float = 60.0) -> tuple["Pod", ...]:
+        """Wait until the deployment is rolled out and its old pods are gone; its pods.
+
+        Raises ExpectationFailed, with the last thing seen, after `within` seconds.
+        """
+        with _as_expectation(f"the rollout of deployment {deployment}"):
+            return self.cluster.wait_rollout(
+                self.ns, deployment, timeout=expectation.bounded(within)
+            )
+
+    def gone(self, pod: str, *, within: float = 60.0) -> None:
+        """Wait until no pod of that name is there. Raises ExpectationFailed."""
+        with _as_expectation(f"the end of pod {pod}"):
+            self.cluster.wait_gone(self.ns, pod, timeout=expectation.bounded(within))
+
+    # --- commands that a step does not show ------------------------------------------------
+    def run(
+        self,
+        *argv: str | Path,
+        stdin: str | bytes | None = None,
+        check: bool = True,
+        timeout: float = 60.0,
+    ) -> Completed:
+        """Run a program in `workdir` with the lab's environment. Raises CommandError.
+
+        With `check=False` an exit code other than 0 is returned instead.
+        """
+        return command.run(
+            argv,
+            stdin=stdin,
+            check=check,
+            timeout=timeout,
+            cwd=self.workdir,
+            env=self.environment(),
+        )
+
+    def kubectl(
+        self,
+        *argv: str | Path,
+        stdin: str | bytes | None = None,
+        check: bool = True,
+        timeout: float = 60.0,
+    ) -> Completed:
+        """`kubectl -n <this namespace> ARGV…` (a later -n or -A wins). Raises CommandError."""
+        self._lab()
+        return self.run("kubectl", "-n", self.ns, *argv, stdin=stdin, check=check, timeout=timeout)
+
+    def json(self, *argv: str) -> Any:
+        """`kubectl ARGV… -o json`, decoded: world.json("get", "pods", "-l", "app=jiuxi")."""
+        return json.loads(self.kubectl(*argv, "-o", "json").stdout)
+
+    def apply(self, manifest: str) -> None:
+        """`kubectl apply -f -` of a YAML text, in this namespace. Raises CommandError."""
+        self.kubectl("apply", "-f", "-", stdin=manifest)
+
+    def docker(self, *argv: str, check: bool = True, timeout: float = 60.0) -> Completed:
+        """`docker ARGV…` on the lab's daemon. Raises CommandError."""
+        return self.run("docker", *argv, check=check, timeout=timeout)
+
+    def start_in(self, pod: str, container: str, *argv: str) -> Callable[[], None]:
+        """Start a program in a container and leave it running; the result ends it again.
+
+        Needs `sh` and `kill` in the container. Its output is thrown away.
+        """
+        inside = ("exec", pod, "-c", container, "--")
+        script = '"$@" >/dev/null 2>&1 </dev/null & echo $!'
+        pid = self.kubectl(*inside, "sh", "-c", script, "sh", *argv).stdout.strip()
+
+        def end() -> None:
+            # Already ended is as good.
+            self.kubectl(*inside, "sh", "-c", f"kill {pid} 2>/dev/null || true")
+
+        return end
+
+    def environment(self) -> dict[str, str]:
+        """What is added to the environment of every command of this chapter."""
+        return self.lab.variables() if self.lab else {"PATH": search_path()}
+
+    # --- files -----------------------------------------------------------------------------
+    def take(self, manifest: str, name: str = "") -> Path:
+        """Copy a file of `manifests/` into `workdir` (as `name`), for commands to use."""
+        source = paths.manifests() / manifest
+        target = self.workdir / (name or source.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        return target
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file in `workdir`, as UTF-8 with the line ends given."""
+        target = self.workdir / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(text.encode())
+        return target
+
+    def read(self, name: str) -> str:
+        """Text of a file in `workdir`."""
+        return (self.workdir / name).read_bytes().decode()
+
+    # --- the report ------------------------------------------------------------------------
+    def attach(
+        self,
+        name: str,
+        *,
+        before: Iterable[object] | None = None,
+        after: Iterable[object] | None = None,
+    ) -> None:
+        """Put a table in the report: before and after side by side, differences marked.
+
+        Each is an iterable of dataclasses or mappings (their fields are the columns) or of
+        anything else (one column of texts). Sets are sorted. A second call replaces the first.
+        """
+        self.attachments[name] = Attachment(
+            name,
+            None if before is None else grid(before),
+            None if after is None else grid(after),
+        )
+
+    # --- used by the runner ------------------------------------------------------------------
+    def fresh(self, others: Iterable[str] = (), *, create: bool = True) -> None:
+        """An empty `workdir`; this namespace and `others` new, or (not created) absent."""
+        shutil.rmtree(self.workdir, ignore_errors=True)
+        self.workdir.mkdir(parents=True)
+        if self.lab is None:
+            return
+        every = (self.ns, *others)
+        wait = f"--timeout={NAMESPACE_TIMEOUT:.0f}s"
+        self.kubectl(
+            "delete", "namespace", *every, "--ignore-not-found", wait, timeout=NAMESPACE_TIMEOUT + 5
+        )
+        for name in every if create else others:
+            self.kubectl("create", "namespace", name)
+
+    def leave(self, others: Iterable[str] = ()) -> None:
+        """Have the namespaces deleted; does not wait (the next run of the chapter does)."""
+        if self.lab is not None:
+            self.kubectl(
+                "delete", "namespace", self.ns, *others, "--ignore-not-found", "--wait=false"
+            )
+
+    def _lab(self) -> LabAccess:
+        if self.lab is None:
+            raise ScenarioError(f"the world of {self.ns} has no cluster")
+        return self.lab
+
+
+def world_of(lab: LabAccess, namespace: str) -> World:
+    """The world of a chapter in `namespace` on `lab`."""
+    return World(namespace, lab.work / namespace, lab)
+
+
+def selector(text: str) -> Mapping[str, str] | None:
+    """Labels of "app=jiuxi,tier=web"; None of "". Only equality is understood."""
+    if not text:
+        return None
+    pairs = [part.partition("=") for part in text.split(",")]
+    if any(not key or not sign for key, sign, _ in pairs):
+        raise ScenarioError(f"{text!r} is no selector", hint='write it as "key=value,key=value"')
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+@contextmanager
+def _as_expectation(what: str) -> Iterator[None]:
+    # A wait that ran out is a finding about the world, not a fault of the scenario.
+    try:
+        yield
+    except ObservationError as late:
+        raise expectation.ExpectationFailed(
+            what, getattr(late, "expected", "in time"), getattr(late, "seen", late.message)
+        ) from late
