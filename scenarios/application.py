@@ -1,0 +1,71 @@
+"""The walkthrough's nginx, as several chapters begin with it: plain, injected, and a neighbour."""
+
+from lab.observe.pod import Pod
+from lab.scenario import World
+
+APP = "app=jiuxi"
+MANIFEST = "jiuxi-deployment.yaml"
+
+WEB = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, labels: {app: web}}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata:
+      labels: {app: web}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: nginx
+        image: docker.io/sidecar-lab/nginx:lab
+        imagePullPolicy: IfNotPresent
+        ports: [{containerPort: 80}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selector: {app: web}
+  ports: [{name: http, port: 80, targetPort: 80}]
+"""
+"""A second nginx that nobody injects, behind a Service: somebody to talk with."""
+
+
+def plain(world: World) -> Pod:
+    """The corrected manifest applied as it is."""
+    world.take(MANIFEST)
+    world.kubectl("apply", "-f", MANIFEST)
+    return adopt(world)
+
+
+def injected(world: World) -> Pod:
+    """The corrected manifest through `lab kube-inject`."""
+    world.take(MANIFEST)
+    return inject_again(world)
+
+
+def inject_again(world: World) -> Pod:
+    """Inject and apply the manifest as it stands in the work folder; its new pod."""
+    made = world.run("lab", "kube-inject", "-f", MANIFEST)
+    world.kubectl("apply", "-f", "-", stdin=made.stdout)
+    return adopt(world)
+
+
+def adopt(world: World) -> Pod:
+    """Wait for the rollout and have `{pod}`, `{pid}` and `{ip}` name its one pod."""
+    (pod,) = world.rolled_out("jiuxi")
+    world.names["pod"] = pod.name
+    world.names["ip"] = pod.ip
+    world.names["pid"] = lambda: str(pod.pid("nginx"))
+    return pod
+
+
+def web(world: World) -> Pod:
+    """A plain neighbour behind the Service `web`; `{web}` names its pod."""
+    world.apply(WEB)
+    (pod,) = world.rolled_out("web")
+    world.names["web"] = pod.name
+    return pod
