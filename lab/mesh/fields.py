@@ -153,6 +153,12 @@ def _container_faults(container: dict[str, Any], path: FieldPath) -> Iterator[Fa
             continue
         yield from _optional(port, here, "name", str)
         yield from _optional(port, here, "containerPort", int)
+    hooks = container.get("lifecycle")
+    if isinstance(hooks, dict):
+        for key in ("postStart", "preStop"):
+            yield from _optional(hooks, (*path, "lifecycle"), key, dict)
+            if isinstance(hooks.get(key), dict):
+                yield from _probe_faults(hooks[key], (*path, "lifecycle", key))
     for key in PROBES:
         yield from _optional(container, path, key, dict)
         if isinstance(container.get(key), dict):

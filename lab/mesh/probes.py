@@ -11,65 +11,82 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 ENVIRONMENT: Final = "ISTIO_KUBE_APP_PROBERS"
-PATHS: Final = {"livenessProbe": "livez", "readinessProbe": "readyz", "startupProbe": "startupz"}
+PATHS: Final = {
+    "livenessProbe": "/app-health/{}/livez",
+    "readinessProbe": "/app-health/{}/readyz",
+    "startupProbe": "/app-health/{}/startupz",
+}
+HOOKS: Final = {
+    "postStart": "/app-lifecycle/{}/poststartz",
+    "preStop": "/app-lifecycle/{}/prestopz",
+}
 ACTIONS: Final = ("httpGet", "tcpSocket", "grpc")
 
 Container = Mapping[str, Any]
 Probers = dict[str, dict[str, Any]]
 
 
-def path_of(container: str, probe: str) -> str:
-    """Where the agent answers for one probe of one container."""
-    return f"/app-health/{container}/{PATHS[probe]}"
-
-
 def rewrite(container: Container, status_port: int) -> tuple[dict[str, Any], Probers]:
-    """The container with its probes sent to the agent, and what the agent is to ask.
+    """The container with its probes and lifecycle hooks sent to the agent, and what the agent
+    is to ask, by path.
 
-    Left alone: exec probes, probes of another host, of a port name that the container does
-    not have (as without a mesh, kubelet reports it), and those that already ask the agent.
+    Left alone: exec, probes of another host, of a port name that the container does not have
+    (as without a mesh, kubelet reports it), and those that already ask the agent.
     """
     changed, probers = dict(container), Probers()
-    for probe in PATHS:
-        original = container.get(probe)
-        action = next((name for name in ACTIONS if original and original.get(name)), None)
-        if not original or not action:
-            continue
-        target = original[action]
-        port = _number(target.get("port"), container)
-        if port is None or port == status_port or target.get("host"):
-            continue
-        path = path_of(container["name"], probe)
-        entry: dict[str, Any] = {action: {**target, "port": port}}
-        if "timeoutSeconds" in original:
-            entry["timeoutSeconds"] = original["timeoutSeconds"]
-        probers[path] = entry
-        asking = {"path": path, "port": status_port}
-        changed[probe] = {
-            ("httpGet" if key == action else key): (asking if key == action else value)
-            for key, value in original.items()
-        }
+    for holder, paths in ((container, PATHS), (container.get("lifecycle") or {}, HOOKS)):
+        for key, template in paths.items():
+            path = template.format(container["name"])
+            rewritten = _rewrite_one(holder.get(key), path, container, status_port, probers)
+            if rewritten and holder is container:
+                changed[key] = rewritten
+            elif rewritten:
+                changed["lifecycle"] = {**changed["lifecycle"], key: rewritten}
     return changed, probers
 
 
+def _rewrite_one(
+    original: Any, path: str, container: Container, status_port: int, probers: Probers
+) -> dict[str, Any] | None:
+    action = next((name for name in ACTIONS if original and original.get(name)), None)
+    if not action:
+        return None
+    target = original[action]
+    port = _number(target.get("port"), container)
+    if port is None or port == status_port or target.get("host"):
+        return None
+    entry: dict[str, Any] = {action: {**target, "port": port}}
+    if "timeoutSeconds" in original:
+        entry["timeoutSeconds"] = original["timeoutSeconds"]
+    probers[path] = entry
+    asking = {"path": path, "port": status_port}
+    return _swapped(original, action, "httpGet", asking)
+
+
 def restore(container: Container, probers: Mapping[str, Any]) -> dict[str, Any]:
-    """The container with the probes that `rewrite` took from it put back."""
+    """The container with what `rewrite` took from it put back."""
     changed = dict(container)
-    for probe in PATHS:
-        current = container.get(probe) or {}
-        entry = probers.get(path_of(str(container.get("name")), probe))
-        asked = (current.get("httpGet") or {}).get("path")
-        if not isinstance(entry, Mapping) or asked != path_of(str(container["name"]), probe):
-            continue
-        action = next((name for name in ACTIONS if isinstance(entry.get(name), Mapping)), None)
-        if action:
-            changed[probe] = {
-                (action if key == "httpGet" else key): (
-                    entry[action] if key == "httpGet" else value
-                )
-                for key, value in current.items()
-            }
+    for holder, paths in ((container, PATHS), (container.get("lifecycle") or {}, HOOKS)):
+        for key, template in paths.items():
+            path = template.format(container.get("name"))
+            current, entry = holder.get(key) or {}, probers.get(path)
+            asked = (current.get("httpGet") or {}).get("path")
+            if not isinstance(entry, Mapping) or asked != path:
+                continue
+            action = next((name for name in ACTIONS if isinstance(entry.get(name), Mapping)), None)
+            if not action:
+                continue
+            restored = _swapped(current, "httpGet", action, entry[action])
+            if holder is container:
+                changed[key] = restored
+            else:
+                changed["lifecycle"] = {**changed["lifecycle"], key: restored}
     return changed
+
+
+def _swapped(probe: Mapping[str, Any], old: str, new: str, action: Any) -> dict[str, Any]:
+    """The probe with another action in the place of the old one."""
+    return {(new if k == old else k): (action if k == old else v) for k, v in probe.items()}
 
 
 def encode(probers: Probers) -> str:

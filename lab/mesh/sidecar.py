@@ -165,6 +165,11 @@ def proxy_container(
                 str(wishes.config.fields.get("discoveryAddress") or settings.discovery_address),
             ),
             *("--proxyLogLevel", wishes.annotations.get(names.LOG_LEVEL, settings.log_level)),
+            *(
+                ("--agentPort", str(wishes.status_port))
+                if wishes.status_port not in (0, contract.AGENT_PORT)
+                else ()
+            ),
         ],
         "env": _environment(wishes, owner, app_containers, app_ports, probers),
         "ports": [

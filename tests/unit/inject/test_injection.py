@@ -200,7 +200,7 @@ def test_probes_go_through_the_agent_and_named_ports_are_resolved() -> None:
     made = inject({"spec": {"containers": [app, {"name": "e", "livenessProbe": {"exec": {}}}]}})
     changed = container(made, "app")
     for probe, end in probes.PATHS.items():
-        assert changed[probe]["httpGet"] == {"path": f"/app-health/app/{end}", "port": 15020}
+        assert changed[probe]["httpGet"] == {"path": end.format("app"), "port": 15020}
     assert changed["livenessProbe"]["periodSeconds"] == 5
     env = {e["name"]: e.get("value") for e in container(made, "istio-proxy")["env"]}
     assert json.loads(env["ISTIO_KUBE_APP_PROBERS"]) == {
@@ -209,6 +209,16 @@ def test_probes_go_through_the_agent_and_named_ports_are_resolved() -> None:
         "/app-health/app/startupz": {"grpc": {"port": 9000, "service": "s"}},
     }
     assert container(made, "e")["livenessProbe"] == {"exec": {}}
+
+
+def test_lifecycle_hooks_over_http_go_through_the_agent_and_commands_stay() -> None:
+    hooks = {"preStop": {"httpGet": {"path": "/bye", "port": 8080}}, "postStart": {"exec": {}}}
+    made = inject({"spec": {"containers": [{"name": "app", "lifecycle": hooks}]}})
+    changed = container(made, "app")["lifecycle"]
+    assert changed["preStop"] == {"httpGet": {"path": "/app-lifecycle/app/prestopz", "port": 15020}}
+    assert changed["postStart"] == {"exec": {}}
+    assert inject(made) == made
+    assert injection.strip(made)["spec"]["containers"][0]["lifecycle"] == hooks
 
 
 def test_probes_stay_when_asked_or_when_they_ask_elsewhere() -> None:
@@ -315,6 +325,8 @@ one_container = st.fixed_dictionaries(
     {"name": few}, optional={
         "image": st.sampled_from(["auto", "nginx"]),
         "livenessProbe": probe, "readinessProbe": probe,
+        "lifecycle": st.fixed_dictionaries({}, optional={
+            "preStop": st.just({"httpGet": {"port": 80}}), "postStart": st.just({"exec": {}})}),
         "ports": st.just([{"name": "web", "containerPort": 8080}]),
         "env": st.just([{"name": "A", "value": "y"}]),
         "volumeMounts": st.just([{"name": "v", "mountPath": "/v"}]),
@@ -395,7 +407,8 @@ junk = st.recursive(
         st.lists(inner, max_size=3),
         st.dictionaries(st.sampled_from([
             "metadata", "spec", "containers", "initContainers", "volumes", "name", "labels", "env",
-            "annotations", "livenessProbe", "httpGet", "port", "ports", "ownerReferences",
+            "annotations", "livenessProbe", "httpGet", "lifecycle", "preStop", "port", "ports",
+            "ownerReferences",
             "securityContext", contract.STATUS_ANNOTATION, annotations.OVERRIDES, "runAsUser",
             annotations.PROXY_CONFIG, "hostNetwork",
         ]), inner, max_size=4),
