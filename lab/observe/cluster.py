@@ -90,6 +90,11 @@ class Cluster:
         """A deployment's counts."""
         return kube.deployment(self.get(f"{_deployments(namespace)}/{name}"))
 
+    def deployments(self, namespace: str) -> tuple[kube.Deployment, ...]:
+        """Every deployment of the namespace, by name."""
+        found = self.get(_deployments(namespace)).get("items") or ()
+        return tuple(sorted(map(kube.deployment, found), key=lambda one: one.name))
+
     def namespace_labels(self, namespace: str) -> Mapping[str, str]:
         """The namespace's labels."""
         found: Mapping[str, str] = (

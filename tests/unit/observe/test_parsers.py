@@ -187,6 +187,21 @@ def test_abbreviated_counters_are_read() -> None:
     assert (rule.packets, rule.bytes) == (12_000, 3_000_000)
 
 
+WORDS = (
+    "-A",
+    "-j",
+    "-m",
+    "-p",
+    "!",
+    "X",
+    "--dport",
+    "80",
+    "-d",
+    "1.2.3.4",
+    "--comment",
+    "tcp",
+    "-g",
+)
 PORTS = st.integers(1, 65535)
 MATCHES = st.lists(
     st.one_of(

@@ -1,0 +1,101 @@
+"""Collects what `diagnose` needs from a namespace. What cannot be seen is noted, never raised."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from lab.errors import ObservationError
+from lab.mesh import contract
+from lab.observe import kube
+from lab.observe.cluster import Cluster, NotFoundError
+from lab.observe.pod import Pod
+from lab.scenario.diagnosis import Broken, EnvoyEvidence, Evidence, PodEvidence, diagnose
+
+Seen = TypeVar("Seen")
+
+
+def first_broken(
+    cluster: Cluster, namespace: str, *, expect_injected: bool | None = None
+) -> Broken | None:
+    """The first broken link in a namespace now; None when all hold. Never raises."""
+    return diagnose(gather(cluster, namespace, expect_injected=expect_injected))
+
+
+def gather(cluster: Cluster, namespace: str, *, expect_injected: bool | None = None) -> Evidence:
+    """Look at the namespace's pods from every side. Never raises; see Evidence.missing."""
+    missing: list[str] = []
+    look = _Looker(missing)
+    events = look("events", lambda: cluster.events(namespace)) or ()
+    found = look("pods", lambda: cluster.pods(namespace)) or ()
+    pods = [_pod(one, events, look) for one in found]
+    return Evidence(
+        namespace=namespace,
+        expect_injected=expect_injected,
+        pods=tuple(one for one in pods if one is not None),
+        deployments=look("deployments", lambda: cluster.deployments(namespace)) or (),
+        events=events,
+        webhook=look("webhook", lambda: _control(cluster, contract.WEBHOOK_SERVICE)),
+        discovery=look("discovery", lambda: _control(cluster, contract.DISCOVERY_SERVICE)),
+        missing=tuple(missing),
+    )
+
+
+@dataclass
+class _Looker:
+    """Reads one thing; a failure gives None and is noted."""
+
+    missing: list[str]
+
+    def __call__(self, what: str, reader: Callable[[], Seen]) -> Seen | None:
+        try:
+            return reader()
+        except ObservationError as error:
+            self.missing.append(f"{what}: {error.message}")
+            return None
+
+
+def _control(cluster: Cluster, name: str) -> kube.Deployment | None:
+    try:
+        return cluster.deployment(contract.CONTROL_NAMESPACE, name)
+    except NotFoundError:
+        # Another mesh may be installed, or this link is missing altogether.
+        return None
+
+
+def _pod(pod: Pod, events: tuple[kube.Event, ...], look: _Looker) -> PodEvidence | None:
+    seen = look(f"pod {pod.name}", pod.object)
+    if seen is None:
+        return None
+    known = PodEvidence(
+        name=pod.name,
+        containers=kube.pod_containers(seen),
+        inits=kube.pod_inits(seen),
+        ready=kube.is_ready(seen),
+        finished=seen.get("status", {}).get("phase") == "Succeeded",
+        scheduled=kube.condition(seen, "PodScheduled") == "True",
+        unscheduled_because=kube.condition_message(seen, "PodScheduled"),
+        events=tuple(one for one in events if one.about == f"Pod/{pod.name}"),
+    )
+    proxy = known.proxy
+    if proxy is None or not proxy.running:
+        return known
+    about = f"pod {pod.name}"
+    return replace(
+        known,
+        nat=look(f"rules of {about}", pod.nat),
+        listeners=look(f"sockets of {about}", pod.listeners),
+        processes=look(f"processes of {about}", lambda: pod.processes(contract.PROXY_CONTAINER)),
+        envoy=look(f"Envoy of {about}", lambda: _envoy(pod)),
+    )
+
+
+def _envoy(pod: Pod) -> EnvoyEvidence:
+    envoy = pod.envoy()
+    stats = envoy.stats(r"^(listener_manager\.lds|cluster_manager\.cds)\.update_")
+    return EnvoyEvidence(
+        state=envoy.server_info().state,
+        lds=stats.get("listener_manager.lds.update_success", 0),
+        cds=stats.get("cluster_manager.cds.update_success", 0),
+        rejected=stats.get("listener_manager.lds.update_rejected", 0)
+        + stats.get("cluster_manager.cds.update_rejected", 0),
+    )
