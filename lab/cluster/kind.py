@@ -149,7 +149,15 @@ def create(
     """
     file = paths.root / "kind.yaml"
     write_atomically(file, config(plan))
-    argv = [kind, "create", "cluster", "--config", file, "--kubeconfig", paths.kubeconfig]
+    argv: list[str | Path] = [
+        kind,
+        "create",
+        "cluster",
+        "--config",
+        file,
+        "--kubeconfig",
+        paths.kubeconfig,
+    ]
     argv += ["--wait", "0s", "--retain", "-v", "1"]
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
