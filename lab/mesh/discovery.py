@@ -1,0 +1,157 @@
+"""Discovery: watches the cluster and tells every sidecar its configuration.
+
+`python3 -m lab.mesh.discovery --cert-dir DIR --root-cert FILE` serves xDS over TLS, keeps the
+root certificate in every namespace, and answers health and metrics over plain HTTP.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from lab.mesh import discovery_http, xds_server
+from lab.mesh.contract import CONTROL_HEALTH_PORT, DISCOVERY_PORT
+from lab.mesh.discovery_http import Answer
+from lab.mesh.errors import DiscoveryError, SidecarLabError
+from lab.mesh.kubernetes_watch import connect
+from lab.mesh.registry import Registry, stopped
+from lab.mesh.resources import SHORT
+from lab.mesh.trust import Trust
+from lab.mesh.xds_server import STOP_SECONDS, Hub
+
+log = logging.getLogger("lab.mesh.discovery")
+
+_EXAMPLES = """examples:
+  in a pod:       python3 -m lab.mesh.discovery --cert-dir /etc/sidecar-lab/tls \\
+                    --root-cert /etc/sidecar-lab/tls/ca.crt
+  in a checkout:  python3 -m lab.mesh.discovery --kubeconfig .lab/sidecar-lab/kubeconfig \\
+                    --cert-dir certificates --root-cert certificates/ca.crt --health-port 18080
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    made = argparse.ArgumentParser(
+        prog="discovery",
+        description="Serve Envoy's configuration (xDS) from Kubernetes Services.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = made.add_argument
+    add("--port", type=int, default=DISCOVERY_PORT, help="xDS over TLS (default %(default)s)")
+    add(
+        "--health-port",
+        type=int,
+        default=CONTROL_HEALTH_PORT,
+        help="/healthz /readyz /metrics /debug/snapshot (default %(default)s)",
+    )
+    add("--cert-dir", type=Path, required=True, help="holds tls.crt and tls.key; re-read")
+    add("--root-cert", type=Path, required=True, help="PEM file that sidecars are to trust")
+    add("--kubeconfig", type=Path, help="default: the pod's service account, else $KUBECONFIG")
+    add("--verbose", action="store_true", help="log every request of every sidecar")
+    return made
+
+
+def pages(hub: Hub, registry: Registry, trust: Trust) -> discovery_http.Pages:
+    """What the health port answers."""
+
+    def ready() -> Answer:
+        if hub.closing:
+            return Answer(503, "stopping\n")
+        if hub.catalog is None:
+            why = "; ".join(registry.problems) or "making the first snapshot"
+            return Answer(503, f"not synced: {why}\n")
+        return Answer(200, "ok\n")
+
+    def snapshot() -> Answer:
+        content = asdict(hub.catalog.snapshot) if hub.catalog else {}
+        return Answer(200, json.dumps(content, indent=1) + "\n", "application/json")
+
+    return {
+        "/healthz": lambda: Answer(200, "ok\n"),
+        "/readyz": ready,
+        "/metrics": lambda: Answer(200, metrics(hub, trust)),
+        "/debug/snapshot": snapshot,
+    }
+
+
+def metrics(hub: Hub, trust: Trust) -> str:
+    """Counters as Prometheus text."""
+    counts, prefix = hub.counts, "sidecar_lab_discovery_"
+    lines = [f"{prefix}streams {counts.streams}", f"{prefix}snapshots_total {counts.snapshots}"]
+    for name, counter in (("pushes", counts.pushes), ("nacks", counts.nacks)):
+        lines += [
+            f'{prefix}{name}_total{{type="{kind}"}} {counter[kind]}' for kind in SHORT.values()
+        ]
+    lines.append(f"{prefix}build_seconds_total {counts.build_seconds:.6f}")
+    lines.append(f"{prefix}push_seconds_total {counts.push_seconds:.6f}")
+    lines.append(f"{prefix}root_certificates_written_total {trust.written}")
+    if hub.catalog is not None:
+        sizes = {
+            "services": len(hub.catalog.snapshot.services),
+            "slices": len(hub.catalog.snapshot.slices),
+            **hub.catalog.sizes,
+        }
+        lines += [f'{prefix}size{{of="{name}"}} {size}' for name, size in sizes.items()]
+    return "\n".join(lines) + "\n"
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Serve until SIGTERM or SIGINT, then let streams end so that sidecars connect anew."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    hub = Hub()
+    client = connect(options.kubeconfig)
+    trust = Trust(client, options.root_cert)
+    registry = Registry(client, hub.publish, trust)
+    server = await xds_server.serve(hub, options.cert_dir, options.port)
+    try:
+        health = await discovery_http.serve(pages(hub, registry, trust), options.health_port)
+    except OSError as failure:
+        raise DiscoveryError(
+            f"health port {options.health_port} cannot be listened on: {failure}",
+            hint="another process may have it; pass another --health-port",
+        ) from failure
+    watching = asyncio.create_task(registry.run())
+    stopping = asyncio.create_task(stop.wait())
+    log.info("serving xDS on %d, health on %d", options.port, options.health_port)
+    await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    log.info("stopping")
+    hub.close()
+    await server.stop(STOP_SECONDS)
+    health.close()
+    if watching.done():
+        watching.result()  # it never ends by itself: this raises what ended it
+    await stopped(watching)
+    await client.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.DEBUG if options.verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stdout,
+    )
+    for noisy in ("httpx2", "httpcore2", "asyncio", "grpc"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        asyncio.run(run(options))
+    except SidecarLabError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

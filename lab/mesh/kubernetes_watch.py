@@ -1,0 +1,146 @@
+"""Follow one kind of Kubernetes object: list, then watch, for ever, losing nothing.
+
+Objects are plain dicts as the API server writes them.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+import httpx2
+import msgspec
+from lightkube import AsyncClient, KubeConfig
+from lightkube.core.exceptions import ApiError, ConfigError
+from lightkube.generic_resource import create_global_resource, create_namespaced_resource
+
+from lab.mesh.errors import DiscoveryError
+
+log = logging.getLogger("lab.mesh.registry")
+
+Namespaces: Final = create_global_resource("", "v1", "Namespace", "namespaces")
+Services: Final = create_namespaced_resource("", "v1", "Service", "services")
+Slices: Final = create_namespaced_resource(
+    "discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"
+)
+ConfigMaps: Final = create_namespaced_resource("", "v1", "ConfigMap", "configmaps")
+
+QUIET_SECONDS: Final = 60.0
+"""A watch that says nothing for so long is opened again: its connection may be dead."""
+BACKOFF_SECONDS: Final = (0.1, 5.0)
+"""First and longest wait after a failure; doubles, with some chance so that watches spread."""
+API_FAILURES: Final = (
+    httpx2.HTTPError,
+    httpx2.StreamError,
+    msgspec.MsgspecError,
+    ConfigError,
+    OSError,
+)
+"""What a request to the API server may end in: refusals, broken connections, cut-off JSON."""
+
+Object = dict[str, Any]
+
+
+class Sink(Protocol):
+    """Who is told of objects."""
+
+    def replaced(self, objects: list[Object]) -> None:
+        """These are all there are."""
+
+    def changed(self, kind: str, item: Object) -> None:
+        """One object was ADDED, MODIFIED or DELETED."""
+
+
+@dataclass
+class Follower:
+    """Keeps a sink in step with one kind of object; `field` optionally selects by a field."""
+
+    client: Any  # AsyncClient, whose overloads do not know generic resources
+    kind: Any
+    sink: Sink
+    fields: dict[str, str] | None = None
+    quiet: float = QUIET_SECONDS
+    synced: asyncio.Event = field(default_factory=asyncio.Event)
+    problem: str = "not asked yet"
+
+    async def run(self) -> None:
+        """List and watch until cancelled; failures are waited out and the list taken again."""
+        wait = BACKOFF_SECONDS[0]
+        while True:
+            try:
+                version = await self._list()
+                wait = BACKOFF_SECONDS[0]
+                await self._watch(version)
+            except API_FAILURES as failure:
+                self.problem = f"{self.kind.__name__}: {failure or type(failure).__name__}"
+                expired = isinstance(failure, ApiError) and failure.status.code == 410
+                (log.info if expired else log.warning)("watch ended, listing again: %s", self)
+            await asyncio.sleep(wait * (0.5 + random.random() / 2))  # noqa: S311 - only spreads load
+            wait = min(wait * 2, BACKOFF_SECONDS[1])
+
+    def __str__(self) -> str:
+        return self.problem
+
+    async def _list(self) -> str:
+        listing = self.client.list(
+            self.kind, chunk_size=500, fields=self.fields, namespace=self._place
+        )
+        objects = [cast(Object, item) async for item in listing]
+        self.sink.replaced(objects)
+        self.problem = ""
+        self.synced.set()
+        return cast(str, listing.resourceVersion)
+
+    async def _watch(self, version: str) -> None:
+        while True:
+            events = self.client.watch(
+                self.kind, resource_version=version, fields=self.fields, namespace=self._place
+            )
+            async with contextlib.aclosing(cast("_Events", events)) as stream:
+                with contextlib.suppress(TimeoutError):
+                    while True:
+                        async with asyncio.timeout(self.quiet):
+                            kind, item = await anext(stream)
+                        version = item["metadata"]["resourceVersion"]
+                        self.sink.changed(kind, item)
+
+    @property
+    def _place(self) -> str | None:
+        return None if self.kind is Namespaces else "*"
+
+
+class _Events(Protocol):
+    """What lightkube's watch really is: an asynchronous generator."""
+
+    def __aiter__(self) -> AsyncIterator[tuple[str, Object]]: ...
+    def __anext__(self) -> Any: ...
+    async def aclose(self) -> None: ...
+
+
+def connect(kubeconfig: Path | None = None) -> AsyncClient:
+    """Open a client: by `kubeconfig`, else as the pod's service account, else by $KUBECONFIG.
+
+    Raises DiscoveryError when none of them gives access.
+    """
+    try:
+        if kubeconfig is not None:
+            config = KubeConfig.from_file(kubeconfig)
+        elif "KUBERNETES_SERVICE_HOST" in os.environ:
+            config = KubeConfig.from_service_account()
+        elif "KUBECONFIG" in os.environ:
+            config = KubeConfig.from_file(os.environ["KUBECONFIG"])
+        else:
+            raise DiscoveryError(
+                "no access to a Kubernetes API: not in a pod, and no kubeconfig given",
+                hint="pass --kubeconfig FILE or set KUBECONFIG",
+            )
+        return AsyncClient(config=config, trust_env=False)
+    except (ConfigError, OSError, KeyError, msgspec.MsgspecError) as failure:
+        raise DiscoveryError(
+            f"no access to a Kubernetes API: {failure}", hint="check --kubeconfig and its contents"
+        ) from failure

@@ -1,0 +1,168 @@
+"""The root certificate in every namespace: a ConfigMap that is made at once and mended.
+
+Injected pods mount it; until it is there their containers do not start.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from lightkube.core.exceptions import ApiError
+from lightkube.types import PatchType
+
+from lab.mesh.contract import CA_CONFIG_MAP, CA_CONFIG_MAP_KEY, IGNORED_NAMESPACES
+from lab.mesh.errors import DiscoveryError
+from lab.mesh.kubernetes_watch import API_FAILURES, ConfigMaps, Object
+
+log = logging.getLogger("lab.mesh.trust")
+
+RETRY_SECONDS: Final = 1.0
+"""After a failed write; also how often the certificate file is looked at."""
+AT_ONCE: Final = 8
+"""Writes in flight together."""
+
+
+def wants_copy(namespace: Object) -> bool:
+    """Whether injected pods may be made in this namespace."""
+    meta = namespace["metadata"]
+    return meta["name"] not in IGNORED_NAMESPACES and not meta.get("deletionTimestamp")
+
+
+def lacking(namespaces: dict[str, bool], copies: dict[str, str], pem: str) -> dict[str, bool]:
+    """Namespaces whose copy is not `pem` → whether one is there to be mended."""
+    return {
+        name: name in copies
+        for name, wanted in sorted(namespaces.items())
+        if wanted and copies.get(name) != pem
+    }
+
+
+def read_root(path: Path) -> str:
+    """Read the PEM text. Raises DiscoveryError when there is none."""
+    try:
+        pem = path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as failure:
+        raise DiscoveryError(f"no root certificate: {failure}", hint="see --root-cert") from failure
+    if "BEGIN CERTIFICATE" not in pem:
+        raise DiscoveryError(f"{path} holds no PEM certificate", hint="see --root-cert")
+    return pem
+
+
+@dataclass
+class _Held:
+    """A sink that keeps one value a name and wakes the keeper."""
+
+    wake: asyncio.Event
+    by_copy: bool
+
+    def __post_init__(self) -> None:
+        self.bools: dict[str, bool] = {}
+        self.texts: dict[str, str] = {}
+
+    def replaced(self, objects: list[Object]) -> None:
+        """Take these for all there are."""
+        self.bools, self.texts = {}, {}
+        for item in objects:
+            self._put(item)
+        self.wake.set()
+
+    def changed(self, kind: str, item: Object) -> None:
+        """Fold one event in."""
+        if kind == "DELETED":
+            meta = item["metadata"]
+            self.bools.pop(meta["name"], None)
+            self.texts.pop(meta.get("namespace", ""), None)
+        else:
+            self._put(item)
+        self.wake.set()
+
+    def _put(self, item: Object) -> None:
+        meta = item["metadata"]
+        if self.by_copy:
+            text = (item.get("data") or {}).get(CA_CONFIG_MAP_KEY, "")
+            self.texts[meta["namespace"]] = text
+        else:
+            self.bools[meta["name"]] = wants_copy(item)
+
+
+@dataclass
+class Trust:
+    """Keeps the copies. `root` is read again when it changes."""
+
+    client: Any  # AsyncClient, whose overloads do not know generic resources
+    root: Path
+    config_map: str = CA_CONFIG_MAP
+    written: int = 0
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.pem = read_root(self.root)
+        self.namespaces = _Held(self.wake, by_copy=False)
+        self.copies = _Held(self.wake, by_copy=True)
+
+    async def run(self, synced: list[asyncio.Event]) -> None:
+        """Write what is lacking whenever something changes, until cancelled."""
+        for event in synced:
+            await event.wait()
+        while True:
+            self.wake.clear()
+            lack = lacking(self.namespaces.bools, self.copies.texts, self.pem)
+            limit = asyncio.Semaphore(AT_ONCE)
+            await asyncio.gather(*(self._write(limit, name, lack[name]) for name in lack))
+            try:
+                async with asyncio.timeout(RETRY_SECONDS):
+                    await self.wake.wait()
+            except TimeoutError:
+                self._look_again()
+
+    def _look_again(self) -> None:
+        try:
+            self.pem = read_root(self.root)
+        except DiscoveryError as failure:
+            log.warning("keeping the last root certificate: %s", failure.message)
+
+    async def _write(self, limit: asyncio.Semaphore, namespace: str, there: bool) -> None:
+        content: Object = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": self.config_map, "namespace": namespace},
+            "data": {CA_CONFIG_MAP_KEY: self.pem},
+        }
+        async with limit:
+            try:
+                if there:
+                    await self._mend(namespace, content)
+                else:
+                    await self._make(namespace, content)
+            except API_FAILURES as failure:
+                log.warning("root certificate of namespace %s: %s", namespace, failure)
+                return
+        self.written += 1
+        # The watch will say so too; until then nothing more is to be done here.
+        self.copies.texts[namespace] = self.pem
+        log.info("root certificate %s in %s", "mended" if there else "made", namespace)
+
+    async def _make(self, namespace: str, content: Object) -> None:
+        try:
+            await self.client.create(ConfigMaps(**content), namespace=namespace)
+        except ApiError as refused:
+            if refused.status.code != 409:
+                raise
+            await self._mend(namespace, content)
+
+    async def _mend(self, namespace: str, content: Object) -> None:
+        patch = {"data": content["data"]}
+        try:
+            await self.client.patch(
+                ConfigMaps,
+                self.config_map,
+                patch,
+                namespace=namespace,
+                patch_type=PatchType.MERGE,
+            )
+        except ApiError as refused:
+            if refused.status.code != 404:
+                raise
+            await self.client.create(ConfigMaps(**content), namespace=namespace)
