@@ -62,6 +62,12 @@ ELSEWHERE: Final = frozenset(
 
 _LINE = re.compile(r"""(?P<indent>\ *)(?P<key>"[^"]+"|'[^']+'|[\w./-]+):(?:\s+(?P<value>.*))?""")
 _COMMENT = re.compile(r"(^|\s)#.*$")
+_ODD = re.compile(
+    r"(?i)yes|no|on|off|y|n|null|~|=|<<|[-+]?\.(inf|nan)|[-+]?0[xbo][\da-f_]+"
+    r"|[-+]?[\d_.]+(e[-+]?\d+)?|[-+]?\d[\d_]*(:[0-5]?\d)+(\.[\d_]*)?|\d{4}-\d\d?-\d\d?.*"
+    r"|.*[^\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff].*"
+)
+"""Plain words to which YAML gives a meaning of their own, and characters that it forbids."""
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -155,8 +161,8 @@ def _block(text: str, source: str) -> dict[str, Any]:
     # (indentation, mapping) from the outermost to the innermost that is open.
     open_maps: list[tuple[int, dict[str, Any]]] = []
     pending: tuple[dict[str, Any], str, int] | None = None
-    for number, raw in enumerate(text.splitlines(), start=1):
-        line = raw.rstrip()
+    for number, raw in enumerate(text.split("\n"), start=1):
+        line = raw.rstrip(" \r")
         if not line.strip() or line.lstrip().startswith("#") or line in ("---", "..."):
             continue
         match = _LINE.fullmatch(line)
@@ -189,17 +195,22 @@ def _scalar(text: str, source: str, number: int) -> Scalar | None:
     quoted = re.fullmatch(r"""("(?:[^"\\]|\\.)*"|'[^']*')(?:\s+#.*)?""", text)
     if quoted:
         inner = quoted[1]
-        return str(json.loads(inner)) if inner.startswith('"') else inner[1:-1]
+        if inner.startswith("'"):
+            return inner[1:-1]
+        try:
+            return str(json.loads(inner))
+        except ValueError as bad:
+            raise _unreadable(source, number, text) from bad
     text = _COMMENT.sub("", text).strip()
-    if text in ("true", "false"):
-        return text == "true"
-    if re.fullmatch(r"[-+]?\d+", text):
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if re.fullmatch(r"[-+]?(0|[1-9]\d*)", text):
         return int(text)
     if re.fullmatch(r"[-+]?\d+\.\d+", text):
         return float(text)
     if text in ("", "{}"):
         return None
-    if text[0] in "[{&*!|>%@`\"'" or ": " in text:
+    if text[0] in "[]{}&*!|>%@`\"'?,-" or ": " in text or text[-1] == ":" or _ODD.fullmatch(text):
         raise _unreadable(source, number, text)
     return text
 
