@@ -198,7 +198,7 @@ def check(pod: PodIdentity, settings: EnvoySettings) -> None:
         raise BootstrapError(f"maxConnections: {settings.max_connections} is less than 1")
     if not settings.xds_socket.startswith("/"):
         raise BootstrapError(f"xdsSocket: {settings.xds_socket!r} is no absolute path")
-    if len(settings.xds_socket.encode()) > _UNIX_PATH_LIMIT:
+    if len(settings.xds_socket.encode(errors="surrogateescape")) > _UNIX_PATH_LIMIT:
         raise BootstrapError(
             f"xdsSocket: {settings.xds_socket!r} is longer than {_UNIX_PATH_LIMIT} bytes",
             hint="a unix socket's path has that limit; choose a shorter --configPath",
@@ -222,7 +222,7 @@ def _is_ip(text: str) -> bool:
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, text)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a NUL, or no ASCII
             continue
         return True
     return False
