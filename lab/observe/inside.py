@@ -89,7 +89,8 @@ def describe(pid: int) -> dict[str, Any] | None:
         return None
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     command = read(pid, "cmdline")
-    argv = command[:-1].split("\0") if command.endswith("\0") else command.split("\0")
+    # A process that gave itself a shorter title (pilot-agent does) leaves NULs at the end.
+    argv = command.rstrip("\0").split("\0")
     return {
         "node_pid": pid,
         "pid": int(fields.get("NSpid", str(pid)).split()[-1]),
