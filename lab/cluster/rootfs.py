@@ -63,7 +63,7 @@ def inputs(root: Root, architecture: str) -> cache.Inputs:
     """What a root depends on; Debian's security updates come in when the entry is pruned."""
     return cache.Inputs(
         f"rootfs-{root.name}",
-        {"root": repr(root), "architecture": architecture, "format": "1"},
+        {"root": repr(root), "architecture": architecture, "format": "2"},
     )
 
 
