@@ -55,10 +55,12 @@ def inject_again(world: World) -> Pod:
 
 
 def adopt(world: World) -> Pod:
-    """Wait for the rollout and have `{pod}`, `{pid}` and `{ip}` name its one pod."""
+    """Wait for the rollout and have `{pod}`, `{pid}`, `{ip}`, `{node}` speak of its one pod."""
     (pod,) = world.rolled_out("jiuxi")
     world.names["pod"] = pod.name
     world.names["ip"] = pod.ip
+    if world.lab is not None:
+        world.names["node"] = world.lab.node
     world.names["pid"] = lambda: str(pod.pid("nginx"))
     return pod
 
