@@ -61,7 +61,7 @@ def a_pod_that_wants_none(world: World) -> Iterator[None]:
     "kubectl get po -n {ns}",
     shows=["deployment.apps/jiuxi <any>", "", ""],
     proves=3,
-    hint="`kubectl logs -n jiuxi-inject deployment/jiuxi -c istio-proxy` says what keeps it unready",
+    hint="`kubectl logs -n jiuxi-inject deployment/jiuxi -c istio-proxy` says why",
 )
 def a_new_pod_takes_over(world: World, seen: Seen) -> None:
     """The Deployment makes a pod from the new template, and only then ends the old one: the hash
@@ -124,7 +124,9 @@ def a_third_interface(world: World) -> Iterator[None]:
     proves=4,
 )
 def the_same_routes(world: World, seen: Seen) -> None:
-    """The routing table too is one. Injection has added no route: capture is not done by routing."""
+    """The routing table too is one. Injection added no route: capture is not
+    done by routing.
+    """
     pod = world.pod("app=jiuxi")
     nginx, proxy = (parse_route(output.stdout) for output in seen)
     expect(proxy, "routes in istio-proxy").equal(nginx)
