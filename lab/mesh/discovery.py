@@ -111,7 +111,7 @@ async def run(options: argparse.Namespace) -> None:
     client = connect(options.kubeconfig)
     trust = Trust(client, options.root_cert)
     registry = Registry(client, hub.publish, trust)
-    server = await xds_server.serve(hub, options.cert_dir, options.port)
+    bound = await xds_server.serve(hub, options.cert_dir, options.port)
     try:
         health = await discovery_http.serve(pages(hub, registry, trust), options.health_port)
     except OSError as failure:
@@ -125,7 +125,7 @@ async def run(options: argparse.Namespace) -> None:
     await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
     log.info("stopping")
     hub.close()
-    await server.stop(STOP_SECONDS)
+    await bound.server.stop(STOP_SECONDS)
     health.close()
     if watching.done():
         watching.result()  # it never ends by itself: this raises what ended it

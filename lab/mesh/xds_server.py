@@ -171,8 +171,19 @@ class Certificates:
         return grpc.ssl_server_certificate_configuration([pair])
 
 
-async def serve(hub: Hub, folder: Path, port: int, host: str = "0.0.0.0") -> grpc.aio.Server:  # noqa: S104
-    """Start serving on `host`:`port` (0 picks one; see `Bound`). Raises DiscoveryError."""
+@dataclass(frozen=True)
+class Bound:
+    """A server that is serving, and the port it got."""
+
+    server: grpc.aio.Server
+    port: int
+
+
+async def serve(hub: Hub, folder: Path, port: int, host: str = "0.0.0.0") -> Bound:  # noqa: S104
+    """Start serving on `host`:`port` (0 picks one) with tls.crt and tls.key of `folder`.
+
+    Raises DiscoveryError when the certificate is missing or the port is taken.
+    """
     server = grpc.aio.server(options=_OPTIONS)
     handler = grpc.stream_stream_rpc_method_handler(
         hub.stream,
@@ -183,11 +194,11 @@ async def serve(hub: Hub, folder: Path, port: int, host: str = "0.0.0.0") -> grp
         (grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),)
     )
     try:
-        server.add_secure_port(f"{host}:{port}", Certificates(folder).credentials())
+        bound = server.add_secure_port(f"{host}:{port}", Certificates(folder).credentials())
     except RuntimeError as failure:
         raise DiscoveryError(
             f"port {port} cannot be listened on: {failure}",
             hint="another process may have it; pass another --port",
         ) from failure
     await server.start()
-    return server
+    return Bound(server, bound)
