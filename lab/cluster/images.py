@@ -86,6 +86,7 @@ def ensure(
             "kubernetes": node.stock or f"v{versions.kubernetes}, built",
             "base": engine.tag(images.base),
             "node": engine.tag(node.node),
+            "stage": engine.tag(node.kubernetes) if node.kubernetes is not None else node.stock,
         },
     )
 

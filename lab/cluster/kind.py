@@ -19,7 +19,8 @@ from lab.paths import LabPaths
 
 HOME_LABEL = "sidecar-lab.home"
 """Label of the node's network; its value is the lab's folder, which tells checkouts apart."""
-ADMIN_CONFIG = "/etc/kubernetes/admin.conf"
+ADMIN_CONFIG = "/etc/kubernetes/super-admin.conf"
+"""Not admin.conf: that one is given its rights only towards the end of kubeadm's work."""
 _API_PORT = "6443/tcp"
 
 
@@ -204,7 +205,10 @@ def early_kubeconfig(name: str) -> str | None:
     None while it, or the node's published port, is not there yet.
     """
     node = node_name(name)
-    text = docker("exec", node, "cat", ADMIN_CONFIG, check=False)
+    wait = (
+        f"for i in 1 2 3 4 5 6; do [ -s {ADMIN_CONFIG} ] && exec cat {ADMIN_CONFIG}; sleep .2; done"
+    )
+    text = docker("exec", node, "sh", "-c", wait, check=False)
     address = published_address(node)
     if not text.ok or not text.stdout.strip() or address is None:
         return None

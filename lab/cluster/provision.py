@@ -101,8 +101,8 @@ def _plan_linux(machine: Machine) -> Plan:
     )
 
 
-def look() -> Machine:
-    """Gather the facts that `plan` decides on."""
+def look(unreachable: str) -> Machine:
+    """Gather the facts that `plan` decides on; `unreachable` as docker.why_unreachable says."""
     release = Path("/etc/os-release")
     ids: set[str] = set()
     if release.is_file():
@@ -119,13 +119,14 @@ def look() -> Machine:
         client=client() is not None,
         dockerd=shutil.which("dockerd") is not None,
         docker_host=configured_host(),
-        unreachable=why_unreachable(),
+        unreachable=unreachable,
         wsl="microsoft" in platform.release().lower(),
     )
 
 
 def ensure_docker(
     progress: Progress,
+    task: Task,
     logs: Path,
     *,
     allowed: bool = True,
@@ -136,30 +137,28 @@ def ensure_docker(
     `allowed` False (`--no-provision`) refuses to install or start anything. `confirm` asks the
     user; None goes on after saying what is done. Raises HostError with an instruction.
     """
-    with progress.task("docker") as task:
-        machine = look()
-        decided = plan(machine)
-        if decided.action == "nothing":
-            record = dockerd.recorded()
-            whose = "started by the lab" if dockerd.process(record) else "the machine's own"
-            task.skip(f"answers ({whose})")
-            return
-        if decided.action == "instruct":
-            raise HostError(f"{decided.sentence} ({machine.unreachable})", hint=decided.instruction)
-        if not allowed:
-            by_hand = (
-                "apt-get install docker.io && " if decided.action == "install" else ""
-            ) + f"dockerd --data-root {dockerd.home() / 'data'} &"
-            raise HostError(f"{decided.sentence}, but --no-provision forbids it", hint=by_hand)
-        if confirm is not None and not confirm(f"{decided.sentence}. Go on?"):
-            raise HostError("Docker is needed", hint="install and start it yourself")
-        progress.note(decided.sentence)
-        if decided.action == "install":
-            install(task, logs / "apt.log")
-        if why_unreachable():
-            task.update("starting dockerd")
-            dockerd.start()
-        task.update("answers")
+    unreachable = why_unreachable()
+    if not unreachable:
+        ours = dockerd.process(dockerd.recorded()) is not None
+        task.skip("answers (started by the lab)" if ours else "answers")
+        return
+    machine = look(unreachable)
+    decided = plan(machine)
+    if decided.action == "instruct":
+        raise HostError(f"{decided.sentence} ({machine.unreachable})", hint=decided.instruction)
+    if not allowed:
+        fetch = "apt-get install docker.io && " if decided.action == "install" else ""
+        by_hand = f"{fetch}dockerd --data-root {dockerd.home() / 'data'} &"
+        raise HostError(f"{decided.sentence}, but --no-provision forbids it", hint=by_hand)
+    if confirm is not None and not confirm(f"{decided.sentence}. Go on?"):
+        raise HostError("Docker is needed", hint="install and start it yourself")
+    progress.note(decided.sentence)
+    if decided.action == "install":
+        install(task, logs / "apt.log")
+    if why_unreachable():
+        task.update("starting dockerd")
+        dockerd.start()
+    task.update("answers (started by the lab)")
 
 
 def install(task: Task, log: Path) -> None:

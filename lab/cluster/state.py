@@ -15,8 +15,8 @@ from lab.paths import LabPaths
 SCHEMA = 1
 """Raised when a field changes its meaning; a state of another schema counts as none."""
 
-Phase = Literal["creating", "ready"]
-"""`creating`: an `up` began and has not come to its end (yet)."""
+Phase = Literal["creating", "installing", "ready"]
+"""How far `up` came: no usable cluster yet; a cluster without a proven mesh; everything."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,10 @@ class LabState:
     mesh: str = "sidecar-lab"
     images: Mapping[str, str] = field(default_factory=dict)
     """Lab image reference → what identifies its content, as loaded in the node."""
-    certificates: str = ""
-    """SHA-256 (hex) of the serving certificates that were installed last."""
+    source: str = ""
+    """Where the node image came from: pull or build."""
+    stage: str = ""
+    """Reference of the part of the node image that holds Kubernetes."""
     created: float = 0.0
 
     def to_json(self) -> str:

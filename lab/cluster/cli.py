@@ -1,0 +1,177 @@
+"""The commands that drive the lab's life: up, down, pause, status, doctor, cache."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lab.errors import ClusterError
+from lab.paths import DEFAULT_NAME, LabPaths, lab_paths
+
+if TYPE_CHECKING:
+    from lab.progress import Progress
+
+LOCK_PATIENCE = 900
+"""Seconds to wait for another `lab` command on the same lab: a first `up` builds for long."""
+
+with_name = click.option(
+    "--name", default=DEFAULT_NAME, show_default=True, help="Which lab; several run side by side."
+)
+with_yes = click.option("-y", "--yes", is_flag=True, help="Ask nothing.")
+
+
+def progress() -> "Progress":
+    """What tells the user how far a command is."""
+    from lab import console
+
+    return console.progress(sys.stdout)
+
+
+@contextmanager
+def exclusively(paths: LabPaths, say: Callable[[str], None]) -> Iterator[None]:
+    """One command at a time works on a lab; SIGTERM counts as Ctrl-C meanwhile."""
+    from filelock import Timeout
+
+    from lab.cluster.cache import named_lock
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before: Any = signal.signal(signal.SIGTERM, interrupt)
+    lock = named_lock(f"lab-{paths.name}")
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"another command works on the lab {paths.name!r}: waiting for it")
+            try:
+                lock.acquire(timeout=LOCK_PATIENCE)
+            except Timeout as late:
+                raise ClusterError(
+                    f"the lab {paths.name!r} has been busy for {LOCK_PATIENCE // 60} minutes",
+                    hint="see which `lab` process still runs, and end it",
+                ) from late
+        yield
+    finally:
+        lock.release()
+        signal.signal(signal.SIGTERM, before)
+
+
+@click.command()
+@with_name
+@click.option(
+    "--images",
+    "source",
+    type=click.Choice(["auto", "pull", "build"]),
+    default="auto",
+    show_default=True,
+    help="Stock images from a registry, or everything built from packages and sources.",
+)
+@click.option("--no-provision", is_flag=True, help="Never install or start Docker.")
+@with_yes
+def up(name: str, source: str, no_provision: bool, yes: bool) -> None:
+    """Bring the lab up; on a lab that is up, check it and load what changed."""
+    from lab.cluster import provision, steps
+    from lab.cluster.images import ImageSource
+
+    started = time.monotonic()
+    paths = lab_paths(name)
+    shown = progress()
+    ask = provision.is_terminal() and not yes
+    options = steps.Options(
+        source=ImageSource(source),
+        provision=not no_provision,
+        confirm=(lambda text: click.confirm(text, default=True)) if ask else None,
+    )
+    with exclusively(paths, shown.note):
+        steps.bring_up(steps.Bringup(paths, options, shown))
+    shown.note(f"the lab {name} is up in {time.monotonic() - started:.1f} s")
+
+
+@click.command()
+@with_name
+@click.option("--all", "everything", is_flag=True, help="Every lab, and the Docker we started.")
+@with_yes
+def down(name: str, everything: bool, yes: bool) -> None:
+    """Remove the lab and count what is left of it (0, or the exit code is 1)."""
+    from lab.cluster import teardown
+
+    shown = progress()
+    if everything:
+        left = teardown.down_all(shown, force=yes, exclusively=exclusively)
+    else:
+        paths = lab_paths(name)
+        with exclusively(paths, shown.note):
+            left = teardown.down(paths, shown)
+    click.echo(f"left over: {len(left)}")
+    for one in left:
+        click.echo(f"  {one}")
+    if left:
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@with_name
+def pause(name: str) -> None:
+    """Freeze the lab: it takes no processor time until `lab up` thaws it."""
+    from lab.cluster import node, state
+
+    paths = lab_paths(name)
+    with exclusively(paths, click.echo):
+        click.echo(node.pause(paths, state.load(paths)))
+
+
+@click.command()
+@with_name
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(name: str, as_json: bool) -> None:
+    """Say what is running and from what it was built; exit code 3 when the lab is not up."""
+    from lab.cluster import status as looked
+
+    seen = looked.look(lab_paths(name))
+    click.echo(json.dumps(seen, indent=1) if as_json else looked.text(seen))
+    if seen["lab"] != "up":
+        raise click.exceptions.Exit(3)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(as_json: bool) -> None:
+    """Look at this machine: what is there, what `up` will do, what mends the rest."""
+    from lab.cluster import doctor as judged
+    from lab.cluster import host
+
+    findings = judged.judge(host.gather())
+    click.echo(judged.as_json(findings) if as_json else judged.text(findings, sys.stdout.isatty()))
+    if any(one.verdict == "fail" for one in findings):
+        raise click.exceptions.Exit(1)
+
+
+@click.group()
+def cache() -> None:
+    """List and prune what was built (shared by all labs of this user)."""
+
+
+@cache.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def cache_list(as_json: bool) -> None:
+    """Every finished entry and image of ours: from what, how large, last used."""
+    from lab.cluster import cachelist
+
+    click.echo(cachelist.as_json() if as_json else cachelist.text())
+
+
+@cache.command("prune")
+@click.option("--unused-for", default=14, show_default=True, help="Days without use.")
+@click.option("--all", "everything", is_flag=True, help="Everything that no lab runs on.")
+def cache_prune(unused_for: int, everything: bool) -> None:
+    """Remove what was not used for a while; the next `up` builds what it needs again."""
+    from lab.cluster import cachelist
+
+    click.echo(cachelist.prune(0 if everything else unused_for * 86400))

@@ -1,0 +1,240 @@
+"""The control plane in the cluster: what is applied, and when it is proven to work.
+
+Applied server-side, so that a second `up` changes only what differs. The pod templates carry
+a digest of image and certificates: a new image or certificate rolls the pods out by itself.
+"""
+
+import base64
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from lab.cluster.certificates import Serving
+from lab.cluster.kubeapi import ApiError, KubeApi, Object, collection
+from lab.errors import ClusterError
+from lab.mesh import contract
+from lab.progress import Task
+
+CONTENT_ANNOTATION = "sidecar-lab/content"
+READY_SECONDS = 180.0
+_DEPLOYMENT = ("apps/v1", "Deployment")
+
+
+def documents(folder: Path, serving: Sequence[Serving], image: str) -> list[Object]:
+    """The manifests of `folder` completed: TLS Secrets, caBundle, content digests.
+
+    `image` is what identifies the control image's content.
+    """
+    import yaml
+
+    read: list[Object] = []
+    for file in sorted(folder.glob("*.yaml")):
+        read += [one for one in yaml.safe_load_all(file.read_text()) if one]
+    namespaces = [one for one in read if one["kind"] == "Namespace"]
+    others = [one for one in read if one["kind"] != "Namespace"]
+    secrets = [secret(one) for one in serving]
+    by_service = {one.service: one for one in serving}
+    return namespaces + secrets + [completed(one, by_service, image) for one in others]
+
+
+def secret(serving: Serving) -> Object:
+    """The TLS Secret of one Service."""
+    data = {
+        "tls.crt": serving.certificate,
+        "tls.key": serving.key,
+        "ca.crt": serving.authority,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": serving.service, "namespace": contract.CONTROL_NAMESPACE},
+        "data": {key: base64.b64encode(text.encode()).decode() for key, text in data.items()},
+    }
+
+
+def completed(document: Object, serving: Mapping[str, Serving], image: str) -> Object:
+    """One manifest with what only bring-up knows; other kinds as they are."""
+    if document["kind"] == "MutatingWebhookConfiguration":
+        authority = base64.b64encode(next(iter(serving.values())).authority.encode()).decode()
+        hooks = [
+            {**hook, "clientConfig": {**hook["clientConfig"], "caBundle": authority}}
+            for hook in document["webhooks"]
+        ]
+        return {**document, "webhooks": hooks}
+    name = document["metadata"]["name"]
+    if document["kind"] == "Deployment" and name in serving:
+        text = image + serving[name].certificate + serving[name].authority
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        template = document["spec"]["template"]
+        marked = {**template["metadata"], "annotations": {CONTENT_ANNOTATION: digest}}
+        spec = {**document["spec"], "template": {**template, "metadata": marked}}
+        return {**document, "spec": spec}
+    return document
+
+
+def apply(api: KubeApi, wanted: Sequence[Object], task: Task) -> None:
+    """Apply all, in order. Raises ApiError."""
+    for number, document in enumerate(wanted):
+        what = f"{document['kind']} {document['metadata']['name']}"
+        task.update(what, done=number, total=len(wanted))
+        api.apply(document)
+    task.update("applied", done=len(wanted), total=len(wanted))
+
+
+class EarlyInstall:
+    """Applies the control plane while kubeadm is still at work, as soon as the API answers.
+
+    Saves the seconds between the API server's start and kind's end. What goes wrong here is
+    only remembered: the install step applies everything again and then it counts.
+    """
+
+    def __init__(self, wanted: Sequence[Object]) -> None:
+        self._wanted = wanted
+        self._cancel = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.said = "not started"
+
+    def begin(self, read_kubeconfig: Callable[[], str | None]) -> None:
+        """Start once; `read_kubeconfig` returns None until there is one."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, args=(read_kubeconfig,), daemon=True)
+            self._thread.start()
+
+    def end(self, seconds: float) -> None:
+        """Stop; wait for the thread at most that long."""
+        self._cancel.set()
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _run(self, read_kubeconfig: Callable[[], str | None]) -> None:
+        import yaml
+
+        text = None
+        while text is None and not self._cancel.is_set():
+            text = read_kubeconfig()
+            if text is None:
+                self._cancel.wait(0.2)
+        if text is None:
+            return
+        api = KubeApi(yaml.safe_load(text), timeout=5)
+        pending = list(self._wanted)
+        while pending and not self._cancel.is_set():
+            try:
+                if self.said != "answering":
+                    api.request("GET", "/readyz")
+                    self.said = "answering"
+                api.apply(pending[0])
+            except ApiError as error:
+                self.said = error.message
+                self._cancel.wait(0.2)
+            else:
+                pending.pop(0)
+        if not pending:
+            self.said = "applied"
+        api.close()
+
+
+def wait_rolled_out(api: KubeApi, wanted: Sequence[Object], seconds: float, task: Task) -> None:
+    """Until every Deployment of `wanted` runs its newest pods. Raises ClusterError with why not."""
+    names = [one["metadata"]["name"] for one in wanted if one["kind"] == "Deployment"]
+    path = collection(_DEPLOYMENT, contract.CONTROL_NAMESPACE)
+    missing = dict.fromkeys(names, "not seen")
+    for seen in api.watch(path, seconds):
+        found = {one["metadata"]["name"]: one for one in seen}
+        missing = {name: reason for name in names if (reason := not_rolled_out(found.get(name)))}
+        task.update(", ".join(f"{name}: {why}" for name, why in missing.items()))
+        if not missing:
+            return
+    detail = "; ".join(f"{name}: {why}" for name, why in missing.items())
+    pods = "; ".join(pod_troubles(_pods(api)))
+    raise ClusterError(
+        f"the control plane was not ready in {seconds:.0f} s ({detail}) {pods}".strip(),
+        hint="look at it with kubectl --kubeconfig .lab/NAME/kubeconfig -n sidecar-lab get pods",
+    )
+
+
+def not_rolled_out(deployment: Object | None) -> str:
+    """Why a Deployment does not run its newest pods alone; "" when it does."""
+    if deployment is None:
+        return "absent"
+    status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
+    if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
+        return "not yet seen by its controller"
+    for field in ("updatedReplicas", "availableReplicas"):
+        if status.get(field, 0) < wanted:
+            return f"{status.get(field, 0)}/{wanted} {field.removesuffix('Replicas')}"
+    return ""
+
+
+def _pods(api: KubeApi) -> list[Object]:
+    try:
+        listed = api.get(f"/api/v1/namespaces/{contract.CONTROL_NAMESPACE}/pods")
+    except ApiError:
+        return []
+    return list((listed or {}).get("items", []))
+
+
+def pod_troubles(pods: Sequence[Object]) -> list[str]:
+    """One sentence for each container of these pods that waits or has died."""
+    said = []
+    for pod in pods:
+        name = pod["metadata"]["name"]
+        statuses = pod.get("status", {}).get("containerStatuses", [])
+        if not statuses:
+            said += [
+                f"{name}: {one.get('message') or one.get('reason', '')}"
+                for one in pod.get("status", {}).get("conditions", [])
+                if one.get("status") != "True" and one.get("type") == "PodScheduled"
+            ]
+        for status in statuses:
+            waiting = status.get("state", {}).get("waiting")
+            died = status.get("lastState", {}).get("terminated")
+            if waiting:
+                said.append(f"{name}: {waiting.get('reason')} {waiting.get('message', '')}".strip())
+            elif died:
+                said.append(f"{name}: ended before with exit {died.get('exitCode')}")
+    return said
+
+
+PROBE_POD: Object = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {
+        "name": "sidecar-lab-probe",
+        "namespace": "default",
+        "labels": {contract.INJECT_POD_LABEL: "true"},
+    },
+    "spec": {"containers": [{"name": "app", "image": contract.NGINX_IMAGE}]},
+}
+
+
+def wait_injecting(api: KubeApi, seconds: float, task: Task) -> None:
+    """Until a pod that is created (dry run) comes back with a sidecar.
+
+    This goes the whole way: selectors, Service, kube-proxy, TLS, authority, injector.
+    Raises ClusterError with the last answer.
+    """
+    task.update("a pod on trial")
+    deadline = time.monotonic() + seconds
+    while reason := _not_injecting(api):
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"no pod was injected in {seconds:.0f} s: {reason}",
+                hint="`lab status` shows the control plane; `lab up` tries again",
+            )
+        task.update(reason[:100])
+        time.sleep(0.1)  # between two trials
+
+
+def _not_injecting(api: KubeApi) -> str:
+    try:
+        pod = api.request("POST", "/api/v1/namespaces/default/pods?dryRun=All", PROBE_POD)
+    except ApiError as error:
+        return error.message
+    spec = pod["spec"]
+    names = [one["name"] for one in spec["containers"] + spec.get("initContainers", [])]
+    return "" if contract.PROXY_CONTAINER in names else f"the pod has only {json.dumps(names)}"
