@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from lab import command, paths
 from lab.command import Completed
-from lab.errors import ObservationError, ScenarioError
+from lab.errors import ScenarioError
+from lab.observe.api import WaitError
 from lab.report.records import Attachment
 from lab.scenario import expectation
 from lab.scenario.access import LabAccess, search_path
@@ -235,8 +236,10 @@ class World:
 
 
 def world_of(lab: LabAccess, namespace: str) -> World:
-    """The world of a chapter in `namespace` on `lab`."""
-    return World(namespace, lab.work / namespace, lab)
+    """The world of a chapter in `namespace` on `lab`; `{node}` names the node's container."""
+    world = World(namespace, lab.work / namespace, lab)
+    world.names["node"] = lab.node
+    return world
 
 
 def selector(text: str) -> Mapping[str, str] | None:
@@ -254,7 +257,5 @@ def _as_expectation(what: str) -> Iterator[None]:
     # A wait that ran out is a finding about the world, not a fault of the scenario.
     try:
         yield
-    except ObservationError as late:
-        raise expectation.ExpectationFailed(
-            what, getattr(late, "expected", "in time"), getattr(late, "seen", late.message)
-        ) from late
+    except WaitError as late:
+        raise expectation.ExpectationFailed(what, "in time", late.message) from late

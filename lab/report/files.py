@@ -1,0 +1,17 @@
+"""Write a run's JUnit XML and HTML page beside its records."""
+
+from pathlib import Path
+
+from lab.report.html import page
+from lab.report.junit import junit
+from lab.report.records import RunRecord
+from lab.report.store import save_run
+
+
+def write_reports(records: Path, run: RunRecord) -> tuple[Path, Path]:
+    """`junit.xml` and `report.html` in `records`, and `run.json` that they were made from."""
+    save_run(records, run)
+    xml, html = records / "junit.xml", records / "report.html"
+    xml.write_text(junit(run), encoding="utf-8")
+    html.write_text(page(run), encoding="utf-8")
+    return xml, html
