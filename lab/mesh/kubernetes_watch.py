@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import random
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,8 +33,10 @@ ConfigMaps: Final = create_namespaced_resource("", "v1", "ConfigMap", "configmap
 
 QUIET_SECONDS: Final = 60.0
 """A watch that says nothing for so long is opened again: its connection may be dead."""
-BACKOFF_SECONDS: Final = (0.1, 5.0)
+BACKOFF_SECONDS: Final = (0.1, 2.0)
 """First and longest wait after a failure; doubles, with some chance so that watches spread."""
+STEADY_SECONDS: Final = 5.0
+"""A watch that held so long was sound: the next failure is waited out as a first one."""
 API_FAILURES: Final = (
     httpx2.HTTPError,
     httpx2.StreamError,
@@ -72,14 +75,16 @@ class Follower:
         """List and watch until cancelled; failures are waited out and the list taken again."""
         wait = BACKOFF_SECONDS[0]
         while True:
+            started = time.monotonic()
             try:
                 version = await self._list()
-                wait = BACKOFF_SECONDS[0]
                 await self._watch(version)
             except API_FAILURES as failure:
                 self.problem = f"{self.kind.__name__}: {failure or type(failure).__name__}"
                 expired = isinstance(failure, ApiError) and failure.status.code == 410
                 (log.info if expired else log.warning)("watch ended, listing again: %s", self)
+            if time.monotonic() - started > STEADY_SECONDS:
+                wait = BACKOFF_SECONDS[0]
             await asyncio.sleep(wait * (0.5 + random.random() / 2))  # noqa: S311 - only spreads load
             wait = min(wait * 2, BACKOFF_SECONDS[1])
 
