@@ -1,0 +1,198 @@
+"""So far a person ran `kube-inject` and applied what it printed. The same can be left to the
+cluster: a namespace with the label `istio-injection=enabled` has the API server ask a webhook
+about every new pod, and the webhook answers with what is to be added.
+
+Only pods that are being created are asked about. A label changes no pod that already runs: it
+takes effect when the pod is made anew, and so does taking the label off.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from lab.mesh.contract import INIT_CONTAINER, INJECTION_LABEL, PROXY_CONTAINER, STATUS_ANNOTATION
+from lab.observe.pod import Pod
+from lab.scenario import Chapter, Seen, World, expect
+from scenarios import application
+
+chapter = Chapter(
+    6,
+    "Automatic injection",
+    namespace="jiuxi-auto",
+    prose=__doc__,
+    other_namespaces=("jiuxi-auto-cli",),
+)
+
+TOKEN_VOLUME = "kube-api-access-"  # noqa: S105 - the beginning of a volume's name
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+@chapter.given
+def a_plain_nginx(world: World) -> None:
+    """The plain nginx, running in a namespace that asks for nothing, and the manifest of a pod."""
+    world.memory["uid"] = application.plain(world).uid
+    world.take("kinds/pod.yaml")
+
+
+def _label(world: World) -> None:
+    world.kubectl("label", "ns", world.ns, f"{INJECTION_LABEL}=enabled", "--overwrite")
+
+
+def _unlabel(world: World) -> None:
+    world.kubectl("label", "ns", world.ns, f"{INJECTION_LABEL}-")
+
+
+def _restart(world: World) -> Pod:
+    world.kubectl("rollout", "restart", "deployment/jiuxi")
+    return application.adopt(world)
+
+
+@chapter.step(
+    "kubectl label ns {ns} istio-injection=enabled --overwrite",
+    "kubectl get po -n {ns}",
+    shows=["namespace/jiuxi-auto labeled", ""],
+    proves=13,
+)
+def a_label_leaves_running_pods_alone(world: World, seen: Seen) -> None:
+    """The namespace now asks for injection. The pod that runs in it was made before: it is still
+    the same pod, with one container.
+    """
+    labels = world.cluster.namespace_labels(world.ns)
+    expect(labels.get(INJECTION_LABEL), f"the namespace's label {INJECTION_LABEL}").equal("enabled")
+    pod = world.pod("app=jiuxi")
+    expect(pod.uid, "the pod's uid").equal(world.memory["uid"])
+    expect(pod.ready, "READY").equal("1/1")
+
+
+@a_label_leaves_running_pods_alone.breaks("the pods are made anew", rerun=False)
+def pods_made_anew(world: World) -> Iterator[None]:
+    """Restart the rollout; then have a plain pod again in the labelled namespace."""
+    _restart(world)
+    yield
+    _unlabel(world)
+    world.memory["uid"] = _restart(world).uid
+    _label(world)
+
+
+@chapter.step(
+    "kubectl rollout restart deployment/jiuxi -n {ns}",
+    "kubectl rollout status deployment/jiuxi -n {ns} --timeout=60s",
+    "kubectl get po -n {ns}",
+    shows=["deployment.apps/jiuxi restarted", "", ""],
+    proves=13,
+    hint="`kubectl get events -n jiuxi-auto` shows a webhook that could not be asked",
+)
+def a_new_pod_is_injected(world: World, seen: Seen) -> None:
+    """A restart makes a new pod, and this one comes with a sidecar: READY says 2/2. The
+    Deployment's template was not touched: it still names nginx alone. What was changed is the
+    pod, on its way into the cluster.
+    """
+    pod = application.adopt(world)
+    expect(pod.ready, "READY").equal("2/2")
+    expect({one.name for one in pod.containers()}, "containers").equal({"nginx", PROXY_CONTAINER})
+    expect(pod.init(INIT_CONTAINER).exit_code, "exit code of istio-init").equal(0)
+    expect(pod.annotations, "the pod's annotations").contains(STATUS_ANNOTATION)
+    template = world.json("get", "deployment", "jiuxi")["spec"]["template"]
+    named = [one["name"] for one in template["spec"]["containers"]]
+    expect(named, "containers in the Deployment's template").equal(["nginx"])
+    expect(pod.uid, "the pod's uid").differ(world.memory["uid"])
+
+
+@a_new_pod_is_injected.breaks("the namespace has lost its label", rerun=False)
+def a_namespace_without_its_label(world: World) -> Iterator[None]:
+    """Take the label off and make the pod anew; then the reverse."""
+    _unlabel(world)
+    _restart(world)
+    yield
+    _label(world)
+    _restart(world)
+
+
+@chapter.step(
+    "kubectl apply --dry-run=server -n {ns} -f pod.yaml -o json",
+    "lab kube-inject -f pod.yaml | kubectl apply --dry-run=server -n jiuxi-auto-cli -f - -o json",
+    proves=13,
+)
+def both_ways_make_the_same_pod(world: World, seen: Seen) -> None:
+    """One pod twice: plain into the labelled namespace, and through `kube-inject` into one that
+    asks for nothing. A dry run goes all the way through the API server, webhook included, and
+    only stores nothing. Both pods are the same but for what has to differ: the namespace, the
+    object's identity, and the random name of the volume with the pod's token.
+    """
+    by_webhook, by_hand = (_comparable(output.json()) for output in seen)
+    names = [one["name"] for one in by_hand["spec"]["containers"]]
+    expect(names, "containers that kube-inject made").contains("nginx", PROXY_CONTAINER)
+    for part in ("labels", "annotations", "spec"):
+        expect(by_webhook[part], f"{part} that the webhook made, beside kube-inject's").equal(
+            by_hand[part]
+        )
+
+
+@both_ways_make_the_same_pod.breaks("the webhook is not asked")
+def a_webhook_that_is_not_asked(world: World) -> Iterator[None]:
+    """The namespace's label taken off, and put back."""
+    _unlabel(world)
+    yield
+    _label(world)
+
+
+@chapter.step(
+    "kubectl label ns {ns} istio-injection-",
+    "kubectl rollout restart deployment/jiuxi -n {ns}",
+    "kubectl rollout status deployment/jiuxi -n {ns} --timeout=60s",
+    "kubectl get po -n {ns}",
+    shows=["namespace/jiuxi-auto unlabeled", "deployment.apps/jiuxi restarted", "", ""],
+    proves=13,
+)
+def without_the_label_pods_are_plain(world: World, seen: Seen) -> None:
+    """The label is taken off and the pod made anew: plain nginx again, READY 1/1. Nothing of the
+    sidecar was ever in the Deployment, so nothing has to be removed from it.
+    """
+    pod = application.adopt(world)
+    labels = world.cluster.namespace_labels(world.ns)
+    expect(labels, "the namespace's labels").lacks(INJECTION_LABEL)
+    expect(pod.ready, "READY").equal("1/1")
+    expect([one.name for one in pod.containers()], "containers").equal(["nginx"])
+    expect(pod.inits(), "init containers").has_length(0)
+    expect(pod.annotations, "the pod's annotations").lacks(STATUS_ANNOTATION)
+
+
+@without_the_label_pods_are_plain.breaks("the namespace asks for injection again", rerun=False)
+def a_label_that_is_back(world: World) -> Iterator[None]:
+    """Label it and make the pod anew; then the reverse."""
+    _label(world)
+    _restart(world)
+    yield
+    _unlabel(world)
+    _restart(world)
+
+
+def _comparable(pod: dict[str, Any]) -> dict[str, Any]:
+    """Labels, annotations and spec, without what differs between any two equal pods.
+
+    The API server adds the token's volume before it asks a webhook but after `kube-inject`, so
+    volumes and mounts are compared by name, not by place; they mean the same in any order.
+    """
+    meta, spec = pod["metadata"], pod["spec"]
+    annotations = {k: v for k, v in (meta.get("annotations") or {}).items() if k != LAST_APPLIED}
+    containers = {
+        kind: [{**one, "volumeMounts": _mounts(one)} for one in spec.get(kind) or ()]
+        for kind in ("initContainers", "containers")
+    }
+    volumes = _by(spec.get("volumes") or (), "name")
+    return {
+        "labels": meta.get("labels") or {},
+        "annotations": annotations,
+        "spec": {**spec, **containers, "volumes": volumes},
+    }
+
+
+def _mounts(container: dict[str, Any]) -> list[dict[str, Any]]:
+    return _by(container.get("volumeMounts") or (), "mountPath")
+
+
+def _by(found: Any, key: str) -> list[dict[str, Any]]:
+    renamed = (
+        {**one, "name": TOKEN_VOLUME} if one["name"].startswith(TOKEN_VOLUME) else one
+        for one in found
+    )
+    return sorted(renamed, key=lambda one: str(one[key]))
