@@ -18,6 +18,7 @@ class LabAccess:
 
     `home` is the folder `.lab` (kept for `lab` commands that run elsewhere), `work` the folder
     below which each chapter has its files. `environment` is added to every command's.
+    `images` names the lab's images in Docker ("proxy", "control", "nginx").
     """
 
     name: str
@@ -29,6 +30,7 @@ class LabAccess:
     kubectl: Path | None = None
     kind: Path | None = None
     kubernetes: str = ""
+    images: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -67,4 +69,5 @@ def open_lab(paths: LabPaths) -> LabAccess:
         kubectl=Path(known.kubectl),
         kind=Path(known.kind),
         kubernetes=known.kubernetes,
+        images=known.images,
     )
