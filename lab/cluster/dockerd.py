@@ -269,7 +269,12 @@ def without_docker(saved: str) -> str:
     return "".join(line + "\n" for line in saved.splitlines() if not is_dockers(line))
 
 
-def environment_hint() -> str:
-    """Why a daemon on the default socket would not be used, or ""."""
-    host = os.environ.get("DOCKER_HOST", "")
-    return f"DOCKER_HOST is {host}" if host and str(DEFAULT_SOCKET) not in host else ""
+def still_there() -> list[str]:
+    """Processes of a daemon of ours: dockerd, its containerd, its shims."""
+    marks = (str(_EXEC_ROOT), str(home() / "settings.json"))
+    found = []
+    for one in psutil.process_iter(["pid", "cmdline"]):
+        words = one.info["cmdline"] or []
+        if one.pid != os.getpid() and any(mark in word for word in words for mark in marks):
+            found.append(f"{one.pid} {' '.join(words)[:120]}")
+    return found

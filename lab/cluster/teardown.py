@@ -1,0 +1,128 @@
+"""Removing a lab, all labs, and the Docker daemon that the lab started."""
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from lab.cluster import docker as engine
+from lab.cluster import dockerd, kind, leftovers, node
+from lab.cluster.docker import docker
+from lab.cluster.leftovers import Leftover
+from lab.errors import ClusterError
+from lab.paths import LabPaths
+from lab.progress import Progress
+
+KEPT = frozenset({"records", "logs"})
+"""What of `.lab/NAME` outlives the lab: what a reader may still want to look at."""
+SETTLE_SECONDS = 10.0
+"""How long what Docker removes may take to be gone from the machine."""
+
+
+def down(paths: LabPaths, progress: Progress) -> list[Leftover]:
+    """Remove one lab; what is left of it. Raises ClusterError when it is another checkout's."""
+    with progress.task("cluster") as task:
+        if _nothing_answers(progress):
+            task.skip("no Docker daemon runs, so no lab does")
+            _forget(paths)
+            return _on_disk(paths)
+        owner = kind.owner(paths.name)
+        if owner not in (None, str(paths.root)):
+            whose = f"the lab in {owner}" if owner else "a kind cluster that no lab made"
+            raise ClusterError(
+                f"{paths.name!r} is {whose}: it is not touched from here",
+                hint="run `lab down` in its folder" if owner else "use kind to remove it",
+            )
+        traces = leftovers.identify(paths)
+        node.remove(paths.name)
+        task.update(f"{len(traces.containers)} containers removed")
+    with progress.task("network"):
+        for network in engine.names("network", f"label={engine.LABEL}={paths.name}"):
+            docker("network", "rm", network, check=False)
+        for volume in engine.names("volume", f"label={engine.LABEL}={paths.name}"):
+            docker("volume", "rm", volume, check=False)
+    _forget(paths)
+    with progress.task("what is left") as task:
+        deadline = time.monotonic() + SETTLE_SECONDS
+        left = leftovers.remaining(traces)
+        while left and time.monotonic() < deadline:
+            time.sleep(0.2)  # between two looks at the condition
+            left = leftovers.remaining(traces)
+        left += _on_disk(paths)
+        task.update(f"{len(left)}")
+    return left
+
+
+def _nothing_answers(progress: Progress) -> bool:
+    """Whether there is no daemon; one of ours that died is started, to remove what it held."""
+    if not engine.why_unreachable():
+        return False
+    if dockerd.recorded() is None:
+        return True
+    progress.note("the Docker daemon of the lab has died: starting it, to remove what it held")
+    dockerd.start()
+    return False
+
+
+def _forget(paths: LabPaths) -> None:
+    if not paths.root.is_dir():
+        return
+    for entry in paths.root.iterdir():
+        if entry.name in KEPT:
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _on_disk(paths: LabPaths) -> list[Leftover]:
+    if not paths.root.is_dir():
+        return []
+    return [Leftover("file", str(one)) for one in paths.root.iterdir() if one.name not in KEPT]
+
+
+def down_all(
+    progress: Progress,
+    *,
+    force: bool,
+    exclusively: Callable[[LabPaths, Callable[[str], None]], AbstractContextManager[None]],
+) -> list[Leftover]:
+    """Remove every lab of this machine, then the daemon that the lab started.
+
+    Containers that are no lab's stop the daemon from being stopped, unless `force`.
+    """
+    from pathlib import Path
+
+    left: list[Leftover] = []
+    if _nothing_answers(progress):
+        return left
+    for name, home in labs():
+        paths = LabPaths(name, Path(home))
+        progress.note(f"removing the lab {name} ({home})")
+        with exclusively(paths, progress.note):
+            left += down(paths, progress)
+    with progress.task("docker") as task:
+        if dockerd.process(dockerd.recorded()) is None:
+            task.skip("not started by the lab: left as it is")
+            return left
+        others = engine.containers()
+        if others and not force:
+            names = ", ".join(one.name for one in others)
+            raise ClusterError(
+                f"the lab's Docker daemon also runs containers that are no lab's: {names}",
+                hint="remove them, or `lab down --all --yes` does",
+            )
+        engine.remove_containers([one.id for one in others])
+        dockerd.stop()
+        task.update("stopped")
+    return left + [Leftover("process", one) for one in dockerd.still_there()]
+
+
+def labs() -> list[tuple[str, str]]:
+    """Name and folder of every lab that this Docker daemon holds, by the labels of its network."""
+    form = f'{{{{.Label "{engine.LABEL}"}}}}\t{{{{.Label "{kind.HOME_LABEL}"}}}}'
+    rows = docker(
+        "network", "ls", "--filter", f"label={kind.HOME_LABEL}", "--format", form
+    ).stdout.splitlines()
+    return [(name, home) for name, _, home in (row.partition("\t") for row in rows) if home]
