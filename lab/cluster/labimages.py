@@ -57,7 +57,7 @@ def plan(architecture: str, pulled: bool) -> Plan:
     def locked(name: str) -> str:
         return wheels.inputs(LOCKS / f"{name}.txt", target).key
 
-    mesh = cache.files_digest(PACKAGE, mesh_files())
+    mesh = mesh_digest()
     proxy_base = _image("proxy-base", {"base": base.key, "envoy": locked("envoy")})
     control_base = _image("control-base", {"base": base.key, "wheels": locked("control")})
     return Plan(
@@ -90,6 +90,11 @@ def mesh_files() -> list[Path]:
     found = [path for path in (PACKAGE / "mesh").rglob("*") if path.is_file()]
     kept = [path for path in found if "__pycache__" not in path.parts]
     return sorted([PACKAGE / "__init__.py", *kept])
+
+
+def mesh_digest() -> str:
+    """sha256 of what mesh_files names."""
+    return cache.files_digest(PACKAGE, mesh_files())
 
 
 def build_base(made: Plan, task: Task) -> str:

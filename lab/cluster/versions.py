@@ -26,8 +26,9 @@ class Versions:
         return self.kubernetes.rpartition(".")[0]
 
 
-KUBERNETES_VERSIONS: Final = ("1.37.2", "1.36.3", "1.35.4", "1.34.4", "1.33.13", "1.32.13")
-"""Versions that the Go module proxy serves and that have a folder in `sources/`."""
+KUBERNETES_VERSIONS: Final = ("1.37.2", "1.36.3", "1.35.4", "1.34.4", "1.33.13")
+"""Those with a folder in `sources/`. 1.32.13 has none: the module proxy lacks k8s.io/cri-client of
+1.32.12 and 1.32.13."""
 
 STOCK_NODES: Final = {
     # The default of kind v0.33.0 (its pkg/apis/config/defaults/image.go).
