@@ -100,6 +100,8 @@ def proxy(arguments: argparse.Namespace) -> None:
     log = logging.getLogger("pilot-agent")
     seen = agent_start.signature(agent_settings.watched(flags))
     plan = agent_settings.decide(agent_settings.read(flags), starting=True)
+    if plan.passed_over:
+        log.warning("PROXY_CONFIG is used in its place: %s", plan.passed_over)
     hold = proxy_config.seconds(flags.ready_hold, "readyHold")
     config = agent_start.write_revision(Path(flags.config_path), 0, plan.bootstrap)
     log.info("wrote %s", config)

@@ -97,6 +97,8 @@ class Plan:
     termination_drain: float
     pod_ip: str = "127.0.0.1"
     probes: Mapping[str, Probe] = field(default_factory=dict)
+    passed_over: str = field(default="", compare=False)
+    """Why the annotation was left to PROXY_CONFIG; "" when it was read."""
 
     @property
     def of_envoy(self) -> tuple[str, EnvoySettings]:
@@ -149,12 +151,14 @@ def decide(inputs: Inputs, *, starting: bool = False) -> Plan:
         (told, "PROXY_CONFIG"),
     ):
         _merge(config, proxy_config.parse(text, source))
+    passed_over = ""
     try:
         own = annotations.get(CONFIG_ANNOTATION, "")
         _merge(config, proxy_config.parse(own, f"annotation {CONFIG_ANNOTATION}"))
-    except BootstrapError:
+    except BootstrapError as bad:
         if not (starting and told):
             raise
+        passed_over = bad.message
     pod = identity(inputs, config.get("proxyMetadata", {}))
     drain = proxy_config.seconds(config.get("drainDuration", flags.drain_duration), "drainDuration")
     envoy = EnvoySettings(
@@ -180,6 +184,7 @@ def decide(inputs: Inputs, *, starting: bool = False) -> Plan:
         proxy_config.seconds(termination, "terminationDrainDuration"),
         pod.ips[0],
         probes(env.get("ISTIO_KUBE_APP_PROBERS", "")),
+        passed_over,
     )
 
 

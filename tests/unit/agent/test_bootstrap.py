@@ -122,9 +122,25 @@ def test_annotation_beats_proxy_config_beats_flag() -> None:
 def test_an_annotation_in_exotic_yaml_is_left_to_the_injector_at_the_start() -> None:
     told = {**ENV, "PROXY_CONFIG": '{"concurrency": 3}'}
     inputs = Inputs(Flags(), told, annotations='proxy.istio.io/config="{concurrency: 3}"\n')
-    assert agent_settings.decide(inputs, starting=True).envoy.concurrency == 3
+    plan = agent_settings.decide(inputs, starting=True)
+    assert plan.envoy.concurrency == 3
+    assert plan.passed_over.startswith("annotation proxy.istio.io/config")
     with pytest.raises(BootstrapError, match="not JSON"):
         agent_settings.decide(inputs)
+
+
+@pytest.mark.parametrize(
+    "exotic",
+    [
+        "proxyStatsMatcher:\\n  inclusionPrefixes: [a]",
+        "proxyStatsMatcher:\\n  inclusionPrefixes:\\n  - a",
+        "proxyStatsMatcher: {inclusionPrefixes: [a]}",
+    ],
+)
+def test_a_list_in_the_annotation_does_not_end_the_agent(exotic: str) -> None:
+    told = {**ENV, "PROXY_CONFIG": '{"proxyStatsMatcher": {"inclusionPrefixes": ["a"]}}'}
+    inputs = Inputs(Flags(), told, annotations=f'proxy.istio.io/config="{exotic}"\n')
+    assert agent_settings.decide(inputs, starting=True).passed_over
 
 
 def test_meta_variables_and_proxy_metadata_become_node_metadata() -> None:
