@@ -146,7 +146,7 @@ def prune(*, unused_for: float = 0.0, keep: Iterable[str] = ()) -> list[Entry]:
     """Remove entries that were not used for `unused_for` seconds and whose key is not in `keep`.
 
     An entry that somebody is building or waiting for stays. Returns what was removed.
-    What interrupted builders left behind goes too.
+    What interrupted builders left behind goes too, and logs as old (an hour at least).
     """
     kept = set(keep)
     removed = []
@@ -171,6 +171,10 @@ def prune(*, unused_for: float = 0.0, keep: Iterable[str] = ()) -> list[Entry]:
                 remove_tree(cut_off)
         except Timeout:
             continue
+    logs = cache_root() / "logs"
+    for old in logs.glob("*.log") if logs.is_dir() else ():
+        if time.time() - old.stat().st_mtime >= max(unused_for, 3600):
+            old.unlink(missing_ok=True)
     return removed
 
 
