@@ -148,7 +148,7 @@ def doctor(as_json: bool) -> None:
     from lab.cluster import host
 
     findings = judged.judge(host.gather())
-    click.echo(judged.as_json(findings) if as_json else judged.text(findings, sys.stdout.isatty()))
+    click.echo(judged.as_json(findings) if as_json else judged.text(findings))
     if any(one.verdict == "fail" for one in findings):
         raise click.exceptions.Exit(1)
 

@@ -1,0 +1,208 @@
+"""What this machine is like, gathered as plain facts for lab.cluster.doctor to judge.
+
+Nothing is judged here and nothing is changed: what is tried (a rule in a network namespace of
+its own) is gone with the process that tried it. Every question has a deadline.
+"""
+
+import os
+import shutil
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from lab.cluster import docker as engine
+from lab.cluster import dockerd, provision
+from lab.cluster.docker import docker
+from lab.command import run
+from lab.errors import CommandError, HostError
+from lab.paths import cache_root
+
+REGISTRY = ("registry-1.docker.io", 443)
+PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy", "NO_PROXY", "no_proxy")
+INOTIFY = Path("/proc/sys/fs/inotify")
+
+
+@dataclass(frozen=True)
+class Host:
+    """The facts. Sizes are bytes; None means that the question has no answer on this system."""
+
+    machine: provision.Machine
+    daemon: engine.Daemon | None
+    daemon_is_ours: bool
+    client: str
+    socket_denied: bool
+    cgroup: str
+    lacking: frozenset[str] | None
+    disk_path: str
+    disk_free: int
+    memory: int
+    inotify_watches: int | None
+    inotify_instances: int | None
+    netfilter: str
+    """Empty when the rules of the lab can be programmed; else what failed; "?" if not tried."""
+    netfilter_where: str
+    registry: str
+    """Empty when the registry accepts a connection; else why not."""
+    go: str
+    kubectl: str
+    proxies: dict[str, str]
+    free_pool: str
+    """Empty when Docker could make a network; else its words; "?" if not tried."""
+    labs: tuple[str, ...]
+
+
+def gather() -> Host:
+    """Look at everything, what waits for the network beside the rest."""
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        registry = pool.submit(registry_answers)
+        netfilter = pool.submit(try_netfilter)
+        go = pool.submit(_version, ["go", "version"])
+        unreachable = engine.why_unreachable()
+        machine = provision.look(unreachable)
+        daemon = _daemon() if not unreachable else None
+        disk = _existing(Path(daemon.data_root) if daemon else cache_root())
+        said, where = netfilter.result()
+        return Host(
+            machine=machine,
+            daemon=daemon,
+            daemon_is_ours=dockerd.process(dockerd.recorded()) is not None,
+            client=_version(["docker", "--version"]),
+            socket_denied="permission denied" in unreachable.lower(),
+            cgroup=_cgroup(),
+            lacking=dockerd.lacking_capabilities() if machine.system == "Linux" else None,
+            disk_path=str(disk),
+            disk_free=shutil.disk_usage(disk).free,
+            memory=daemon.memory if daemon else psutil.virtual_memory().total,
+            inotify_watches=_number(INOTIFY / "max_user_watches"),
+            inotify_instances=_number(INOTIFY / "max_user_instances"),
+            netfilter=said,
+            netfilter_where=where,
+            registry=registry.result(),
+            go=go.result(),
+            kubectl=_kubectl(),
+            proxies={name: os.environ[name] for name in PROXIES if os.environ.get(name)},
+            free_pool=_pool() if daemon else "?",
+            labs=_labs() if daemon else (),
+        )
+
+
+def _daemon() -> engine.Daemon | None:
+    try:
+        return engine.daemon()
+    except (HostError, CommandError):
+        return None
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder that exists and may be looked at: a VM's data root is not on this side."""
+    for one in (path, *path.parents):
+        try:
+            if one.is_dir():
+                return one
+        except PermissionError:
+            continue
+    return Path.cwd()
+
+
+def _cgroup() -> str:
+    if Path("/sys/fs/cgroup/cgroup.controllers").is_file():
+        return "2"
+    return "1" if Path("/sys/fs/cgroup").is_dir() and os.listdir("/sys/fs/cgroup") else ""  # noqa: PTH208
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _version(argv: list[str]) -> str:
+    if shutil.which(argv[0]) is None:
+        return ""
+    try:
+        return run(argv, timeout=10, check=False).stdout.strip()
+    except CommandError:
+        return ""
+
+
+def _kubectl() -> str:
+    from lab.cluster.images import kubectl
+
+    try:
+        return str(kubectl())
+    except HostError:
+        return ""
+
+
+def registry_answers(address: tuple[str, int] = REGISTRY, seconds: float = 3.0) -> str:
+    """Empty when a connection to the registry can be made; else why not."""
+    try:
+        socket.create_connection(address, timeout=seconds).close()
+    except OSError as error:
+        return str(error) or type(error).__name__
+    return ""
+
+
+PROBE_RULES = """*nat
+:LAB_PROBE - [0:0]
+-A LAB_PROBE -p tcp -m owner ! --uid-owner 1337 -j REDIRECT --to-ports 15001
+-A OUTPUT -p tcp -j LAB_PROBE
+COMMIT
+"""
+"""The matches and the target that redirection cannot do without."""
+
+
+def try_netfilter() -> tuple[str, str]:
+    """Program the rules of the lab where they harm nobody: what failed ("" nothing), and where.
+
+    In a user and network namespace of its own where this kernel allows it, else in a running
+    node of a lab; "?" where there is neither.
+    """
+    if shutil.which("unshare") and shutil.which("iptables-restore"):
+        root = getattr(os, "geteuid", lambda: 1)() == 0
+        flags = "-n" if root else "-Urn"
+        try:
+            tried = run(
+                ["unshare", flags, "iptables-restore"], stdin=PROBE_RULES, timeout=15, check=False
+            )
+        except CommandError as error:
+            return error.message, "a network namespace of its own"
+        if tried.ok:
+            return "", "a network namespace of its own"
+        if root:
+            return tried.stderr.strip() or "iptables-restore failed", "a namespace of its own"
+    for node in _running_nodes():
+        argv = ["docker", "exec", "-i", node, "unshare", "-n", "iptables-restore"]
+        tried = run(argv, stdin=PROBE_RULES, timeout=15, check=False)
+        return ("" if tried.ok else tried.stderr.strip()), f"the node {node}"
+    return "?", ""
+
+
+def _running_nodes() -> list[str]:
+    try:
+        found = engine.containers(f"label={engine.KIND_LABEL}", "status=running")
+    except CommandError:
+        return []
+    return [one.name for one in found]
+
+
+def _pool() -> str:
+    """Whether Docker has a free address range: it is asked to make a network, then drops it."""
+    name = f"sidecar-lab-doctor-{os.getpid()}"
+    try:
+        made = docker("network", "create", name, timeout=20, check=False)
+        if made.ok:
+            docker("network", "rm", name, timeout=20, check=False)
+    except CommandError as error:
+        return error.message
+    return "" if made.ok else made.stderr.strip()
+
+
+def _labs() -> tuple[str, ...]:
+    from lab.cluster.teardown import labs
+
+    return tuple(f"{name} ({home})" for name, home in labs())
