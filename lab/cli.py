@@ -22,6 +22,7 @@ COMMANDS = {
     "status": ("lab.cluster.cli", "status", "Say what is running and from what it was built."),
     "doctor": ("lab.cluster.cli", "doctor", "Look at this machine and say what is missing."),
     "cache": ("lab.cluster.cli", "cache", "List and prune what was built."),
+    "e2e": ("lab.scenario.cli", "e2e", "Run the walkthrough as assertions on the lab."),
     "walk": ("lab.scenario.cli", "walk", "Follow the workshop, paced."),
     "docs": ("lab.scenario.cli", "docs", "Write docs/walkthrough.md from recorded output."),
     "report": ("lab.scenario.cli", "report", "Make JUnit and HTML from the last records."),

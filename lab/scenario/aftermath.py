@@ -1,0 +1,37 @@
+"""After a failure: name the first broken link and write the bundle, while the world still shows."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lab.errors import ObservationError
+from lab.report.records import Failure
+from lab.scenario.bundle import write_bundle
+from lab.scenario.evidence import first_broken
+from lab.scenario.world import World
+
+
+@dataclass(frozen=True)
+class Investigation:
+    """What the runner asks after a failed step; bundles go to `folder`/NAMESPACE-STEP."""
+
+    folder: Path
+
+    def __call__(self, world: World, step: str, failure: Failure) -> Failure:
+        """The failure with what could be found out; looking must never hide the failure itself."""
+        if world.lab is None:
+            return failure
+        broken = first_broken(world.cluster, world.ns)
+        if broken is not None:
+            failure = replace(
+                failure,
+                link=broken.link,
+                diagnosis=broken.evidence,
+                hint=failure.hint or broken.hint,
+            )
+        target = self.folder / f"{world.ns}-{step}"
+        about = f"step {step}: {failure.what}\n{broken or 'every link of the chain holds'}"
+        try:
+            write_bundle(world.cluster, world.ns, target, about=about)
+        except (OSError, ObservationError) as unwritable:
+            return replace(failure, bundle=f"not written: {unwritable}")
+        return replace(failure, bundle=str(target))

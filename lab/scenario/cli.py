@@ -1,0 +1,185 @@
+"""`lab walk`, `lab e2e`, `lab docs`, `lab report`."""
+
+import datetime
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from lab import paths
+from lab.errors import ScenarioError
+from lab.mesh.errors import SidecarLabError
+from lab.report import store
+from lab.report.files import write_reports
+from lab.report.records import RecordError
+from lab.report.terminal import summary
+from lab.scenario import access, chapters
+from lab.scenario import docs as walkthrough
+from lab.scenario import e2e as pytest_run
+from lab.scenario.aftermath import Investigation
+from lab.scenario.model import Chapter
+from lab.scenario.runner import ChapterRunner
+from lab.scenario.workshop import Route, Workshop, contents
+from lab.scenario.world import world_of
+
+PAGE = Path("docs/walkthrough.md")
+
+name_option = click.option(
+    "--name", default=paths.DEFAULT_NAME, show_default=True, help="Which lab."
+)
+
+
+@click.command(epilog="Examples:  lab walk  |  lab walk --to 2.3  |  lab walk --chapter 4")
+@name_option
+@click.option("--from", "first", metavar="CHAPTER.STEP", default="", help="Begin at this step.")
+@click.option("--to", "last", metavar="CHAPTER.STEP", default="", help="End after this step.")
+@click.option("--chapter", type=int, metavar="N", help="Walk this chapter alone.")
+@click.option("--list", "only_list", is_flag=True, help="Print chapters and steps; run nothing.")
+@click.option("--no-pause", is_flag=True, help="Do not wait for Enter.")
+def walk(
+    name: str, first: str, last: str, chapter: int | None, only_list: bool, no_pause: bool
+) -> None:
+    """Follow the workshop: why, the command, its real output, what was checked.
+
+    Waits for Enter after each step when on a terminal. A chapter stopped in the middle is left
+    as it is; the next walk of that chapter begins it anew.
+    """
+    every = chapters.load_all()
+    if only_list:
+        for line in contents(every):
+            click.echo(line)
+        return
+    route = Route(first, last, chapter)
+    if not route.stages(every):
+        raise ScenarioError("there is no step to walk", hint="`lab walk --list` shows them all")
+    where = paths.lab_paths(name)
+    lab = access.open_lab(where)
+
+    def runner(one: Chapter) -> ChapterRunner:
+        aftermath = Investigation(where.records / "bundles")
+        return ChapterRunner(one, world_of(lab, one.namespace), aftermath=aftermath)
+
+    console = Console(highlight=False)
+    waits = sys.stdin.isatty() and sys.stdout.isatty() and not no_pause
+    workshop = Workshop(console, runner, _wait_for_enter if waits else _go_on)
+    try:
+        held = workshop.walk(every, route)
+    except (KeyboardInterrupt, click.Abort):
+        console.print()
+        console.print(
+            f"Stopped at {workshop.at}. To go on from here: lab walk --from {workshop.at}"
+        )
+        sys.exit(130)
+    if last or not held:
+        console.print(f"Your own kubectl: export KUBECONFIG={where.kubeconfig}", soft_wrap=True)
+    sys.exit(0 if held else 1)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@name_option
+@click.option("--up", is_flag=True, help="Bring the lab up first.")
+@click.option("--breaks", is_flag=True, help="Prove each check by breaking what it checks.")
+@click.option("--chapters", "only", default="", metavar="1,3-5", help="Run these alone.")
+@click.option("--workers", default=pytest_run.WORKERS, show_default=True, help="Chapters at once.")
+@click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
+def e2e(
+    name: str, up: bool, breaks: bool, only: str, workers: int, pytest_args: tuple[str, ...]
+) -> None:
+    """Run the walkthrough as assertions on the lab; further arguments go to pytest."""
+    where = paths.lab_paths(name)
+    if up:
+        _bring_up(where)
+    arguments = pytest_run.pytest_arguments(
+        name, breaks=breaks, only=only, workers=workers, more=pytest_args
+    )
+    sys.exit(pytest_run.run(arguments))
+
+
+@click.command()
+@name_option
+@click.option("--check", is_flag=True, help="Only say whether the page fits the chapters.")
+@click.option("--from-records", is_flag=True, help="Use the last run's output; run nothing.")
+@click.option("--page", type=click.Path(dir_okay=False, path_type=Path), default=PAGE)
+def docs(name: str, check: bool, from_records: bool, page: Path) -> None:
+    """Write docs/walkthrough.md from the chapters, with real output recorded now.
+
+    --check needs no lab: it compares headings, prose and command lines.
+    """
+    every = chapters.load_all()
+    if check:
+        _check(page, every)
+        return
+    where = paths.lab_paths(name)
+    if not from_records and (code := pytest_run.run(pytest_run.pytest_arguments(name))):
+        sys.exit(code)
+    records = {one.number: one for one in store.load_chapters(where.records)}
+    for chapter in every:
+        known = records.get(chapter.number)
+        if known is None or not known.passed or len(known.steps) != len(chapter.steps):
+            raise ScenarioError(
+                f"chapter {chapter.number} has no complete record", hint="run `lab docs` afresh"
+            )
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(walkthrough.walkthrough(every, records, _scrub(where)), encoding="utf-8")
+    click.echo(f"wrote {page}")
+
+
+@click.command()
+@name_option
+def report(name: str) -> None:
+    """Make JUnit XML and the HTML page from the last run's records."""
+    where = paths.lab_paths(name)
+    try:
+        run = store.load_run(where.records)
+    except FileNotFoundError as missing:
+        raise ScenarioError("there are no records of a run", hint="run `lab e2e`") from missing
+    except RecordError as unreadable:
+        raise ScenarioError(f"the last records are unreadable: {unreadable}") from unreadable
+    xml, html = write_reports(where.records, run)
+    for line in summary(run):
+        click.echo(line)
+    click.echo(f"report: {html}\njunit:  {xml}")
+
+
+def _check(page: Path, every: list[Chapter]) -> None:
+    try:
+        text = page.read_text(encoding="utf-8")
+    except FileNotFoundError as missing:
+        raise ScenarioError(f"there is no {page}", hint="`nox -s docs` writes it") from missing
+    wrong = walkthrough.stale(text, every)
+    if wrong is not None:
+        raise ScenarioError(
+            f"{page}:{wrong.line} is not what the chapters say: found {wrong.found!r}, "
+            f"wanted {wrong.wanted!r}",
+            hint="`nox -s docs` writes it anew",
+        )
+    click.echo(f"{page} fits {len(every)} chapters")
+
+
+def _bring_up(where: paths.LabPaths) -> None:
+    from lab.cli import lab  # the command line itself is the one way to bring a lab up
+
+    begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    started = time.monotonic()
+    try:
+        lab.main(["up", "--name", where.name], standalone_mode=False)
+    except SidecarLabError as trouble:
+        pytest_run.report_abort(where, trouble, begun, time.monotonic() - started)
+        raise
+
+
+def _scrub(where: paths.LabPaths) -> Mapping[str, str]:
+    # What a page shows must not speak of the machine that recorded it.
+    home = where.root.parent
+    return {str(home): ".lab", str(home.parent): ".", str(Path.home()): "~"}
+
+
+def _wait_for_enter() -> None:
+    click.prompt("", prompt_suffix="[Enter] ", default="", show_default=False)
+
+
+def _go_on() -> None:
+    return None

@@ -1,0 +1,144 @@
+"""The paced workshop: prose, the command, its real output, what was checked, Enter for the next."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.padding import Padding
+from rich.text import Text
+
+from lab.report.records import ChapterRecord, StepRecord
+from lab.report.terminal import failure_lines
+from lab.scenario import chapters as found
+from lab.scenario.model import Chapter, Step
+from lab.scenario.runner import ChapterRunner
+
+NewRunner = Callable[[Chapter], ChapterRunner]
+
+
+@dataclass(frozen=True)
+class Route:
+    """Which steps to walk: `first` and `last` are step names ("2.3"), "" means the ends."""
+
+    first: str = ""
+    last: str = ""
+    chapter: int | None = None
+
+    def stages(self, chapters: Sequence[Chapter]) -> list[tuple[Chapter, int, int]]:
+        """(chapter, first step, last step) in order. Raises ScenarioError for unknown names."""
+        begin = found.find_step(chapters, self.first) if self.first else None
+        end = found.find_step(chapters, self.last) if self.last else None
+        stages = []
+        for one in chapters:
+            low, high = 1, len(one.steps)
+            if self.chapter is not None and one.number != self.chapter:
+                continue
+            if (begin and one.number < begin[0].number) or (end and one.number > end[0].number):
+                continue
+            if begin and begin[0] is one:
+                low = begin[1].number
+            if end and end[0] is one:
+                high = end[1].number
+            if low <= high:
+                stages.append((one, low, high))
+        return stages
+
+
+class Workshop:
+    """Walks chapters on a console. `pause` waits for the reader (it may do nothing)."""
+
+    def __init__(self, console: Console, runner: NewRunner, pause: Callable[[], None]) -> None:
+        self.console = console
+        self.runner = runner
+        self.pause = pause
+        self.at = ""
+        self.records: list[ChapterRecord] = []
+
+    def walk(self, chapters: Sequence[Chapter], route: Route) -> bool:
+        """Walk the route; whether everything held. Stops at the first step that fails.
+
+        A chapter walked to its end is cleaned up; one that was stopped in is left to look at.
+        """
+        for chapter, first, last in route.stages(chapters):
+            runner = self.runner(chapter)
+            held = self._chapter(chapter, runner, first, last)
+            ended = held and last == len(chapter.steps)
+            self.records.append(runner.finish() if ended else runner.record())
+            if not held:
+                return False
+            if not ended:
+                self._say(f"The namespace {chapter.namespace} stays as it is, to look around in.")
+        return True
+
+    def _chapter(self, chapter: Chapter, runner: ChapterRunner, first: int, last: int) -> bool:
+        self.console.rule(Text(f"Chapter {chapter.number}. {chapter.title}", style="bold"))
+        self._prose(chapter.prose or "")
+        self.at = f"{chapter.number}.{first}"
+        self.pause()
+        with self.console.status("preparing the chapter"):
+            runner.prepare()
+            if first > 1:
+                runner.step(first - 1)
+        if first > 1:
+            self._say(f"Steps {chapter.number}.1 to {chapter.number}.{first - 1} ran before.")
+        if runner.stopped_by:
+            self._stopped(runner)
+            return False
+        return all(self._step(step, runner) for step in chapter.steps[first - 1 : last])
+
+    def _step(self, step: Step, runner: ChapterRunner) -> bool:
+        self.at = step.id
+        self.console.print()
+        self.console.print(Text(f"{step.id}  {step.title}", style="bold cyan"))
+        self._prose(step.prose)
+        with self.console.status(" && ".join(line.shown for line in step.commands)):
+            record = runner.step(step.number)
+        self._outputs(record)
+        if not record.passed:
+            self._failed(record)
+            return False
+        for sentence in record.checked:
+            self.console.print(Text("  ✓ ", style="green") + Text(sentence), soft_wrap=True)
+        self.pause()
+        return True
+
+    def _outputs(self, record: StepRecord) -> None:
+        for one in record.commands:
+            self.console.print(Text(f"$ {one.shown}", style="bold"), soft_wrap=True)
+            output = (one.stdout + one.stderr).rstrip("\n")
+            if output:
+                self.console.print(Text(output), soft_wrap=True)
+            self.console.print()
+
+    def _failed(self, record: StepRecord) -> None:
+        self.console.print(Text(f"Step {record.id} did not hold.", style="bold red"))
+        if record.failure is not None:
+            for line in failure_lines(record.failure, indent="  "):
+                self.console.print(Text(line), soft_wrap=True)
+
+    def _stopped(self, runner: ChapterRunner) -> None:
+        for setup in runner.setup:
+            if setup.failure is not None:
+                self.console.print(Text(f"Set-up failed: {setup.name}", style="bold red"))
+                for line in failure_lines(setup.failure, indent="  "):
+                    self.console.print(Text(line), soft_wrap=True)
+        for record in runner.records:
+            if record.outcome == "failed":
+                self._outputs(record)
+                self._failed(record)
+
+    def _prose(self, text: str) -> None:
+        self.console.print(Padding(Markdown(text), (0, 0, 1, 0)))
+
+    def _say(self, text: str) -> None:
+        self.console.print(Text(text, style="dim"), soft_wrap=True)
+
+
+def contents(chapters: Sequence[Chapter]) -> Iterator[str]:
+    """What `lab walk --list` prints."""
+    for chapter in chapters:
+        yield f"{chapter.number}. {chapter.title}  ({chapter.namespace})"
+        for step in chapter.steps:
+            proves = f"  proves {', '.join(map(str, step.proves))}" if step.proves else ""
+            yield f"   {step.id:<5} {step.title}{proves}"
