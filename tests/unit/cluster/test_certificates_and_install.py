@@ -1,0 +1,151 @@
+"""Certificates that hold, are kept while they are good, and reach the manifests."""
+
+import base64
+import datetime
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from lab.cluster import certificates, install
+from lab.cluster.kubeapi import Object, path_of
+from lab.mesh import contract
+from lab.paths import manifests
+
+NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+def test_the_authority_signs_each_service_under_its_names(tmp_path: Path) -> None:
+    serving, made = certificates.ensure(tmp_path, NOW)
+    assert made == ["ca", *certificates.SERVICES]
+    authority = x509.load_pem_x509_certificate(serving[0].authority.encode())
+    for one in serving:
+        leaf = x509.load_pem_x509_certificate(one.certificate.encode())
+        leaf.verify_directly_issued_by(authority)
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert f"{one.service}.sidecar-lab.svc" in names.get_values_for_type(x509.DNSName)
+    for key in tmp_path.rglob("*.key"):
+        assert key.stat().st_mode & 0o077 == 0
+
+
+def test_what_is_sound_is_kept(tmp_path: Path) -> None:
+    first, _ = certificates.ensure(tmp_path, NOW)
+    assert certificates.ensure(tmp_path, NOW) == (first, [])
+
+
+def test_a_certificate_near_its_end_is_made_anew_by_the_same_authority(tmp_path: Path) -> None:
+    first, _ = certificates.ensure(tmp_path, NOW)
+    later, made = certificates.ensure(tmp_path, NOW + datetime.timedelta(days=340))
+    assert made == list(certificates.SERVICES)
+    assert later[0].authority == first[0].authority
+
+
+@pytest.mark.parametrize(
+    ("file", "made"),
+    [
+        ("ca.crt", ["ca", *certificates.SERVICES]),
+        ("ca.key", ["ca", *certificates.SERVICES]),
+        (f"{contract.WEBHOOK_SERVICE}/tls.crt", [contract.WEBHOOK_SERVICE]),
+        (f"{contract.DISCOVERY_SERVICE}/tls.key", [contract.DISCOVERY_SERVICE]),
+    ],
+)
+@pytest.mark.parametrize("how", ["missing", "cut off"])
+def test_what_is_damaged_is_made_anew_with_all_that_hangs_on_it(
+    tmp_path: Path, file: str, made: list[str], how: str
+) -> None:
+    certificates.ensure(tmp_path, NOW)
+    damaged = tmp_path / file
+    if how == "missing":
+        damaged.unlink()
+    else:
+        damaged.write_text(damaged.read_text()[:100])
+    assert certificates.ensure(tmp_path, NOW)[1] == made
+
+
+def test_a_certificate_of_another_authority_is_not_kept(tmp_path: Path) -> None:
+    certificates.ensure(tmp_path / "a", NOW)
+    certificates.ensure(tmp_path / "b", NOW)
+    for name in ("ca.crt", "ca.key"):
+        (tmp_path / "a" / name).write_text((tmp_path / "b" / name).read_text())
+    assert certificates.ensure(tmp_path / "a", NOW)[1] == list(certificates.SERVICES)
+
+
+def wanted(folder: Path, image: str = "control:1") -> list[Object]:
+    serving, _ = certificates.ensure(folder, NOW)
+    return install.documents(manifests() / "lab", serving, image)
+
+
+def test_the_namespace_comes_first_and_every_kind_can_be_applied(tmp_path: Path) -> None:
+    made = wanted(tmp_path)
+    assert made[0]["kind"] == "Namespace"
+    assert len({path_of(one) for one in made}) == len(made)
+
+
+def test_each_webhook_entry_trusts_the_labs_authority(tmp_path: Path) -> None:
+    made = wanted(tmp_path)
+    hooks = next(one for one in made if one["kind"] == "MutatingWebhookConfiguration")["webhooks"]
+    authority = (tmp_path / "ca.crt").read_bytes()
+    assert [base64.b64decode(one["clientConfig"]["caBundle"]) for one in hooks] == [authority] * 2
+    for one in hooks:
+        assert (one["failurePolicy"], one["sideEffects"]) == ("Fail", "None")
+
+
+def digests(made: list[Object]) -> list[str]:
+    return [
+        one["spec"]["template"]["metadata"]["annotations"][install.CONTENT_ANNOTATION]
+        for one in made
+        if one["kind"] == "Deployment"
+    ]
+
+
+def test_pods_roll_out_when_image_or_certificate_changes_and_only_then(tmp_path: Path) -> None:
+    before = digests(wanted(tmp_path / "a"))
+    assert digests(wanted(tmp_path / "a")) == before
+    assert set(digests(wanted(tmp_path / "a", "control:2"))).isdisjoint(before)
+    assert set(digests(wanted(tmp_path / "b"))).isdisjoint(before)
+
+
+def test_the_control_plane_has_the_least_rights(tmp_path: Path) -> None:
+    for one in wanted(tmp_path):
+        if one["kind"] != "Deployment":
+            continue
+        spec = one["spec"]["template"]["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        for container in spec["containers"]:
+            context = container["securityContext"]
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert context["allowPrivilegeEscalation"] is False
+            assert container["readinessProbe"]["periodSeconds"] == 1
+
+
+def deployment(generation: int, **status: int) -> Object:
+    return {"metadata": {"generation": generation}, "spec": {"replicas": 2}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("seen", "says"),
+    [
+        (None, "absent"),
+        (deployment(2, observedGeneration=1), "not yet seen"),
+        (deployment(1, observedGeneration=1, updatedReplicas=1), "1/2 updated"),
+        (deployment(1, observedGeneration=1, updatedReplicas=2), "0/2 available"),
+    ],
+)
+def test_a_deployment_that_is_not_there_yet_says_why(seen: Object | None, says: str) -> None:
+    assert says in install.not_rolled_out(seen)
+
+
+def test_a_deployment_that_runs_its_newest_pods_is_rolled_out() -> None:
+    whole = deployment(1, observedGeneration=1, updatedReplicas=2, availableReplicas=2)
+    assert install.not_rolled_out(whole) == ""
+
+
+def test_a_pod_in_trouble_is_put_in_a_sentence() -> None:
+    waiting = {"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}
+    died = {"state": {}, "lastState": {"terminated": {"exitCode": 3}}}
+    pods = [{"metadata": {"name": "p"}, "status": {"containerStatuses": [waiting, died]}}]
+    assert install.pod_troubles(pods) == [
+        "p: ErrImagePull not found",
+        "p: ended before with exit 3",
+    ]

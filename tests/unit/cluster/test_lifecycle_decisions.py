@@ -1,0 +1,189 @@
+"""State, node judgement, steps, traces, kind's configuration: decided on plain data."""
+
+import json
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab.cluster import kind, leftovers, node, state, steps
+from lab.cluster.dockerd import without_docker
+from lab.cluster.state import LabState
+from lab.errors import ClusterError
+from lab.mesh.errors import SidecarLabError
+from lab.paths import LabPaths, lab_paths
+from lab.progress import Quiet, Task
+
+READY = LabState(
+    name="x",
+    phase="ready",
+    node="x-control-plane",
+    network="sidecar-lab-x",
+    kubeconfig="/k",
+    node_image="node:1",
+    observer_image="observer:1",
+    kind="/kind",
+    kubectl="/kubectl",
+    default_cni=False,
+    images={"proxy": "p:1"},
+    stage="stage:1",
+)
+
+
+@given(st.builds(LabState, **dict.fromkeys(("created",), st.floats(allow_nan=False))))
+def test_a_state_that_was_written_reads_back_the_same(written: LabState) -> None:
+    assert state.parse(written.to_json()) == written
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": 0}', '{"schema": 1}'])
+def test_a_damaged_or_foreign_state_is_none(text: str) -> None:
+    assert state.parse(text) is None
+
+
+@given(st.data())
+def test_a_state_cut_off_anywhere_is_none(data: st.DataObject) -> None:
+    text = READY.to_json().rstrip()
+    assert state.parse(text[: data.draw(st.integers(0, len(text) - 1))]) is None
+
+
+def test_loading_needs_a_lab_that_is_ready(tmp_path: Path) -> None:
+    paths = LabPaths("x", tmp_path)
+    with pytest.raises(ClusterError, match="no lab"):
+        state.load(paths)
+    state.save(paths, replace(READY, phase="installing"))
+    with pytest.raises(ClusterError, match="not complete"):
+        state.load(paths)
+    state.save(paths, READY)
+    assert state.load(paths) == READY
+    assert [one.name for one in tmp_path.iterdir()] == ["state.json"]
+
+
+@pytest.mark.parametrize(
+    ("container", "known", "action"),
+    [
+        (None, None, "create"),
+        (None, READY, "create"),
+        ("running", None, "create"),
+        ("running", replace(READY, phase="creating"), "create"),
+        ("running", replace(READY, stage="stage:0"), "create"),
+        ("running", READY, "use"),
+        ("running", replace(READY, phase="installing"), "use"),
+        ("paused", READY, "unpause"),
+        ("exited", READY, "start"),
+        ("dead", READY, "create"),
+        ("removing", READY, "create"),
+        ("created", READY, "create"),
+    ],
+)
+def test_a_node_is_used_only_when_it_is_known_whole_and_current(
+    container: str | None, known: LabState | None, action: str
+) -> None:
+    assert node.judge(container, known, "stage:1").action == action
+
+
+class Recording(Quiet):
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+
+    def task(self, title: str) -> AbstractContextManager[Task]:
+        self.titles.append(title)
+        return super().task(title)
+
+
+def test_steps_run_in_order_and_the_first_that_fails_is_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def fail(_: steps.Bringup, __: Task) -> None:
+        raise ClusterError("broken")
+
+    made = [
+        steps.Step("one", lambda up, task: ran.append("one")),
+        steps.Step("two", fail),
+        steps.Step("three", lambda up, task: ran.append("three")),
+    ]
+    monkeypatch.setattr(steps, "STEPS", tuple(made))
+    shown = Recording()
+    up = steps.Bringup(LabPaths("x", tmp_path), steps.Options(), shown)
+    with pytest.raises(ClusterError, match="broken"):
+        steps.bring_up(up)
+    assert shown.titles == ["one", "two"]
+    assert ran == ["one"]
+
+
+def test_kinds_configuration_follows_from_the_plan() -> None:
+    plan = kind.ClusterPlan("x", "node:1", False, True, "1.37")
+    made = json.loads(kind.config(plan))
+    assert made["networking"]["disableDefaultCNI"] is True
+    assert made["nodes"] == [{"role": "control-plane", "image": "node:1"}]
+    kubeadm, kubelet = (json.loads(one) for one in made["kubeadmConfigPatches"])
+    assert kubelet["failCgroupV1"] is False
+    assert isinstance(kubeadm["etcd"]["local"]["extraArgs"], list)
+    older = replace(plan, cgroup_v1=False, kubernetes_minor="1.35")
+    kubeadm, kubelet = (
+        json.loads(one) for one in json.loads(kind.config(older))["kubeadmConfigPatches"]
+    )
+    assert "failCgroupV1" not in kubelet
+    assert isinstance(kubeadm["etcd"]["local"]["extraArgs"], dict)
+
+
+def test_two_labs_share_no_name() -> None:
+    one, two = lab_paths("one"), lab_paths("two")
+    assert one.root != two.root
+    assert kind.node_name("one") != kind.node_name("two")
+    assert kind.network_name("one") != kind.network_name("two")
+    assert kind.network_name("sidecar-lab") == "sidecar-lab"
+
+
+TRACES = leftovers.Traces("x", "x-control-plane", "sidecar-lab-x", "/l/x/kubeconfig", ("c1",))
+
+
+def test_processes_of_the_lab_are_told_from_others() -> None:
+    running: list[tuple[int, list[str]]] = [
+        (1, ["kubectl", "--kubeconfig", "/l/x/kubeconfig", "get", "pods"]),
+        (2, ["docker", "exec", "x-control-plane", "sh"]),
+        (3, ["containerd-shim", "-id", "c1"]),
+        (4, ["kubectl", "--kubeconfig", "/l/y/kubeconfig"]),
+        (5, ["sleep", "1"]),
+    ]
+    assert [pid for pid, _ in leftovers.processes(TRACES, running)] == [1, 2, 3]
+
+
+def test_rules_of_a_bridge_are_found_by_whole_words() -> None:
+    saved = "*nat\n:X - [0:0]\n-A POSTROUTING ! -o br-1 -j M\n-A Y -i br-12 -j A\nCOMMIT\n"
+    assert leftovers.rules_of("br-1", saved) == ["-A POSTROUTING ! -o br-1 -j M"]
+
+
+def test_volumes_and_bridge_are_read_from_what_docker_says() -> None:
+    mounts = [{"Type": "volume", "Name": "v1"}, {"Type": "bind", "Source": "/lib/modules"}]
+    assert leftovers.volumes_of([{"Mounts": mounts}, {"Mounts": None}]) == ("v1",)
+    network = {"Id": "0123456789abcdef", "Options": {}}
+    assert leftovers.bridge_of([network]) == "br-0123456789ab"
+    assert leftovers.bridge_of([]) == ""
+
+
+def test_named_namespaces_of_a_lab(tmp_path: Path) -> None:
+    for name in ("sidecar-lab-x", "sidecar-lab-x-1", "sidecar-lab-y", "other"):
+        (tmp_path / name).touch()
+    assert leftovers.named_namespaces("x", tmp_path) == ["sidecar-lab-x", "sidecar-lab-x-1"]
+    assert leftovers.named_namespaces("x", tmp_path / "absent") == []
+
+
+def test_dockers_rules_go_and_others_stay() -> None:
+    saved = (
+        "*filter\n:FORWARD DROP [0:0]\n:DOCKER - [0:0]\n:MINE - [0:0]\n"
+        "-A FORWARD -j DOCKER-USER\n-A FORWARD -o docker0 -j ACCEPT\n-A MINE -j RETURN\n"
+        "-A DOCKER-USER -j RETURN\nCOMMIT\n"
+    )
+    left = ["*filter", ":FORWARD DROP [0:0]", ":MINE - [0:0]", "-A MINE -j RETURN", "COMMIT"]
+    assert without_docker(saved).splitlines() == left
+
+
+def test_no_lab_name_reaches_another_folder() -> None:
+    for name in ("../x", "a/b", "", "A", "-a", "a" * 41):
+        with pytest.raises(SidecarLabError, match="not usable"):
+            lab_paths(name)
