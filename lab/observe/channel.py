@@ -18,12 +18,16 @@ _LOADER = (
 )
 """Reads the program from standard input, then lets it read the questions from there."""
 
-SLACK = 5.0
+SLACK = 3.0
 """Seconds that an answer may come later than its own limit: the machine may be busy."""
 
 
 class ChannelClosedError(ObservationError):
     """The far side went away: the observer or its node died."""
+
+
+class NoAnswerError(ObservationError):
+    """The far side said nothing in time."""
 
 
 class Channel:
@@ -75,7 +79,7 @@ class Channel:
             self._send(json.dumps({"id": number, "ask": question, **details}).encode() + b"\n")
             answer = slot.get(timeout=wait + SLACK)
         except queue.Empty as late:
-            raise ObservationError(
+            raise NoAnswerError(
                 f"the observer did not answer {question!r} within {wait + SLACK:g} s",
                 hint="is the machine overloaded, or the lab paused (`lab up` thaws it)?",
             ) from late
@@ -100,7 +104,7 @@ class Channel:
         with contextlib.suppress(OSError):  # it may be gone already
             stdin.close()
         try:
-            self._process.wait(timeout=5)
+            self._process.wait(timeout=1)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from lab.command import run
 from lab.errors import CommandError, ObservationError
-from lab.observe.channel import Channel, ChannelClosedError
+from lab.observe.channel import Channel, ChannelClosedError, NoAnswerError
 
 LABEL = "sidecar-lab.name"
 """Every container of a lab carries it, with the lab's name as its value."""
@@ -45,7 +45,7 @@ class Observer:
         self._channel: Channel | None = None
         self._guard = threading.Lock()
 
-    def ask(self, question: str, *, wait: float = 10.0, **details: Any) -> Any:
+    def ask(self, question: str, *, wait: float = 5.0, **details: Any) -> Any:
         """Ask the program inside (see inside.QUESTIONS); `wait` is in seconds.
 
         If the observer has died since the last question, it is started once more; only a
@@ -54,10 +54,18 @@ class Observer:
         channel = self._open()
         try:
             return channel.ask(question, wait=wait, **details)
-        except ChannelClosedError:
-            self.close()
-            if question in ACTING:
+        except NoAnswerError:
+            # A container that was removed takes docker's own client with it only sometimes.
+            if _serves(self.lab, self.node, self.image):
                 raise
+        except ChannelClosedError:
+            pass
+        self.close()
+        if question in ACTING:
+            raise ObservationError(
+                f"the observer went away while it was asked {question!r}",
+                hint="it is started again when next asked; run the step again",
+            )
         return self._open().ask(question, wait=wait, **details)
 
     def close(self) -> None:

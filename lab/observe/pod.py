@@ -253,7 +253,7 @@ class Pod:
         return Ran(words, seen["returncode"], seen["stdout"], seen["stderr"])
 
     # --- how the two views meet ----------------------------------------------------------
-    def _ask(self, question: str, *, wait: float = 10.0, **details: Any) -> Any:
+    def _ask(self, question: str, *, wait: float = 5.0, **details: Any) -> Any:
         return self._cluster.observer.ask(question, wait=wait, **details)
 
     def _names(self) -> dict[str, str]:
