@@ -152,14 +152,23 @@ def _work_ended(world: World, app: str) -> None:
 
 @chapter.step(
     "lab kube-inject -f job.yaml | kubectl apply -n {ns} -f -",
+    "kubectl wait --for=create pod -l app=kind-job -n {ns} --timeout=30s",
+    """kubectl wait pod -l app=kind-job -n {ns} --timeout=30s --for=jsonpath='"""
+    """{.status.containerStatuses[?(@.name=="work")].state.terminated.exitCode}'=0""",
+    """kubectl wait pod -l app=kind-job -n {ns} --timeout=30s --for=jsonpath='"""
+    """{.status.containerStatuses[?(@.name=="istio-proxy")].ready}'=true""",
     "kubectl get po -n {ns} -l app=kind-job",
+    "kubectl get job -n {ns} kind-job",
+    shows=["job.batch/kind-job created", "", "", "", "", ""],
     proves=14,
-    within=30,
 )
 def a_job_that_never_completes(world: World, seen: Seen) -> None:
     """The Job's trouble: its work is done and has ended with 0, but the pod is not done, for
-    istio-proxy goes on. Kubernetes waits for every container, so the Job never completes.
+    istio-proxy goes on: READY stays at 1/2. Kubernetes waits for every container, so the Job
+    never completes.
     """
+    expect([row["READY"] for row in seen[-2].rows], "READY").equal(["1/2"])
+    expect([row["COMPLETIONS"] for row in seen.rows], "COMPLETIONS of the Job").equal(["0/1"])
     pod = world.pod("app=kind-job")
     expect(pod.init(INIT_CONTAINER).exit_code, "exit code of istio-init").equal(0)
     expect(pod.container("work").exit_code, "exit code of the work").equal(0)
@@ -189,9 +198,11 @@ def a_proxy_that_quits(world: World) -> Iterator[None]:
     "lab kube-inject -f job-native.yaml | kubectl apply -n {ns} -f -",
     "kubectl wait --for=condition=complete job/kind-job-native -n {ns} --timeout=30s",
     "kubectl get po -n {ns} -l app=kind-job-native",
+    "kubectl get job -n {ns} kind-job-native",
     shows=[
         "job.batch/kind-job-native created",
         "job.batch/kind-job-native condition met",
+        "",
         "",
     ],
     proves=14,
@@ -201,6 +212,7 @@ def a_native_sidecar_lets_it_complete(world: World, seen: Seen) -> None:
     an init container with `restartPolicy: Always`. It runs beside the work, and Kubernetes ends
     it when the work has ended. The Job completes.
     """
+    expect([row["COMPLETIONS"] for row in seen.rows], "COMPLETIONS of the Job").equal(["1/1"])
     pod = world.pod("app=kind-job-native")
     expect(_complete(world, "kind-job-native"), "the Job complete").is_true()
     expect([one.name for one in pod.containers()], "containers").equal(["work"])
