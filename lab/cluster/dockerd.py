@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -92,28 +91,49 @@ def _start() -> Started | None:
             _wait(living)
             return recorded()
         _end(living, 10)
-    _clear_stale()
+    for last in (False, True):
+        _clear_stale()
+        record = _spawn()
+        try:
+            _wait(psutil.Process(record.pid))
+        except (HostError, psutil.NoSuchProcess):
+            # What an earlier daemon took down with it may still have been dying: once more.
+            if last or process(record):
+                raise
+        else:
+            break
+    return recorded()
+
+
+def _spawn() -> Started:
+    """Start dockerd in a session of its own and record it."""
     settings = home() / "settings.json"
     settings.write_text(json.dumps(_settings(), indent=1))
     log = home() / "dockerd.log"
-    with log.open("ab") as out:
-        out.write(f"--- started by lab at {time.strftime('%F %T')}\n".encode())
-        child = subprocess.Popen(
-            ["dockerd", "--config-file", str(settings)],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            cwd="/",
-            start_new_session=True,  # a Ctrl-C or a closed terminal must not end it
-        )
-    running = psutil.Process(child.pid)
+    with log.open("a") as out:
+        out.write(f"--- started by lab at {time.strftime('%F %T')}\n")
+    program = shutil.which("dockerd")
+    if program is None:
+        raise HostError("dockerd is missing", hint="apt-get install docker.io")
+    # Not subprocess: this process shall neither wait for the daemon nor warn about it.
+    pid = os.posix_spawn(
+        program,
+        ["dockerd", "--config-file", str(settings)],
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_APPEND, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,  # a Ctrl-C or a closed terminal must not end it
+    )
+    running = psutil.Process(pid)
     record = Started(
-        child.pid, running.create_time(), str(DEFAULT_SOCKET), str(home() / "data"), str(log)
+        pid, running.create_time(), str(DEFAULT_SOCKET), str(home() / "data"), str(log)
     )
     partial = home() / "daemon.json.new"
     partial.write_text(json.dumps(asdict(record)))
     partial.replace(home() / "daemon.json")
-    _wait(running)
     return record
 
 
@@ -173,12 +193,14 @@ def _clear_stale() -> None:
         (_EXEC_ROOT / "containerd" / "docker-containerd.pid", "containerd"),
     ):
         try:
-            name = psutil.Process(int(file.read_text())).name()
+            found = psutil.Process(int(file.read_text()))
+            # A zombie is dead, but a signal still finds it: both programs would take it for alive.
+            alive = found.name() == program and found.status() != psutil.STATUS_ZOMBIE
         except FileNotFoundError:
             continue
         except (ValueError, psutil.NoSuchProcess):
-            name = ""
-        if name != program:
+            alive = False
+        if not alive:
             file.unlink(missing_ok=True)
 
 

@@ -72,6 +72,8 @@ def up(interrupt_at: float | None = None, how: signal.Signals = signal.SIGINT) -
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # A test run in the background ignores SIGINT, and would hand that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         text, _ = process.communicate(timeout=interrupt_at or 400)
@@ -79,6 +81,17 @@ def up(interrupt_at: float | None = None, how: signal.Signals = signal.SIGINT) -
         os.killpg(process.pid, how)
         text, _ = process.communicate(timeout=60)
     return Ended(process.returncode, text, time.monotonic() - started)
+
+
+def interrupted(share: float, duration: float, how: signal.Signals) -> Ended:
+    """An `up` that was interrupted; tried earlier when this machine was faster than before."""
+    for _ in range(5):
+        ended = up(share * duration, how)
+        if ended.code != 0:
+            return ended
+        down()
+        duration *= 0.8
+    pytest.fail("`lab up` was always over before it could be interrupted")
 
 
 def down() -> str:
@@ -133,10 +146,9 @@ def assert_an_injected_pod_becomes_ready() -> None:
 
 @pytest.mark.parametrize("moment", range(MOMENTS))
 def test_an_interrupted_up_is_completed_by_the_next(moment: int, duration: float) -> None:
-    at = duration * (moment + 0.5) / MOMENTS
     how = signal.SIGKILL if moment in KILLED else signal.SIGINT
-    first = up(at, how)
-    print(f"\n{how.name} at {at:.1f} s of {duration:.1f}: hit {first.step!r}", end="", flush=True)
+    first = interrupted((moment + 0.5) / MOMENTS, duration, how)
+    print(f"\n{how.name} at {first.seconds:.1f} s of {duration:.1f}: hit {first.step!r}", end="")
     assert "Traceback" not in first.text, first.text
     if how is signal.SIGINT:
         assert first.code == 130, first.text

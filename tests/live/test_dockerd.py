@@ -1,0 +1,86 @@
+"""A Docker daemon of the lab's own: started, killed, found dead, healed, stopped.
+
+A second daemon beside the machine's: other socket, data and runtime folders, no bridge and no
+rules, so that nobody else notices.
+"""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lab.cluster import dockerd
+from lab.cluster.docker import docker, why_unreachable
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    runtime = Path(f"/run/sidecar-lab-test-{os.getpid()}")
+    settings = dockerd._settings
+
+    def without_network() -> dict[str, object]:
+        return {**settings(), "bridge": "none", "iptables": False, "ip6tables": False}
+
+    monkeypatch.setenv("SIDECAR_LAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{runtime}.sock")
+    monkeypatch.setattr(dockerd, "DEFAULT_SOCKET", Path(f"{runtime}.sock"))
+    monkeypatch.setattr(dockerd, "_EXEC_ROOT", runtime)
+    monkeypatch.setattr(dockerd, "_settings", without_network)
+    monkeypatch.setattr(dockerd, "remove_network_rules", lambda: None)
+    yield runtime
+    dockerd.stop()
+    assert dockerd.still_there() == []
+    assert not runtime.exists()
+
+
+def a_container() -> str:
+    """A container that runs until it is removed, from an image of one static program."""
+    sleep = Path(dockerd.home() / "image")
+    sleep.mkdir(parents=True, exist_ok=True)
+    source = sleep / "wait.c"
+    source.write_text("#include <unistd.h>\nint main(void) { for (;;) pause(); }\n")
+    subprocess.run(["cc", "-static", "-o", sleep / "wait", source], check=True)
+    archive = subprocess.run(["tar", "-c", "-C", sleep, "wait"], capture_output=True, check=True)
+    subprocess.run(["docker", "import", "-", "wait:1"], input=archive.stdout, check=True)
+    made = docker("run", "-d", "--privileged", "--network", "none", "wait:1", "/wait")
+    return made.stdout.strip()
+
+
+def test_a_daemon_that_was_killed_is_healed_and_its_containers_went_on(own: Path) -> None:
+    first = dockerd.start()
+    assert first is not None
+    assert why_unreachable() == ""
+    assert dockerd.start() == first
+    container = a_container()
+    pid = int(docker("inspect", "-f", "{{.State.Pid}}", container).stdout)
+    process = dockerd.process(first)
+    assert process is not None
+    os.kill(first.pid, signal.SIGKILL)
+    process.wait(10)
+    assert why_unreachable()
+    assert dockerd.process(dockerd.recorded()) is None
+    second = dockerd.start()
+    assert second is not None
+    assert second.pid != first.pid
+    assert docker("inspect", "-f", "{{.State.Pid}}", container).stdout.strip() == str(pid)
+    assert psutil.pid_exists(pid)
+    docker("rm", "-f", container)
+    assert dockerd.stop()
+    assert why_unreachable()
+    assert not dockerd.stop()
+
+
+def test_pid_files_that_name_another_program_do_not_stop_the_daemon(own: Path) -> None:
+    (own / "containerd").mkdir(parents=True)
+    own.with_suffix(".pid").write_text(str(os.getpid()))
+    (own / "containerd" / "containerd.pid").write_text(str(os.getpid()))
+    Path(f"{own}.sock").touch()
+    started = dockerd.start()
+    assert started is not None
+    assert why_unreachable() == ""
