@@ -16,9 +16,8 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from lab.cluster import runtime_shim
+from lab.cluster import network_rules, runtime_shim
 from lab.cluster.docker import DEFAULT_SOCKET, why_unreachable
-from lab.command import run
 from lab.errors import HostError
 from lab.paths import cache_root
 
@@ -242,7 +241,7 @@ def stop() -> bool:
     if living:
         _end(living, 30)
     _end_containerd()
-    remove_network_rules()
+    network_rules.remove()
     shutil.rmtree(_EXEC_ROOT, ignore_errors=True)
     for file in (DEFAULT_SOCKET, _EXEC_ROOT.with_suffix(".pid"), home() / "daemon.json"):
         file.unlink(missing_ok=True)
@@ -265,30 +264,6 @@ def _end(running: psutil.Process, patience: float) -> None:
         except psutil.TimeoutExpired:
             running.kill()
             running.wait(10)
-
-
-def remove_network_rules() -> None:
-    """Delete docker0 and Docker's iptables chains, which a stopped daemon leaves behind."""
-    if shutil.which("ip"):
-        run(["ip", "link", "delete", "docker0"], check=False)
-    for family in ("iptables", "ip6tables"):
-        if not shutil.which(family):
-            continue
-        saved = run([f"{family}-save"], check=False)
-        if saved.ok and "DOCKER" in saved.stdout:
-            run([f"{family}-restore"], stdin=without_docker(saved.stdout), check=False)
-
-
-def without_docker(saved: str) -> str:
-    """An `iptables-save` text without Docker's chains, jumps to them and docker0's rules."""
-
-    def is_dockers(line: str) -> bool:
-        return line.startswith((":DOCKER", "-A DOCKER")) or (
-            line.startswith("-A ")
-            and ("DOCKER" in line or " docker0 " in line or "172.17.0.0/16" in line)
-        )
-
-    return "".join(line + "\n" for line in saved.splitlines() if not is_dockers(line))
 
 
 def still_there() -> list[str]:

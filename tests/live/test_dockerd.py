@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lab.cluster import dockerd
+from lab.cluster import dockerd, network_rules
 from lab.cluster.docker import docker, why_unreachable
 
 pytestmark = pytest.mark.live
@@ -32,7 +32,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(dockerd, "DEFAULT_SOCKET", Path(f"{runtime}.sock"))
     monkeypatch.setattr(dockerd, "_EXEC_ROOT", runtime)
     monkeypatch.setattr(dockerd, "_settings", without_network)
-    monkeypatch.setattr(dockerd, "remove_network_rules", lambda: None)
+    monkeypatch.setattr(network_rules, "remove", lambda: None)
     yield runtime
     dockerd.stop()
     assert dockerd.still_there() == []

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.cluster import kind, leftovers, node, state, steps
-from lab.cluster.dockerd import without_docker
+from lab.cluster.network_rules import without_docker
 from lab.cluster.state import LabState
 from lab.errors import ClusterError
 from lab.mesh.errors import SidecarLabError
