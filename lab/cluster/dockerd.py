@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from lab.cluster import network_rules, runtime_shim
 from lab.cluster.docker import DEFAULT_SOCKET, why_unreachable
+from lab.command import run
 from lab.errors import HostError
 from lab.paths import cache_root
 
@@ -242,10 +243,20 @@ def stop() -> bool:
         _end(living, 30)
     _end_containerd()
     network_rules.remove()
+    for folder in (home() / "data", _EXEC_ROOT):
+        _unmount(folder)
     shutil.rmtree(_EXEC_ROOT, ignore_errors=True)
     for file in (DEFAULT_SOCKET, _EXEC_ROOT.with_suffix(".pid"), home() / "daemon.json"):
         file.unlink(missing_ok=True)
     return True
+
+
+def _unmount(folder: Path) -> None:
+    """Take away what a daemon that was killed left mounted at or below a folder."""
+    mounted = [one.mountpoint for one in psutil.disk_partitions(all=True)]
+    for place in sorted(mounted, reverse=True):
+        if Path(place) == folder or folder in Path(place).parents:
+            run(["umount", place], check=False)
 
 
 def _end_containerd() -> None:

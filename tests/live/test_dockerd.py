@@ -37,6 +37,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     dockerd.stop()
     assert dockerd.still_there() == []
     assert not runtime.exists()
+    mounted = [one.mountpoint for one in psutil.disk_partitions(all=True)]
+    assert not [place for place in mounted if place.startswith((str(tmp_path), str(runtime)))]
 
 
 def a_container() -> str:
