@@ -12,7 +12,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 def junit(run: RunRecord) -> str:
     """The XML text. Faults (set-up, machine) are `error`, checks and breaks `failure`."""
-    root = Xml.Element("testsuites", name=f"sidecar-lab {run.lab}")
+    root = Xml.Element("testsuites", name=_clean(f"sidecar-lab {run.lab}"))
     if run.aborted is not None:
         suite = Xml.SubElement(root, "testsuite", name="set-up")
         _case(suite, "set-up", "the lab", run.seconds, run.aborted)
@@ -31,7 +31,7 @@ def junit(run: RunRecord) -> str:
 
 def _suite(root: Xml.Element, chapter: ChapterRecord, started: str) -> None:
     name = f"{chapter.number}. {chapter.title}"
-    suite = Xml.SubElement(root, "testsuite", name=_clean(name), timestamp=started)
+    suite = Xml.SubElement(root, "testsuite", name=_clean(name), timestamp=_clean(started))
     for setup in chapter.setup:
         if setup.failure is not None:
             _case(suite, name, f"set-up: {setup.name}", setup.seconds, setup.failure)

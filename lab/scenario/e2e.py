@@ -30,7 +30,7 @@ def pytest_arguments(
     if breaks:
         arguments.append("--breaks")
     if workers > 1:
-        arguments += ["-n", str(workers), "--dist", "loadgroup"]
+        arguments += ["-n", str(workers), "--dist", "loadfile"]
     return [*arguments, *more, *(str(file) for file in chapters.files())]
 
 

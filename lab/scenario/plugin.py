@@ -1,6 +1,6 @@
 """pytest plugin: the chapters as items, one a step; one line each; records and reports at the end.
 
-Loaded by `-p lab.scenario.plugin`. Chapters may run side by side (`-n N --dist loadgroup`): all
+Loaded by `-p lab.scenario.plugin`. Chapters may run side by side (`-n N --dist loadfile`): all
 steps of a chapter stay in one worker. A step selected alone brings the steps before it along.
 """
 
@@ -100,10 +100,10 @@ def numbers(text: str) -> frozenset[int]:
     return frozenset(found)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Share the run; speak for the steps ourselves."""
+    """Share the run; speak for the steps ourselves (once the terminal's own reporter is there)."""
     run = config.stash[RUN] = Run(config)
-    config.addinivalue_line("markers", "xdist_group(name): steps of a chapter stay together")
     if not hasattr(config, "workerinput"):
         reporter = config.pluginmanager.get_plugin("terminalreporter")
         config.pluginmanager.register(Lines(run, reporter), "lab-scenario-lines")
@@ -184,7 +184,6 @@ class StepItem(pytest.Item):
         super().__init__(**kwargs)
         self.number = number
         self.fixturenames: list[str] = []
-        self.add_marker(pytest.mark.xdist_group(f"chapter-{self.parent.chapter.number}"))
 
     def runtest(self) -> None:
         """Run the chapter up to this step; hand its record to the reporting process."""

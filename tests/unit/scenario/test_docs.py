@@ -1,0 +1,69 @@
+from collections.abc import Callable
+
+from lab.report.records import ChapterRecord
+from lab.scenario import World
+from lab.scenario.docs import stale, walkthrough
+from lab.scenario.model import Chapter
+from lab.scenario.runner import ChapterRunner
+
+
+def record(chapter: Chapter, world: World) -> dict[int, ChapterRecord]:
+    runner = ChapterRunner(chapter, world)
+    runner.step(len(chapter.steps))
+    return {chapter.number: runner.finish()}
+
+
+def page(chapter: Chapter, make_world: Callable[[], World]) -> str:
+    return walkthrough([chapter], record(chapter, make_world()))
+
+
+def test_the_page_shows_command_output_and_check(
+    little: Chapter, make_world: Callable[[], World]
+) -> None:
+    text = page(little, make_world)
+    assert "## 1. Files" in text
+    assert "### 1.1 The file has two lines" in text
+    assert "```console\n$ cat 'a file.txt'\none\ntwo\n```" in text
+    assert "- `lines of the file is ['one', 'two']`" in text
+    assert "It fails, as it must, when the file has a third line." in text
+
+
+def test_a_fresh_page_is_current(little: Chapter, make_world: Callable[[], World]) -> None:
+    assert stale(page(little, make_world), [little]) is None
+
+
+def test_a_page_made_by_another_run_is_current_too(
+    little: Chapter, make_world: Callable[[], World]
+) -> None:
+    text = page(little, make_world).replace("'a file.txt'", "b.txt").replace("two\n", "zwei\n")
+    assert stale(text, [little]) is None
+
+
+def test_changed_prose_or_a_changed_command_is_named(
+    little: Chapter, make_world: Callable[[], World]
+) -> None:
+    text = page(little, make_world)
+    for old, new in (("row of lines", "heap of lines"), ("| sort -r |", "| sort |")):
+        wrong = stale(text.replace(old, new), [little])
+        assert wrong is not None
+        assert new in wrong.found
+        assert old in wrong.wanted
+
+
+def test_a_page_that_ends_early_or_late_is_stale(
+    little: Chapter, make_world: Callable[[], World]
+) -> None:
+    text = page(little, make_world)
+    short = stale(text[: text.index("### 1.2")], [little])
+    assert short is not None
+    assert short.found == ""
+    long = stale(text + "\n## 2. More\n", [little])
+    assert long is not None
+    assert long.found == "## 2. More"
+
+
+def test_the_machine_that_recorded_is_not_named(
+    little: Chapter, make_world: Callable[[], World]
+) -> None:
+    text = walkthrough([little], record(little, make_world()), {"two": "TWO", "one\ntwo": "both"})
+    assert "```console\n$ cat 'a file.txt'\nboth\n```" in text

@@ -1,0 +1,115 @@
+import time
+from collections.abc import Callable
+
+import pytest
+
+from lab.errors import ObservationError
+from lab.scenario.expectation import (
+    ExpectationFailed,
+    consistently,
+    deadlines_at_most,
+    eventually,
+    expect,
+    noting,
+)
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        lambda: expect(3, "it").equal(4),
+        lambda: expect(3, "it").differ(3),
+        lambda: expect("abc", "it").contains("b", "x"),
+        lambda: expect([1, 2], "it").lacks(2),
+        lambda: expect("abc", "it").matches("^b"),
+        lambda: expect([], "it").is_true(),
+        lambda: expect([0], "it").is_false(),
+        lambda: expect([0], "it").has_length(2),
+        lambda: expect(1, "it").at_least(2),
+        lambda: expect(2, "it").at_most(1),
+        lambda: expect(2, "it").more_than(2),
+        lambda: expect(2, "it").one_of([1, 3]),
+        lambda: expect(2, "it").satisfies("is odd", lambda x: x % 2),
+    ],
+)
+def test_each_claim_can_fail_and_shows_what_was_seen(claim: Callable[[], object]) -> None:
+    with pytest.raises(ExpectationFailed) as told:
+        claim()
+    assert told.value.what == "it"
+    assert told.value.expected
+    assert told.value.seen
+
+
+def test_claims_that_hold_are_noted_once_in_order() -> None:
+    with noting() as notes:
+        expect("abc", "the text").contains("a").matches("c$").contains("a")
+    assert notes == ["the text contains a", "the text matches 'c$'"]
+
+
+def test_only_the_last_look_of_a_wait_is_noted() -> None:
+    looks: list[int] = []
+
+    def probe() -> object:
+        looks.append(1)
+        expect(looks, "looks").is_true()
+        return expect(len(looks), "their number").equal(3)
+
+    with noting() as notes:
+        eventually(probe, within=5, every=0.01)
+    assert notes == ["looks is true", "their number is 3"]
+
+
+def test_a_wait_that_ends_carries_the_last_thing_seen() -> None:
+    looks: list[int] = []
+
+    def probe() -> object:
+        looks.append(1)
+        return expect(len(looks), "looks").equal(-1)
+
+    with pytest.raises(ExpectationFailed, match=r"waited 0\.1 s") as told:
+        eventually(probe, within=0.1, every=0.01)
+    assert told.value.seen == str(len(looks))
+
+
+def test_a_world_that_cannot_be_looked_at_yet_is_looked_at_again() -> None:
+    looks: list[int] = []
+
+    def probe() -> object:
+        looks.append(1)
+        if len(looks) < 3:
+            raise ObservationError("not yet")
+        return True
+
+    assert eventually(probe, within=5, every=0.01)
+
+
+def test_a_crash_in_a_probe_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        eventually(lambda: 1 / 0, within=5)
+
+
+def test_a_break_run_shortens_waits() -> None:
+    started = time.monotonic()
+    with deadlines_at_most(0.05), pytest.raises(ExpectationFailed):
+        eventually(lambda: False, within=60)
+    assert time.monotonic() - started < 5
+
+
+def test_a_thing_that_goes_bad_late_is_caught() -> None:
+    started = time.monotonic()
+    with pytest.raises(ExpectationFailed, match="held only"):
+        consistently(lambda: time.monotonic() - started < 0.1, during=5, every=0.01)
+
+
+def test_a_thing_that_stays_good_is_noted() -> None:
+    with noting() as notes:
+        consistently(lambda: True, "it stays", during=0.05, every=0.01)
+    assert notes == ["it stays (for 0.05 s)"]
+
+
+def test_mappings_show_what_differs_by_key() -> None:
+    with pytest.raises(ExpectationFailed) as told:
+        expect({"a": 1, "b": 2, "d": 4}, "labels").equal({"a": 1, "b": 3, "c": 4})
+    assert "missing: ('c', 4)" in told.value.difference
+    assert "unexpected: ('d', 4)" in told.value.difference
+    assert "b: expected 3, seen 2" in told.value.difference

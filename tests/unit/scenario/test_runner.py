@@ -1,0 +1,343 @@
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lab.errors import ObservationError
+from lab.report.records import ChapterRecord, Failure, StepRecord
+from lab.scenario import Chapter, Seen, World, breaking, eventually, expect
+from lab.scenario.runner import ChapterRunner
+
+MakeWorld = Callable[[], World]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaking, "REACTION", 0.3)
+    monkeypatch.setattr(breaking, "DEADLINE", 0.2)
+    monkeypatch.setattr(breaking, "RECOVERY", 0.5)
+
+
+def run(chapter: Chapter, world: World, *, breaks: bool = False) -> ChapterRecord:
+    runner = ChapterRunner(chapter, world, breaks=breaks, run="r1")
+    runner.step(len(chapter.steps))
+    return runner.finish()
+
+
+def one_step(chapter: Chapter, world: World, *, breaks: bool = False) -> StepRecord:
+    return run(chapter, world, breaks=breaks).steps[0]
+
+
+def fresh() -> Chapter:
+    return Chapter(9, "Made here", namespace="made-here", prose="Made in a test.")
+
+
+def failure(record: StepRecord) -> Failure:
+    assert record.failure is not None
+    return record.failure
+
+
+def test_a_chapter_leaves_what_it_ran_printed_and_checked(
+    little: Chapter, make_world: MakeWorld
+) -> None:
+    record = run(little, make_world())
+    assert record.passed
+    assert [one.id for one in record.steps] == ["1.1", "1.2"]
+    first, second = record.steps
+    assert first.commands[0].shown == "cat 'a file.txt'"
+    assert first.commands[0].stdout == "one\ntwo\n"
+    assert first.checked == ("lines of the file is ['one', 'two']",)
+    assert [one.shown for one in second.commands] == [
+        "cat 'a file.txt' | sort -r | head -n 1 > first.txt",
+        "cat first.txt",
+    ]
+    assert second.attachments[0].name == "lines"
+    assert second.proves == (2, 3)
+
+
+def test_every_break_turns_its_step_red_and_the_undo_green_again(
+    little: Chapter, make_world: MakeWorld
+) -> None:
+    record = run(little, make_world(), breaks=True)
+    assert record.passed
+    breaks = [one for step in record.steps for one in step.breaks]
+    assert [(one.turned_red, one.green_again) for one in breaks] == [(True, True)] * 2
+    assert "three" in breaks[0].said
+
+
+def test_a_break_does_not_spoil_the_records_of_its_step(
+    little: Chapter, make_world: MakeWorld
+) -> None:
+    step = run(little, make_world(), breaks=True).steps[1]
+    assert step.commands[1].stdout == "two\n"
+    assert len(step.attachments) == 1
+
+
+def test_a_chapter_runs_again_in_a_used_world(little: Chapter, make_world: MakeWorld) -> None:
+    world = make_world()
+    assert run(little, world).passed
+    world.write("a file.txt", "left over\n")
+    assert run(little, world).passed
+
+
+def test_a_break_that_stays_green_is_a_failure(make_world: MakeWorld) -> None:
+    chapter = fresh()
+
+    @chapter.step("true")
+    def blind(world: World, seen: Seen) -> None:
+        """Looks at nothing."""
+
+    @blind.breaks("the file is gone")
+    def gone(world: World) -> None:
+        return None
+
+    record = one_step(chapter, make_world(), breaks=True)
+    assert record.outcome == "failed"
+    assert failure(record).kind == "break"
+    assert failure(record).seen == "its check still passes"
+    assert not record.breaks[0].turned_red
+
+
+def test_a_step_without_breaks_is_a_failure_where_breaks_are_asked_for(
+    make_world: MakeWorld,
+) -> None:
+    chapter = fresh()
+
+    @chapter.step("true")
+    def unproven(world: World, seen: Seen) -> None:
+        """Has no break."""
+
+    assert one_step(chapter, make_world()).passed
+    assert failure(one_step(chapter, make_world(), breaks=True)).kind == "break"
+
+
+def test_a_break_that_makes_the_check_crash_is_not_red(make_world: MakeWorld) -> None:
+    chapter = fresh()
+
+    @chapter.step("true")
+    def fragile(world: World, seen: Seen) -> None:
+        """Crashes rather than fails."""
+        expect(world.memory.get("rows", [1])[0], "first row").equal(1)
+
+    @fragile.breaks("no rows are left")
+    def no_rows(world: World) -> Iterator[None]:
+        world.memory["rows"] = []
+        yield
+        del world.memory["rows"]
+
+    record = one_step(chapter, make_world(), breaks=True)
+    assert record.outcome == "failed"
+    assert "IndexError" in failure(record).seen
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_failing_command_is_red_only_where_the_break_says_so(
+    make_world: MakeWorld, allowed: bool
+) -> None:
+    chapter = fresh()
+
+    @chapter.given
+    def the_file(world: World) -> None:
+        world.write("here", "")
+
+    @chapter.step("cat here")
+    def the_file_is_here(world: World, seen: Seen) -> None:
+        """cat finds it."""
+
+    @the_file_is_here.breaks("the file is gone", command_fails=allowed)
+    def gone(world: World) -> Callable[[], object]:
+        (world.workdir / "here").unlink()
+        return lambda: world.write("here", "")
+
+    record = one_step(chapter, make_world(), breaks=True)
+    assert record.passed is allowed
+    assert record.breaks[0].green_again
+
+
+def test_a_world_that_does_not_come_back_is_a_failure(make_world: MakeWorld) -> None:
+    chapter = fresh()
+
+    @chapter.step("true")
+    def sound(world: World, seen: Seen) -> None:
+        """Nothing is broken."""
+        expect(world.memory.get("broken"), "what is broken").equal(None)
+
+    @sound.breaks("for good")
+    def for_good(world: World) -> None:
+        world.memory["broken"] = "for good"
+
+    record = one_step(chapter, make_world(), breaks=True)
+    assert record.breaks[0].turned_red
+    assert not record.breaks[0].green_again
+    assert "undone" in failure(record).what
+
+
+def test_an_undo_that_crashes_is_named(make_world: MakeWorld) -> None:
+    chapter = fresh()
+
+    @chapter.step("true")
+    def sound(world: World, seen: Seen) -> None:
+        """Nothing is broken."""
+        expect("broken" in world.memory, "broken").is_false()
+
+    @sound.breaks("badly")
+    def badly(world: World) -> Iterator[None]:
+        world.memory["broken"] = 1
+        yield
+        raise RuntimeError("cannot mend")
+
+    record = one_step(chapter, make_world(), breaks=True)
+    assert "cannot mend" in failure(record).detail
+
+
+def test_steps_after_a_failed_one_are_not_reached_and_not_passed(make_world: MakeWorld) -> None:
+    chapter = fresh()
+    ran: list[str] = []
+
+    @chapter.step("true", hint="look closer")
+    def wrong(world: World, seen: Seen) -> None:
+        """Does not hold."""
+        expect({"a", "b"}, "the set").equal({"a", "c"})
+
+    @chapter.step("true")
+    def later(world: World, seen: Seen) -> None:
+        """Never runs."""
+        ran.append("later")
+
+    record = run(chapter, make_world())
+    assert [one.outcome for one in record.steps] == ["failed", "not reached"]
+    assert not record.passed
+    assert ran == []
+    told = failure(record.steps[0])
+    assert (told.expected, told.seen) == ("{'a',\n 'c'}", "{'a',\n 'b'}")
+    assert "missing: c" in told.difference
+    assert "unexpected: b" in told.difference
+    assert told.hint == "look closer"
+
+
+def test_a_failing_set_up_is_named_and_no_step_is_reached(make_world: MakeWorld) -> None:
+    chapter = fresh()
+
+    @chapter.given
+    def the_pod_is_there(world: World) -> None:
+        raise ObservationError("no pod", hint="make one")
+
+    @chapter.step("true")
+    def never(world: World, seen: Seen) -> None:
+        """Never runs."""
+
+    record = run(chapter, make_world())
+    assert record.setup[-1].failure is not None
+    assert "the pod is there" in record.setup[-1].failure.what
+    assert record.steps[0].outcome == "not reached"
+    assert not record.passed
+
+
+def test_a_command_that_fails_shows_exit_code_and_output(make_world: MakeWorld) -> None:
+    chapter = fresh()
+
+    @chapter.step("cat nowhere")
+    def readable(world: World, seen: Seen) -> None:
+        """The file is there."""
+
+    record = one_step(chapter, make_world())
+    assert failure(record).kind == "command"
+    assert "exit code 1" in failure(record).seen
+    assert "nowhere" in failure(record).seen
+    assert record.commands[0].exit_code == 1
+
+
+def test_an_expected_exit_code_is_handed_to_the_check(make_world: MakeWorld) -> None:
+    chapter = fresh()
+
+    @chapter.step("cat nowhere", allow_exit=[1])
+    def unreadable(world: World, seen: Seen) -> None:
+        """cat says so."""
+        expect(seen.last.returncode, "exit code").equal(1)
+
+    assert one_step(chapter, make_world()).passed
+
+
+def test_output_that_does_not_fit_the_template_fails_the_step(make_world: MakeWorld) -> None:
+    chapter = fresh()
+
+    @chapter.step("echo 10.0.0.x", shows="<ip>")
+    def an_address(world: World, seen: Seen) -> None:
+        """Prints one."""
+
+    told = failure(one_step(chapter, make_world()))
+    assert (told.expected, told.seen) == ("<ip>", "10.0.0.x")
+
+
+def test_a_step_with_time_is_repeated_until_it_holds(make_world: MakeWorld) -> None:
+    chapter = fresh()
+    seen_so_far: list[int] = []
+
+    @chapter.step("echo hello", within=5)
+    def third_time(world: World, seen: Seen) -> None:
+        """The third look is the one."""
+        seen_so_far.append(1)
+        expect(len(seen_so_far), "looks").at_least(3)
+
+    assert one_step(chapter, make_world()).passed
+
+
+def test_a_placeholder_nobody_set_fails_with_what_is_known(make_world: MakeWorld) -> None:
+    chapter = fresh()
+
+    @chapter.step("echo {pod}")
+    def named(world: World, seen: Seen) -> None:
+        """There is a pod."""
+
+    told = failure(one_step(chapter, make_world()))
+    assert "{pod}" in told.what
+    assert "world.names['pod']" in told.hint
+
+
+def test_a_value_with_blanks_and_operators_stays_one_word(make_world: MakeWorld) -> None:
+    chapter = fresh()
+    nasty = "a b | c > d 'e' \"f\" $g"
+
+    @chapter.given
+    def names(world: World) -> None:
+        world.names["nasty"] = nasty
+        world.names["python"] = sys.executable
+
+    @chapter.step("{python} -c 'import sys; print(sys.argv[1:])' {nasty}")
+    def one_word(world: World, seen: Seen) -> None:
+        """It is."""
+        expect(seen.stdout, "argv").equal(f"{[nasty]!r}\n")
+
+    assert one_step(chapter, make_world()).passed
+
+
+def test_a_crash_in_a_check_is_a_fault_with_its_place(make_world: MakeWorld) -> None:
+    chapter = fresh()
+
+    @chapter.step("true")
+    def crashing(world: World, seen: Seen) -> None:
+        """Divides by nothing."""
+        _ = 1 / len(seen.stdout)
+
+    told = failure(one_step(chapter, make_world()))
+    assert told.kind == "fault"
+    assert "test_runner.py" in told.detail
+
+
+def test_a_deadline_is_short_in_a_broken_world(make_world: MakeWorld) -> None:
+    chapter = fresh()
+
+    @chapter.step("true")
+    def patient(world: World, seen: Seen) -> None:
+        """Would wait a minute."""
+        eventually(lambda: "broken" not in world.memory, "all is well", within=60)
+
+    @patient.breaks("it never comes")
+    def never(world: World) -> Iterator[None]:
+        world.memory["broken"] = 1
+        yield
+        world.memory.clear()
+
+    record = one_step(chapter, make_world(), breaks=True)
+    assert record.passed
+    assert record.breaks[0].seconds < 10
