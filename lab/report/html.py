@@ -1,9 +1,11 @@
 """Records as one HTML page that needs nothing else: no network, no script, no other file."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from lab.report.records import Attachment, Grid, RunRecord
 from lab.report.terminal import failed
@@ -35,9 +37,15 @@ def page(run: RunRecord) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["prose"] = prose
     return environment.get_template("report.html.j2").render(
         run=run, failed=list(failed(run)), sides=sides, proven=proven(run)
     )
+
+
+def prose(text: str) -> Markup:
+    """Escaped text with `words` between backticks as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
 def proven(run: RunRecord) -> dict[int, bool]:

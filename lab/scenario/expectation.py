@@ -4,6 +4,7 @@ A failed expectation carries what was expected beside what was seen; one that he
 so that the report can say what was checked. Bounds are in seconds of wall time.
 """
 
+import dataclasses
 import difflib
 import pprint
 import re
@@ -126,10 +127,15 @@ class Expectation(Generic[T]):
         if holds:
             _note(f"{self.what} {claim}")
             return self
+        wanted = pretty(expected) if difference else claim
+        seen = pretty(self.value)
+        if wanted == seen:
+            # They differ in something that their short forms leave out.
+            wanted, seen = repr(expected), repr(self.value)
         raise ExpectationFailed(
             self.what,
-            pretty(expected) if difference else claim,
-            pretty(self.value),
+            wanted,
+            seen,
             difference=_difference(*difference) if difference else difference_text,
         )
 
@@ -257,8 +263,19 @@ def pretty(value: object) -> str:
         return value if value.strip() else repr(value)
     if isinstance(value, Set):
         # Sets print in an order that changes from run to run; reports must not.
-        return "{" + ",\n ".join(sorted(pprint.pformat(item, width=96) for item in value)) + "}"
-    return pprint.pformat(value, width=96, sort_dicts=False)
+        return "{" + ",\n ".join(sorted(_member(item) for item in value)) + "}"
+    if isinstance(value, list | tuple) and any(_speaks(item) for item in value):
+        return "[" + ",\n ".join(_member(item) for item in value) + "]"
+    return _member(value)
+
+
+def _speaks(value: object) -> bool:
+    """Whether it is plain data that says of itself how it is read best."""
+    return dataclasses.is_dataclass(value) and type(value).__str__ is not object.__str__
+
+
+def _member(value: object) -> str:
+    return str(value) if _speaks(value) else pprint.pformat(value, width=96, sort_dicts=False)
 
 
 def _note(sentence: str) -> None:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
 from lab import command, paths
 from lab.command import Completed
 from lab.errors import ScenarioError
@@ -59,6 +61,8 @@ class World:
         self.memory: dict[str, Any] = {}
         self.attachments: dict[str, Attachment] = {}
         self.lab = lab
+        # Two runs of one chapter would delete each other's namespace.
+        self._lock = FileLock(workdir.with_name(f"{workdir.name}.lock"), thread_local=False)
 
     # --- the cluster ---------------------------------------------------------------------
     @property
@@ -209,7 +213,17 @@ class World:
 
     # --- used by the runner ------------------------------------------------------------------
     def fresh(self, others: Iterable[str] = (), *, create: bool = True) -> None:
-        """An empty `workdir`; this namespace and `others` new, or (not created) absent."""
+        """An empty `workdir`; this namespace and `others` new, or (not created) absent.
+
+        Raises ScenarioError while another run has the chapter.
+        """
+        self.workdir.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as taken:
+            raise ScenarioError(
+                f"another run is using the namespace {self.ns}", hint="wait for it to end"
+            ) from taken
         shutil.rmtree(self.workdir, ignore_errors=True)
         self.workdir.mkdir(parents=True)
         if self.lab is None:
@@ -224,10 +238,13 @@ class World:
 
     def leave(self, others: Iterable[str] = ()) -> None:
         """Have the namespaces deleted; does not wait (the next run of the chapter does)."""
-        if self.lab is not None:
-            self.kubectl(
-                "delete", "namespace", self.ns, *others, "--ignore-not-found", "--wait=false"
-            )
+        try:
+            if self.lab is not None:
+                self.kubectl(
+                    "delete", "namespace", self.ns, *others, "--ignore-not-found", "--wait=false"
+                )
+        finally:
+            self._lock.release()
 
     def _lab(self) -> LabAccess:
         if self.lab is None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.errors import ObservationError
+from lab.observe.model import Listener, Rule
 from lab.scenario.expectation import (
     ExpectationFailed,
     consistently,
@@ -11,6 +12,7 @@ from lab.scenario.expectation import (
     eventually,
     expect,
     noting,
+    pretty,
 )
 
 
@@ -113,3 +115,16 @@ def test_mappings_show_what_differs_by_key() -> None:
     assert "missing: ('c', 4)" in told.value.difference
     assert "unexpected: ('d', 4)" in told.value.difference
     assert "b: expected 3, seen 2" in told.value.difference
+
+
+def test_data_that_says_itself_how_it_reads_is_shown_so() -> None:
+    assert pretty({Listener("0.0.0.0", 80, "nginx", 1)}) == "{0.0.0.0:80 1/nginx}"
+    assert pretty([Listener("::", 80), 1]) == "[:::80,\n 1]"
+
+
+def test_things_that_read_alike_but_differ_are_shown_in_full() -> None:
+    one, other = Rule("A", packets=1), Rule("A", goto=True)
+    assert str(one) == str(other)
+    with pytest.raises(ExpectationFailed) as told:
+        expect(one, "the rule").equal(other)
+    assert told.value.expected != told.value.seen

@@ -341,3 +341,14 @@ def test_a_deadline_is_short_in_a_broken_world(make_world: MakeWorld) -> None:
     record = one_step(chapter, make_world(), breaks=True)
     assert record.passed
     assert record.breaks[0].seconds < 10
+
+
+def test_two_runs_of_one_chapter_do_not_meet(little: Chapter, make_world: MakeWorld) -> None:
+    first = ChapterRunner(little, make_world())
+    assert first.step(1).passed
+    second = run(little, make_world())
+    assert second.setup[0].failure is not None
+    assert "another run" in second.setup[0].failure.what
+    assert first.step(2).passed
+    first.finish()
+    assert run(little, make_world()).passed
