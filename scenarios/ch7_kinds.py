@@ -49,7 +49,7 @@ def _is_injected(world: World, app: str) -> None:
 
 def _replace(world: World, file: str, manifest: str) -> None:
     """Delete what `file` describes, its pods too, and apply `manifest`."""
-    world.kubectl("delete", "-f", file, "--cascade=foreground", "--timeout=30s")
+    world.kubectl("delete", "-f", file, "--cascade=foreground", "--timeout=45s")
     world.apply(manifest)
 
 
@@ -75,7 +75,7 @@ INSTEAD = "the plain manifest was applied in its place"
 
 @chapter.step(
     "lab kube-inject -f pod.yaml | kubectl apply -n {ns} -f -",
-    "kubectl wait --for=condition=Ready pod/kind-pod -n {ns} --timeout=30s",
+    "kubectl wait --for=condition=Ready pod/kind-pod -n {ns} --timeout=45s",
     "kubectl get po -n {ns} -l app=kind-pod",
     shows=["pod/kind-pod created", "", ""],
     proves=14,
@@ -93,7 +93,7 @@ a_pod.breaks(INSTEAD, rerun=False)(_plain_instead("pod"))
 @chapter.step(
     "lab kube-inject -f replicaset.yaml | kubectl apply -n {ns} -f -",
     "kubectl wait --for=jsonpath='{.status.readyReplicas}'=1 rs/kind-replicaset -n {ns} "
-    "--timeout=30s",
+    "--timeout=45s",
     "kubectl get po -n {ns} -l app=kind-replicaset",
     shows=["replicaset.apps/kind-replicaset created", "", ""],
     proves=14,
@@ -108,7 +108,7 @@ a_replicaset.breaks(INSTEAD, rerun=False)(_plain_instead("replicaset"))
 
 @chapter.step(
     "lab kube-inject -f daemonset.yaml | kubectl apply -n {ns} -f -",
-    "kubectl rollout status daemonset/kind-daemonset -n {ns} --timeout=30s",
+    "kubectl rollout status daemonset/kind-daemonset -n {ns} --timeout=45s",
     "kubectl get po -n {ns} -l app=kind-daemonset",
     shows=["daemonset.apps/kind-daemonset created", "", ""],
     proves=14,
@@ -123,7 +123,7 @@ a_daemonset.breaks(INSTEAD, rerun=False)(_plain_instead("daemonset"))
 
 @chapter.step(
     "lab kube-inject -f deployment.yaml | kubectl apply -n {ns} -f -",
-    "kubectl rollout status deployment/kind-deployment -n {ns} --timeout=30s",
+    "kubectl rollout status deployment/kind-deployment -n {ns} --timeout=45s",
     "kubectl get po -n {ns} -l app=kind-deployment",
     shows=["deployment.apps/kind-deployment created", "", ""],
     proves=14,
@@ -152,10 +152,10 @@ def _work_ended(world: World, app: str) -> None:
 
 @chapter.step(
     "lab kube-inject -f job.yaml | kubectl apply -n {ns} -f -",
-    "kubectl wait --for=create pod -l app=kind-job -n {ns} --timeout=30s",
-    """kubectl wait pod -l app=kind-job -n {ns} --timeout=30s --for=jsonpath='"""
+    "kubectl wait --for=create pod -l app=kind-job -n {ns} --timeout=45s",
+    """kubectl wait pod -l app=kind-job -n {ns} --timeout=45s --for=jsonpath='"""
     """{.status.containerStatuses[?(@.name=="work")].state.terminated.exitCode}'=0""",
-    """kubectl wait pod -l app=kind-job -n {ns} --timeout=30s --for=jsonpath='"""
+    """kubectl wait pod -l app=kind-job -n {ns} --timeout=45s --for=jsonpath='"""
     """{.status.containerStatuses[?(@.name=="istio-proxy")].ready}'=true""",
     "kubectl get po -n {ns} -l app=kind-job",
     "kubectl get job -n {ns} kind-job",
@@ -188,7 +188,7 @@ def a_proxy_that_quits(world: World) -> Iterator[None]:
     world.kubectl(
         "exec", pod.name, "-c", PROXY_CONTAINER, "--", "curl", "-s", "-X", "POST", quit_url
     )
-    world.kubectl("wait", "--for=condition=complete", "job/kind-job", "--timeout=30s")
+    world.kubectl("wait", "--for=condition=complete", "job/kind-job", "--timeout=45s")
     yield
     _replace(world, "job.yaml", _inject(world, "job.yaml"))
     _work_ended(world, "kind-job")
@@ -231,7 +231,7 @@ def a_classic_sidecar(world: World) -> Iterator[None]:
     _work_ended(world, "kind-job-native")
     yield
     _replace(world, "job-native.yaml", _inject(world, "job-native.yaml"))
-    world.kubectl("wait", "--for=condition=complete", "job/kind-job-native", "--timeout=30s")
+    world.kubectl("wait", "--for=condition=complete", "job/kind-job-native", "--timeout=45s")
 
 
 # --- what makes no pods ------------------------------------------------------------------
