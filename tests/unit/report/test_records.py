@@ -20,7 +20,8 @@ from lab.report.store import load_chapters, load_run, save_chapter, save_run
 
 @given(st.builds(RunRecord))
 def test_any_run_survives_json(run: RunRecord) -> None:
-    assert from_json(RunRecord, to_json(run)) == run
+    # As text: a number that is not one (which hypothesis makes) does not equal itself.
+    assert to_json(from_json(RunRecord, to_json(run))) == to_json(run)
 
 
 def test_a_full_run_survives_json(sample: ModuleType) -> None:
