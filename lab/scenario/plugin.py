@@ -264,6 +264,8 @@ class Lines:
         except SidecarLabError as wrong:
             aborted = wrong
             record = self.run.record(aborted)
+        if not record.chapters and aborted is None:
+            return  # other tests, for instance some that use `kind_cluster`
         xml, html = write_reports(self.run.paths.records, record)
         for line in summary(record):
             terminalreporter.write_line(line, red=line.startswith("FAILED"))
