@@ -11,6 +11,7 @@ from lab.paths import DEFAULT_NAME, lab_paths
 
 pytestmark = pytest.mark.live
 
+OPTIONS = ["-c", os.devnull, "-p", "lab.scenario.plugin", "-p", "no:cacheprovider"]
 TEST = """
 def test_the_cluster_is_the_labs(kind_cluster):
     print("node:", kind_cluster.kubectl("get", "nodes", "-o", "name").strip())
@@ -22,8 +23,7 @@ def test_a_users_own_test_gets_the_lab_through_pytest_kind(tmp_path: Path) -> No
     before = kubectl_uid(where.kubeconfig)
     (tmp_path / "test_mine.py").write_text(TEST)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-s", "-c", os.devnull]
-        + ["-p", "lab.scenario.plugin", "-p", "no:cacheprovider", "test_mine.py"],
+        [sys.executable, "-m", "pytest", "-q", "-s", *OPTIONS, "test_mine.py"],
         cwd=tmp_path,
         env={**os.environ, "SIDECAR_LAB_HOME": str(where.root.parent), "PYTEST_ADDOPTS": ""},
         capture_output=True,
