@@ -92,7 +92,7 @@ class Workshop:
         self.console.print()
         self.console.print(Text(f"{step.id}  {step.title}", style="bold cyan"))
         self._prose(step.prose)
-        with self.console.status(" && ".join(line.shown for line in step.commands)):
+        with self.console.status("running"):
             record = runner.step(step.number)
         self._outputs(record)
         if not record.passed:
