@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Every session of the project; each calls one function of `lab`.
 
-    python3 noxfile.py                  the tests: lint, unit, data-plane, e2e, breaks
+    python3 noxfile.py                  the tests: lint, unit, data-plane, e2e
     python3 noxfile.py -s lab-up e2e    the lab, and the walkthrough on it
     python3 noxfile.py -l               all sessions
 
@@ -87,7 +87,7 @@ if __name__ == "__main__":
 import nox  # noqa: E402 - above runs where nox is not installed yet
 
 nox.needs_version = ">=2024.3"
-nox.options.sessions = ["lint", "unit", "data-plane"]
+nox.options.sessions = ["lint", "unit", "data-plane", "e2e"]
 nox.options.default_venv_backend = "none"
 nox.options.error_on_external_run = False
 
@@ -147,15 +147,13 @@ def data_plane(session: nox.Session) -> None:
 @nox.session
 def e2e(session: nox.Session) -> None:
     """Run the walkthrough as assertions on the lab (brings it up first where it is not)."""
-    run(session, "-m", "lab", "up")
-    run(session, "-m", "lab", "e2e", *session.posargs)
+    run(session, "-m", "lab", "e2e", "--up", *session.posargs)
 
 
 @nox.session
 def breaks(session: nox.Session) -> None:
     """Prove the checks: each step's `breaks` must turn it red."""
-    run(session, "-m", "lab", "up")
-    run(session, "-m", "lab", "e2e", "--breaks", *session.posargs)
+    run(session, "-m", "lab", "e2e", "--up", "--breaks", *session.posargs)
 
 
 @nox.session

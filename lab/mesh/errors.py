@@ -64,7 +64,7 @@ class DocumentError(SidecarLabError):
         self.place = place
 
 
-class DocumentErrors(SidecarLabError):
+class DocumentErrors(SidecarLabError):  # noqa: N818 - several at once
     """Everything wrong with the given documents, each with its place; at least one."""
 
     exit_code = 2
