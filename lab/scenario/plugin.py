@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lab import paths
+from lab.errors import ScenarioError
 from lab.mesh.errors import SidecarLabError
 from lab.report import store
 from lab.report.files import write_reports
@@ -258,13 +259,8 @@ class Lines:
         """Counts and where the reports are; pytest's own closing line follows."""
         if config.option.collectonly:
             return
-        aborted: Exception | None = None
-        try:
-            record = self.run.record()
-        except SidecarLabError as wrong:
-            aborted = wrong
-            record = self.run.record(aborted)
-        if not record.chapters and aborted is None:
+        record = self._record(unreadable(terminalreporter.stats.get("error", [])))
+        if not record.chapters and record.aborted is None:
             return  # other tests, for instance some that use `kind_cluster`
         xml, html = write_reports(self.run.paths.records, record)
         for line in summary(record):
@@ -272,9 +268,21 @@ class Lines:
         terminalreporter.write_line(f"report: {html}")
         terminalreporter.write_line(f"junit:  {xml}")
 
+    def _record(self, aborted: Exception | None) -> RunRecord:
+        try:
+            return self.run.record(aborted)
+        except SidecarLabError as wrong:
+            return self.run.record(wrong)
+
     def _line(self, text: str, *, red: bool) -> None:
         self.reporter.ensure_newline()
         self.reporter.write_line(text, **({"red": True} if red else {}))
+
+
+def unreadable(errors: Iterable[Any]) -> ScenarioError | None:
+    """What pytest could not collect, as one error; None when it could read everything."""
+    told = [f"{one.nodeid}: {one.longreprtext}" for one in errors]
+    return ScenarioError("not every chapter can be read:\n" + "\n".join(told)) if told else None
 
 
 def _steps(report: Any) -> list[StepRecord]:

@@ -113,6 +113,19 @@ def test_without_a_lab_one_error_says_so_and_the_reports_are_made(
     assert "there is no lab" in (records / "report.html").read_text()
 
 
+def test_a_chapter_that_cannot_be_read_is_named_on_the_terminal_and_in_the_reports(
+    tmp_path: Path,
+) -> None:
+    files = scenarios(tmp_path)
+    (tmp_path / "ch2_broken.py").write_text(SECOND.replace('"""Holds."""', "pass"))
+    done = lab_pytest(tmp_path, "--no-cluster", *files)
+    assert done.returncode == 2, done.stdout + done.stderr
+    records = tmp_path / ".lab" / "sidecar-lab" / "records"
+    for text in (done.stdout, (records / "report.html").read_text()):
+        assert "not every chapter can be read" in text
+        assert "step 2.1 (first) has no docstring to say why" in text
+
+
 def test_numbers_and_ranges_of_chapters() -> None:
     assert numbers("1,3-5") == {1, 3, 4, 5}
     assert numbers("") == frozenset()
