@@ -20,6 +20,8 @@ run. `nox -s workshop` takes you through the same steps on your own lab."""
 CHECKED = "What was checked:"
 LONGEST = 60
 """Lines of one output that are shown; a configuration dump is of no use on a page."""
+WIDEST = 200
+"""Characters of one line of output that are shown."""
 _HOLE = re.compile(r"\{[a-z][a-z0-9_]*\}")
 
 
@@ -80,6 +82,7 @@ def _block(one: CommandRecord, scrub: Mapping[str, str]) -> str:
     lines = _scrubbed(one.stdout + one.stderr, scrub).rstrip("\n").splitlines()
     if len(lines) > LONGEST:
         lines = [*lines[:LONGEST], f"… ({len(lines) - LONGEST} more lines)"]
+    lines = [one if len(one) <= WIDEST else one[:WIDEST] + " …" for one in lines]
     # A line of output that begins like a command must not be taken for one.
     body = [f" {line}" if line.startswith("$ ") else line.rstrip() for line in lines]
     longest = max((len(run) for run in re.findall(r"`+", "\n".join(body))), default=0)

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 from lab.report.records import ChapterRecord
 from lab.scenario import World
@@ -67,3 +68,14 @@ def test_the_machine_that_recorded_is_not_named(
 ) -> None:
     text = walkthrough([little], record(little, make_world()), {"two": "TWO", "one\ntwo": "both"})
     assert "```console\n$ cat 'a file.txt'\nboth\n```" in text
+
+
+def test_long_output_is_cut_and_says_so(little: Chapter, make_world: Callable[[], World]) -> None:
+    made = record(little, make_world())
+    chapter = made[1]
+    command = replace(chapter.steps[0].commands[0], stdout="x" * 999 + "\n" + "$ line\n" * 99)
+    step = replace(chapter.steps[0], commands=(command,))
+    text = walkthrough([little], {1: replace(chapter, steps=(step, *chapter.steps[1:]))})
+    assert f"\n{'x' * 200} …\n" in text
+    assert "… (40 more lines)" in text
+    assert stale(text, [little]) is None
