@@ -1,10 +1,11 @@
 """A Docker daemon of the lab's own: started, killed, found dead, healed, stopped.
 
-A second daemon beside the machine's: other socket, data and runtime folders, no bridge and no
-rules, so that nobody else notices.
+A second daemon beside the machine's: other socket, data and runtime folders, and a network
+namespace of its own, for two daemons in one would take each other's bridge and rules away.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -22,23 +23,29 @@ pytestmark = pytest.mark.live
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     runtime = Path(f"/run/sidecar-lab-test-{os.getpid()}")
-    settings = dockerd._settings
-
-    def without_network() -> dict[str, object]:
-        return {**settings(), "bridge": "none", "iptables": False, "ip6tables": False}
-
+    real = shutil.which("dockerd")
+    apart = tmp_path / "bin" / "dockerd"
+    apart.parent.mkdir()
+    apart.write_text(f'#!/bin/sh\nexec unshare -n "{real}" "$@"\n')
+    apart.chmod(0o755)
+    before = _links()
+    monkeypatch.setenv("PATH", f"{apart.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("SIDECAR_LAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{runtime}.sock")
     monkeypatch.setattr(dockerd, "DEFAULT_SOCKET", Path(f"{runtime}.sock"))
     monkeypatch.setattr(dockerd, "_EXEC_ROOT", runtime)
-    monkeypatch.setattr(dockerd, "_settings", without_network)
     monkeypatch.setattr(network_rules, "remove", lambda: None)
     yield runtime
     dockerd.stop()
     assert dockerd.still_there() == []
     assert not runtime.exists()
+    assert not ({"docker0"} & before) - _links()
     mounted = [one.mountpoint for one in psutil.disk_partitions(all=True)]
     assert not [place for place in mounted if place.startswith((str(tmp_path), str(runtime)))]
+
+
+def _links() -> set[str]:
+    return {one.name for one in Path("/sys/class/net").iterdir()}
 
 
 def a_container() -> str:

@@ -27,7 +27,7 @@ NAME = "interrupts"
 LAB = [sys.executable, "-m", "lab"]
 MOMENTS = 10
 KILLED = frozenset({3, 7})
-STEP = re.compile(r"^(?:ok|FAIL|stop)\s+(.+?)\s{2,}")
+STEP = re.compile(r"^(ok|FAIL|stop|\.\.\.)\s+(\S.*?)\s{2,}")
 POD: Object = {
     "apiVersion": "v1",
     "kind": "Pod",
@@ -56,11 +56,11 @@ class Ended:
 
     @property
     def step(self) -> str:
-        """The step it was in or, after a kill, the one after the last that ended."""
-        ended = [found[1] for row in self.text.splitlines() if (found := STEP.match(row))]
-        if "stop " in self.text:
-            return ended[-1]
-        return f"after {ended[-1]}" if ended else "the start"
+        """The step whose line is the last, or what a kill kept from printing one."""
+        rows = [found for row in self.text.splitlines() if (found := STEP.match(row))]
+        if not rows:
+            return "the start"
+        return f"after {rows[-1][2]}" if rows[-1][1] == "ok" else rows[-1][2]
 
 
 def up(interrupt_at: float | None = None, how: signal.Signals = signal.SIGINT) -> Ended:
