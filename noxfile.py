@@ -130,6 +130,7 @@ def lint(session: nox.Session) -> None:
     run(session, "-m", "ruff", "check", "--quiet", ".")
     run(session, "-m", "mypy")
     run(session, "-c", "import sys; from importlinter.cli import lint_imports_command as c; c()")
+    run(session, "-m", "lab", "docs", "--check")
 
 
 @nox.session
