@@ -136,6 +136,11 @@ def container_state(name: str) -> str | None:
     return answer.stdout.strip() if answer.ok else None
 
 
+def started_at(name: str) -> str:
+    """When a container was started last, RFC 3339 by the daemon's clock."""
+    return docker("inspect", "-f", "{{.State.StartedAt}}", name).stdout.strip()
+
+
 def _filters(filters: Iterable[str]) -> list[str]:
     words: list[str] = []
     for one in filters:

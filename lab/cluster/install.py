@@ -157,6 +157,40 @@ def wait_rolled_out(api: KubeApi, wanted: Sequence[Object], seconds: float, task
     )
 
 
+def wait_alive(api: KubeApi, since: str, seconds: float, task: Task) -> None:
+    """Until the control plane's pods are ready in containers that began after `since` (RFC 3339).
+
+    After a node was stopped and started the API first tells of the pods as they were before.
+    Raises ClusterError with what is still of the past.
+    """
+    path = f"/api/v1/namespaces/{contract.CONTROL_NAMESPACE}/pods"
+    past = ["no pod seen"]
+    for seen in api.watch(path, seconds):
+        current = [one for one in seen if "deletionTimestamp" not in one["metadata"]]
+        past = [reason for one in current if (reason := not_alive(one, since))]
+        if current and not past:
+            return
+        task.update("; ".join(past))
+    raise ClusterError(
+        f"the control plane did not come back in {seconds:.0f} s: {'; '.join(past)}",
+        hint="`lab up` tries again; `lab down` and `lab up` begin anew",
+    )
+
+
+def not_alive(pod: Object, since: str) -> str:
+    """Why a pod is not ready in containers that began after `since`; "" when it is."""
+    name = pod["metadata"]["name"]
+    statuses = pod.get("status", {}).get("containerStatuses", [])
+    for status in statuses:
+        began = status.get("state", {}).get("running", {}).get("startedAt", "")
+        # To the second: the API's times have no more than that.
+        if not began or began[:19] < since[:19]:
+            return f"{name}: {status['name']} has not begun again"
+        if not status.get("ready"):
+            return f"{name}: {status['name']} is not ready"
+    return "" if statuses else f"{name}: no container yet"
+
+
 def not_rolled_out(deployment: Object | None) -> str:
     """Why a Deployment does not run its newest pods alone; "" when it does."""
     if deployment is None:

@@ -68,6 +68,7 @@ def heal(name: str, found: Found, paths: LabPaths, task: Task) -> KubeApi | None
         if reason:
             task.update(f"waiting for the API server: {reason[:80]}")
             api.wait_ready(API_SECONDS)
+            task.update("the stopped node runs again" if found.action == "start" else "answers")
     except ClusterError as error:
         task.update(f"making it anew: {error.message[:80]}")
         return None

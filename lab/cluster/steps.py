@@ -220,6 +220,7 @@ def ready(up: Bringup, task: Task) -> None:
     assert up.api is not None
     assert up.state is not None
     install.wait_rolled_out(up.api, up.wanted, install.READY_SECONDS, task)
+    install.wait_alive(up.api, engine.started_at(up.state.node), install.READY_SECONDS, task)
     install.wait_injecting(up.api, 60, task)
     if up.state.phase != "ready":
         up.remember(up.state.having(phase="ready"))

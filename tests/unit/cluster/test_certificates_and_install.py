@@ -149,3 +149,29 @@ def test_a_pod_in_trouble_is_put_in_a_sentence() -> None:
         "p: ErrImagePull not found",
         "p: ended before with exit 3",
     ]
+
+
+SINCE = "2026-01-01T00:00:10.5Z"
+
+
+def pod(began: str | None, ready: bool = True) -> Object:
+    state = {"running": {"startedAt": began}} if began else {"waiting": {}}
+    status = {"name": "c", "ready": ready, "state": state}
+    return {"metadata": {"name": "p"}, "status": {"containerStatuses": [status]}}
+
+
+@pytest.mark.parametrize(
+    ("seen", "says"),
+    [
+        (pod("2026-01-01T00:00:09Z"), "not begun again"),
+        (pod(None), "not begun again"),
+        (pod("2026-01-01T00:00:11Z", ready=False), "not ready"),
+        ({"metadata": {"name": "p"}}, "no container"),
+    ],
+)
+def test_a_pod_as_it_was_before_the_node_stopped_does_not_count(seen: Object, says: str) -> None:
+    assert says in install.not_alive(seen, SINCE)
+
+
+def test_a_pod_that_began_again_counts() -> None:
+    assert install.not_alive(pod("2026-01-01T00:00:10Z"), SINCE) == ""
