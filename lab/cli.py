@@ -44,12 +44,7 @@ class LazyGroup(click.Group):
         try:
             command = getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as missing:
-            if (missing.name or "").split(".")[0] == "lab":
-                raise
-            raise SidecarLabError(
-                f"`lab {cmd_name}` needs the Python package {missing.name!r}",
-                hint="pip install 'sidecar-lab[lab]'",
-            ) from missing
+            raise _lacking(missing) from missing
         assert isinstance(command, click.Command)
         return command
 
@@ -81,6 +76,10 @@ def main() -> None:
     except SidecarLabError as error:
         say_error(error.message, error.hint)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as missing:
+        lacking = _lacking(missing)
+        say_error(lacking.message, lacking.hint)
+        sys.exit(lacking.exit_code)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as misuse:
@@ -93,6 +92,16 @@ def main() -> None:
         # The reader of our output went away (`| head`): not a fault, and nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+def _lacking(missing: ModuleNotFoundError) -> SidecarLabError:
+    # A module of our own that is missing is a fault of ours, not of the installation.
+    if (missing.name or "").split(".")[0] in {"lab", "scenarios"}:
+        raise missing
+    return SidecarLabError(
+        f"this command needs the Python package {missing.name!r}",
+        hint="pip install 'sidecar-lab[lab]' (in a checkout: pip install '.[lab]')",
+    )
 
 
 def say_error(message: str, hint: str) -> None:
