@@ -61,12 +61,17 @@ def docker(*words: str | Path, timeout: float | None = 60, check: bool = True) -
     return run(["docker", *words], timeout=timeout, check=check)
 
 
-def why_unreachable() -> str:
-    """Empty when the daemon answers; else the client's last words."""
+def why_unreachable(host: str = "") -> str:
+    """Empty when the daemon answers; else the client's last words.
+
+    `host` asks the daemon there (unix:///…), whatever the environment or a context names.
+    """
     if client() is None:
         return "there is no docker client on PATH"
     try:
-        answer = docker("version", "--format", "{{.Server.Version}}", timeout=20, check=False)
+        where = ["-H", host] if host else []
+        words = [*where, "version", "--format", "{{.Server.Version}}"]
+        answer = docker(*words, timeout=20, check=False)
     except CommandError as error:
         return error.message
     if answer.ok and answer.stdout.strip():

@@ -83,7 +83,7 @@ def start() -> Started | None:
 
 def _start() -> Started | None:
     living = process(recorded())
-    if not why_unreachable():
+    if not silent():
         return recorded() if living else None
     if living:
         # It may only be slow to answer; one that stays silent is replaced.
@@ -135,6 +135,14 @@ def _spawn() -> Started:
     partial.write_text(json.dumps(asdict(record)))
     partial.replace(home() / "daemon.json")
     return record
+
+
+def silent() -> str:
+    """Why the daemon on the default socket does not answer; "" when it does.
+
+    Not the one that DOCKER_HOST names: that ours is unheard there is no reason to replace it.
+    """
+    return why_unreachable(f"unix://{DEFAULT_SOCKET}")
 
 
 def _settings() -> dict[str, object]:
@@ -207,7 +215,7 @@ def _clear_stale() -> None:
 def _wait(running: psutil.Process) -> None:
     """Until the daemon answers; raises HostError when it ends or the deadline passes."""
     deadline = time.monotonic() + START_DEADLINE
-    while reason := why_unreachable():
+    while reason := silent():
         try:
             ended = not running.is_running() or running.status() == psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:

@@ -9,7 +9,7 @@ from lab.cluster import docker as engine
 from lab.cluster import dockerd, kind, leftovers, node
 from lab.cluster.docker import docker
 from lab.cluster.leftovers import Leftover
-from lab.errors import ClusterError
+from lab.errors import ClusterError, HostError
 from lab.paths import LabPaths
 from lab.progress import Progress
 
@@ -57,6 +57,11 @@ def _nothing_answers(progress: Progress) -> bool:
     """Whether there is no daemon; one of ours that died is started, to remove what it held."""
     if not engine.why_unreachable():
         return False
+    if elsewhere := engine.configured_host():
+        raise HostError(
+            f"DOCKER_HOST is {elsewhere}, and nothing answers there: what it holds cannot be seen",
+            hint="start that daemon, or `unset DOCKER_HOST`",
+        )
     if dockerd.recorded() is None:
         return True
     progress.note("the Docker daemon of the lab has died: starting it, to remove what it held")

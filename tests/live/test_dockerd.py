@@ -93,3 +93,12 @@ def test_pid_files_that_name_another_program_do_not_stop_the_daemon(own: Path) -
     started = dockerd.start()
     assert started is not None
     assert why_unreachable() == ""
+
+
+def test_a_docker_host_elsewhere_is_no_reason_to_replace_a_daemon_that_runs(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = dockerd.start()
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{own}-elsewhere.sock")
+    assert why_unreachable()
+    assert dockerd.start() == first
