@@ -41,10 +41,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, attribute, _ = COMMANDS[cmd_name]
-        try:
-            command = getattr(importlib.import_module(module), attribute)
-        except ModuleNotFoundError as missing:
-            raise _lacking(missing) from missing
+        command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
 
