@@ -12,9 +12,11 @@ import pytest
 from lab.cluster import cache
 
 BUILDER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from lab.cluster import cache
+# Whoever runs the tests in the background ignores SIGINT, and hands that down.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def build(folder):
     (folder / "half").write_text("half")
     with open(sys.argv[1], "a") as marks:
@@ -92,7 +94,11 @@ def test_a_builder_cut_off_leaves_no_entry_and_the_next_one_builds(
     cut = start(tmp_path / "marks", 60)
     wait_for(tmp_path / "marks")
     cut.send_signal(how)
-    cut.communicate(timeout=20)
+    try:
+        cut.communicate(timeout=20)
+    finally:
+        cut.kill()
+        cut.communicate()
     assert cache.find(THING) is None
 
     def build(folder: Path) -> cache.Facts:
