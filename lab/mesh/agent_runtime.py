@@ -145,8 +145,13 @@ class Agent:
 
     async def _reload(self, *, ca_changed: bool) -> None:
         try:
-            plan = agent_settings.decide(agent_settings.read(self._flags))
-            if plan.of_envoy != self._plan.of_envoy:
+            plan = agent_settings.decide(
+                agent_settings.read(self._flags), starting=bool(self._plan.passed_over)
+            )
+            if plan.passed_over != self._plan.passed_over and plan.passed_over:
+                raise BootstrapError(plan.passed_over)
+            rewrite = (plan.bootstrap, plan.envoy) != (self._plan.bootstrap, self._plan.envoy)
+            if rewrite:
                 config = write_revision(
                     Path(self._flags.config_path), self._revision + 1, plan.bootstrap
                 )
@@ -157,13 +162,18 @@ class Agent:
         if ca_changed or plan.upstream != old.upstream:
             log.info("the way to discovery changed; Envoy's xDS connection is made anew")
             await self._xds.reset(plan.upstream)
-        if plan.of_envoy == old.of_envoy:
+        if not rewrite:
             log.info("configuration looked at again: Envoy's has not changed")
             return
         self._revision += 1
+        argv = plan.arguments(self._flags.binary_path, config)
+        if plan.of_envoy == old.of_envoy:
+            log.info("labels changed: the next Envoy starts with %s", config)
+            self._supervisor.prepare(argv)
+            return
         log.info("configuration changed: Envoy goes on with %s", config)
         await self._drain()
-        await self._supervisor.replace(plan.arguments(self._flags.binary_path, config), KILL_GRACE)
+        await self._supervisor.replace(argv, KILL_GRACE)
 
     def _envoy_starts(self) -> None:
         self._reached = False  # a new Envoy has received nothing yet

@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,12 +86,14 @@ class Probe:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run. Two plans that are equal need no restart of Envoy.
+    """What to run.
 
-    `bootstrap` is the file's text; `envoy` gives the arguments that do not stand in it.
+    `bootstrap` is the file's text, `lasting` the same without the pod's labels; `envoy` gives the
+    arguments that do not stand in it.
     """
 
     bootstrap: str
+    lasting: str
     envoy: EnvoySettings
     upstream: Upstream
     termination_drain: float
@@ -102,8 +104,8 @@ class Plan:
 
     @property
     def of_envoy(self) -> tuple[str, EnvoySettings]:
-        """The part whose change needs a new Envoy."""
-        return self.bootstrap, self.envoy
+        """The part whose change needs a new Envoy. A label alone is not worth its connections."""
+        return self.lasting, self.envoy
 
     def arguments(self, binary: str, config: Path) -> list[str]:
         """Return Envoy's argv."""
@@ -179,6 +181,7 @@ def decide(inputs: Inputs, *, starting: bool = False) -> Plan:
     termination = config.get("terminationDrainDuration", flags.termination_drain_duration)
     return Plan(
         bootstrap.render(bootstrap.bootstrap(pod, envoy)),
+        bootstrap.render(bootstrap.bootstrap(replace(pod, labels={}), envoy)),
         envoy,
         Upstream(host, port, flags.root_cert),
         proxy_config.seconds(termination, "terminationDrainDuration"),

@@ -76,8 +76,8 @@ class Child:
 class Supervisor:
     """Keeps one Envoy running until told otherwise.
 
-    `argv` is what to start next; change it with `replace`. `first_pid`: an Envoy that was
-    started already. `on_start` is called at every start, before anything can be asked of it.
+    `argv` is what to start next; change it with `prepare` or `replace`. `first_pid`: an Envoy that
+    was started already. `on_start` is called at every start, before anything can be asked of it.
     """
 
     def __init__(
@@ -124,9 +124,13 @@ class Supervisor:
             except TimeoutError:
                 continue
 
+    def prepare(self, argv: Sequence[str]) -> None:
+        """Have the next start use `argv`; the running Envoy goes on."""
+        self.argv = tuple(argv)
+
     async def replace(self, argv: Sequence[str], grace: float) -> None:
         """End the running Envoy; `run` starts the next with `argv`."""
-        self.argv = tuple(argv)
+        self.prepare(argv)
         await self._end(grace)
 
     async def stop(self, grace: float) -> None:

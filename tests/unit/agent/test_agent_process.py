@@ -147,18 +147,31 @@ def test_a_swapped_symlink_is_a_change_as_kubelet_makes_it(agent: Start, discove
     running = agent(discovery.port)
     running.wait_ready()
     first = running.envoy()
-    for name, label in (("..1", "one"), ("..2", "two")):
+    for name, workers in (("..1", 2), ("..2", 3)):
         (running.info / name).mkdir()
-        (running.info / name / "labels").write_text(f'app="{label}"\n')
+        text = f'proxy.istio.io/config="concurrency: {workers}"\n'
+        (running.info / name / "annotations").write_text(text)
     (running.info / "..data").symlink_to("..1")
-    (running.info / "labels").symlink_to("..data/labels")
+    (running.info / "annotations").unlink(missing_ok=True)
+    (running.info / "annotations").symlink_to("..data/annotations")
     running.until("revision 1", lambda: running.metric("envoy_revision") == 1)
     (running.info / "..new").symlink_to("..2")
     (running.info / "..new").replace(running.info / "..data")
     running.until("revision 2", lambda: running.metric("envoy_revision") == 2)
     running.until("ready", running.ready)
     assert running.envoy() != first
-    assert discovery.nodes[-1].cluster == "two.default"
+
+
+def test_a_label_reaches_the_next_envoy_and_starts_none(up: Any, discovery: Any) -> None:
+    first = up.envoy()
+    (up.info / "labels").write_text('app="renamed"\n')
+    up.until("revision 1", lambda: up.metric("envoy_revision") == 1)
+    assert up.children() == [first]
+    assert up.ready()
+    os.kill(first, signal.SIGKILL)
+    up.until("another Envoy", lambda: up.children() not in ([], [first]))
+    up.until("ready", up.ready)
+    assert discovery.nodes[-1].cluster == "renamed.default"
 
 
 def test_what_envoy_does_not_see_starts_no_envoy(up: Any) -> None:
