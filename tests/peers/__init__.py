@@ -1,0 +1,1 @@
+"""Case by case beside real Istio: the injector, the redirection rules, the paths of packets."""
