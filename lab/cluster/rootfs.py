@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,13 +85,17 @@ def _build(root: Root, architecture: str, folder: Path, task: Task) -> cache.Fac
     debs = folder / "debs"
     debs.mkdir()
     target = folder / "rootfs.tar"
-    stream(
-        bootstrap(root, architecture, target, debs),
-        what=f"making the Debian root of {root.name}",
-        logfile=logfile,
-        on_line=lambda line: task.update(line.removeprefix("I: ")[:100]),
-        hint="Debian's package mirror must be reachable",
-    )
+    # Cut off, mmdebstrap leaves folders behind; in one of ours they go with it.
+    with tempfile.TemporaryDirectory(prefix="sidecar-lab-root-") as workdir:
+        Path(workdir).chmod(0o711)  # apt downloads as a user of its own
+        stream(
+            bootstrap(root, architecture, target, debs),
+            what=f"making the Debian root of {root.name}",
+            logfile=logfile,
+            on_line=lambda line: task.update(line.removeprefix("I: ")[:100]),
+            env={"TMPDIR": workdir},
+            hint="Debian's package mirror must be reachable",
+        )
     for stray in debs.iterdir():
         if stray.suffix != ".deb":
             cache.remove_tree(stray) if stray.is_dir() else stray.unlink()
