@@ -1,17 +1,17 @@
 """The pod annotations that shape a sidecar: their names, what each may hold, what they mean.
 
 Names and accepted values are Istio's. A value that cannot be honoured refuses the pod and
-names the annotation; the annotations in USED are taken as they are.
+names the annotation, the value and what is expected.
 """
 
 import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
-from lab.mesh import proxy_config, yaml_reader
+from lab.mesh import config_annotation
+from lab.mesh.config_annotation import ProxyConfig
 from lab.mesh.errors import AnnotationError
 
 SIDECAR: Final = "sidecar.istio.io/"
@@ -39,14 +39,32 @@ PROXY_CONFIG: Final = "proxy.istio.io/config"
 OVERRIDES: Final = "proxy.istio.io/overrides"
 PROXY_IMAGE: Final = SIDECAR + "proxyImage"
 LOG_LEVEL: Final = SIDECAR + "logLevel"
+COMPONENT_LOG_LEVEL: Final = SIDECAR + "componentLogLevel"
+AGENT_LOG_LEVEL: Final = SIDECAR + "agentLogLevel"
+BOOTSTRAP_OVERRIDE: Final = SIDECAR + "bootstrapOverride"
+USER_VOLUME: Final = SIDECAR + "userVolume"
+USER_VOLUME_MOUNT: Final = SIDECAR + "userVolumeMount"
+TEMPLATES: Final = "inject.istio.io/templates"
+MERGE_METRICS: Final = "prometheus.istio.io/merge-metrics"
 NATIVE_SIDECAR: Final = SIDECAR + "nativeSidecar"
 REWRITE_PROBES: Final = SIDECAR + "rewriteAppHTTPProbers"
 RESOURCES: Final = (PROXY_CPU, PROXY_MEMORY, PROXY_CPU_LIMIT, PROXY_MEMORY_LIMIT)
-MODES: Final = ("REDIRECT", "TPROXY", "NONE")
+MODES: Final = (*config_annotation.MODES, "NONE")
 
-_QUANTITY: Final = re.compile(r"\+?(?:\d+(?:\.\d*)?|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][-+]?\d+)?")
-_INTERFACE: Final = re.compile(r"[^\s/,]{1,15}")
-_DURATION_FIELDS: Final = ("drainDuration", "terminationDrainDuration")
+TEMPLATE: Final = "sidecar"
+"""The one injection template of this mesh."""
+
+_QUANTITY: Final = re.compile(
+    r"\+?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?"
+)
+_INTERFACE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,14}")
+_BITS: Final = re.compile(r"0|[1-9][0-9]{0,2}")
+_LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error", "critical", "off")
+_AGENT_LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "none")
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
+_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+_FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
 def check(annotations: Mapping[str, str]) -> Iterator[AnnotationError]:
@@ -59,6 +77,26 @@ def check(annotations: Mapping[str, str]) -> Iterator[AnnotationError]:
 def csv(value: str) -> list[str]:
     """The entries of a comma-separated value; blanks around them are no part of them."""
     return [entry.strip() for entry in value.split(",")] if value.strip() else []
+
+
+def flag(value: str | None, default: bool) -> bool:
+    """A truth value as Go reads it (1, t, true, ...); `default` for anything else."""
+    return True if value in _TRUE else False if value in _FALSE else default
+
+
+def mappings(value: str) -> dict[str, dict[str, Any]]:
+    """userVolume and userVolumeMount: a JSON object of objects. Raises ValueError."""
+    found = _json(value)
+    if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
+        raise ValueError("no object of objects")
+    return found
+
+
+def _json(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except RecursionError as deep:
+        raise ValueError("nested too deep") from deep
 
 
 def _mode(value: str) -> str:
@@ -87,15 +125,15 @@ def _ports(value: str) -> str:
 
 
 def _ports_or_all(value: str) -> str:
-    return "" if value.strip() == "*" else _ports(value).replace("80,443", "80,443, or *")
+    return "" if value == "*" else _ports(value).replace("80,443", "80,443, or *")
 
 
 def _cidrs(value: str) -> str:
-    for entry in csv(value):
-        address, slash, _ = entry.partition("/")
+    for entry in value.split(",") if value else ():
+        address, _, bits = entry.partition("/")
         try:
-            ipaddress.ip_network(entry, strict=False)
-            usable = bool(slash) and "%" not in address
+            most = ipaddress.ip_address(address).max_prefixlen
+            usable = "%" not in address and bool(_BITS.fullmatch(bits)) and int(bits) <= most
         except ValueError:
             usable = False
         if not usable:
@@ -104,7 +142,7 @@ def _cidrs(value: str) -> str:
 
 
 def _cidrs_or_all(value: str) -> str:
-    return "" if value.strip() == "*" else _cidrs(value).replace("fd00::/8", "fd00::/8, or *")
+    return "" if value == "*" else _cidrs(value).replace("fd00::/8", "fd00::/8, or *")
 
 
 def _interfaces(value: str) -> str:
@@ -112,8 +150,70 @@ def _interfaces(value: str) -> str:
     return f"{bad[0]!r} is no interface; expected names as in eth1,tap0" if bad else ""
 
 
+def _boolean(value: str) -> str:
+    return "" if value in _TRUE or value in _FALSE else "must be true or false"
+
+
+def _one_of(known: tuple[str, ...]) -> Callable[[str], str]:
+    def rule(value: str) -> str:
+        return "" if value in known else f"must be one of {', '.join(known)}"
+
+    return rule
+
+
+def _agent_log_level(value: str) -> str:
+    """LEVEL, or SCOPE:LEVEL, several with commas between them."""
+    for entry in value.split(","):
+        level = entry.rpartition(":")[2]
+        if level not in _AGENT_LOG_LEVELS:
+            levels = ", ".join(_AGENT_LOG_LEVELS)
+            return f"{level!r} is no log level; expected default:LEVEL, LEVEL one of {levels}"
+    return ""
+
+
+def _component_log_level(value: str) -> str:
+    for entry in value.split(",") if value else ():
+        component, _, level = entry.partition(":")
+        if not component or level not in _LOG_LEVELS:
+            return f"{entry!r} is no component with its log level, as in misc:error,http:debug"
+    return ""
+
+
+def _image(value: str) -> str:
+    return "must be an image, without blanks" if not value or re.search(r"\s", value) else ""
+
+
+def _object_name(value: str) -> str:
+    usable = _NAME.fullmatch(value) and len(value) <= 253
+    return "" if usable else "must be the name of a ConfigMap"
+
+
+def _templates(value: str) -> str:
+    unknown = [name for name in map(str.strip, value.split(",")) if name != TEMPLATE]
+    return f"there is no template {unknown[0]!r}; expected {TEMPLATE}" if unknown else ""
+
+
+def _volumes(value: str) -> str:
+    try:
+        usable = all(_LABEL.fullmatch(name) for name in mappings(value))
+    except ValueError:
+        usable = False
+    return "" if usable else 'must be JSON, volumes by name, as in {"data": {"emptyDir": {}}}'
+
+
+def _mounts(value: str) -> str:
+    try:
+        given = mappings(value)
+    except ValueError:
+        given = {"": {}}
+    usable = all(
+        isinstance(mount.get("mountPath"), str) and mount["mountPath"] for mount in given.values()
+    )
+    return "" if usable else 'must be JSON, mounts by volume, as in {"data": {"mountPath": "/d"}}'
+
+
 def _config(value: str) -> str:
-    return _read_config(value)[1]
+    return config_annotation.read(value)[1]
 
 
 RULES: Final[dict[str, Callable[[str], str]]] = {
@@ -132,82 +232,24 @@ RULES: Final[dict[str, Callable[[str], str]]] = {
     KUBEVIRT_INTERFACES: _interfaces,
     REROUTE_INTERFACES: _interfaces,
     PROXY_CONFIG: _config,
+    MERGE_METRICS: _boolean,
+    INCLUDE_OUTBOUND_PORTS: _ports_or_all,
+    PROXY_IMAGE: _image,
+    LOG_LEVEL: _one_of(_LOG_LEVELS),
+    COMPONENT_LOG_LEVEL: _component_log_level,
+    AGENT_LOG_LEVEL: _agent_log_level,
+    BOOTSTRAP_OVERRIDE: _object_name,
+    TEMPLATES: _templates,
+    USER_VOLUME: _volumes,
+    USER_VOLUME_MOUNT: _mounts,
 }
 """What an annotation may hold: from its value to what is wrong with it, "" if nothing is."""
-
-
-@dataclass(frozen=True)
-class ProxyConfig:
-    """What proxy.istio.io/config says; `fields` is all of it, for the agent."""
-
-    fields: Mapping[str, Any]
-
-    @property
-    def hold(self) -> bool | None:
-        """holdApplicationUntilProxyStarts, None where it is not given."""
-        value = self.fields.get("holdApplicationUntilProxyStarts")
-        return value if isinstance(value, bool) else None
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """proxyMetadata: more environment of the proxy, values as text."""
-        return {
-            key: _spoken(value) for key, value in (self.fields.get("proxyMetadata") or {}).items()
-        }
-
-    @property
-    def environment(self) -> str:
-        """The value of PROXY_CONFIG: JSON, keys sorted so that equal settings are equal text."""
-        return json.dumps(self.fields, separators=(",", ":"), sort_keys=True)
 
 
 def config(annotations: Mapping[str, str]) -> ProxyConfig:
     """Read proxy.istio.io/config (YAML or JSON). Raises AnnotationError."""
     value = annotations.get(PROXY_CONFIG, "")
-    found, problem = _read_config(value)
+    found, problem = config_annotation.read(value)
     if problem:
         raise AnnotationError(PROXY_CONFIG, value, problem)
-    return ProxyConfig(found)
-
-
-def _read_config(value: str) -> tuple[dict[str, Any], str]:
-    reading = yaml_reader.read(value)
-    if reading.problems:
-        first = reading.problems[0]
-        return {}, f"line {first.line}: {first.text}"
-    found = reading.value if reading.value is not None else {}
-    if not isinstance(found, dict):
-        return {}, "must be a mapping, as in holdApplicationUntilProxyStarts: true"
-    for key, entry in found.items():
-        if problem := _config_problem(key, entry):
-            return {}, problem
-    return found, ""
-
-
-def _config_problem(key: str, entry: Any) -> str:
-    if key not in proxy_config.KNOWN and key not in proxy_config.ELSEWHERE:
-        return f"field {key!r} is not part of a ProxyConfig"
-    expected = {**proxy_config.KNOWN, "holdApplicationUntilProxyStarts": bool}.get(key)
-    if expected is not None and (
-        not isinstance(entry, expected) or (expected is int and isinstance(entry, bool))
-    ):
-        wanted = {dict: "a mapping", bool: "true or false", int: "a whole number"}
-        kind = wanted.get(expected, "text") if isinstance(expected, type) else "a plain value"
-        return f"field {key!r} must be {kind}"
-    if isinstance(entry, dict) and expected is dict:
-        for name, inner in entry.items():
-            if isinstance(inner, dict | list) or inner is None:
-                return f"field {key}.{name} must be a plain value"
-    if key == "concurrency" and not 0 <= entry <= 128:
-        return "field 'concurrency' must be from 0 to 128"
-    if key in _DURATION_FIELDS and not re.fullmatch(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+", entry):
-        return f"field {key!r} must be a duration, for instance 5s"
-    try:
-        json.dumps(entry, allow_nan=False)
-    except ValueError:
-        return f"field {key!r} holds a number that JSON cannot"
-    return ""
-
-
-def _spoken(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return found

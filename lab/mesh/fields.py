@@ -28,6 +28,12 @@ API_VERSIONS: Final = {
     "CronJob": "batch/v1",
 }
 """The kinds that the injector opens and where Kubernetes serves each of them."""
+NAMED_LISTS: Final = (
+    ("env", "name"),
+    ("volumeMounts", "mountPath"),
+    ("volumeDevices", "devicePath"),
+)
+"""Lists of a container, and the key that tells their entries apart."""
 PROBES: Final = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
@@ -143,7 +149,7 @@ def _container_faults(container: dict[str, Any], path: FieldPath) -> Iterator[Fa
         yield from _optional(container, path, key, str)
     for key in ("securityContext", "lifecycle"):
         yield from _optional(container, path, key, dict)
-    for key, name in (("env", "name"), ("volumeMounts", "mountPath")):
+    for key, name in NAMED_LISTS:
         yield from _named_list(container, path, key, name)
     yield from _optional(container, path, "ports", list)
     for index, port in enumerate(_items(container.get("ports"))):

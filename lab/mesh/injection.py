@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lab.mesh import annotations as names
-from lab.mesh import contract, fields, probes, sidecar
+from lab.mesh import containers as made
+from lab.mesh import contract, fields, overrides, probes, stripping
 from lab.mesh.decision import Decision, decide
-from lab.mesh.errors import AnnotationError, DocumentError, Place
+from lab.mesh.errors import DocumentError, Place
+from lab.mesh.overrides import OURS, Own
 from lab.mesh.sidecar import Owner, Settings, Wishes
+from lab.mesh.stripping import keep
 
 Template = Mapping[str, Any]
 
@@ -21,8 +24,8 @@ CANONICAL_NAME: Final = "service.istio.io/canonical-name"
 CANONICAL_REVISION: Final = "service.istio.io/canonical-revision"
 DEFAULT_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
 PROMETHEUS: Final = "prometheus.io/"
-_OURS: Final = (contract.INIT_CONTAINER, contract.PROXY_CONTAINER)
-_GROUPS: Final = ("initContainers", "containers")
+_LABEL_LENGTH: Final = 63
+_PORT_KEYS: Final = ("name", "containerPort", "protocol", "hostPort", "hostIP")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Injected:
 def inject(template: Template, namespace: str, owner: Owner, settings: Settings) -> Injected:
     """Decide and inject one pod or pod template ({metadata, spec}).
 
+    Parts of the result are shared with `template` and with other results.
     Raises DocumentError for a field of the wrong type, AnnotationError for a bad annotation.
     """
     for fault in fields.template_faults(template):
@@ -50,7 +54,8 @@ def inject(template: Template, namespace: str, owner: Owner, settings: Settings)
         return Injected(decision, template)
     for error in names.check((template.get("metadata") or {}).get("annotations") or {}):
         raise error
-    return Injected(decision, _inject(strip(template), owner, settings), tuple(_warnings(template)))
+    before = stripping.strip(template)
+    return Injected(decision, _inject(before, owner, settings), tuple(_warnings(before)))
 
 
 def _inject(template: Template, owner: Owner, settings: Settings) -> dict[str, Any]:
@@ -59,20 +64,19 @@ def _inject(template: Template, owner: Owner, settings: Settings) -> dict[str, A
     labels: dict[str, str] = dict(metadata.get("labels") or {})
     spec = dict(template["spec"])
     wishes = Wishes(given, names.config(given), settings)
-    overrides = _overrides(spec, given)
+    own = overrides.find(spec, given)
 
-    apps = [c for c in spec.get("containers") or () if c["name"] not in _OURS]
-    inits = [c for c in spec.get("initContainers") or () if c["name"] not in _OURS]
-    described = _describe_apps(apps)
-    probers: probes.Probers = {}
+    apps = [c for c in spec.get("containers") or () if c["name"] not in OURS]
+    inits = [c for c in spec.get("initContainers") or () if c["name"] not in OURS]
+    described = _describe(apps, own)
+    taken = probes.Taken()
     if wishes.rewrite_probes:
-        apps = [_rewritten(container, wishes, probers) for container in apps]
-        inits = [_rewritten(container, wishes, probers) for container in inits]
-    proxy = sidecar.proxy_container(
-        wishes, owner, *described, probes.encode(probers) if probers else ""
-    )
-    proxy = _merge(proxy, overrides.get(contract.PROXY_CONTAINER, {}))
-    init = _merge(sidecar.init_container(wishes), overrides.get(contract.INIT_CONTAINER, {}))
+        apps = [probes.rewrite(container, wishes.status_port, taken) for container in apps]
+        inits = [probes.rewrite(container, wishes.status_port, taken) for container in inits]
+    probers = probes.encode(taken.probers) if taken.probers else ""
+    proxy = overrides.apply(made.proxy_container(wishes, owner, labels, *described, probers), own)
+    init = overrides.apply(made.init_container(wishes), own)
+    overrides.agree_on_user(init, proxy, own, wishes.mode)
     setup = [] if wishes.mode == "NONE" else [init]
     # A pod needs one container that is no init container.
     if wishes.native and apps:
@@ -81,22 +85,28 @@ def _inject(template: Template, owner: Owner, settings: Settings) -> dict[str, A
         inits = [*inits, *setup]
         containers = [proxy, *apps] if wishes.hold else [*apps, proxy]
     spec["containers"] = containers
-    _keep(spec, "initContainers", inits)
-    volumes = [v for v in spec.get("volumes") or () if v["name"] not in sidecar.VOLUMES]
-    spec["volumes"] = [*volumes, *sidecar.volumes()]
+    keep(spec, "initContainers", inits)
+    added = made.volumes(wishes)
+    ours = {volume["name"] for volume in added}
+    volumes = spec.get("volumes") or ()
+    spec["volumes"] = [*(v for v in volumes if v["name"] not in ours), *added]
 
     new_labels = _labels(labels, owner)
     new_annotations = _annotations(given, apps, wishes)
-    if overrides:
-        new_annotations[names.OVERRIDES] = _compact(overrides)
+    if own.places and names.OVERRIDES not in given:
+        new_annotations[names.OVERRIDES] = own.annotation()
     status = {
-        "initContainers": [c["name"] for c in inits if c["name"] in _OURS],
-        "containers": [c["name"] for c in containers if c["name"] in _OURS],
-        "volumes": list(sidecar.VOLUMES),
+        "initContainers": [c["name"] for c in inits if c["name"] in OURS],
+        "containers": [c["name"] for c in containers if c["name"] in OURS],
+        "volumes": [volume["name"] for volume in added],
         "labels": sorted(new_labels),
         "annotations": sorted(new_annotations),
-        "revision": "default",
+        "revision": settings.revision,
     }
+    # What an uninjection needs beyond names; mostly there is nothing of it.
+    keep(status, stripping.PORTS, taken.ports)
+    keep(status, stripping.PLACES, own.places)
+    keep(status, stripping.REPLACED, [v for v in volumes if v["name"] in ours])
     new_annotations[contract.STATUS_ANNOTATION] = _compact(status)
     return {
         **template,
@@ -109,130 +119,12 @@ def _inject(template: Template, owner: Owner, settings: Settings) -> dict[str, A
     }
 
 
-def strip(template: Template) -> Template:
-    """The template without what an earlier injection added; unchanged where none is named.
-
-    Probes come back with ports as numbers. A user's own settings for istio-proxy come back
-    as the container that held them.
-    """
-    metadata = dict(template.get("metadata") or {})
-    given: dict[str, str] = dict(metadata.get("annotations") or {})
-    if contract.STATUS_ANNOTATION not in given:
-        return template
-    status = _status(given.pop(contract.STATUS_ANNOTATION))
-    spec = dict(template["spec"])
-    overrides = _overrides({}, given) if names.OVERRIDES in status["annotations"] else {}
-    probers = _old_probers(spec)
-    for group in _GROUPS:
-        kept = [
-            probes.restore(container, probers) if probers else container
-            for container in spec.get(group) or ()
-            if container["name"] not in status[group]
-        ]
-        _keep(spec, group, kept)
-    # Where the container stood does not matter: injection takes it out by its name.
-    for name, container in overrides.items():
-        group = "containers" if name == contract.PROXY_CONTAINER else "initContainers"
-        spec[group] = [*(spec.get(group) or ()), {"name": name, **container}]
-    _keep(
-        spec,
-        "volumes",
-        [v for v in spec.get("volumes") or () if v["name"] not in status["volumes"]],
-    )
-    labels = dict(metadata.get("labels") or {})
-    _keep(metadata, "labels", {k: v for k, v in labels.items() if k not in status["labels"]})
-    _keep(
-        metadata, "annotations", {k: v for k, v in given.items() if k not in status["annotations"]}
-    )
-    return {**template, "metadata": metadata, "spec": spec}
-
-
-def _status(value: str) -> dict[str, Sequence[str]]:
-    """The names in a status annotation; people edit annotations, so anything may stand there."""
-    try:
-        found = json.loads(value)
-    except (ValueError, RecursionError):
-        found = {}
-    said = found if isinstance(found, dict) else {}
-    keys = ("initContainers", "containers", "volumes", "labels", "annotations")
-    lists = {key: said.get(key) for key in keys}
-    return {
-        key: [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
-        for key, value in lists.items()
-    }
-
-
-def _keep(holder: dict[str, Any], key: str, value: Any) -> None:
-    """Set a list or mapping; an empty one is left out."""
-    if value:
-        holder[key] = value
-    else:
-        holder.pop(key, None)
-
-
-def _old_probers(spec: Mapping[str, Any]) -> dict[str, Any]:
-    for group in _GROUPS:
-        for container in spec.get(group) or ():
-            if container["name"] == contract.PROXY_CONTAINER:
-                for entry in container.get("env") or ():
-                    if entry["name"] == probes.ENVIRONMENT:
-                        return probes.decode(str(entry.get("value")))
-    return {}
-
-
-def _overrides(spec: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """The user's own settings for our containers: as a container, or kept in the annotation."""
-    found: dict[str, dict[str, Any]] = {}
-    if value := given.get(names.OVERRIDES):
-        try:
-            kept = json.loads(value)
-        except (ValueError, RecursionError):
-            kept = None
-        if not isinstance(kept, dict) or not all(isinstance(c, dict) for c in kept.values()):
-            raise AnnotationError(names.OVERRIDES, value, "must be a JSON object of containers")
-        found = {name: container for name, container in kept.items() if name in _OURS}
-        held = [{**container, "name": name} for name, container in found.items()]
-        for fault in fields.template_faults({"spec": {"containers": held}}) if held else ():
-            problem = f"{fields.show(fault.path)} {fault.text}"
-            raise AnnotationError(names.OVERRIDES, value, problem)
-    for group in _GROUPS:
-        for container in spec.get(group) or ():
-            if container["name"] in _OURS:
-                found[container["name"]] = {k: v for k, v in container.items() if k != "name"}
-    return found
-
-
-_LIST_KEYS: Final = {"env": "name", "volumeMounts": "mountPath", "ports": "containerPort"}
-
-
-def _merge(base: dict[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
-    """The user's settings over ours: mappings by key, known lists by entry, else replaced."""
-    merged = dict(base)
-    for key, value in user.items():
-        ours = merged.get(key)
-        if key == "image" and value == "auto":
-            continue
-        if isinstance(ours, dict) and isinstance(value, Mapping):
-            merged[key] = _merge(ours, value)
-        elif key in _LIST_KEYS and isinstance(ours, list) and isinstance(value, list):
-            entry_key = _LIST_KEYS[key]
-            theirs = {entry.get(entry_key) for entry in value}
-            merged[key] = [e for e in ours if e.get(entry_key) not in theirs] + value
-        elif value is not None:
-            merged[key] = value
-    return merged
-
-
-def _rewritten(container: Template, wishes: Wishes, probers: probes.Probers) -> dict[str, Any]:
-    changed, found = probes.rewrite(container, wishes.status_port)
-    probers.update(found)
-    return changed
-
-
-def _describe_apps(apps: Sequence[Template]) -> tuple[str, str]:
+def _describe(apps: Sequence[Template], own: Own) -> tuple[str, str]:
+    """Names of the application's containers, and all ports that the pod declares."""
+    proxies = [one for _, _, one in own.places if one["name"] == contract.PROXY_CONTAINER]
     ports = [
-        {key: port[key] for key in ("name", "containerPort", "protocol") if port.get(key)}
-        for container in apps
+        {key: port[key] for key in _PORT_KEYS if port.get(key)}
+        for container in (*apps, *proxies)
         for port in container.get("ports") or ()
     ]
     # The API server adds this default; without it webhook and CLI would differ.
@@ -243,7 +135,8 @@ def _describe_apps(apps: Sequence[Template]) -> tuple[str, str]:
 def _labels(labels: Mapping[str, str], owner: Owner) -> dict[str, str]:
     name = labels.get("app.kubernetes.io/name") or labels.get("app") or owner.name
     revision = labels.get("app.kubernetes.io/version") or labels.get("version") or "latest"
-    wanted = {CANONICAL_NAME: name, CANONICAL_REVISION: revision}
+    # A workload's name may be longer than a label's value.
+    wanted = {CANONICAL_NAME: name[:_LABEL_LENGTH].strip("-_."), CANONICAL_REVISION: revision}
     return {key: value for key, value in wanted.items() if key not in labels}
 
 
@@ -254,7 +147,7 @@ def _annotations(
     if DEFAULT_CONTAINER not in given and apps:
         new[DEFAULT_CONTAINER] = apps[0]["name"]
     # A pod that already tells Prometheus where to scrape is not told otherwise.
-    if wishes.status_port and not any(key.startswith(PROMETHEUS) for key in given):
+    if wishes.merge_metrics and not any(key.startswith(PROMETHEUS) for key in given):
         new[PROMETHEUS + "path"] = "/stats/prometheus"
         new[PROMETHEUS + "port"] = str(wishes.status_port)
         new[PROMETHEUS + "scrape"] = "true"
@@ -269,7 +162,7 @@ def _warnings(template: Template) -> list[str]:
     users |= {
         f"container {c['name']}": c.get("securityContext") or {}
         for c in spec["containers"]
-        if c["name"] not in _OURS
+        if c["name"] not in OURS
     }
     for who, context in users.items():
         if context.get("runAsUser") == uid or context.get("runAsGroup") == uid:
@@ -277,6 +170,9 @@ def _warnings(template: Template) -> list[str]:
     policy = spec.get("dnsPolicy")
     if policy not in (None, "", "ClusterFirst"):
         told.append(f"dnsPolicy {policy}: the proxy may not find the discovery service")
+    config = names.config((template.get("metadata") or {}).get("annotations") or {})
+    if made.DNS_CAPTURE in config.metadata:
+        told.append(f"{made.DNS_CAPTURE} is left out: this mesh's agent does not answer DNS")
     return told
 
 

@@ -1,13 +1,14 @@
-"""Kubelet's probes of the application, sent through the agent. Pure.
+"""Kubelet's probes of the application, sent through the agent, and put back. Pure.
 
 A probe from kubelet would be captured like any inbound connection. Rewritten, it asks the
 agent (port 15020, outside the capture), and the agent asks the application on localhost.
 The originals are handed to the agent in ISTIO_KUBE_APP_PROBERS, ports resolved to numbers;
-from there they can also be put back.
+from there, and from the names of those ports, they can also be put back.
 """
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 ENVIRONMENT: Final = "ISTIO_KUBE_APP_PROBERS"
@@ -26,29 +27,41 @@ Container = Mapping[str, Any]
 Probers = dict[str, dict[str, Any]]
 
 
-def rewrite(container: Container, status_port: int) -> tuple[dict[str, Any], Probers]:
-    """The container with its probes and lifecycle hooks sent to the agent, and what the agent
-    is to ask, by path.
+@dataclass
+class Taken:
+    """What was taken from the containers of a pod, by the path at which the agent answers.
+
+    `probers`: what the agent is to ask; `ports`: ports as they were written, where not as numbers.
+    """
+
+    probers: Probers = field(default_factory=dict)
+    ports: dict[str, str] = field(default_factory=dict)
+
+
+def rewrite(container: Container, status_port: int, taken: Taken) -> Container:
+    """The container with its probes and lifecycle hooks sent to the agent; `taken` grows.
 
     Left alone: exec, probes of another host, of a port name that the container does not have
     (as without a mesh, kubelet reports it), and those that already ask the agent.
     """
-    changed, probers = dict(container), Probers()
+    changed = dict(container)
     for holder, paths in ((container, PATHS), (container.get("lifecycle") or {}, HOOKS)):
         for key, template in paths.items():
+            if not (original := holder.get(key)):
+                continue
             path = template.format(container["name"])
-            rewritten = _rewrite_one(holder.get(key), path, container, status_port, probers)
+            rewritten = _rewrite_one(original, path, container, status_port, taken)
             if rewritten and holder is container:
                 changed[key] = rewritten
             elif rewritten:
                 changed["lifecycle"] = {**changed["lifecycle"], key: rewritten}
-    return changed, probers
+    return changed
 
 
 def _rewrite_one(
-    original: Any, path: str, container: Container, status_port: int, probers: Probers
+    original: Any, path: str, container: Container, status_port: int, taken: Taken
 ) -> dict[str, Any] | None:
-    action = next((name for name in ACTIONS if original and original.get(name)), None)
+    action = next((name for name in ACTIONS if original.get(name)), None)
     if not action:
         return None
     target = original[action]
@@ -58,12 +71,16 @@ def _rewrite_one(
     entry: dict[str, Any] = {action: {**target, "port": port}}
     if "timeoutSeconds" in original:
         entry["timeoutSeconds"] = original["timeoutSeconds"]
-    probers[path] = entry
+    taken.probers[path] = entry
+    if port is not target.get("port"):
+        taken.ports[path] = target["port"]
     asking = {"path": path, "port": status_port}
     return _swapped(original, action, "httpGet", asking)
 
 
-def restore(container: Container, probers: Mapping[str, Any]) -> dict[str, Any]:
+def restore(
+    container: Container, probers: Mapping[str, Any], ports: Mapping[str, str]
+) -> dict[str, Any]:
     """The container with what `rewrite` took from it put back."""
     changed = dict(container)
     for holder, paths in ((container, PATHS), (container.get("lifecycle") or {}, HOOKS)):
@@ -76,7 +93,8 @@ def restore(container: Container, probers: Mapping[str, Any]) -> dict[str, Any]:
             action = next((name for name in ACTIONS if isinstance(entry.get(name), Mapping)), None)
             if not action:
                 continue
-            restored = _swapped(current, "httpGet", action, entry[action])
+            target = {**entry[action], **({"port": ports[path]} if path in ports else {})}
+            restored = _swapped(current, "httpGet", action, target)
             if holder is container:
                 changed[key] = restored
             else:

@@ -18,7 +18,7 @@ _BARE: Final = re.compile(r"(?:[A-Za-z_/$(]|--?[A-Za-z])[A-Za-z0-9_./$()@%+=,*^~
 _BARE_WORDS: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./()@%+=,*-]*(?: [A-Za-z0-9_./()@%+=,*-]+)+")
 _QUANTITY: Final = re.compile(r"[0-9]+(?:m|Ki|Mi|Gi|s|ms)")
 _LITERAL: Final = re.compile(
-    r"[^\s](?:[\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]|[^\0-\uffff])*"
+    r"(?!\s)(?:[\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]|[^\0-\uffff])+"
 )
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]*")
 _ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")

@@ -197,6 +197,7 @@ values = st.recursive(
 
 @given(values)
 @example("\n")
+@example("\x08\n")
 @example({"a": " \n b\n\n", "": "x\n\n", "b": "a\r\nb", "c": "\ufeff", "d": "a\n b\n"})
 @example([["a", ["b"], {}], [], {"x": [{"y": "|\n"}]}])
 def test_what_is_written_is_read_back_as_the_same_data(value: Any) -> None:

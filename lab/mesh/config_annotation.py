@@ -1,0 +1,120 @@
+"""proxy.istio.io/config: a ProxyConfig that a pod brings along, read and checked. Pure."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from lab.mesh import proxy_config, yaml_reader
+
+MODES: Final = ("REDIRECT", "TPROXY")
+_TYPES: Final = {
+    **proxy_config.KNOWN,
+    "holdApplicationUntilProxyStarts": bool,
+    "interceptionMode": str,
+    "statusPort": int,
+}
+_SHORT: Final = 4096
+"""Characters; longer texts are not kept in memory."""
+_VARIABLE: Final = re.compile(r"[!-<>-~][ -<>-~]*")
+_DURATIONS: Final = ("drainDuration", "terminationDrainDuration")
+_KINDS: Final = {dict: "a mapping", bool: "true or false", int: "a whole number"}
+
+
+@dataclass(frozen=True)
+class ProxyConfig:
+    """What proxy.istio.io/config says; `fields` is all of it, for the agent."""
+
+    fields: Mapping[str, Any]
+
+    @property
+    def hold(self) -> bool | None:
+        """holdApplicationUntilProxyStarts, None where it is not given."""
+        value = self.fields.get("holdApplicationUntilProxyStarts")
+        return value if isinstance(value, bool) else None
+
+    @property
+    def mode(self) -> str:
+        """interceptionMode, REDIRECT where it is not given."""
+        return str(self.fields.get("interceptionMode") or MODES[0])
+
+    @property
+    def status_port(self) -> int | None:
+        """statusPort, None where it is not given."""
+        return self.fields.get("statusPort") or None
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """proxyMetadata: more environment of the proxy, values as text."""
+        return {
+            key: _spoken(value) for key, value in (self.fields.get("proxyMetadata") or {}).items()
+        }
+
+    @property
+    def environment(self) -> str:
+        """The value of PROXY_CONFIG: JSON, keys sorted so that equal settings are equal text."""
+        return json.dumps(self.fields, separators=(",", ":"), sort_keys=True)
+
+
+def read(value: str) -> tuple[ProxyConfig, str]:
+    """The ProxyConfig in `value` (YAML or JSON), and what is wrong with it, "" if nothing is."""
+    return _remembered(value) if len(value) < _SHORT else _understood(value)
+
+
+def _understood(value: str) -> tuple[ProxyConfig, str]:
+    found, problem = _read(value) if value else ({}, "")
+    return ProxyConfig(found), problem
+
+
+_remembered = lru_cache(maxsize=256)(_understood)
+"""A workload's pods all bring the same text; it is read twice a pod."""
+
+
+def _read(value: str) -> tuple[dict[str, Any], str]:
+    reading = yaml_reader.read(value)
+    if reading.problems:
+        first = reading.problems[0]
+        return {}, f"line {first.line}: {first.text}"
+    found = reading.value if reading.value is not None else {}
+    if not isinstance(found, dict):
+        return {}, "must be a mapping, as in holdApplicationUntilProxyStarts: true"
+    for key, entry in found.items():
+        if problem := _problem(key, entry):
+            return {}, problem
+    return found, ""
+
+
+def _problem(key: str, entry: Any) -> str:
+    if key not in proxy_config.KNOWN and key not in proxy_config.ELSEWHERE:
+        return f"field {key!r} is not part of a ProxyConfig"
+    expected = _TYPES.get(key)
+    if expected is not None and (
+        not isinstance(entry, expected) or (expected is int and isinstance(entry, bool))
+    ):
+        kind = _KINDS.get(expected, "text") if isinstance(expected, type) else "a plain value"
+        return f"field {key!r} must be {kind}"
+    if isinstance(entry, dict) and expected is dict:
+        for name, inner in entry.items():
+            if isinstance(inner, dict | list) or inner is None:
+                return f"field {key}.{name} must be a plain value"
+            if key == "proxyMetadata" and not _VARIABLE.fullmatch(name):
+                return f"field {key}: {name!r} is no name of a variable"
+    if key == "interceptionMode" and entry not in MODES:
+        return f"field 'interceptionMode' must be one of {', '.join(MODES)}"
+    if key == "statusPort" and not 0 <= entry <= 65535:
+        return "field 'statusPort' must be a port"
+    if key == "concurrency" and not 0 <= entry <= 128:
+        return "field 'concurrency' must be from 0 to 128"
+    if key in _DURATIONS and not re.fullmatch(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+", entry):
+        return f"field {key!r} must be a duration, for instance 5s"
+    try:
+        json.dumps(entry, allow_nan=False)
+    except ValueError:
+        return f"field {key!r} holds a number that JSON cannot"
+    return ""
+
+
+def _spoken(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,298 @@
+"""The two containers and the volumes that a pod gets. Pure.
+
+istio-init has a `command` and istio-proxy has `args`, on one image, as the walkthrough shows:
+a command replaces the image's ENTRYPOINT, args are given to it.
+
+What every pod gets alike is made once and shared: nobody may change it in place.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from lab.mesh import annotations as names
+from lab.mesh import contract
+from lab.mesh.annotations import csv
+from lab.mesh.sidecar import Owner, Wishes
+
+VOLUME_CONFIG: Final = "istio-envoy"
+VOLUME_DATA: Final = "istio-data"
+VOLUME_PODINFO: Final = "istio-podinfo"
+VOLUME_ROOT: Final = "istiod-ca-cert"
+VOLUMES: Final = (VOLUME_CONFIG, VOLUME_DATA, VOLUME_PODINFO, VOLUME_ROOT)
+VOLUME_BOOTSTRAP: Final = "custom-bootstrap-volume"
+BOOTSTRAP_DIR: Final = "/etc/istio/custom-bootstrap"
+BOOTSTRAP_FILE: Final = f"{BOOTSTRAP_DIR}/custom_bootstrap.json"
+DNS_CAPTURE: Final = "ISTIO_META_DNS_CAPTURE"
+"""Would have the rules send DNS to the agent, and this agent does not answer it."""
+WORKLOAD_LABEL: Final = "service.istio.io/workload-name"
+NETWORK_LABEL: Final = "topology.istio.io/network"
+
+_DOWNWARD: Final = {
+    "POD_NAME": "metadata.name",
+    "POD_NAMESPACE": "metadata.namespace",
+    "INSTANCE_IP": "status.podIP",
+    "SERVICE_ACCOUNT": "spec.serviceAccountName",
+    "HOST_IP": "status.hostIP",
+    "ISTIO_META_NODE_NAME": "spec.nodeName",
+}
+_DOWNWARD_ENTRIES: Final = tuple(
+    {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
+    for name, path in _DOWNWARD.items()
+)
+_VOLUMES: Final = (
+    {"name": VOLUME_CONFIG, "emptyDir": {"medium": "Memory"}},
+    {"name": VOLUME_DATA, "emptyDir": {}},
+    {
+        "name": VOLUME_PODINFO,
+        "downwardAPI": {
+            "items": [
+                {"path": part, "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.{part}"}}
+                for part in ("labels", "annotations")
+            ]
+        },
+    },
+    {"name": VOLUME_ROOT, "configMap": {"name": contract.CA_CONFIG_MAP}},
+)
+_MOUNTS: Final = (
+    {"name": VOLUME_CONFIG, "mountPath": contract.CONFIG_DIR},
+    {"name": VOLUME_DATA, "mountPath": "/var/lib/istio/data"},
+    {"name": VOLUME_PODINFO, "mountPath": contract.POD_INFO_DIR},
+    {"name": VOLUME_ROOT, "mountPath": contract.ROOT_CERT_DIR, "readOnly": True},
+)
+_PORTS: Final = (
+    {"name": "http-envoy-prom", "containerPort": contract.ENVOY_STATS_PORT, "protocol": "TCP"},
+)
+
+
+def volumes(wishes: Wishes) -> list[dict[str, Any]]:
+    """What istio-proxy mounts: its configuration, the pod's labels, the mesh's root, and what
+    the pod's annotations bring.
+    """
+    override = wishes.annotations.get(names.BOOTSTRAP_OVERRIDE)
+    custom = {"name": VOLUME_BOOTSTRAP, "configMap": {"name": override}}
+    own = names.mappings(wishes.annotations.get(names.USER_VOLUME, "{}"))
+    return [
+        *_VOLUMES,
+        *([custom] if override else ()),
+        *({**source, "name": name} for name, source in own.items()),
+    ]
+
+
+def init_container(wishes: Wishes) -> dict[str, Any]:
+    """istio-init: programs the pod's redirection rules and ends."""
+    metadata = wishes.config.metadata
+    env = [{"name": k, "value": v} for k, v in metadata.items() if k != DNS_CAPTURE]
+    return {
+        "name": contract.INIT_CONTAINER,
+        "image": _image(wishes),
+        "imagePullPolicy": wishes.settings.pull_policy,
+        "command": [contract.IPTABLES_PROGRAM, *iptables_arguments(wishes)],
+        **({"env": env} if env else {}),
+        "resources": _resources(wishes),
+        "securityContext": _security(0, 0, ("NET_ADMIN", "NET_RAW")),
+    }
+
+
+def iptables_arguments(wishes: Wishes) -> list[str]:
+    """The arguments of istio-iptables: the mesh's defaults and the pod's exclusions."""
+    given = wishes.annotations
+    excluded_inbound = [
+        str(contract.ENVOY_STATS_PORT),
+        str(contract.ENVOY_HEALTH_PORT),
+        *([str(wishes.status_port)] if wishes.status_port else []),
+        *csv(given.get(names.EXCLUDE_INBOUND_PORTS, "")),
+    ]
+    arguments = [
+        *("-p", str(contract.OUTBOUND_PORT)),
+        *("-z", str(contract.INBOUND_PORT)),
+        *("-u", str(contract.PROXY_UID)),
+        *("-m", wishes.mode),
+        *("-i", given.get(names.INCLUDE_OUTBOUND_CIDRS, "*")),
+        *("-x", given.get(names.EXCLUDE_OUTBOUND_CIDRS, "")),
+        *("-b", given.get(names.INCLUDE_INBOUND_PORTS, "*")),
+        *("-d", ",".join(dict.fromkeys(excluded_inbound))),
+    ]
+    interfaces = given.get(names.REROUTE_INTERFACES, given.get(names.KUBEVIRT_INTERFACES))
+    optional = (
+        ("-q", given.get(names.INCLUDE_OUTBOUND_PORTS)),
+        ("-o", given.get(names.EXCLUDE_OUTBOUND_PORTS)),
+        ("-k", interfaces),
+        ("-c", given.get(names.EXCLUDE_INTERFACES)),
+    )
+    for flag, value in optional:
+        if value:
+            arguments += (flag, value)
+    return arguments
+
+
+def proxy_container(
+    wishes: Wishes,
+    owner: Owner,
+    labels: Mapping[str, str],
+    app_containers: str,
+    app_ports: str,
+    probers: str,
+) -> dict[str, Any]:
+    """istio-proxy: the agent (the image's ENTRYPOINT) and, as its child, Envoy.
+
+    `labels`: the pod's; `app_containers`: names joined by commas; `app_ports`: JSON list;
+    `probers`: JSON or "".
+    """
+    tproxy = wishes.mode == "TPROXY"
+    container: dict[str, Any] = {
+        "name": contract.PROXY_CONTAINER,
+        "image": _image(wishes),
+        "imagePullPolicy": wishes.settings.pull_policy,
+        "args": _arguments(wishes),
+        "env": _environment(wishes, owner, labels, app_containers, app_ports, probers),
+        "ports": list(_PORTS),
+        **_probes(wishes),
+        "resources": _resources(wishes),
+        "securityContext": _security(
+            0 if tproxy else contract.PROXY_UID,
+            contract.PROXY_GID,
+            ("NET_ADMIN",) if tproxy else (),
+        ),
+        "volumeMounts": _mounts(wishes),
+    }
+    if wishes.native:
+        container["restartPolicy"] = "Always"
+        if wishes.status_port:
+            # The proxy gets its SIGTERM only after the application ended; this tells it that
+            # the pod is going, so that no new connections come in.
+            container["lifecycle"] = {"preStop": _hook("request", wishes, "POST", "/drain")}
+    elif wishes.hold:
+        # Kubelet starts containers one after another and waits for this hook in between.
+        container["lifecycle"] = {"postStart": _hook("wait", wishes)}
+    return container
+
+
+def _hook(command: str, wishes: Wishes, *more: str) -> dict[str, Any]:
+    port = wishes.status_port
+    where = () if port in (0, contract.AGENT_PORT) else ("--agentPort", str(port))
+    return {"exec": {"command": ["pilot-agent", command, *where, *more]}}
+
+
+def _arguments(wishes: Wishes) -> list[str]:
+    settings, given = wishes.settings, wishes.annotations
+    discovery = wishes.config.fields.get("discoveryAddress") or settings.discovery_address
+    arguments = [
+        *("proxy", "sidecar"),
+        *("--domain", f"$(POD_NAMESPACE).svc.{settings.cluster_domain}"),
+        *("--configPath", contract.CONFIG_DIR),
+        *("--binaryPath", contract.ENVOY_PATH),
+        *("--discoveryAddress", str(discovery)),
+        *("--proxyLogLevel", given.get(names.LOG_LEVEL, settings.log_level)),
+    ]
+    for flag, name in (
+        ("--proxyComponentLogLevel", names.COMPONENT_LOG_LEVEL),
+        ("--log_output_level", names.AGENT_LOG_LEVEL),
+    ):
+        if name in given:
+            arguments += (flag, given[name])
+    if wishes.status_port not in (0, contract.AGENT_PORT):
+        arguments += ("--agentPort", str(wishes.status_port))
+    return arguments
+
+
+def _mounts(wishes: Wishes) -> list[dict[str, Any]]:
+    override = names.BOOTSTRAP_OVERRIDE in wishes.annotations
+    custom = {"name": VOLUME_BOOTSTRAP, "mountPath": BOOTSTRAP_DIR}
+    own = names.mappings(wishes.annotations.get(names.USER_VOLUME_MOUNT, "{}"))
+    return [
+        *_MOUNTS,
+        *([custom] if override else ()),
+        *({**mount, "name": name} for name, mount in own.items()),
+    ]
+
+
+def _environment(
+    wishes: Wishes,
+    owner: Owner,
+    labels: Mapping[str, str],
+    app_containers: str,
+    app_ports: str,
+    probers: str,
+) -> list[dict[str, Any]]:
+    domain = wishes.settings.cluster_domain
+    plain = {
+        "PROXY_CONFIG": wishes.config.environment,
+        "ISTIO_META_POD_PORTS": app_ports,
+        "ISTIO_META_APP_CONTAINERS": app_containers,
+        "ISTIO_META_CLUSTER_ID": "Kubernetes",
+        "ISTIO_META_INTERCEPTION_MODE": wishes.mode,
+        "ISTIO_META_WORKLOAD_NAME": labels.get(WORKLOAD_LABEL) or owner.name,
+        "ISTIO_META_OWNER": owner.address,
+        "ISTIO_META_MESH_ID": domain,
+        "TRUST_DOMAIN": domain,
+    }
+    if probers:
+        plain["ISTIO_KUBE_APP_PROBERS"] = probers
+    if network := labels.get(NETWORK_LABEL):
+        plain["ISTIO_META_NETWORK"] = network
+    if names.BOOTSTRAP_OVERRIDE in wishes.annotations:
+        plain["ISTIO_BOOTSTRAP_OVERRIDE"] = BOOTSTRAP_FILE
+    plain |= {key: value for key, value in wishes.config.metadata.items() if key not in _DOWNWARD}
+    return [*_DOWNWARD_ENTRIES, *({"name": key, "value": value} for key, value in plain.items())]
+
+
+def _probes(wishes: Wishes) -> dict[str, Any]:
+    if not wishes.status_port:
+        return {}
+    given, settings = wishes.annotations, wishes.settings
+    asking = {"httpGet": {"path": "/healthz/ready", "port": wishes.status_port}}
+    return {
+        # Every second, so that a pod is Ready as soon as it can be.
+        "startupProbe": {
+            **asking,
+            "periodSeconds": settings.startup_period,
+            "timeoutSeconds": 3,
+            "failureThreshold": settings.startup_failures,
+        },
+        "readinessProbe": {
+            **asking,
+            "initialDelaySeconds": int(given.get(names.INITIAL_DELAY, 0)),
+            "periodSeconds": int(given.get(names.PERIOD, settings.readiness_period)),
+            "timeoutSeconds": 3,
+            "failureThreshold": int(
+                given.get(names.FAILURE_THRESHOLD, settings.readiness_failures)
+            ),
+        },
+    }
+
+
+def _image(wishes: Wishes) -> str:
+    return wishes.annotations.get(names.PROXY_IMAGE) or wishes.settings.image
+
+
+def _resources(wishes: Wishes) -> dict[str, Any]:
+    """Any resource annotation drops all of the mesh's defaults, as in Istio."""
+    given = wishes.annotations
+    if not any(name in given for name in names.RESOURCES):
+        return {"requests": dict(wishes.settings.requests), "limits": dict(wishes.settings.limits)}
+    chosen = {
+        "requests": {"cpu": given.get(names.PROXY_CPU), "memory": given.get(names.PROXY_MEMORY)},
+        "limits": {
+            "cpu": given.get(names.PROXY_CPU_LIMIT),
+            "memory": given.get(names.PROXY_MEMORY_LIMIT),
+        },
+    }
+    said = {
+        group: {key: value for key, value in entries.items() if value is not None}
+        for group, entries in chosen.items()
+    }
+    return {group: entries for group, entries in said.items() if entries}
+
+
+def _security(uid: int, gid: int, capabilities: tuple[str, ...]) -> dict[str, Any]:
+    granted = {"add": list(capabilities)} if capabilities else {}
+    return {
+        "allowPrivilegeEscalation": False,
+        "privileged": False,
+        "capabilities": {**granted, "drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+        "runAsUser": uid,
+        "runAsGroup": gid,
+        "runAsNonRoot": uid != 0,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }

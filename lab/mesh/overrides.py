@@ -1,0 +1,127 @@
+"""What users set on the injected containers themselves: their settings win. Pure.
+
+They come as a container named istio-proxy or istio-init in the pod (`image: auto` keeps our
+image), or in the annotation proxy.istio.io/overrides, where an injection keeps them:
+{"containers": [...], "initContainers": [...]}.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from lab.mesh import annotations as names
+from lab.mesh import contract, fields
+from lab.mesh.errors import AnnotationError
+
+Container = Mapping[str, Any]
+
+OURS: Final = (contract.INIT_CONTAINER, contract.PROXY_CONTAINER)
+GROUPS: Final = ("initContainers", "containers")
+AUTO: Final = "auto"
+_LIST_KEYS: Final = {
+    "env": "name",
+    "volumeMounts": "mountPath",
+    "volumeDevices": "devicePath",
+    "ports": "containerPort",
+}
+
+
+@dataclass(frozen=True)
+class Own:
+    """The user's own settings for our containers, by container name.
+
+    `places`: (group, index in it, container) of each that stood in the pod.
+    """
+
+    settings: Mapping[str, Container] = field(default_factory=dict)
+    places: tuple[tuple[str, int, Container], ...] = ()
+
+    def annotation(self) -> str:
+        """The value of proxy.istio.io/overrides that keeps what stood in the pod."""
+        kept: dict[str, list[Container]] = {}
+        for group, _, container in self.places:
+            kept.setdefault(group, []).append(container)
+        return json.dumps(kept, separators=(",", ":"), sort_keys=True)
+
+
+def find(spec: Mapping[str, Any], annotations: Mapping[str, str]) -> Own:
+    """The user's settings; the annotation beats a container, as in Istio.
+
+    Raises AnnotationError.
+    """
+    places = tuple(
+        (group, index, container)
+        for group in GROUPS
+        for index, container in enumerate(spec.get(group) or ())
+        if container["name"] in OURS
+    )
+    settings = {container["name"]: container for _, _, container in places}
+    for containers in parse(annotations).values():
+        settings |= {one["name"]: one for one in containers if one["name"] in OURS}
+    return Own(settings, places)
+
+
+def parse(annotations: Mapping[str, str]) -> dict[str, list[Container]]:
+    """The containers in proxy.istio.io/overrides, by group. Raises AnnotationError."""
+    value = annotations.get(names.OVERRIDES)
+    if value is None:
+        return {}
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        found = None
+    problem = 'must be JSON, as in {"containers": [{"name": "istio-proxy"}]}'
+    if not isinstance(found, dict):
+        raise AnnotationError(names.OVERRIDES, value, problem)
+    kept = {group: found[group] for group in GROUPS if found.get(group)}
+    for containers in kept.values():
+        for fault in fields.template_faults({"spec": {"containers": containers}}):
+            problem = f"{fields.show(fault.path[1:])} {fault.text}"
+            raise AnnotationError(names.OVERRIDES, value, problem)
+    return kept
+
+
+def apply(base: dict[str, Any], own: Own) -> dict[str, Any]:
+    """Our container with the user's settings over it."""
+    settings = own.settings.get(base["name"])
+    return _merged(base, settings) if settings else base
+
+
+def _merged(base: dict[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings by key, known lists by entry, else replaced; null says nothing."""
+    merged = dict(base)
+    for key, value in user.items():
+        ours = merged.get(key)
+        if value is None or (key == "image" and value == AUTO):
+            continue
+        if isinstance(ours, dict) and isinstance(value, Mapping):
+            merged[key] = _merged(ours, value)
+        elif key in _LIST_KEYS and isinstance(ours, list) and isinstance(value, list):
+            merged[key] = _merged_list(ours, value, _LIST_KEYS[key])
+        else:
+            merged[key] = value
+    return merged
+
+
+def _merged_list(ours: Sequence[Any], theirs: Sequence[Any], key: str) -> list[Any]:
+    keys = {entry.get(key) for entry in theirs}
+    return [*(entry for entry in ours if entry.get(key) not in keys), *theirs]
+
+
+def agree_on_user(init: dict[str, Any], proxy: dict[str, Any], own: Own, mode: str) -> None:
+    """Make the rules spare the user as which the proxy runs, where a user chose one.
+
+    Changes both containers. With TPROXY the proxy stays root: it binds foreign addresses.
+    """
+    settings = own.settings.get(contract.PROXY_CONTAINER) or {}
+    uid = (settings.get("securityContext") or {}).get("runAsUser")
+    if not isinstance(uid, int):
+        return
+    if mode == "TPROXY":
+        proxy["securityContext"] = {**proxy["securityContext"], "runAsUser": 0}
+    command = init.get("command") or []
+    # iptables has no use for root as an owner: all of the application's root would be spared.
+    if uid and "-u" in command:
+        at = command.index("-u") + 1
+        init["command"] = [*command[:at], str(uid), *command[at + 1 :]]

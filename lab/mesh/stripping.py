@@ -1,0 +1,126 @@
+"""A pod or pod template without what an earlier injection added. Pure.
+
+The status annotation says what that was. By meaning the result is what was injected: nothing
+of the pod is forgotten, but empty mappings and the layout of the text are not kept.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from lab.mesh import contract, fields, probes
+from lab.mesh.overrides import GROUPS, OURS
+
+Template = Mapping[str, Any]
+
+NAMED: Final = (*GROUPS, "volumes", "labels", "annotations")
+"""Keys of the status annotation that list names of what was added."""
+PORTS: Final = "probePorts"
+PLACES: Final = "places"
+REPLACED: Final = "replacedVolumes"
+
+
+def was_injected(template: Template) -> bool:
+    """Whether an injector left its status annotation here."""
+    metadata = template.get("metadata") or {}
+    return contract.STATUS_ANNOTATION in (metadata.get("annotations") or {})
+
+
+def strip(template: Template) -> Template:
+    """The template as it was before it was injected; the very same where it was not.
+
+    Field types must have been checked (fields.template_faults).
+    """
+    if not was_injected(template):
+        return template
+    metadata = dict(template["metadata"])
+    given: dict[str, str] = dict(metadata["annotations"])
+    status = Status(given.pop(contract.STATUS_ANNOTATION))
+    spec = dict(template["spec"])
+    probers = _old_probers(spec)
+    for group in GROUPS:
+        kept = [
+            probes.restore(container, probers, status.ports) if probers else container
+            for container in spec.get(group) or ()
+            if container["name"] not in status.named[group]
+        ]
+        keep(spec, group, kept)
+    _put_back(spec, status.places)
+    volumes = [v for v in spec.get("volumes") or () if v["name"] not in status.named["volumes"]]
+    keep(spec, "volumes", [*volumes, *status.replaced])
+    labels = dict(metadata.get("labels") or {})
+    for key, entries in (("labels", labels), ("annotations", given)):
+        added = status.named[key]
+        keep(metadata, key, {k: v for k, v in entries.items() if k not in added})
+    return {**template, "metadata": metadata, "spec": spec}
+
+
+def keep(holder: dict[str, Any], key: str, value: Any) -> None:
+    """Set a list or mapping; an empty one is left out."""
+    if value:
+        holder[key] = value
+    else:
+        holder.pop(key, None)
+
+
+class Status:
+    """A status annotation, read; people edit annotations, so anything may stand there."""
+
+    def __init__(self, value: str) -> None:
+        try:
+            found = json.loads(value)
+        except (ValueError, RecursionError):
+            found = {}
+        said = found if isinstance(found, dict) else {}
+        self.named = {
+            key: frozenset(name for name in _list(said.get(key)) if isinstance(name, str))
+            for key in NAMED
+        }
+        ports = said.get(PORTS)
+        self.ports = {
+            path: port
+            for path, port in (ports.items() if isinstance(ports, dict) else ())
+            if isinstance(port, str)
+        }
+        self.replaced = [one for one in _list(said.get(REPLACED)) if _is_volume(one)]
+        self.places = [
+            (place[0], place[1], place[2])
+            for place in _list(said.get(PLACES))
+            if isinstance(place, list) and len(place) == 3 and _is_place(*place)
+        ]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _is_volume(value: Any) -> bool:
+    base = {"containers": [{"name": "any"}], "volumes": [value]}
+    return not any(fields.template_faults({"spec": base}))
+
+
+def _is_place(group: Any, index: Any, container: Any) -> bool:
+    return (
+        group in GROUPS
+        and isinstance(index, int)
+        and not any(fields.template_faults({"spec": {"containers": [container]}}))
+        and container["name"] in OURS
+    )
+
+
+def _put_back(spec: dict[str, Any], places: list[tuple[str, int, Any]]) -> None:
+    """Bring back the user's own istio-proxy and istio-init, each where it stood."""
+    for group, index, container in places:
+        there = [c for c in spec.get(group) or () if c["name"] != container["name"]]
+        there.insert(max(index, 0), container)
+        spec[group] = there
+
+
+def _old_probers(spec: Mapping[str, Any]) -> dict[str, Any]:
+    for group in GROUPS:
+        for container in spec.get(group) or ():
+            if container["name"] == contract.PROXY_CONTAINER:
+                for entry in container.get("env") or ():
+                    if entry["name"] == probes.ENVIRONMENT:
+                        return probes.decode(str(entry.get("value")))
+    return {}
