@@ -44,6 +44,10 @@ UNREAD = ("doc", "man", "info", "locale", "lintian", "bug", "bash-completion")
 """Folders of /usr/share that nobody reads in a container."""
 
 
+WORKDIR = "sidecar-lab-root-"
+"""How the folders begin, in the system's temporary one, in which mmdebstrap works."""
+
+
 @dataclass(frozen=True)
 class Root:
     """One Debian root: its packages, hooks of mmdebstrap, and packages only to be downloaded."""
@@ -86,7 +90,8 @@ def _build(root: Root, architecture: str, folder: Path, task: Task) -> cache.Fac
     debs.mkdir()
     target = folder / "rootfs.tar"
     # Cut off, mmdebstrap leaves folders behind; in one of ours they go with it.
-    with tempfile.TemporaryDirectory(prefix="sidecar-lab-root-") as workdir:
+    sweep(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=f"{WORKDIR}{os.getpid()}-") as workdir:
         Path(workdir).chmod(0o711)  # apt downloads as a user of its own
         stream(
             bootstrap(root, architecture, target, debs),
@@ -105,9 +110,21 @@ def _build(root: Root, architecture: str, folder: Path, task: Task) -> cache.Fac
     }
 
 
+def sweep(folder: Path) -> None:
+    """Remove the work folders in `folder` of builders that were killed."""
+    import psutil
+
+    for stale in folder.glob(f"{WORKDIR}*"):
+        pid = stale.name.removeprefix(WORKDIR).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            cache.remove_tree(stale)
+
+
 def bootstrap(root: Root, architecture: str, target: Path, debs: Path) -> list[str | Path]:
     """The mmdebstrap command for a root."""
-    words: list[str | Path] = ["mmdebstrap", "--variant=minbase", f"--architectures={architecture}"]
+    # In a mount namespace of its own: killed, it would leave /proc and /sys mounted.
+    words: list[str | Path] = ["unshare", "--mount", "--propagation", "private", "mmdebstrap"]
+    words += ["--variant=minbase", f"--architectures={architecture}"]
     words.append(f"--include={','.join(root.packages)}")
     for name in root.unread:
         words.append(f"--dpkgopt=path-exclude=/usr/share/{name}/*")
