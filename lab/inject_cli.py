@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from lab.mesh.errors import SidecarLabError
-from lab.mesh.manifests import Outcome, inject_files
-from lab.mesh.sidecar import Settings
+from lab.mesh.manifests import Outcome, inject_files, uninject_files
+from lab.mesh.sidecar import Settings, native_by_version
 
 STDIN = "-"
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -23,6 +23,7 @@ Examples:
   lab kube-inject -f app.yaml | kubectl apply -f -
   kubectl get deploy web -o yaml | lab kube-inject -f -
   lab kube-inject -f manifests/ -f extra.yaml      a folder and a file
+  lab kube-inject --uninject -f injected.yaml      the sidecar out again
 
 \b
 Exit code: 0 done; 1 a file cannot be read or written; 2 a manifest or the command line
@@ -43,10 +44,28 @@ is wrong. Unless it is 0, no output was written.
 @click.option("-o", "--output", metavar="FILE", help="Write there instead of to stdout.")
 @click.option(
     "--native/--no-native",
-    default=False,
-    help="Inject the proxy as a native sidecar (an init container that keeps running).",
+    default=None,
+    help="Inject the proxy as a native sidecar (an init container that keeps running); "
+    "default: no, or as --kubernetes-version says.",
 )
-def kube_inject(filenames: tuple[str, ...], output: str | None, native: bool) -> None:
+@click.option(
+    "--kubernetes-version",
+    metavar="VERSION",
+    help="Of the oldest node: from 1.33 sidecars are native, as Istio has it.",
+)
+@click.option(
+    "--uninject",
+    is_flag=True,
+    help="Take out what an injection added. Comments, anchors and layout that the injection "
+    "did not keep are not in its output, so they do not come back.",
+)
+def kube_inject(
+    filenames: tuple[str, ...],
+    output: str | None,
+    native: bool | None,
+    kubernetes_version: str | None,
+    uninject: bool,
+) -> None:
     """Inject the sidecar into manifests, as the webhook does into pods.
 
     Pod, Deployment, DaemonSet, ReplicaSet, StatefulSet, ReplicationController, Job, CronJob
@@ -55,13 +74,26 @@ def kube_inject(filenames: tuple[str, ...], output: str | None, native: bool) ->
     # Thousands of small objects and no cycles: collecting would only cost time.
     gc.disable()
     sources = [source for name in filenames for source in _sources(name)]
-    outcome = inject_files(sources, Settings(native_sidecar=native))
+    if uninject:
+        outcome = uninject_files(sources)
+    else:
+        settings = Settings(native_sidecar=_is_native(native, kubernetes_version))
+        outcome = inject_files(sources, settings)
     for note in outcome.notes:
         click.echo(click.style("note: ", fg="yellow") + note, err=True)
     if output is None or output == STDIN:
         _to_stdout(outcome)
     else:
         _to_file(outcome, Path(output))
+
+
+def _is_native(asked: bool | None, version: str | None) -> bool:
+    """What is asked for beats what the version would have; the walkthrough's sidecars are not."""
+    try:
+        by_version = native_by_version([version]) if version is not None else False
+    except ValueError as bad:
+        raise click.BadParameter(f"{bad}, as in 1.34", param_hint="--kubernetes-version") from bad
+    return by_version if asked is None else asked
 
 
 def _sources(name: str) -> Iterator[tuple[str, bytes]]:

@@ -49,6 +49,13 @@ def inject(template: Template, namespace: str, owner: Owner, settings: Settings)
     for fault in fields.template_faults(template):
         place = Place("pod", field=fields.show(fault.path) or None)
         raise DocumentError(fault.text, place, hint=fault.hint)
+    return inject_checked(template, namespace, owner, settings)
+
+
+def inject_checked(
+    template: Template, namespace: str, owner: Owner, settings: Settings
+) -> Injected:
+    """As `inject`, for a template whose field types were checked. Raises AnnotationError."""
     decision = decide(template, namespace, settings.policy)
     if not decision.inject:
         return Injected(decision, template)

@@ -1,16 +1,15 @@
-"""Manifests in, manifests with sidecars out: which kinds hold a pod, and where. Pure.
+"""Manifests in, manifests with or without sidecars out: which kinds hold a pod, where. Pure.
 
 Pod, ReplicationController, Deployment, DaemonSet, ReplicaSet, StatefulSet, Job, CronJob, and
 List of any of them; every other document passes byte for byte.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lab.mesh import annotations as names
-from lab.mesh import documents, fields, injection
-from lab.mesh.decision import decide
+from lab.mesh import contract, documents, fields, injection, stripping
 from lab.mesh.documents import Document
 from lab.mesh.errors import AnnotationError, DocumentError, DocumentErrors
 from lab.mesh.sidecar import Owner, Settings
@@ -31,7 +30,10 @@ TEMPLATES: Final[dict[str, tuple[str, ...]]] = {
 
 @dataclass
 class Outcome:
-    """Every file's documents, injected where a pod is in them, and what a user should know."""
+    """Every file's documents, changed where a pod is in them, and what a user should know.
+
+    `injected` counts the pods and pod templates that were changed.
+    """
 
     files: list[list[Document]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -42,11 +44,61 @@ class Outcome:
         return documents.join(self.files)
 
 
+@dataclass(frozen=True)
+class Subject:
+    """One pod or pod template, `where` in the object that holds it."""
+
+    template: Mapping[str, Any]
+    namespace: str
+    owner: Owner
+    where: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of a subject: None for as it was, and sentences to tell about it."""
+
+    template: Mapping[str, Any] | None
+    notes: tuple[str, ...] = ()
+
+
+Action = Callable[[Subject], Change]
+"""Raises AnnotationError; the field types of its subject were checked."""
+
+
 def inject_files(sources: Sequence[tuple[str, bytes]], settings: Settings) -> Outcome:
     """Read and inject (file name, content) pairs.
 
     Raises DocumentErrors with every mistake of every file; then there is no outcome at all.
     """
+
+    def action(subject: Subject) -> Change:
+        result = injection.inject_checked(
+            subject.template, subject.namespace, subject.owner, settings
+        )
+        if not result.decision.inject:
+            return Change(None, (f" is not injected: {result.decision.sentence}",))
+        return Change(result.template, tuple(f": {warning}" for warning in result.warnings))
+
+    return _change_files(sources, action)
+
+
+def uninject_files(sources: Sequence[tuple[str, bytes]]) -> Outcome:
+    """Read (file name, content) pairs and take out what an injection added.
+
+    Raises DocumentErrors as `inject_files` does.
+    """
+
+    def action(subject: Subject) -> Change:
+        if not stripping.was_injected(subject.template):
+            return Change(None, (f" was not injected: it has no {contract.STATUS_ANNOTATION}",))
+        lost = stripping.not_undone(subject.template)
+        return Change(stripping.strip(subject.template), tuple(f": {text}" for text in lost))
+
+    return _change_files(sources, action)
+
+
+def _change_files(sources: Sequence[tuple[str, bytes]], action: Action) -> Outcome:
     outcome = Outcome()
     errors: list[DocumentError] = []
     for file, data in sources:
@@ -57,103 +109,98 @@ def inject_files(sources: Sequence[tuple[str, bytes]], settings: Settings) -> Ou
             continue
         result = []
         for document in read:
-            changed, faults = _inject_document(document, settings, outcome)
-            errors += faults
-            result.append(changed)
+            walk = _Walk(document, action, outcome)
+            value = walk.visit(document.value, ()) if document.value is not None else None
+            errors += walk.errors
+            changed = value is not document.value and not walk.errors
+            result.append(document.rewritten(value) if changed else document)
         outcome.files.append(result)
     if errors:
         raise DocumentErrors(errors)
     return outcome
 
 
-def _inject_document(
-    document: Document, settings: Settings, outcome: Outcome
-) -> tuple[Document, list[DocumentError]]:
-    if document.value is None:
-        return document, []
-    errors: list[DocumentError] = []
-    value = _inject_object(document.value, (), document, settings, outcome, errors)
-    changed = value is not document.value and not errors
-    return (document.rewritten(value) if changed else document), errors
+@dataclass
+class _Walk:
+    """One document, and what is wrong with it."""
 
+    document: Document
+    action: Action
+    outcome: Outcome
+    errors: list[DocumentError] = field(default_factory=list)
 
-def _inject_object(
-    value: Mapping[str, Any],
-    path: FieldPath,
-    document: Document,
-    settings: Settings,
-    outcome: Outcome,
-    errors: list[DocumentError],
-) -> Mapping[str, Any]:
-    """The object with its pods injected; the very same object where nothing changes."""
-    kind = value["kind"]
-    if value["apiVersion"] != fields.API_VERSIONS.get(kind):
-        return value
-    if kind == "List":
-        return _inject_list(value, path, document, settings, outcome, errors)
-    where = TEMPLATES[kind]
-    metadata = value.get("metadata")
-    template: Any = value
-    for index, key in enumerate(where):
-        template = template.get(key)
-        if not isinstance(template, dict) and index < len(where) - 1:
-            errors.append(document.error("must be a mapping", (*path, *where[: index + 1])))
+    def visit(self, value: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]:
+        """The object with its pods changed; the very same object where nothing changes."""
+        kind = value["kind"]
+        if value["apiVersion"] != fields.API_VERSIONS.get(kind):
             return value
-    faults = list(fields.metadata_faults(metadata, (*path, "metadata"))) if where else []
-    faults += fields.template_faults(template, (*path, *where))
-    if faults:
-        errors += (document.error(f.text, f.path, hint=f.hint) for f in faults)
-        return value
-    name = (metadata or {}).get("name") or ((metadata or {}).get("generateName") or "").rstrip("-")
-    namespace = (metadata or {}).get("namespace") or "default"
-    decision = decide(template, namespace, settings.policy)
-    if decision.inject:
-        bad = list(names.check((template.get("metadata") or {}).get("annotations") or {}))
-        errors += (_annotation_error(document, (*path, *where), error) for error in bad)
-        if bad:
+        if kind == "List":
+            return self.visit_list(value, path)
+        subject = self.subject(value, path)
+        if subject is None:
             return value
-    owner = Owner(name, kind, value["apiVersion"]) if where else owner_of(template)
-    try:
-        result = injection.inject(template, namespace, owner, settings)
-    except AnnotationError as error:
-        errors.append(_annotation_error(document, (*path, *where), error))
-        return value
-    said = f"{document.place((*path, 'kind'))}: {kind} {name}"
-    if not result.decision.inject:
-        outcome.notes.append(f"{said} is not injected: {result.decision.sentence}")
-        return value
-    outcome.injected += 1
-    outcome.notes += (f"{said}: {warning}" for warning in result.warnings)
-    return _replaced(value, where, result.template)
+        here = (*path, *subject.where)
+        template_annotations = (subject.template.get("metadata") or {}).get("annotations") or {}
+        try:
+            change = self.action(subject)
+        except AnnotationError as first:
+            bad = list(names.check(template_annotations)) or [first]
+            self.errors += (_annotation_error(self.document, here, error) for error in bad)
+            return value
+        if change.notes:
+            name = (value.get("metadata") or {}).get("name") or subject.owner.name
+            said = f"{self.document.place((*path, 'kind'))}: {kind} {name}"
+            self.outcome.notes += (said + note for note in change.notes)
+        if change.template is None:
+            return value
+        self.outcome.injected += 1
+        return _replaced(value, subject.where, change.template)
 
-
-def _inject_list(
-    value: Mapping[str, Any],
-    path: FieldPath,
-    document: Document,
-    settings: Settings,
-    outcome: Outcome,
-    errors: list[DocumentError],
-) -> Mapping[str, Any]:
-    items = value.get("items") or []
-    if not isinstance(items, list):
-        errors.append(document.error("must be a list", (*path, "items")))
-        return value
-    result = []
-    for index, item in enumerate(items):
-        here = (*path, "items", index)
-        faults = (
-            fields.object_faults(item)
-            if isinstance(item, dict)
-            else [fields.Fault((), f"not a Kubernetes object, but {fields.kind_of(item)}")]
-        )
+    def subject(self, value: Mapping[str, Any], path: FieldPath) -> Subject | None:
+        """The pod in an object of a known kind; None, and errors, where it cannot be used."""
+        kind = value["kind"]
+        where = TEMPLATES[kind]
+        metadata = value.get("metadata")
+        template: Any = value
+        for index, key in enumerate(where):
+            template = template.get(key)
+            if not isinstance(template, dict) and index < len(where) - 1:
+                at = (*path, *where[: index + 1])
+                self.errors.append(self.document.error("must be a mapping", at))
+                return None
+        faults = list(fields.metadata_faults(metadata, (*path, "metadata"))) if where else []
+        faults += fields.template_faults(template, (*path, *where))
         if faults:
-            errors += (document.error(f.text, (*here, *f.path), hint=f.hint) for f in faults)
-            continue
-        result.append(_inject_object(item, here, document, settings, outcome, errors))
-    if len(result) == len(items) and all(a is b for a, b in zip(result, items, strict=True)):
-        return value
-    return {**value, "items": result}
+            self.errors += (self.document.error(f.text, f.path, hint=f.hint) for f in faults)
+            return None
+        known = metadata or {}
+        name = known.get("name") or (known.get("generateName") or "").rstrip("-")
+        owner = Owner(name, kind, value["apiVersion"]) if where else owner_of(template)
+        return Subject(template, known.get("namespace") or "default", owner, where)
+
+    def visit_list(self, value: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]:
+        """A List with its items changed; the very same where nothing changes."""
+        items = value.get("items") or []
+        if not isinstance(items, list):
+            self.errors.append(self.document.error("must be a list", (*path, "items")))
+            return value
+        result = []
+        for index, item in enumerate(items):
+            here = (*path, "items", index)
+            faults = (
+                fields.object_faults(item)
+                if isinstance(item, dict)
+                else [fields.Fault((), f"not a Kubernetes object, but {fields.kind_of(item)}")]
+            )
+            if faults:
+                self.errors += (
+                    self.document.error(f.text, (*here, *f.path), hint=f.hint) for f in faults
+                )
+                continue
+            result.append(self.visit(item, here))
+        if len(result) == len(items) and all(a is b for a, b in zip(result, items, strict=True)):
+            return value
+        return {**value, "items": result}
 
 
 def owner_of(pod: Mapping[str, Any]) -> Owner:

@@ -102,6 +102,18 @@ def restore(
     return changed
 
 
+def unknown(container: Container, probers: Mapping[str, Any]) -> list[str]:
+    """Probes and hooks that ask the agent, and what the application was asked is not known."""
+    lost = []
+    for holder, paths in ((container, PATHS), (container.get("lifecycle") or {}, HOOKS)):
+        for key, template in paths.items():
+            path = template.format(container.get("name"))
+            asked = ((holder.get(key) or {}).get("httpGet") or {}).get("path")
+            if asked == path and not isinstance(probers.get(path), Mapping):
+                lost.append(f"what {key} asked")
+    return lost
+
+
 def _swapped(probe: Mapping[str, Any], old: str, new: str, action: Any) -> dict[str, Any]:
     """The probe with another action in the place of the old one."""
     return {(new if k == old else k): (action if k == old else v) for k, v in probe.items()}

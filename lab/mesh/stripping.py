@@ -55,6 +55,25 @@ def strip(template: Template) -> Template:
     return {**template, "metadata": metadata, "spec": spec}
 
 
+def not_undone(template: Template) -> list[str]:
+    """Sentences about what `strip` cannot bring back of a template that was injected."""
+    annotations = template["metadata"]["annotations"]
+    status = Status(annotations[contract.STATUS_ANNOTATION])
+    told = []
+    if not any(status.named.values()):
+        told.append(f"{contract.STATUS_ANNOTATION} names nothing: nothing is taken out but it")
+    elif not status.named["annotations"]:
+        told.append("another injector was here: its labels and annotations stay")
+    spec = template["spec"]
+    probers = _old_probers(spec)
+    for group in GROUPS:
+        for container in spec.get(group) or ():
+            if container["name"] not in status.named[group]:
+                lost = probes.unknown(container, probers)
+                told += (f"{lead} of container {container['name']} is not known" for lead in lost)
+    return told
+
+
 def keep(holder: dict[str, Any], key: str, value: Any) -> None:
     """Set a list or mapping; an empty one is left out."""
     if value:
