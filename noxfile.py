@@ -129,7 +129,7 @@ def lint(session: nox.Session) -> None:
     run(session, "-m", "ruff", "format", "--check", "--quiet", ".")
     run(session, "-m", "ruff", "check", "--quiet", ".")
     run(session, "-m", "mypy")
-    run(session, "-c", "import sys; from importlinter.cli import lint_imports_command as c; c()")
+    run(session, "-c", "from importlinter.cli import lint_imports_command as c; c(['--no-logo'])")
     run(session, "-m", "lab", "docs", "--check")
 
 
