@@ -5,7 +5,6 @@ Subcommands live beside what they drive and are imported when called, so that
 """
 
 import importlib
-import logging
 import os
 import sys
 
@@ -61,6 +60,8 @@ class LazyGroup(click.Group):
 def lab(verbose: bool) -> None:
     """See what sidecar injection does to a pod, proven on a live cluster."""
     if verbose:
+        import logging
+
         logging.basicConfig(level=logging.DEBUG, format="%(message)s", stream=sys.stderr)
         for noisy in ("urllib3", "kubernetes", "docker", "asyncio", "httpcore", "httpx"):
             logging.getLogger(noisy).setLevel(logging.WARNING)

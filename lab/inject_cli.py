@@ -4,7 +4,6 @@ import contextlib
 import gc
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,6 +140,8 @@ def _to_file(outcome: Outcome, target: Path) -> None:
         with target.open("wb") as device:  # a terminal or a pipe cannot be renamed over
             device.writelines(piece.encode() for piece in outcome.text())
         return
+    import tempfile  # with all that it loads, 3 ms
+
     real = target.resolve()
     temporary = ""
     try:

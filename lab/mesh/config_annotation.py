@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from lab.mesh import proxy_config, yaml_reader
+from lab.mesh import yaml_reader
+from lab.mesh.proxy_config_fields import ELSEWHERE, KNOWN
 
 MODES: Final = ("REDIRECT", "TPROXY")
 _TYPES: Final = {
-    **proxy_config.KNOWN,
+    **KNOWN,
     "holdApplicationUntilProxyStarts": bool,
     "interceptionMode": str,
     "statusPort": int,
@@ -87,7 +88,7 @@ def _read(value: str) -> tuple[dict[str, Any], str]:
 
 
 def _problem(key: str, entry: Any) -> str:
-    if key not in proxy_config.KNOWN and key not in proxy_config.ELSEWHERE:
+    if key not in KNOWN and key not in ELSEWHERE:
         return f"field {key!r} is not part of a ProxyConfig"
     expected = _TYPES.get(key)
     if expected is not None and (

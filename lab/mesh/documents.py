@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
-from lab.mesh import fields, mistakes, yaml_reader, yaml_writer
+from lab.mesh import fields, yaml_reader, yaml_writer
 from lab.mesh.errors import DocumentError, DocumentErrors, Place
 from lab.mesh.yaml_reader import FieldPath, Problem
 
@@ -197,6 +197,8 @@ def _understand(text: str) -> tuple[Any, list[Problem]]:
     reading = yaml_reader.read(text)
     problems: list[Problem] = []
     if not reading.complete or (reading.problems and "{{" in text):
+        from lab.mesh import mistakes  # only mistakes pay for loading it
+
         mended = mistakes.find(text)
         if mended.is_template:
             return None, list(mended.problems)

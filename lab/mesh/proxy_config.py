@@ -8,57 +8,12 @@ refused with its line, never guessed at.
 
 import json
 import re
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from lab.mesh.errors import BootstrapError
+from lab.mesh.proxy_config_fields import ELSEWHERE, KNOWN
 
 Scalar: TypeAlias = str | int | float | bool
-
-KNOWN: Final[dict[str, type | tuple[type, ...]]] = {
-    "concurrency": int,
-    "discoveryAddress": str,
-    "drainDuration": str,
-    "proxyMetadata": dict,
-    "runtimeValues": dict,
-    "serviceCluster": str,
-    "terminationDrainDuration": str,
-}
-"""Fields that the agent acts on, and the type of each."""
-ELSEWHERE: Final = frozenset(
-    {
-        "availabilityZone",
-        "binaryPath",
-        "caCertificatesPem",
-        "configPath",
-        "controlPlaneAuthPolicy",
-        "customConfigFile",
-        "envoyAccessLogService",
-        "envoyMetricsService",
-        "extraStatTags",
-        "fileFlushInterval",
-        "fileFlushMinSizeKb",
-        "gatewayTopology",
-        "holdApplicationUntilProxyStarts",
-        "image",
-        "interceptionMode",
-        "meshId",
-        "parentShutdownDuration",
-        "privateKeyProvider",
-        "proxyAdminPort",
-        "proxyBootstrapTemplatePath",
-        "proxyHeaders",
-        "proxyStatsMatcher",
-        "readinessProbe",
-        "statNameLength",
-        "statsCompression",
-        "statsdUdpAddress",
-        "statusPort",
-        "tracing",
-        "tracingServiceName",
-        "zipkinAddress",
-    }
-)
-"""Istio's other ProxyConfig fields: the injector's business, or not part of this lab."""
 
 _LINE = re.compile(r"""(?P<indent>\ *)(?P<key>"[^"]+"|'[^']+'|[\w./-]+):(?:\s+(?P<value>.*))?""")
 _COMMENT = re.compile(r"(^|\s)#.*$")

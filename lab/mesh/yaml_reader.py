@@ -5,7 +5,6 @@ Built on libyaml's events (PyYAML), not on PyYAML's constructors: those read `on
 Source of the scalar rules: sigs.k8s.io/yaml's goyaml.v2, resolve.go.
 """
 
-import base64
 import re
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -190,6 +189,8 @@ class _Builder:
         if name == "str":
             return text
         if name == "binary":
+            import base64
+
             try:
                 return base64.b64decode(text, validate=False).decode()
             except ValueError:

@@ -1,0 +1,49 @@
+"""The fields of a ProxyConfig: for the injector, which starts often, without the parser's cost."""
+
+from typing import Final
+
+KNOWN: Final[dict[str, type | tuple[type, ...]]] = {
+    "concurrency": int,
+    "discoveryAddress": str,
+    "drainDuration": str,
+    "proxyMetadata": dict,
+    "runtimeValues": dict,
+    "serviceCluster": str,
+    "terminationDrainDuration": str,
+}
+"""Fields that the agent acts on, and the type of each."""
+ELSEWHERE: Final = frozenset(
+    {
+        "availabilityZone",
+        "binaryPath",
+        "caCertificatesPem",
+        "configPath",
+        "controlPlaneAuthPolicy",
+        "customConfigFile",
+        "envoyAccessLogService",
+        "envoyMetricsService",
+        "extraStatTags",
+        "fileFlushInterval",
+        "fileFlushMinSizeKb",
+        "gatewayTopology",
+        "holdApplicationUntilProxyStarts",
+        "image",
+        "interceptionMode",
+        "meshId",
+        "parentShutdownDuration",
+        "privateKeyProvider",
+        "proxyAdminPort",
+        "proxyBootstrapTemplatePath",
+        "proxyHeaders",
+        "proxyStatsMatcher",
+        "readinessProbe",
+        "statNameLength",
+        "statsCompression",
+        "statsdUdpAddress",
+        "statusPort",
+        "tracing",
+        "tracingServiceName",
+        "zipkinAddress",
+    }
+)
+"""Istio's other ProxyConfig fields: the injector's business, or not part of this lab."""
