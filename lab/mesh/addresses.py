@@ -1,11 +1,12 @@
 """The addresses of this network namespace, from /proc: no command, no library."""
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
 
 _PROC: Final = Path("/proc/net")
-_GLOBAL_SCOPE: Final = "00"
+_NOT_FOR_OTHERS: Final = ("10", "20")
+"""Scopes of /proc/net/if_inet6: this host, this link."""
 
 
 def ipv4(proc: Path = _PROC) -> list[IPv4Address]:
@@ -25,13 +26,22 @@ def ipv4(proc: Path = _PROC) -> list[IPv4Address]:
 
 
 def ipv6(proc: Path = _PROC) -> list[IPv6Address]:
-    """Global IPv6 addresses of this namespace. `::6`, which we add to `lo`, is not among them."""
-    found = []
-    for line in _lines(proc / "if_inet6"):
-        digits, _, _, scope, _, device = line.split()
-        if scope == _GLOBAL_SCOPE and device != "lo":
-            found.append(IPv6Address(int(digits, 16)))
-    return found
+    """IPv6 addresses that others can reach. `::6`, which we add to `lo`, is not among them."""
+    return [
+        address
+        for address, scope, device in _ipv6(proc)
+        if scope not in _NOT_FOR_OTHERS and device != "lo"
+    ]
+
+
+def on_loopback(proc: Path = _PROC) -> list[str]:
+    """IPv6 addresses of `lo`."""
+    return [str(address) for address, _, device in _ipv6(proc) if device == "lo"]
+
+
+def _ipv6(proc: Path) -> list[tuple[IPv6Address, str, str]]:
+    rows = [line.split() for line in _lines(proc / "if_inet6")]
+    return [(IPv6Address(int(row[0], 16)), row[3], row[5]) for row in rows]
 
 
 def wants_ipv6(*, dual_stack: bool, proc: Path = _PROC) -> bool:
@@ -44,9 +54,19 @@ def wants_ipv6(*, dual_stack: bool, proc: Path = _PROC) -> bool:
 
 
 def name_servers(resolv_conf: Path = Path("/etc/resolv.conf")) -> tuple[str, ...]:
-    """Addresses of the `nameserver` lines. Raises OSError when the file cannot be read."""
-    lines = (line.split() for line in resolv_conf.read_text().splitlines())
-    return tuple(words[1].partition("%")[0] for words in lines if words[:1] == ["nameserver"])
+    """Addresses of the `nameserver` lines; what is no address is passed over, as Istio does.
+
+    Raises OSError when the file cannot be read.
+    """
+    lines = [line.split() for line in resolv_conf.read_text().splitlines()]
+    named = [words[1] for words in lines if words[:1] == ["nameserver"] and len(words) > 1]
+    found = []
+    for text in named:
+        try:
+            found.append(str(ip_address(text.partition("%")[0])))
+        except ValueError:
+            continue
+    return tuple(found)
 
 
 def _lines(path: Path) -> list[str]:

@@ -9,9 +9,17 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from typing import Final
 
-from lab.mesh import addresses, netfilter, redirection_options, redirection_probe, routing
-from lab.mesh.errors import ApplyError, SidecarLabError, UnusableError, ValidationError, VerifyError
+from lab.mesh import addresses, netfilter, redirection_options, routing
+from lab.mesh.errors import (
+    ApplyError,
+    SettingError,
+    SidecarLabError,
+    UnusableError,
+    ValidationError,
+    VerifyError,
+)
 from lab.mesh.netfilter import Candidate
 from lab.mesh.redirection import plan
 from lab.mesh.redirection_options import Request
@@ -42,13 +50,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(request: Request) -> None:
     """Do what was asked for. Raises RulesError; its subclasses carry the exit codes."""
+    if request.network_namespace:
+        netfilter.enter(request.network_namespace)
     settings = complete(request)
     say_settings(settings, os.environ)
-    if request.cleanup_only:
-        families: tuple[Family, ...] = ("ipv4", "ipv6")
-    else:
-        families = ("ipv4", "ipv6") if settings.ipv6 else ("ipv4",)
-    for family in families:
+    for family in _BOTH if request.cleanup_only else _families(settings):
         wanted = plan(settings, family)
         if request.cleanup_only:
             clean(wanted, settings, dry_run=request.dry_run)
@@ -66,7 +72,13 @@ def complete(request: Request) -> Settings:
     settings = request.settings
     servers: tuple[str, ...] = ()
     if settings.redirect_dns and not settings.capture_all_dns:
-        servers = addresses.name_servers()
+        try:
+            servers = addresses.name_servers()
+        except OSError as unreadable:
+            raise SettingError(
+                f"--redirect-dns: expected name servers in /etc/resolv.conf: {unreadable.strerror}",
+                hint="with --capture-all-dns the file is not needed",
+            ) from unreadable
         if not servers:
             say("warning: DNS capture is off: /etc/resolv.conf names no server.")
     ipv6 = addresses.wants_ipv6(dual_stack=request.dual_stack)
@@ -139,16 +151,22 @@ def clean(wanted: Plan, settings: Settings, *, dry_run: bool) -> None:
 
 def validate(settings: Settings, request: Request) -> None:
     """Verify the rules where rights allow it, then dial. Raises VerifyError, ValidationError."""
-    if netfilter.may_administer():
-        wanted = plan(settings)
-        holder = netfilter.candidates("ipv4")[0]
-        wrong = differences(ours(holder.state, wanted.state, settings.marks), wanted.state)
-        if wrong:
-            raise ValidationError("the rules are not the planned ones: " + "; ".join(wrong))
-        say(f"Validation: the rules that {holder.variant.name} holds are the planned ones.")
-    else:
-        say("Validation: the rules cannot be read here (no NET_ADMIN); they are dialled only.")
-    todo = redirection_probe.probes(settings, request.probe_port, os.geteuid(), os.getegid())
+    from lab.mesh import redirection_probe  # not part of every pod's start
+
+    todo = []
+    for family in _families(settings):
+        if netfilter.may_administer():
+            wanted = plan(settings, family)
+            holder = netfilter.candidates(family)[0]
+            wrong = differences(ours(holder.state, wanted.state, settings.marks), wanted.state)
+            if wrong:
+                raise ValidationError("the rules are not the planned ones: " + "; ".join(wrong))
+            say(f"Validation: the rules that {holder.variant.name} holds are the planned ones.")
+        else:
+            say("Validation: the rules cannot be read here (no NET_ADMIN); they are dialled only.")
+        if addresses.ipv4() if family == "ipv4" else addresses.ipv6():
+            who = (os.geteuid(), os.getegid())
+            todo += redirection_probe.probes(settings, request.probe_port, *who, family)
     redirection_probe.run(todo, request.probe_timeout, lambda text: say(f"Validation: {text}"))
 
 
@@ -171,7 +189,6 @@ def say_settings(settings: Settings, env: Mapping[str, str]) -> None:
 
 
 _OUR_ENVIRONMENT = (
-    "ENVOY_PORT",
     "EXCLUDE_INTERFACES",
     "INBOUND_",
     "INVALID_DROP",
@@ -180,6 +197,13 @@ _OUR_ENVIRONMENT = (
     "PROXY_UID",
     "PROXY_GID",
 )
+
+
+_BOTH: Final[tuple[Family, ...]] = ("ipv4", "ipv6")
+
+
+def _families(settings: Settings) -> tuple[Family, ...]:
+    return _BOTH if settings.ipv6 else ("ipv4",)
 
 
 def _change(

@@ -26,6 +26,7 @@ _LEGACY_TABLES: Final = {
     "ipv6": Path("/proc/net/ip6_tables_names"),
 }
 _CAP_NET_ADMIN: Final = 12
+_CLONE_NEWNET: Final = 0x40000000
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,22 @@ def apply(variant: Variant, text: str) -> None:
         raise ApplyError(
             f"{variant.restore[0]} refused the rules: {_said(done)}", hint=_why_refused(text)
         )
+
+
+def enter(namespace: str) -> None:
+    """Make a network namespace (a path) this process's own. Raises UnusableError."""
+    import ctypes  # Python has no call for it before 3.12
+
+    descriptor = os.open(namespace, os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).setns(descriptor, _CLONE_NEWNET):
+            reason = os.strerror(ctypes.get_errno())
+            raise UnusableError(
+                f"--network-namespace: {namespace} cannot be entered: {reason}",
+                hint="it takes the capability SYS_ADMIN, and a file such as /proc/PID/ns/net",
+            )
+    finally:
+        os.close(descriptor)
 
 
 def may_administer() -> bool:

@@ -223,8 +223,7 @@ class _Planner(modes.Draft):
             f"outbound-self-{kind}-{owner}",
             f"Envoy ({who}) calls its own pod by a service address: take it in as inbound.",
         )
-        ranges = () if s.outbound_ranges == EVERYTHING else s.outbound_ranges
-        if not any(n.network_address.is_loopback for n in ranges):
+        if not s.captures_loopback:
             spared = f" -p tcp -m tcp ! --dport {DNS_PORT}" if self.dns else ""
             self.out(
                 f"-o lo{spared} -m owner ! --{kind}-owner {owner} -j RETURN",

@@ -106,7 +106,7 @@ def tproxy_inbound(draft: Draft) -> None:
         (
             contract.CHAIN_INBOUND,
             f"-i lo -p tcp -m mark ! --mark {OUTBOUND_MARK:#x} -j RETURN",
-            "The application talks to itdraft.",
+            "The application talks to itself.",
         ),
     )
     # Istio leaves out the chains that only captured traffic uses when nothing is captured.

@@ -1,7 +1,8 @@
 """The command line and environment of istio-iptables → settings, or an error that names the flag.
 
-Every flag has its long name, its environment variable and its default from Istio's program. A flag
-given wins over the environment. A flag that this program does not implement is refused.
+Every flag has its long name, its environment variables and its default from Istio's program, save
+that rules that differ are replaced unless `--reconcile=false` is given. A flag given wins over the
+environment. A flag that this program does not implement is refused.
 """
 
 import argparse
@@ -29,6 +30,7 @@ class Request:
     force_apply: bool = False
     comments: bool = False
     dual_stack: bool = False
+    network_namespace: str = ""
     probe_port: int = 15002
     probe_timeout: float = 5.0
 
@@ -55,6 +57,7 @@ def parse(argv: Sequence[str], env: Mapping[str, str]) -> Request:
         inbound_ports=read.value("istio-inbound-ports", values.ports_or_all, nothing),
         exclude_inbound_ports=read.value("istio-local-exclude-ports", values.ports, ()),
         outbound_ranges=read.value("istio-service-cidr", values.ranges_or_all, ()),
+        captures_loopback=read.value("istio-service-cidr", values.names_loopback, False),
         exclude_outbound_ranges=read.value("istio-service-exclude-cidr", values.ranges, ()),
         outbound_ports=read.value("istio-outbound-ports", values.ports, ()),
         exclude_outbound_ports=read.value("istio-local-outbound-ports-exclude", values.ports, ()),
@@ -79,6 +82,7 @@ def parse(argv: Sequence[str], env: Mapping[str, str]) -> Request:
         force_apply=read.value("force-apply", values.boolean, False),
         comments=read.value("comments", values.boolean, False),
         dual_stack=read.value("dual-stack", values.boolean, False),
+        network_namespace=read.value("network-namespace", values.existing_file, ""),
         probe_port=read.value("iptables-probe-port", values.port, 15002),
         probe_timeout=read.value("probe-timeout", values.duration, 5.0),
     )
@@ -91,10 +95,22 @@ class _Flag:
     metavar: str
     help: str
     env: str = ""
+    """A variable beside the one named like the flag; where both are set, this one counts."""
 
     @property
-    def variable(self) -> str:
-        return self.env or self.name.upper().replace("-", "_")
+    def variables(self) -> tuple[str, ...]:
+        own = self.name.upper().replace("-", "_")
+        if self.name in _WITHOUT_VARIABLE:
+            return ()
+        return (self.env, own) if self.env else (own,)
+
+    @property
+    def about(self) -> str:
+        return "; ".join([self.help, *(f"${name}" for name in self.variables)])
+
+
+_WITHOUT_VARIABLE: Final = frozenset({"envoy-port"})
+"""Istio's program does not read $ENVOY_PORT, so neither does this one."""
 
 
 _VALUES: Final = (
@@ -114,6 +130,7 @@ _VALUES: Final = (
     _Flag("-k", "kube-virt-interfaces", "NAMES", "interfaces of virtual machines in the pod"),
     _Flag("-t", "istio-inbound-tproxy-mark", "MARK", "packet mark of TPROXY mode (default 1337)"),
     _Flag("-r", "istio-inbound-tproxy-route-table", "N", "route table of TPROXY (default 133)"),
+    _Flag("", "network-namespace", "PATH", "set the rules of this network namespace"),
     _Flag("", "iptables-probe-port", "PORT", "port that validation dials (default 15002)"),
     _Flag("", "probe-timeout", "SECONDS", "how long validation waits (default 5)"),
 )
@@ -128,13 +145,14 @@ _SWITCHES: Final = (
     _Flag("", "redirect-dns", "", "send DNS to an agent on 15053", "ISTIO_META_DNS_CAPTURE"),
     _Flag("", "capture-all-dns", "", "with redirect-dns: any server, not only resolv.conf's"),
     _Flag("", "drop-invalid", "", "drop packets that belong to no connection", "INVALID_DROP"),
-    _Flag("", "dual-stack", "", "IPv6 beside IPv4", "ISTIO_AGENT_DUAL_STACK"),
+    _Flag("", "dual-stack", "", "IPv6 beside IPv4", "ISTIO_DUAL_STACK"),
 )
 _REFUSED: Final = {
     "iptables-trace-logging": "use `xtables-monitor --trace` with `-j TRACE` in the raw table",
-    "network-namespace": "run it inside: nsenter --net=PATH istio-iptables …",
     "cni-mode": "this lab has no CNI plugin: the init container sets the rules",
-    "host-nsenter-exec": "run it inside: nsenter --net=PATH istio-iptables …",
+    "host-nsenter-exec": "name the namespace: --network-namespace PATH",
+    "native-nftables": "this lab shows iptables; `nft list ruleset` prints what it makes",
+    "force-iptables-binary": "take the other variant off PATH; the log says which one is used",
 }
 _BY_NAME: Final = {flag.name: flag for flag in (*_VALUES, *_SWITCHES)}
 
@@ -155,13 +173,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     for flag in _VALUES:
         names = [flag.short] if flag.short else []
-        about = f"{flag.help}; ${flag.variable}"
-        parser.add_argument(*names, f"--{flag.name}", metavar=flag.metavar, help=about)
+        parser.add_argument(*names, f"--{flag.name}", metavar=flag.metavar, help=flag.about)
     for flag in _SWITCHES:
         names = [flag.short] if flag.short else []
-        about = f"{flag.help}; ${flag.variable}"
         parser.add_argument(
-            *names, f"--{flag.name}", metavar="true|false", nargs="?", const="true", help=about
+            *names, f"--{flag.name}", metavar="true|false", nargs="?", const="true", help=flag.about
         )
     for name in _REFUSED:
         parser.add_argument(f"--{name}", nargs="?", const="true", help=argparse.SUPPRESS)
@@ -204,7 +220,8 @@ class _Reader:
         if text is not None:
             where = f"{flag.short}/--{name}" if flag.short else f"--{name}"
             return _converted(where, text, convert, default)
-        return self.variable(flag.variable, convert, default)
+        name = next((known for known in flag.variables if known in self.env), "")
+        return self.variable(name, convert, default)
 
     def variable(self, name: str, convert: Callable[[str], T], default: T) -> T:
         if name not in self.env:
@@ -216,20 +233,15 @@ def _converted(where: str, text: str, convert: Callable[[str], T], default: T) -
     stripped = text.strip()
     # A quoted nothing reaches us as two quotes when args come from YAML rather than a shell.
     if stripped in ("", '""', "''"):
-        return convert("") if convert in _EMPTY_MEANS_NONE else default
+        stripped = ""
+        unset = convert is values.boolean and where.startswith("$")
+        if unset or convert in _EMPTY_IS_DEFAULT:
+            return default
     try:
         return convert(stripped)
     except ValueError as problem:
         raise SettingError(f"{where}: {problem} (value {text!r})") from problem
 
 
-_EMPTY_MEANS_NONE: Final = frozenset(
-    {
-        values.ports,
-        values.ports_or_all,
-        values.ranges,
-        values.ranges_or_all,
-        values.interfaces,
-        values.groups,
-    }
-)
+_EMPTY_IS_DEFAULT: Final = frozenset({values.owners, values.mode, values.existing_file})
+"""Elsewhere nothing is an empty list, or where one thing must be given a mistake."""

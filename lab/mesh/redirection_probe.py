@@ -5,6 +5,7 @@ inbound; one to an address elsewhere, as any other user, is taken out as outboun
 outside (PREROUTING) cannot be dialled from inside: the rules read back answer for it.
 """
 
+import errno
 import os
 import selectors
 import socket
@@ -12,17 +13,25 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import ip_address
 from typing import Final
 
 from lab.mesh.contract import INBOUND_PASSTHROUGH_SOURCE
 from lab.mesh.errors import ValidationError
 from lab.mesh.redirection_settings import EVERYTHING, Settings
+from lab.mesh.routing import PASSTHROUGH_IPV6
+from lab.mesh.rules import Family
 
 SO_ORIGINAL_DST: Final = 80
-"""Socket option of netfilter's connection tracking (SOL_IP): where the client meant to go."""
-_DOCUMENTATION: Final = ("192.0.2.1", "198.51.100.1", "203.0.113.1")
+"""Socket option of netfilter's connection tracking: where the client meant to go."""
+_DOCUMENTATION: Final = {
+    "ipv4": ("192.0.2.1", "198.51.100.1", "203.0.113.1"),
+    "ipv6": ("2001:db8::1", "3fff::1"),
+}
 """Addresses that nobody has: a connection to one can only succeed by redirection."""
+_PASSTHROUGH: Final = {"ipv4": INBOUND_PASSTHROUGH_SOURCE, "ipv6": PASSTHROUGH_IPV6}
+_NOT_PERMITTED: Final = b"not permitted"
+_NO_ROUTE: Final = b"no route"
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,11 @@ class Probe:
     port: int
     lands: int
     uid: int | None = None
+
+    @property
+    def ipv6(self) -> bool:
+        """Whether this is a connection of IPv6."""
+        return ":" in self.host
 
 
 @dataclass(frozen=True)
@@ -53,9 +67,11 @@ class Landing:
     original_port: int
 
 
-def probes(settings: Settings, port: int, uid: int, gid: int) -> list[Probe | Untestable]:
+def probes(
+    settings: Settings, port: int, uid: int, gid: int, family: Family = "ipv4"
+) -> list[Probe | Untestable]:
     """What to dial with these settings, as a process of `uid` and `gid`. Pure."""
-    return [_inbound(settings, port, uid), _outbound(settings, port, uid, gid)]
+    return [_inbound(settings, port, uid, family), _outbound(settings, port, uid, gid, family)]
 
 
 def run(todo: list[Probe | Untestable], seconds: float, say: Callable[[str], None]) -> None:
@@ -69,8 +85,8 @@ def run(todo: list[Probe | Untestable], seconds: float, say: Callable[[str], Non
             say(f"{probe.way}: not dialled: {probe.reason}")
             continue
         landing = dial(probe, seconds)
-        if landing is None:
-            say(f"{probe.way}: not dialled: this process may not become user {probe.uid}")
+        if isinstance(landing, Untestable):
+            say(f"{probe.way}: not dialled: {landing.reason}")
             continue
         expected = Landing(probe.lands, probe.host, probe.port)
         if landing != expected:
@@ -88,19 +104,21 @@ def run(todo: list[Probe | Untestable], seconds: float, say: Callable[[str], Non
         )
 
 
-def dial(probe: Probe, seconds: float) -> Landing | None:
-    """Make one connection and see who accepts it. None if `probe.uid` cannot be taken on.
+def dial(probe: Probe, seconds: float) -> Landing | Untestable:
+    """Make one connection and see who accepts it.
 
-    Raises ValidationError when nothing accepts it within `seconds`.
+    Untestable if `probe.uid` cannot be taken on, or if the namespace has no route there. Raises
+    ValidationError when nothing accepts it within `seconds`.
     """
-    listener = socket.socket()
+    listener = socket.socket(socket.AF_INET6 if probe.ipv6 else socket.AF_INET)
+    host = "::1" if probe.ipv6 else "127.0.0.1"
     with listener, selectors.DefaultSelector() as selector:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind(("127.0.0.1", probe.lands))
+            listener.bind((host, probe.lands))
         except OSError as busy:
             raise ValidationError(
-                f"{probe.way}: cannot listen on 127.0.0.1:{probe.lands}: {busy.strerror}",
+                f"{probe.way}: cannot listen on {host} port {probe.lands}: {busy.strerror}",
                 hint="validation listens in Envoy's place: run it before Envoy starts",
             ) from busy
         listener.listen()
@@ -117,13 +135,17 @@ def dial(probe: Probe, seconds: float) -> Landing | None:
 
 def original_destination(connection: socket.socket) -> tuple[str, int]:
     """The address and port that the client of this accepted connection dialled."""
-    raw = connection.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)
-    port, packed = struct.unpack_from("!2xH4s", raw)
-    return str(IPv4Address(packed)), port
+    if connection.family == socket.AF_INET6:
+        raw = connection.getsockopt(socket.IPPROTO_IPV6, SO_ORIGINAL_DST, 28)
+        port, packed = struct.unpack_from("!2xH4x16s", raw)
+    else:
+        raw = connection.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)
+        port, packed = struct.unpack_from("!2xH4s", raw)
+    return str(ip_address(packed)), port
 
 
-def _inbound(settings: Settings, port: int, uid: int) -> Probe | Untestable:
-    way, host = "inbound", INBOUND_PASSTHROUGH_SOURCE
+def _inbound(settings: Settings, port: int, uid: int, family: Family) -> Probe | Untestable:
+    way, host = _WAYS[family][0], _PASSTHROUGH[family]
     first = settings.proxy_uids[0]
     if not first.isdigit():
         return Untestable(way, f"user {first} is a range")
@@ -134,18 +156,26 @@ def _inbound(settings: Settings, port: int, uid: int) -> Probe | Untestable:
     return Probe(way, host, port, settings.inbound_port, None if uid == int(first) else int(first))
 
 
-def _outbound(settings: Settings, port: int, uid: int, gid: int) -> Probe | Untestable:
-    way = "outbound"
+_WAYS: Final = {
+    "ipv4": ("inbound", "outbound"),
+    "ipv6": ("inbound by IPv6", "outbound by IPv6"),
+}
+
+
+def _outbound(
+    settings: Settings, port: int, uid: int, gid: int, family: Family
+) -> Probe | Untestable:
+    way, version = _WAYS[family][1], 4 if family == "ipv4" else 6
     if str(uid) in settings.proxy_uids or str(gid) in settings.proxy_gids:
         return Untestable(way, "this is the proxy's user, whose traffic is left alone")
     if settings.owner_groups != EVERYTHING or str(gid) in settings.exclude_owner_groups:
         return Untestable(way, "only some groups are captured")
     if port in settings.exclude_outbound_ports:
         return Untestable(way, f"port {port} is left alone")
-    excluded = [n for n in settings.exclude_outbound_ranges if isinstance(n, IPv4Network)]
-    wanted = [IPv4Address(text) for text in _DOCUMENTATION]
+    excluded = settings.exclude_outbound_ranges
+    wanted = [ip_address(text) for text in _DOCUMENTATION[family]]
     if settings.outbound_ranges != EVERYTHING and port not in settings.outbound_ports:
-        ranges = [n for n in settings.outbound_ranges if isinstance(n, IPv4Network)]
+        ranges = [n for n in settings.outbound_ranges if n.version == version]
         wanted = [n[0] if n.num_addresses < 4 else n[1] for n in ranges if not n.is_loopback]
     for address in wanted:
         if not any(address in network for network in excluded):
@@ -165,16 +195,32 @@ def _dial_as(probe: Probe, seconds: float) -> tuple[int, int]:
         if probe.uid is not None:
             os.setgid(probe.uid)
             os.setuid(probe.uid)
-        with socket.socket() as client:  # no name look-up: it may import what that user cannot read
-            client.settimeout(seconds)
-            client.connect((probe.host, probe.port))
+        family = socket.AF_INET6 if probe.ipv6 else socket.AF_INET
+        if not _has_route(probe, family):
+            said = _NO_ROUTE
+        else:
+            with socket.socket(family) as client:  # no name look-up: it may import what it cannot
+                client.settimeout(seconds)
+                client.connect((probe.host, probe.port))
     except PermissionError as refused:
-        said = b"not permitted" if refused.filename is None else str(refused).encode()
+        said = _NOT_PERMITTED if refused.filename is None else str(refused).encode()
     except OSError as failed:
         said = str(failed.strerror or failed).encode()
     finally:
         os.write(verdict, said)
         os._exit(0)  # never run the parent's exit handlers
+
+
+def _has_route(probe: Probe, family: socket.AddressFamily) -> bool:
+    """Ask the kernel without sending: a router's "unreachable" would be another answer."""
+    with socket.socket(family, socket.SOCK_DGRAM) as question:
+        try:
+            question.connect((probe.host, probe.port))
+        except OSError as failed:
+            if failed.errno != errno.ENETUNREACH:
+                raise
+            return False
+    return True
 
 
 def _await(
@@ -183,7 +229,7 @@ def _await(
     answer: int,
     selector: selectors.BaseSelector,
     deadline: float,
-) -> Landing | None:
+) -> Landing | Untestable:
     said = "no answer"
     while (left := deadline - time.monotonic()) > 0:
         for key, _ in selector.select(left):
@@ -191,10 +237,13 @@ def _await(
                 connection, _ = listener.accept()
                 with connection:
                     return Landing(probe.lands, *original_destination(connection))
-            words = os.read(answer, 200).decode()
+            verdict = os.read(answer, 200)
             selector.unregister(answer)
-            if words == "not permitted":
-                return None
+            if verdict == _NOT_PERMITTED:
+                return Untestable(probe.way, f"this process may not become user {probe.uid}")
+            if verdict == _NO_ROUTE:
+                return Untestable(probe.way, f"this namespace has no route to {probe.host}")
+            words = verdict.decode()
             said = words or "somebody else accepted it"
             if words:
                 deadline = 0.0  # it failed: nothing will arrive

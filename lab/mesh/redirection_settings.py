@@ -28,6 +28,7 @@ class Settings:
 
     Ports are TCP ports, ids are numbers (or `LOW-HIGH`), lists keep their order. "*" is everything.
     `exclude_inbound_ports` counts only where `inbound_ports` is "*", as with Istio.
+    `captures_loopback`: a range of `outbound_ranges` was written with a loopback address.
     """
 
     proxy_port: int = contract.OUTBOUND_PORT
@@ -45,6 +46,7 @@ class Settings:
         contract.AGENT_PORT,
     )
     outbound_ranges: tuple[Network, ...] | Everything = EVERYTHING
+    captures_loopback: bool = False
     exclude_outbound_ranges: tuple[Network, ...] = ()
     outbound_ports: tuple[int, ...] = ()
     exclude_outbound_ports: tuple[int, ...] = ()

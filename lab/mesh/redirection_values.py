@@ -1,11 +1,12 @@
 """Text of one setting of the redirection → its value, or ValueError saying what was expected.
 
-Used for flags and environment variables; annotations carry the same texts.
+Used for flags and environment variables; annotations carry the same texts. What Istio's program
+would only find out when the kernel refuses the rules is refused here, by its name.
 """
 
-import grp
 import ipaddress
 import re
+from pathlib import Path
 from typing import Final
 
 from lab.mesh.redirection_settings import EVERYTHING, Everything, Mode, Network
@@ -15,7 +16,10 @@ MAX_OWNER_GROUPS: Final = 64
 MAX_ID: Final = 2**32 - 2
 """The last id; the one after it means "nobody" to the kernel."""
 _INTERFACE = re.compile(r"[^\s/!]{1,15}")
-_OWNER = re.compile(r"\d{1,10}(-\d{1,10})?")
+_OWNER = re.compile(r"[0-9]{1,10}(-[0-9]{1,10})?")
+_RANGE = re.compile(r"[0-9a-fA-F:.]+/(0|[1-9][0-9]{0,2})")
+_TIME = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
+_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def _items(text: str) -> list[str]:
@@ -23,7 +27,8 @@ def _items(text: str) -> list[str]:
 
 
 def _number(text: str, low: int, high: int, what: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
+    plain = text.isascii() and text.isdigit() and (text == "0" or text[0] != "0")
+    if not plain or not low <= int(text) <= high:  # 010 would be eight to some, ten to others
         raise ValueError(f"expected {what}, a number from {low} to {high}, found {text!r}")
     return int(text)
 
@@ -49,14 +54,8 @@ def table(text: str) -> int:
 
 
 def mark(text: str) -> int:
-    """A packet mark, decimal or 0x…."""
-    try:
-        value = int(text, 0)
-    except ValueError:
-        value = 0
-    if not 0 < value < 2**32:
-        raise ValueError(f"expected a packet mark, a number from 1 to {2**32 - 1}, found {text!r}")
-    return value
+    """A packet mark, decimal: Istio's program cannot make a route for another spelling."""
+    return _number(text, 1, 2**32 - 1, "a packet mark")
 
 
 def mode(text: str) -> Mode:
@@ -69,7 +68,7 @@ def mode(text: str) -> Mode:
 
 
 def _network(text: str) -> Network:
-    if "/" not in text:
+    if not _RANGE.fullmatch(text):  # also 10.0.0.0/255.0.0.0, which Python would take
         raise ValueError(f"expected a range such as 10.0.0.0/8, found {text!r}")
     try:
         return ipaddress.ip_network(text, strict=False)
@@ -87,6 +86,13 @@ def ranges_or_all(text: str) -> tuple[Network, ...] | Everything:
     return EVERYTHING if text == EVERYTHING else ranges(text)
 
 
+def names_loopback(text: str) -> bool:
+    """Whether ranges (or `*`) have one that is written with a loopback address."""
+    return text != EVERYTHING and any(
+        ipaddress.ip_address(item.partition("/")[0]).is_loopback for item in _items(text)
+    )
+
+
 def loopback(text: str) -> ipaddress.IPv4Network:
     """A range within 127.0.0.0/8."""
     network = _network(text)
@@ -98,18 +104,22 @@ def loopback(text: str) -> ipaddress.IPv4Network:
 def interfaces(text: str) -> tuple[str, ...]:
     """Interface names, comma separated."""
     for item in _items(text):
-        if not _INTERFACE.fullmatch(item):
+        if not _INTERFACE.fullmatch(item) or item == "+":
             raise ValueError(f"expected interface names of at most 15 letters, found {item!r}")
     return tuple(_items(text))
 
 
 def owners(text: str) -> tuple[str, ...]:
     """User or group ids, comma separated; `LOW-HIGH` is a range."""
-    for item in _items(text):
-        ends = [int(end) for end in item.split("-")] if _OWNER.fullmatch(item) else []
-        if not ends or ends != sorted(ends) or ends[-1] > MAX_ID:
-            raise ValueError(f"expected ids such as 1337, at most {MAX_ID}, found {item!r}")
-    return tuple(_items(text))
+    return tuple(_owner(item) for item in _items(text))
+
+
+def _owner(text: str) -> str:
+    ends = text.split("-") if _OWNER.fullmatch(text) else []
+    numbers = [int(end) for end in ends if end == "0" or end[0] != "0"]
+    if not ends or len(numbers) < len(ends) or sorted(numbers) != numbers or numbers[-1] > MAX_ID:
+        raise ValueError(f"expected ids such as 1337, at most {MAX_ID}, found {text!r}")
+    return ends[0] if ends[0] == ends[-1] else text
 
 
 def groups(text: str) -> tuple[str, ...]:
@@ -129,25 +139,34 @@ def groups_or_all(text: str) -> tuple[str, ...] | Everything:
 
 def _group(text: str) -> str:
     if _OWNER.fullmatch(text):
-        return owners(text)[0]
+        return _owner(text)
+    import grp  # rarely needed: every import is paid for at each pod's start
+
     try:
         return str(grp.getgrnam(text).gr_gid)
     except KeyError as unknown:
         raise ValueError(f"group {text!r} is unknown here: give its number") from unknown
 
 
+def existing_file(text: str) -> str:
+    """The path of a file that is there, such as a network namespace's."""
+    if not Path(text).exists():
+        raise ValueError(f"expected a file such as /proc/PID/ns/net, found nothing at {text!r}")
+    return text
+
+
 def boolean(text: str) -> bool:
     """True or false."""
-    if text.lower() in ("true", "1", "t"):
+    if text in ("true", "True", "TRUE", "1", "t", "T"):
         return True
-    if text.lower() in ("false", "0", "f"):
+    if text in ("false", "False", "FALSE", "0", "f", "F"):
         return False
     raise ValueError(f"expected true or false, found {text!r}")
 
 
 def duration(text: str) -> float:
-    """A time such as `5s`; returns seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m)?", text)
-    if not match:
+    """A time such as `5s` or `1m30s`, in Go's words; returns seconds."""
+    parts = _TIME.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f"expected a time such as 5s, found {text!r}")
-    return float(match[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}[match[2]]
+    return float(sum(float(number) * _SECONDS[unit] for number, unit in parts))

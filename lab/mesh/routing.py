@@ -1,14 +1,20 @@
 """What redirection needs beside rules: TPROXY's policy route, and Envoy's IPv6 source address."""
 
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
 
+from lab.mesh import addresses
 from lab.mesh.errors import ApplyError, VerifyError
 from lab.mesh.redirection_settings import Settings
 from lab.mesh.rules import Family
 
-PASSTHROUGH_IPV6 = "::6"
+PASSTHROUGH_IPV6: Final = "::6"
 """IPv4 has all of 127/8 on `lo`; IPv6 has one address, so that a second must be added."""
+_NO_TABLE: Final = "does not exist"
+_LOCAL_DEFAULT: Final = ("2 default dev lo", "local default dev lo")
+"""With -N types of routes are numbers, too: 2 is local (RTN_LOCAL)."""
 
 
 def ensure(settings: Settings, family: Family, stale: Collection[str] = ()) -> list[str]:
@@ -18,24 +24,31 @@ def ensure(settings: Settings, family: Family, stale: Collection[str] = ()) -> l
     Raises ApplyError when `ip` refuses, VerifyError when it is not there afterwards.
     """
     done = []
-    tproxy = settings.mode == "TPROXY"
+    # As Istio: a mode that captures nothing inbound marks nothing, so nothing is to be routed.
+    wanted = settings.mode == "TPROXY" and settings.inbound_ports != ()
     mark, table = f"{settings.tproxy_mark:#x}", str(settings.tproxy_route_table)
-    for old, used in _rules(family) if stale else ():
-        if old in stale and not (tproxy and (old, used) == (mark, table)):
+    seen = _look(family, table) if wanted or stale else _Seen()
+    for old, used in seen.rules:
+        if old in stale and not (wanted and (old, used) == (mark, table)):
             done += _remove(family, old, used)
-    if family == "ipv6" and PASSTHROUGH_IPV6 not in _addresses():
-        _ip(family, "addr", "add", f"{PASSTHROUGH_IPV6}/128", "dev", "lo")
+    if done and wanted:
+        seen = _look(family, table)  # the old mark may have used the same table
+    if family == "ipv6" and PASSTHROUGH_IPV6 not in addresses.on_loopback():
+        _ip(family, f"addr add {PASSTHROUGH_IPV6}/128 dev lo")
         done.append(f"added {PASSTHROUGH_IPV6} to lo")
-    if not tproxy:
+    if not wanted:
         return done
-    if (mark, table) not in _rules(family):
-        _ip(family, "rule", "add", "fwmark", mark, "lookup", table)
+    todo = []
+    if (mark, table) not in seen.rules:
+        todo.append(f"rule add fwmark {mark} lookup {table}")
         done.append(f"packets with mark {mark} use route table {table}")
-    if not _has_route(family, table):
-        _ip(family, "route", "add", "local", "default", "dev", "lo", "table", table)
+    if not seen.delivers:
+        todo.append(f"route add local default dev lo table {table}")
         done.append(f"route table {table} delivers everything locally")
-    if (mark, table) not in _rules(family) or not _has_route(family, table):
-        raise VerifyError(f"the policy route of mark {mark} is not there after it was added")
+    if todo:
+        after = _look(family, table, *todo)
+        if (mark, table) not in after.rules or not after.delivers:
+            raise VerifyError(f"the policy route of mark {mark} is not there after it was added")
     return done
 
 
@@ -43,49 +56,54 @@ def remove(settings: Settings, family: Family, stale: Collection[str] = ()) -> l
     """Undo `ensure`, whatever mode the settings name; say what was done."""
     done = []
     marks = {f"{settings.tproxy_mark:#x}", *stale}
-    for mark, table in _rules(family):
+    for mark, table in _look(family, str(settings.tproxy_route_table)).rules:
         if mark in marks:
             done += _remove(family, mark, table)
-    if family == "ipv6" and PASSTHROUGH_IPV6 in _addresses():
-        _ip(family, "addr", "del", f"{PASSTHROUGH_IPV6}/128", "dev", "lo")
+    if family == "ipv6" and PASSTHROUGH_IPV6 in addresses.on_loopback():
+        _ip(family, f"addr del {PASSTHROUGH_IPV6}/128 dev lo")
         done.append(f"removed {PASSTHROUGH_IPV6} from lo")
     return done
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """`rules`: (mark, table) of each policy rule that goes by a mark. `delivers`: the local one."""
+
+    rules: Sequence[tuple[str, str]] = ()
+    delivers: bool = False
+
+
 def _remove(family: Family, mark: str, table: str) -> list[str]:
-    _ip(family, "rule", "del", "fwmark", mark, "lookup", table)
-    if _has_route(family, table):
-        _ip(family, "route", "del", "local", "default", "dev", "lo", "table", table)
+    todo = [f"rule del fwmark {mark} lookup {table}"]
+    if _look(family, table).delivers:
+        todo.append(f"route del local default dev lo table {table}")
+    _ip(family, *todo)
     return [f"removed the policy route of mark {mark}, table {table}"]
 
 
-def _rules(family: Family) -> list[tuple[str, str]]:
-    """(mark, table) of every policy rule that goes by a mark."""
-    found = []
-    for line in _ip(family, "rule", "show").splitlines():
+def _look(family: Family, table: str, *first: str) -> _Seen:
+    """Run the commands `first`, then read policy rules and one route table, all by one `ip`."""
+    rules, delivers = [], False
+    for line in _ip(family, *first, "rule show", f"route show table {table}").splitlines():
         words = line.split()
-        if "fwmark" in words and "lookup" in words:
+        if line.startswith(_LOCAL_DEFAULT):
+            delivers = True
+        elif "fwmark" in words and "lookup" in words:
             at, to = words.index("fwmark"), words.index("lookup")
-            found.append((words[at + 1], words[to + 1]))
-    return found
+            rules.append((words[at + 1], words[to + 1]))
+    return _Seen(rules, delivers)
 
 
-def _addresses() -> list[str]:
-    words = _ip("ipv6", "-o", "addr", "show", "dev", "lo").split()
-    return [word.partition("/")[0] for word in words]
-
-
-def _has_route(family: Family, table: str) -> bool:
-    shown = _ip(family, "route", "show", "table", table, missing_ok=True)
-    return any(line.startswith("local default dev lo") for line in shown.splitlines())
-
-
-def _ip(family: Family, *words: str, missing_ok: bool = False) -> str:
-    argv = ["ip", "-4" if family == "ipv4" else "-6", *words]
+def _ip(family: Family, *commands: str) -> str:
+    # One process for all: each costs as much as the work it does. -N: table 254 is not "main".
+    argv = ["ip", "-4" if family == "ipv4" else "-6", "-N", "-batch", "-"]
+    text = "\n".join(commands) + "\n"
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(
+            argv, input=text, capture_output=True, text=True, timeout=30, check=False
+        )
     except FileNotFoundError as missing:
         raise ApplyError("`ip` is not installed", hint="install iproute2") from missing
-    if done.returncode and not (missing_ok and "does not exist" in done.stderr):
-        raise ApplyError(f"`{' '.join(argv)}` failed: {done.stderr.strip()}")
+    if done.returncode and _NO_TABLE not in done.stderr:
+        raise ApplyError(f"`ip` refused one of {'; '.join(commands)}: {done.stderr.strip()}")
     return done.stdout

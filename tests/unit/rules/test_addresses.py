@@ -41,6 +41,10 @@ def test_only_addresses_that_others_can_reach_count(proc: Path) -> None:
     assert addresses.ipv6(proc) == [IPv6Address("fd00:210::2")]
 
 
+def test_what_lo_has_beside_its_own_address_is_told(proc: Path) -> None:
+    assert addresses.on_loopback(proc) == ["::1", "::6"]
+
+
 def test_ipv6_is_wanted_alone_or_when_asked(proc: Path) -> None:
     assert not addresses.wants_ipv6(dual_stack=False, proc=proc)
     assert addresses.wants_ipv6(dual_stack=True, proc=proc)
@@ -54,5 +58,6 @@ def test_name_servers_are_read_from_resolv_conf(tmp_path: Path) -> None:
     file = tmp_path / "resolv.conf"
     file.write_text(
         "search a.b\nnameserver 10.96.0.10\n# nameserver 1.1.1.1\nnameserver fe80::1%eth0\n"
+        "nameserver\nnameserver dns.example\nnameserver FD00:0::A # the second\n"
     )
-    assert addresses.name_servers(file) == ("10.96.0.10", "fe80::1")
+    assert addresses.name_servers(file) == ("10.96.0.10", "fe80::1", "fd00::a")

@@ -47,7 +47,7 @@ def test_without_flags_nothing_is_captured_as_with_istio() -> None:
 
 def test_the_environment_fills_in_and_a_flag_wins() -> None:
     env = {
-        "ENVOY_PORT": "16001",
+        "INBOUND_CAPTURE_PORT": "16006",
         "ISTIO_INBOUND_PORTS": "80, 443",
         "ISTIO_SERVICE_CIDR": "10.1.2.3/8,fd00::/8",
         "ISTIO_OUTBOUND_OWNER_GROUPS": "202,203",
@@ -55,6 +55,8 @@ def test_the_environment_fills_in_and_a_flag_wins() -> None:
     }
     settings = parse(["-p", "17001"], env).settings
     assert settings.proxy_port == 17001
+    assert settings.inbound_port == 16006
+    assert parse(["-z", "17006"], env).settings.inbound_port == 17006
     assert settings.inbound_ports == (80, 443)
     assert settings.outbound_ranges == (IPv4Network("10.0.0.0/8"), IPv6Network("fd00::/8"))
     assert settings.owner_groups == ("202", "203")
@@ -88,7 +90,16 @@ def test_the_group_follows_the_user_unless_given() -> None:
         (["-r", "main"], ["-r/--istio-inbound-tproxy-route-table", "main"]),
         (["--drop-invalid=maybe"], ["--drop-invalid", "true or false"]),
         (["--probe-timeout", "soon"], ["--probe-timeout", "5s"]),
-        (["--network-namespace", "x"], ["--network-namespace is not implemented"]),
+        (["--network-namespace", "/no/such"], ["--network-namespace", "/no/such", "ns/net"]),
+        (["--force-iptables-binary", "nft"], ["--force-iptables-binary is not implemented"]),
+        (["-p", ""], ["-p/--envoy-port", "a port", "''"]),
+        (["-z", "015006"], ["-z/--inbound-capture-port", "a port"]),
+        (["-t", "0x539"], ["-t/--istio-inbound-tproxy-mark", "a packet mark", "0x539"]),
+        (["-i", "10.0.0.0/255.0.0.0"], ["-i/--istio-service-cidr", "10.0.0.0/8"]),
+        (["-i", "10.0.0.0/08"], ["-i/--istio-service-cidr", "10.0.0.0/8"]),
+        (["-c", "+"], ["-c/--istio-exclude-interfaces", "'+'"]),
+        (["--probe-timeout", "5"], ["--probe-timeout", "5s"]),
+        (["--dual-stack="], ["--dual-stack", "true or false"]),
         (["--iptables-trace-logging"], ["--iptables-trace-logging is not implemented"]),
         (["--no-such-flag"], ["--no-such-flag"]),
         (["stray"], ["stray"]),
@@ -105,7 +116,7 @@ def test_a_bad_flag_is_named_with_value_and_expectation(argv: list[str], names: 
 @pytest.mark.parametrize(
     ("env", "part"),
     [
-        ({"ENVOY_PORT": "x"}, "$ENVOY_PORT"),
+        ({"INBOUND_CAPTURE_PORT": "x"}, "$INBOUND_CAPTURE_PORT"),
         ({"ISTIO_OUTBOUND_OWNER_GROUPS": "no-such-group"}, "no-such-group"),
         ({"ISTIO_OUTBOUND_OWNER_GROUPS": ",".join(map(str, range(65)))}, "at most 64"),
         ({"ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR": "10.0.0.0/8"}, "127.0.0.0/8"),
@@ -116,6 +127,38 @@ def test_a_bad_variable_is_named(env: dict[str, str], part: str) -> None:
         parse([], env)
     assert next(iter(env)) in caught.value.message
     assert part in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("env", "captured"),
+    [
+        ({"REDIRECT_DNS": "true"}, True),
+        ({"ISTIO_META_DNS_CAPTURE": "true"}, True),
+        ({"REDIRECT_DNS": "true", "ISTIO_META_DNS_CAPTURE": "false"}, False),
+        ({"REDIRECT_DNS": ""}, False),
+    ],
+)
+def test_the_second_variable_of_a_flag_counts(env: dict[str, str], captured: bool) -> None:
+    assert parse([], env).settings.redirect_dns is captured
+
+
+@pytest.mark.parametrize(
+    ("ranges", "loopback"),
+    [("*", False), ("10.0.0.0/8", False), ("10.0.0.0/8,127.0.0.1/4", True), ("::1/64", True)],
+)
+def test_a_range_written_with_a_loopback_address_is_told(ranges: str, loopback: bool) -> None:
+    assert parse(["-i", ranges], {}).settings.captures_loopback is loopback
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("5s", 5), ("1m30s", 90), ("250ms", 0.25), ("1.5h", 5400)]
+)
+def test_a_time_is_written_as_in_go(text: str, seconds: float) -> None:
+    assert parse(["--probe-timeout", text], {}).probe_timeout == seconds
+
+
+def test_a_range_of_one_id_is_that_id() -> None:
+    assert parse(["-u", "1337-1337,20-30"], {}).settings.proxy_uids == ("1337", "20-30")
 
 
 @given(

@@ -46,6 +46,7 @@ SETTINGS = st.builds(
     inbound_ports=st.one_of(PORTS, ALL),
     exclude_inbound_ports=PORTS,
     outbound_ranges=st.one_of(NETWORKS, ALL),
+    captures_loopback=st.booleans(),
     exclude_outbound_ranges=NETWORKS,
     outbound_ports=PORTS,
     exclude_outbound_ports=PORTS,
