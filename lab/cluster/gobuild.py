@@ -111,6 +111,19 @@ def kind(versions: Versions) -> Component:
     return Component("kind", f"kind-{versions.kind}", {"kind": "sigs.k8s.io/kind"}, {})
 
 
+def istioctl() -> Component:
+    """Real Istio's command line, for the operator's own system."""
+    return Component("istioctl", "istio", {"istioctl": "istio.io/istio/istioctl/cmd/istioctl"}, {})
+
+
+def istio() -> Component:
+    """Real Istio's agent (which is its iptables program too) and its control plane."""
+    names = ("pilot-agent", "pilot-discovery")
+    return Component(
+        "istio", "istio", {name: f"istio.io/istio/pilot/cmd/{name}" for name in names}, {}
+    )
+
+
 def node_components(versions: Versions) -> list[Component]:
     """What a built node image needs, longest first."""
     return [

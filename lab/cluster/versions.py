@@ -19,6 +19,8 @@ class Versions:
     containerd: str = "v2.3.7"
     cni_plugins: str = "v1.9.1"
     kind: str = "v0.33.0"
+    istio: str = "v0.0.0-20260827124520-eed52ebb66ad"
+    """Master of 1.31: what `lab up --mesh istio` installs and `nox -s peers` compares with."""
 
     @property
     def kubernetes_minor(self) -> str:

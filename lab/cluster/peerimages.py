@@ -1,0 +1,107 @@
+"""Images of real Istio for the node: the same base and the same Envoy as ours, its own programs.
+
+Only asked for by `lab up --mesh istio`, so they are not baked into the node image: what the node
+lacks (the layers with Istio's two programs) is sent into its containerd when needed.
+"""
+
+from pathlib import Path
+
+from lab.cluster import bake, cache, engine, labimages, nodeimage, oci, peers
+from lab.cluster.images import ImageSource
+from lab.cluster.tarball import Tarball
+from lab.cluster.versions import Versions
+from lab.mesh import contract
+from lab.progress import Progress, Task
+
+HUB = "docker.io/sidecar-lab"
+TAG = "istio"
+PROXY_IMAGE = f"{HUB}/proxyv2:{TAG}"
+PILOT_IMAGE = f"{HUB}/pilot:{TAG}"
+TEMPLATE_PATH = "var/lib/istio/envoy/envoy_bootstrap_tmpl.json"
+"""Where pilot-agent looks for the template of Envoy's bootstrap."""
+
+
+def plan(images: labimages.Plan, versions: Versions) -> dict[str, cache.Inputs]:
+    """Image reference → what the image is made from; builds nothing."""
+    parts = peers.inputs(versions, images.architecture)
+    programs = parts["istio"].key
+
+    def named(kind: str, below: cache.Inputs, **values: str) -> cache.Inputs:
+        files = cache.tree_digest(engine.DOCKERFILES / kind)
+        base = {"base": below.key, "files": files, "programs": programs}
+        return cache.Inputs(kind, {**base, **values})
+
+    template = parts["template"].key
+    return {
+        PROXY_IMAGE: named("istio-proxy", images.proxy_base, template=template),
+        PILOT_IMAGE: named("istio-pilot", images.base),
+    }
+
+
+def ensure(source: ImageSource, versions: Versions, progress: Progress) -> dict[str, str]:
+    """Build what is missing; image reference → the image's tag in Docker. Raises BuildError."""
+    images = labimages.plan(engine.architecture(), source is ImageSource.PULL)
+    made = plan(images, versions)
+    binaries = peers.istio_binaries(progress, versions, images.architecture)
+    tags = {reference: engine.tag(inputs) for reference, inputs in made.items()}
+    if engine.present(list(tags.values())) != set(tags.values()):
+        with cache.named_lock("images"), progress.task("images of Istio") as task:
+            labimages.build_all(images, task, only=frozenset({"proxy-base"}))
+            labimages.build_base(images, task)
+            _build(made, images, binaries, task)
+    return tags
+
+
+def _build(
+    made: dict[str, cache.Inputs],
+    images: labimages.Plan,
+    binaries: peers.IstioBinaries,
+    task: Task,
+) -> None:
+    def proxy(layer: Tarball) -> None:
+        layer.file(contract.PILOT_AGENT_PATH.lstrip("/"), binaries.pilot_agent, 0o755)
+        layer.file(TEMPLATE_PATH, binaries.bootstrap_template)
+
+    def pilot(layer: Tarball) -> None:
+        layer.file("usr/local/bin/pilot-discovery", binaries.pilot_discovery, 0o755)
+
+    for reference, below, fill in (
+        (PROXY_IMAGE, images.proxy_base, proxy),
+        (PILOT_IMAGE, images.base, pilot),
+    ):
+        if not engine.present([engine.tag(made[reference])]):
+            labimages.build_layer(made[reference], engine.tag(below), fill, task)
+
+
+def load_into(container: str, source: ImageSource, versions: Versions, task: Task) -> int:
+    """Import the images, which `ensure` has built, into a running node.
+
+    Returns the bytes of layers that the node lacked. Raises BuildError.
+    """
+    images = labimages.plan(engine.architecture(), source is ImageSource.PULL)
+    packed = _packed(images, versions, task)
+    node = nodeimage.plan(versions, images)
+    lower = oci.load_images(nodeimage.lower_layers(node, images, task).path)
+    known = {layer.digest: layer for layer in oci.by_diff_id(lower).values()}
+    complete = [
+        oci.Image(one.references, one.config, tuple(known.get(la.digest, la) for la in one.layers))
+        for one in oci.load_images(packed.path)
+    ]
+    return bake.import_images(container, complete, task)
+
+
+def _packed(images: labimages.Plan, versions: Versions, task: Task) -> cache.Entry:
+    """The images as data; only the layers that our own images lack are packed here."""
+    made = plan(images, versions)
+    inputs = cache.Inputs("istio-layers", {name: one.key for name, one in made.items()})
+
+    def pack(folder: Path) -> cache.Facts:
+        node = nodeimage.plan(versions, images)
+        lower = oci.by_diff_id(oci.load_images(nodeimage.lower_layers(node, images, task).path))
+        task.update("packing the layers of Istio's programs")
+        names = {engine.tag(one): [reference] for reference, one in made.items()}
+        packed = nodeimage.saved_images(names, lower, folder)
+        oci.save_layers(packed, folder)
+        return {"digests": {one.references[0]: oci.digest(one.manifest) for one in packed}}
+
+    return cache.obtain(inputs, pack, task=task)
