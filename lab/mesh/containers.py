@@ -221,11 +221,13 @@ def _environment(
         "ISTIO_META_APP_CONTAINERS": app_containers,
         "ISTIO_META_CLUSTER_ID": "Kubernetes",
         "ISTIO_META_INTERCEPTION_MODE": wishes.mode,
-        "ISTIO_META_WORKLOAD_NAME": labels.get(WORKLOAD_LABEL) or owner.name,
-        "ISTIO_META_OWNER": owner.address,
         "ISTIO_META_MESH_ID": domain,
         "TRUST_DOMAIN": domain,
     }
+    if name := labels.get(WORKLOAD_LABEL) or owner.name:
+        plain["ISTIO_META_WORKLOAD_NAME"] = name
+    if owner.name:
+        plain["ISTIO_META_OWNER"] = owner.address
     if probers:
         plain["ISTIO_KUBE_APP_PROBERS"] = probers
     if network := labels.get(NETWORK_LABEL):

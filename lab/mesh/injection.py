@@ -23,6 +23,7 @@ Template = Mapping[str, Any]
 CANONICAL_NAME: Final = "service.istio.io/canonical-name"
 CANONICAL_REVISION: Final = "service.istio.io/canonical-revision"
 DEFAULT_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
+REVISION: Final = "istio.io/rev"
 PROMETHEUS: Final = "prometheus.io/"
 _LABEL_LENGTH: Final = 63
 _PORT_KEYS: Final = ("name", "containerPort", "protocol", "hostPort", "hostIP")
@@ -150,7 +151,7 @@ def _labels(labels: Mapping[str, str], owner: Owner) -> dict[str, str]:
 def _annotations(
     given: Mapping[str, str], apps: Sequence[Template], wishes: Wishes
 ) -> dict[str, str]:
-    new: dict[str, str] = {}
+    new = {} if REVISION in given else {REVISION: wishes.settings.revision}
     if DEFAULT_CONTAINER not in given and apps:
         new[DEFAULT_CONTAINER] = apps[0]["name"]
     # A pod that already tells Prometheus where to scrape is not told otherwise.

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 DEPLOYMENT = MANIFESTS / "jiuxi-deployment.yaml"
@@ -95,6 +96,37 @@ def test_a_pod_that_is_not_injected_is_said_and_left_as_it_is() -> None:
     assert b"not injected: the pod is on the host's network" in done.stderr
 
 
+def test_uninject_gives_back_what_was_injected_and_says_what_was_not() -> None:
+    injected = run("-f", DEPLOYMENT).stdout
+    back = run("--uninject", "-f", "-", stdin=injected)
+    assert (back.returncode, back.stderr) == (0, b"")
+    before, after = (yaml.safe_load(text) for text in (DEPLOYMENT.read_bytes(), back.stdout))
+    assert after == before
+    again = run("--uninject", "-f", "-", stdin=back.stdout)
+    assert again.stdout == back.stdout
+    assert b"jiuxi was not injected: it has no sidecar.istio.io/status" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "native"),
+    [((), False), (("--kubernetes-version", "v1.33.0"), True), (("--native",), True),
+     (("--kubernetes-version", "1.32"), False),
+     (("--no-native", "--kubernetes-version", "1.36"), False),
+     (("--native", "--kubernetes-version", "1.30"), True)],
+)  # fmt: skip
+def test_sidecars_are_native_when_asked_or_by_version(
+    options: tuple[str, ...], native: bool
+) -> None:
+    done = run("-f", DEPLOYMENT, *options)
+    assert (b"restartPolicy: Always" in done.stdout) is native
+
+
+def test_what_is_no_version_is_a_misuse() -> None:
+    done = run("-f", DEPLOYMENT, "--kubernetes-version", "new")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"'new' is no version of Kubernetes, as in 1.34" in done.stderr
+
+
 def test_the_mode_and_the_link_of_an_output_file_are_kept(tmp_path: Path) -> None:
     real, link = tmp_path / "real.yaml", tmp_path / "link.yaml"
     real.write_text("old")
@@ -118,11 +150,11 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
 
 def test_kube_inject_imports_nothing_but_click_and_yaml() -> None:
     code = (
-        "import sys; sys.argv = ['lab', 'kube-inject', '-f', sys.argv[1]]\n"
-        "from lab.cli import main\nmain()\n"
+        "import atexit, sys; sys.argv = ['lab', 'kube-inject', '-f', sys.argv[1]]\n"
         "heavy = {'kubernetes', 'rich', 'docker', 'httpx', 'cryptography', 'uvicorn', 'asyncio',"
-        " 'hypothesis', 'jinja2'}\n"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+        " 'hypothesis', 'jinja2', 'tempfile'}\n"
+        "atexit.register(lambda: print(sorted(heavy & set(sys.modules)), file=sys.stderr))\n"
+        "from lab.cli import main\nmain()\n"
     )
     argv = [sys.executable, "-c", code, str(DEPLOYMENT)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
