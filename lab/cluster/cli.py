@@ -73,12 +73,20 @@ def exclusively(paths: LabPaths, say: Callable[[str], None]) -> Iterator[None]:
     show_default=True,
     help="Stock images from a registry, or everything built from packages and sources.",
 )
+@click.option(
+    "--mesh",
+    type=click.Choice(["sidecar-lab", "istio"]),
+    default="sidecar-lab",
+    show_default=True,
+    help="Whose control plane: ours, or real Istio in its place (built from its Go modules).",
+)
 @click.option("--no-provision", is_flag=True, help="Never install or start Docker.")
 @with_yes
-def up(name: str, source: str, no_provision: bool, yes: bool) -> None:
+def up(name: str, source: str, mesh: str, no_provision: bool, yes: bool) -> None:
     """Bring the lab up; on a lab that is up, check it and load what changed."""
     from lab.cluster import provision, steps
     from lab.cluster.images import ImageSource
+    from lab.cluster.meshes import Mesh
 
     started = time.monotonic()
     paths = lab_paths(name)
@@ -86,6 +94,7 @@ def up(name: str, source: str, no_provision: bool, yes: bool) -> None:
     ask = provision.is_terminal() and not yes
     options = steps.Options(
         source=ImageSource(source),
+        mesh=Mesh(mesh),
         provision=not no_provision,
         confirm=(lambda text: click.confirm(text, default=True)) if ask else None,
     )

@@ -138,10 +138,16 @@ class EarlyInstall:
         api.close()
 
 
-def wait_rolled_out(api: KubeApi, wanted: Sequence[Object], seconds: float, task: Task) -> None:
+def wait_rolled_out(
+    api: KubeApi,
+    wanted: Sequence[Object],
+    seconds: float,
+    task: Task,
+    namespace: str = contract.CONTROL_NAMESPACE,
+) -> None:
     """Until every Deployment of `wanted` runs its newest pods. Raises ClusterError with why not."""
     names = [one["metadata"]["name"] for one in wanted if one["kind"] == "Deployment"]
-    path = collection(_DEPLOYMENT, contract.CONTROL_NAMESPACE)
+    path = collection(_DEPLOYMENT, namespace)
     missing = dict.fromkeys(names, "not seen")
     for seen in api.watch(path, seconds):
         found = {one["metadata"]["name"]: one for one in seen}
@@ -150,20 +156,26 @@ def wait_rolled_out(api: KubeApi, wanted: Sequence[Object], seconds: float, task
         if not missing:
             return
     detail = "; ".join(f"{name}: {why}" for name, why in missing.items())
-    pods = "; ".join(pod_troubles(_pods(api)))
+    pods = "; ".join(pod_troubles(_pods(api, namespace)))
     raise ClusterError(
         f"the control plane was not ready in {seconds:.0f} s ({detail}) {pods}".strip(),
-        hint="look at it with kubectl --kubeconfig .lab/NAME/kubeconfig -n sidecar-lab get pods",
+        hint=f"look at it with kubectl --kubeconfig .lab/NAME/kubeconfig -n {namespace} get pods",
     )
 
 
-def wait_alive(api: KubeApi, since: str, seconds: float, task: Task) -> None:
+def wait_alive(
+    api: KubeApi,
+    since: str,
+    seconds: float,
+    task: Task,
+    namespace: str = contract.CONTROL_NAMESPACE,
+) -> None:
     """Until the control plane's pods are ready in containers that began after `since` (RFC 3339).
 
     After a node was stopped and started the API first tells of the pods as they were before.
     Raises ClusterError with what is still of the past.
     """
-    path = f"/api/v1/namespaces/{contract.CONTROL_NAMESPACE}/pods"
+    path = f"/api/v1/namespaces/{namespace}/pods"
     past = ["no pod seen"]
     for seen in api.watch(path, seconds):
         current = [one for one in seen if "deletionTimestamp" not in one["metadata"]]
@@ -204,9 +216,9 @@ def not_rolled_out(deployment: Object | None) -> str:
     return ""
 
 
-def _pods(api: KubeApi) -> list[Object]:
+def _pods(api: KubeApi, namespace: str) -> list[Object]:
     try:
-        listed = api.get(f"/api/v1/namespaces/{contract.CONTROL_NAMESPACE}/pods")
+        listed = api.get(f"/api/v1/namespaces/{namespace}/pods")
     except ApiError:
         return []
     return list((listed or {}).get("items", []))

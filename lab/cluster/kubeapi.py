@@ -31,10 +31,18 @@ PLURALS = {
     ("apps/v1", "Deployment"): "deployments",
     ("rbac.authorization.k8s.io/v1", "ClusterRole"): "clusterroles",
     ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): "clusterrolebindings",
+    ("rbac.authorization.k8s.io/v1", "Role"): "roles",
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"): "rolebindings",
+    ("policy/v1", "PodDisruptionBudget"): "poddisruptionbudgets",
+    ("apiextensions.k8s.io/v1", "CustomResourceDefinition"): "customresourcedefinitions",
     (
         "admissionregistration.k8s.io/v1",
         "MutatingWebhookConfiguration",
     ): "mutatingwebhookconfigurations",
+    (
+        "admissionregistration.k8s.io/v1",
+        "ValidatingWebhookConfiguration",
+    ): "validatingwebhookconfigurations",
 }
 """The kinds that the lab installs, so that no discovery request is needed."""
 
@@ -96,11 +104,23 @@ class KubeApi:
             ) from bad
 
     def request(
-        self, method: str, path: str, body: object = None, content: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        content: str = "application/json",
+        *,
+        partial: bool = False,
     ) -> Object:
-        """One request; the answer's JSON. Raises ApiError (status 0: nothing answered)."""
+        """One request; the answer's JSON. Raises ApiError (status 0: nothing answered).
+
+        `partial`: of each listed object only its metadata.
+        """
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": content, "Accept": "application/json"}
+        accept = "application/json"
+        if partial:
+            accept += ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+        headers = {"Content-Type": content, "Accept": accept}
         try:
             connection = self._connection()
             connection.request(method, path, data, headers)

@@ -41,6 +41,9 @@ class LabState:
     """Whether kind installs its own CNI (stock node image) or the image brings one."""
     kubernetes: str = ""
     mesh: str = "sidecar-lab"
+    """Whose control plane runs: sidecar-lab or istio."""
+    tools: str = ""
+    """Folder with the mesh's own command line (istioctl); "" when `lab` is that."""
     images: Mapping[str, str] = field(default_factory=dict)
     """Lab image reference → what identifies its content, as loaded in the node."""
     source: str = ""

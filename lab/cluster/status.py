@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from lab.cluster import docker as engine
-from lab.cluster import dockerd, install, state
+from lab.cluster import dockerd, install, meshes, state
 from lab.cluster.kubeapi import ApiError, KubeApi, collection
 from lab.errors import ClusterError
-from lab.mesh import contract
 from lab.paths import LabPaths
 
 Seen = dict[str, Any]
@@ -56,7 +55,8 @@ def _look_inside(seen: Seen) -> None:
     try:
         api = KubeApi.from_file(Path(seen["kubeconfig"]), timeout=5)
         seen["api"] = api.ready() or "ready"
-        listed = api.get(collection(("apps/v1", "Deployment"), contract.CONTROL_NAMESPACE))
+        traits = meshes.TRAITS[meshes.Mesh(seen["mesh"])]
+        listed = api.get(collection(("apps/v1", "Deployment"), traits.namespace))
         api.close()
     except (ApiError, ClusterError) as error:
         seen["api"] = error.message
@@ -67,8 +67,7 @@ def _look_inside(seen: Seen) -> None:
         for one in (listed or {}).get("items", [])
     }
     seen["control_plane"] = parts
-    wanted = {contract.WEBHOOK_SERVICE, contract.DISCOVERY_SERVICE}
-    if any(parts.get(name) != "ready" for name in wanted) or seen["api"] != "ready":
+    if any(parts.get(name) != "ready" for name in traits.deployments) or seen["api"] != "ready":
         seen["lab"] = "incomplete"
 
 
@@ -81,6 +80,7 @@ def text(seen: Seen) -> str:
         node = seen["node"]
         rows.append(("node", f"{node['container']}: {node['state']}, from {node['image']}"))
         rows.append(("kubernetes", f"{seen['kubernetes']}, API {seen.get('api', 'not asked')}"))
+        rows.append(("mesh", seen["mesh"]))
         rows += [
             (name.removeprefix("sidecar-lab-"), how)
             for name, how in seen.get("control_plane", {}).items()

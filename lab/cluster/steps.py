@@ -4,15 +4,16 @@ preflight → docker → images → certificates → cluster → control plane �
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.cluster import certificates, images, install, kind, node, provision
+from lab.cluster import certificates, images, install, kind, meshes, node, provision
 from lab.cluster import docker as engine
 from lab.cluster import state as states
 from lab.cluster.images import Built, ImageSource
 from lab.cluster.kubeapi import KubeApi, Object
+from lab.cluster.meshes import Mesh
 from lab.cluster.state import LabState
 from lab.cluster.versions import DEFAULT, Versions
 from lab.errors import ClusterError, HostError
@@ -23,6 +24,10 @@ MINIMUM_FREE = 4 << 30
 """Bytes of disk below which `up` does not begin: a full disk breaks the node in odd ways."""
 
 
+GONE_SECONDS = 60.0
+"""How long the objects of a mesh that is replaced may take to go."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What the command line decides. `confirm` asks before Docker is installed or started."""
@@ -31,6 +36,7 @@ class Options:
     provision: bool = True
     confirm: Callable[[str], bool] | None = None
     versions: Versions = DEFAULT
+    mesh: Mesh = Mesh.OURS
 
 
 @dataclass
@@ -43,6 +49,13 @@ class Bringup:
     built: Built | None = None
     serving: list[certificates.Serving] = field(default_factory=list)
     wanted: list[Object] = field(default_factory=list)
+    """Every object of the mesh that is to run."""
+    ours: list[Object] = field(default_factory=list)
+    """Every object of our own mesh, to be removed where it is not to run."""
+    peer_images: dict[str, str] = field(default_factory=dict)
+    """Images of Istio where it is to run: reference → tag in Docker."""
+    tools: str = ""
+    """Folder of the mesh's own command line."""
     state: LabState | None = None
     api: KubeApi | None = None
 
@@ -103,6 +116,12 @@ def docker(up: Bringup, task: Task) -> None:
 def build_images(up: Bringup, task: Task) -> None:
     """Node image and lab images, only what changed."""
     up.built = images.ensure(up.options.source, up.options.versions, up.progress)
+    if up.options.mesh is Mesh.ISTIO:
+        from lab.cluster import peerimages, peers  # not for those who never ask for Istio
+
+        binaries = peers.istio_binaries(up.progress, up.options.versions)
+        up.tools = str(binaries.folder)
+        up.peer_images = peerimages.ensure(up.built.source, up.options.versions, up.progress)
     task.update(f"{up.built.source.value}, {up.built.node_image}")
 
 
@@ -110,8 +129,15 @@ def make_certificates(up: Bringup, task: Task) -> None:
     """Authority and serving certificates, and the documents that hold them."""
     assert up.built is not None
     up.serving, made = certificates.ensure(up.paths.certificates)
-    up.wanted = install.documents(manifests() / "lab", up.serving, up.built.control_image)
+    up.ours = install.documents(manifests() / "lab", up.serving, up.built.control_image)
+    up.wanted = up.ours
     task.update(f"made {', '.join(made)}" if made else "sound")
+    if up.options.mesh is Mesh.ISTIO:
+        from lab.cluster import istio, peers
+
+        binaries = peers.istio_binaries(up.progress, up.options.versions)
+        up.wanted = istio.documents(binaries, up.peer_images)
+        task.update("Istio makes its own")
 
 
 def cluster(up: Bringup, task: Task) -> None:
@@ -139,7 +165,7 @@ def create_cluster(up: Bringup, task: Task) -> None:
     node.remove(up.name)
     up.paths.kubeconfig.unlink(missing_ok=True)
     daemon = engine.daemon()
-    up.remember(_new_state(up.paths, up.built, up.options.versions))
+    up.remember(_new_state(up, up.built))
     kind.ensure_network(up.name, up.paths.root)
     plan = kind.ClusterPlan(
         up.name,
@@ -148,7 +174,8 @@ def create_cluster(up: Bringup, task: Task) -> None:
         kind.cgroup_v1(daemon),
         up.options.versions.kubernetes_minor,
     )
-    early = install.EarlyInstall(up.wanted)
+    # Istio's images are not in the node yet.
+    early = install.EarlyInstall(up.wanted if up.options.mesh is Mesh.OURS else [])
 
     def on_line(line: str) -> None:
         text = line.strip(" •✓✗\t.…")
@@ -168,19 +195,21 @@ def create_cluster(up: Bringup, task: Task) -> None:
     task.update(f"Kubernetes {up.options.versions.kubernetes}, made anew")
 
 
-def _new_state(paths: LabPaths, built: Built, versions: Versions) -> LabState:
+def _new_state(up: Bringup, built: Built) -> LabState:
     return LabState(
-        name=paths.name,
+        name=up.name,
         phase="creating",
-        node=kind.node_name(paths.name),
-        network=kind.network_name(paths.name),
-        kubeconfig=str(paths.kubeconfig),
+        node=kind.node_name(up.name),
+        network=kind.network_name(up.name),
+        kubeconfig=str(up.paths.kubeconfig),
         node_image=built.node_image,
         observer_image=built.observer_image,
         kind=str(built.kind),
         kubectl=str(built.kubectl),
         default_cni=built.default_cni,
-        kubernetes=versions.kubernetes,
+        kubernetes=up.options.versions.kubernetes,
+        mesh=up.options.mesh.value,
+        tools=up.tools,
         images=_image_refs(built),
         source=built.source.value,
         stage=built.records["stage"],
@@ -196,31 +225,50 @@ def load_changed_images(up: Bringup, task: Task) -> None:
     """Bring images that changed since into a node that runs."""
     assert up.built is not None
     assert up.state is not None
-    refs = _image_refs(up.built)
-    if dict(up.state.images) != refs:
+    there, ours = dict(up.state.images), _image_refs(up.built)
+    versions, source = up.options.versions, up.built.source
+    if lacks(there, ours):
         task.update("loading changed images")
-        images.load_into(up.state.node, up.built.source, up.options.versions, up.progress)
-    same_tools = _new_state(up.paths, up.built, up.options.versions).having(
-        phase=up.state.phase if dict(up.state.images) == refs else "installing",
+        images.load_into(up.state.node, source, versions, up.progress)
+    if lacks(there, up.peer_images):
+        from lab.cluster import peerimages
+
+        with up.progress.task("images of Istio into the node") as part:
+            peerimages.load_into(up.state.node, source, versions, part)
+    wanted = {**ours, **up.peer_images}
+    same = not lacks(there, wanted) and up.state.mesh == up.options.mesh
+    now = _new_state(up, up.built).having(
+        phase=up.state.phase if same else "installing",
+        images={**there, **wanted},
         created=up.state.created,
         node_image=up.built.node_image,
     )
-    if same_tools != up.state:
-        up.remember(same_tools)
+    if now != up.state:
+        up.remember(now)
+
+
+def lacks(there: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Whether the node's images are not all those wanted: reference → what names its content."""
+    return any(there.get(reference) != content for reference, content in wanted.items())
 
 
 def control_plane(up: Bringup, task: Task) -> None:
-    """Webhook and discovery as the manifests say."""
+    """The mesh's objects as its manifests say; those of the other mesh go."""
     assert up.api is not None
+    gone = meshes.remove(up.api, meshes.other(up.options.mesh), up.ours, GONE_SECONDS, task)
     install.apply(up.api, up.wanted, task)
+    if gone:
+        task.update(f"{up.options.mesh} in place of {meshes.other(up.options.mesh)}")
 
 
 def ready(up: Bringup, task: Task) -> None:
     """Proven to work: pods rolled out, and a pod on trial comes back injected."""
     assert up.api is not None
     assert up.state is not None
-    install.wait_rolled_out(up.api, up.wanted, install.READY_SECONDS, task)
-    install.wait_alive(up.api, engine.started_at(up.state.node), install.READY_SECONDS, task)
+    inside = meshes.TRAITS[up.options.mesh].namespace
+    since = engine.started_at(up.state.node)
+    install.wait_rolled_out(up.api, up.wanted, install.READY_SECONDS, task, inside)
+    install.wait_alive(up.api, since, install.READY_SECONDS, task, inside)
     install.wait_injecting(up.api, 60, task)
     if up.state.phase != "ready":
         up.remember(up.state.having(phase="ready"))

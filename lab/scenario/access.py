@@ -18,6 +18,7 @@ class LabAccess:
 
     `home` is the folder `.lab` (kept for `lab` commands that run elsewhere), `work` the folder
     below which each chapter has its files. `environment` is added to every command's.
+    `mesh` says whose control plane runs, `tools` is the folder of that mesh's own command line.
     `images` names the lab's images in Docker ("proxy", "control", "nginx").
     """
 
@@ -30,6 +31,8 @@ class LabAccess:
     kubectl: Path | None = None
     kind: Path | None = None
     kubernetes: str = ""
+    mesh: str = "sidecar-lab"
+    tools: Path | None = None
     images: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -44,7 +47,7 @@ class LabAccess:
             **self.environment,
             "KUBECONFIG": str(self.kubeconfig),
             "SIDECAR_LAB_HOME": str(self.home),
-            "PATH": search_path(self.kubectl),
+            "PATH": search_path(self.kubectl, self.tools and self.tools / "istioctl"),
         }
 
 
@@ -69,5 +72,7 @@ def open_lab(paths: LabPaths) -> LabAccess:
         kubectl=Path(known.kubectl),
         kind=Path(known.kind),
         kubernetes=known.kubernetes,
+        mesh=known.mesh,
+        tools=Path(known.tools) if known.tools else None,
         images=known.images,
     )
