@@ -147,8 +147,14 @@ def data_plane(session: nox.Session) -> None:
 
 @nox.session
 def e2e(session: nox.Session) -> None:
-    """Run the walkthrough as assertions on the lab (brings it up first where it is not)."""
+    """Run the walkthrough as assertions on the lab; `-- --mesh istio`: on real Istio."""
     run(session, "-m", "lab", "e2e", "--up", *session.posargs)
+
+
+@nox.session
+def peers(session: nox.Session) -> None:
+    """Compare injector, rules and flows with real Istio, built from its Go modules (root)."""
+    run(session, "-m", "tests.peers", *session.posargs)
 
 
 @nox.session

@@ -47,7 +47,8 @@ _CLUSTER_WIDE = (
     ("rbac.authorization.k8s.io/v1", "ClusterRole"),
     ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
 )
-_ROOT_CERTIFICATES = f"fieldSelector={quote(f'metadata.name={contract.CA_CONFIG_MAP}')}"
+SPREAD = (contract.CA_CONFIG_MAP, "istio-ca-crl")
+"""ConfigMaps that a control plane writes into every namespace."""
 
 
 def other(mesh: Mesh) -> Mesh:
@@ -74,7 +75,7 @@ def _labelled(api: KubeApi, kind: tuple[str, str]) -> Iterator[str]:
 
 
 def remove(api: KubeApi, mesh: Mesh, ours: Sequence[Object], seconds: float, task: Task) -> int:
-    """Remove a mesh and the root certificates that it spread; how many objects went.
+    """Remove a mesh and the ConfigMaps that it spread; how many objects went.
 
     Pods that it injected keep their sidecar until they are made anew. Raises ClusterError when
     something does not go within `seconds`.
@@ -95,10 +96,11 @@ def remove(api: KubeApi, mesh: Mesh, ours: Sequence[Object], seconds: float, tas
         task.update(f"removing the mesh {mesh}: {len(left)} objects are still there")
         time.sleep(0.1)  # between two looks at the condition
     # Only now: while its control plane ran it would have written them again.
-    listed = api.request("GET", f"/api/v1/configmaps?{_ROOT_CERTIFICATES}", partial=True)
+    listed = api.request("GET", "/api/v1/configmaps", partial=True)
     spread = [
-        f"/api/v1/namespaces/{one['metadata']['namespace']}/configmaps/{contract.CA_CONFIG_MAP}"
+        f"/api/v1/namespaces/{one['metadata']['namespace']}/configmaps/{one['metadata']['name']}"
         for one in listed.get("items") or ()
+        if one["metadata"]["name"] in SPREAD
     ]
     for path in spread:
         _delete(api, path)
