@@ -115,7 +115,8 @@ def _inject(template: Template, owner: Owner, settings: Settings) -> dict[str, A
     keep(status, stripping.PORTS, taken.ports)
     keep(status, stripping.PLACES, own.places)
     keep(status, stripping.REPLACED, [v for v in volumes if v["name"] in ours])
-    new_annotations[contract.STATUS_ANNOTATION] = _compact(status)
+    # Not sorted: what stood in the pod comes back with its keys in their order.
+    new_annotations[contract.STATUS_ANNOTATION] = json.dumps(status, separators=(",", ":"))
     return {
         **template,
         "metadata": {
