@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -53,6 +54,11 @@ is wrong. Unless it is 0, no output was written.
     help="Of the oldest node: from 1.33 sidecars are native, as Istio has it.",
 )
 @click.option(
+    "--config",
+    metavar="FILE",
+    help="The injector's configuration: policy, selectors, revision, nativeSidecars.",
+)
+@click.option(
     "--uninject",
     is_flag=True,
     help="Take out what an injection added. Comments, anchors and layout that the injection "
@@ -63,6 +69,7 @@ def kube_inject(
     output: str | None,
     native: bool | None,
     kubernetes_version: str | None,
+    config: str | None,
     uninject: bool,
 ) -> None:
     """Inject the sidecar into manifests, as the webhook does into pods.
@@ -76,8 +83,7 @@ def kube_inject(
     if uninject:
         outcome = uninject_files(sources)
     else:
-        settings = Settings(native_sidecar=_is_native(native, kubernetes_version))
-        outcome = inject_files(sources, settings)
+        outcome = inject_files(sources, _settings(native, kubernetes_version, config))
     for note in outcome.notes:
         click.echo(click.style("note: ", fg="yellow") + note, err=True)
     if output is None or output == STDIN:
@@ -86,13 +92,20 @@ def kube_inject(
         _to_file(outcome, Path(output))
 
 
-def _is_native(asked: bool | None, version: str | None) -> bool:
-    """What is asked for beats what the version would have; the walkthrough's sidecars are not."""
+def _settings(native: bool | None, version: str | None, config: str | None) -> Settings:
+    """What is asked for beats the configuration, and that the walkthrough's classic sidecars."""
     try:
-        by_version = native_by_version([version]) if version is not None else False
+        settings = Settings(native_sidecar=version is not None and native_by_version([version]))
     except ValueError as bad:
         raise click.BadParameter(f"{bad}, as in 1.34", param_hint="--kubernetes-version") from bad
-    return by_version if asked is None else asked
+    if config is not None:
+        from lab.mesh import documents, injector_config
+
+        if Path(config).is_dir():
+            raise SidecarLabError(f"{config} is a folder", hint="name a file after --config")
+        text = "".join(documents.decode(data, file) for file, data in _sources(config))
+        settings = injector_config.read(text, config, settings, [version] if version else [])
+    return settings if native is None else replace(settings, native_sidecar=native)
 
 
 def _sources(name: str) -> Iterator[tuple[str, bytes]]:

@@ -62,7 +62,7 @@ def read(data: bytes, file: str) -> list[Document]:
     Every document is a Kubernetes object (a mapping with apiVersion and kind) or empty.
     Raises DocumentErrors with every mistake that could be found.
     """
-    text = _decode(data, file)
+    text = decode(data, file)
     documents: list[Document] = []
     errors: list[DocumentError] = []
     number, line = 1, 1
@@ -104,7 +104,8 @@ def join(files: Sequence[Sequence[Document]]) -> Iterator[str]:
             ended = text.endswith("\n")
 
 
-def _decode(data: bytes, file: str) -> str:
+def decode(data: bytes, file: str) -> str:
+    """The text of a file in UTF-8. Raises DocumentErrors, which says what else it is."""
     if data.startswith(_UTF16_MARKS):
         hint = "save the file as UTF-8 (PowerShell's `>` writes UTF-16)"
         raise DocumentErrors([DocumentError("UTF-16, not UTF-8", Place(file, line=1), hint=hint)])

@@ -121,6 +121,23 @@ def test_sidecars_are_native_when_asked_or_by_version(
     assert (b"restartPolicy: Always" in done.stdout) is native
 
 
+def test_a_configuration_decides_where_the_pod_says_nothing(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("neverInjectSelector: [{matchLabels: {app: jiuxi}}]")
+    done = run("-f", DEPLOYMENT, "--config", config)
+    assert done.stdout == DEPLOYMENT.read_bytes()
+    assert b"not injected: a never-inject selector matches the pod's labels" in done.stderr
+    config.write_text("nativeSidecars: auto")
+    assert b"restartPolicy" not in run("-f", DEPLOYMENT, "--config", config).stdout
+    new = ("--config", config, "--kubernetes-version", "1.36")
+    assert b"restartPolicy: Always" in run("-f", DEPLOYMENT, *new).stdout
+    assert b"restartPolicy" not in run("-f", DEPLOYMENT, *new, "--no-native").stdout
+    config.write_text("policy: perhaps")
+    done = run("-f", DEPLOYMENT, "--config", config)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"config.yaml, field policy: must be one of enabled, disabled" in done.stderr
+
+
 def test_what_is_no_version_is_a_misuse() -> None:
     done = run("-f", DEPLOYMENT, "--kubernetes-version", "new")
     assert (done.returncode, done.stdout) == (2, b"")

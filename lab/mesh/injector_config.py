@@ -1,0 +1,128 @@
+"""The injector's configuration file: whom it injects where the pod says nothing, and how. Pure.
+
+YAML or JSON, with Istio's names where Istio has them:
+
+    policy: enabled                 # or disabled
+    neverInjectSelector:            # any that matches decides; an empty one matches nothing
+    - matchLabels: {job: batch}
+    alwaysInjectSelector: []
+    revision: default               # told in the pod's status and by istio.io/rev
+    nativeSidecars: disabled        # enabled, or auto: as the nodes' Kubernetes has them
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from lab.mesh import yaml_reader
+from lab.mesh.decision import Policy, Selector
+from lab.mesh.errors import DocumentError, Place
+from lab.mesh.sidecar import Settings, native_by_version
+
+FIELDS: Final = (
+    "policy", "neverInjectSelector", "alwaysInjectSelector", "revision", "nativeSidecars",
+)  # fmt: skip
+POLICIES: Final = ("enabled", "disabled")
+NATIVE: Final = ("auto", "enabled", "disabled")
+WITH_VALUES: Final = ("In", "NotIn")
+WITHOUT_VALUES: Final = ("Exists", "DoesNotExist")
+
+
+def read(
+    text: str, file: str, base: Settings | None = None, kubelets: Iterable[str] = ()
+) -> Settings:
+    """`base` (the default settings) with what the file says.
+
+    `kubelets`: versions of the nodes' kubelets, for nativeSidecars: auto.
+    Raises DocumentError, which names file and field.
+    """
+    reading = yaml_reader.read(text)
+    if reading.problems:
+        first = reading.problems[0]
+        raise DocumentError(first.text, Place(file, line=first.line))
+    found = reading.value if reading.value is not None else {}
+    if not isinstance(found, dict):
+        raise DocumentError("must be a mapping", Place(file))
+    for name in found:
+        if name not in FIELDS:
+            raise _wrong(file, name, f"is not one of {', '.join(FIELDS)}")
+    settings = base or Settings()
+    policy = Policy(
+        _one_of(found, "policy", POLICIES, settings.policy.policy, file),
+        _selectors(found, "neverInjectSelector", file),
+        _selectors(found, "alwaysInjectSelector", file),
+    )
+    revision = found.get("revision", settings.revision)
+    if not isinstance(revision, str) or not revision:
+        raise _wrong(file, "revision", "must be text")
+    return replace(
+        settings,
+        policy=policy,
+        revision=revision,
+        native_sidecar=_native(found, settings.native_sidecar, kubelets, file),
+    )
+
+
+def _wrong(file: str, field: str, problem: str) -> DocumentError:
+    return DocumentError(problem, Place(file, field=field))
+
+
+def _native(found: Mapping[str, Any], default: bool, kubelets: Iterable[str], file: str) -> bool:
+    said = _one_of(found, "nativeSidecars", NATIVE, "", file)
+    if said != "auto":
+        return default if not said else said == "enabled"
+    try:
+        return native_by_version(kubelets)
+    except ValueError as bad:
+        raise _wrong(file, "nativeSidecars", f"auto: {bad}") from bad
+
+
+def _one_of(
+    found: Mapping[str, Any], name: str, known: tuple[str, ...], default: str, file: str
+) -> str:
+    value = found.get(name, default)
+    if name in found and value not in known:
+        raise _wrong(file, name, f"must be one of {', '.join(known)}")
+    return str(value)
+
+
+def _selectors(found: Mapping[str, Any], name: str, file: str) -> tuple[Selector, ...]:
+    given = found.get(name) or []
+    if not isinstance(given, list):
+        raise _wrong(file, name, "must be a list of label selectors")
+    return tuple(selector(one, file, f"{name}[{index}]") for index, one in enumerate(given))
+
+
+def selector(given: Any, file: str, place: str) -> Selector:
+    """A Kubernetes label selector. Raises DocumentError naming `file` and `place`."""
+    if not isinstance(given, dict) or not given.keys() <= {"matchLabels", "matchExpressions"}:
+        raise _wrong(file, place, "must hold matchLabels, matchExpressions or both")
+    labels = given.get("matchLabels") or {}
+    if not isinstance(labels, dict) or not all(isinstance(one, str) for one in labels.values()):
+        raise _wrong(file, f"{place}.matchLabels", "must be labels with their texts")
+    expressions = given.get("matchExpressions") or []
+    if not isinstance(expressions, list):
+        raise _wrong(file, f"{place}.matchExpressions", "must be a list")
+    return Selector(
+        tuple(labels.items()),
+        tuple(
+            _expression(one, file, f"{place}.matchExpressions[{index}]")
+            for index, one in enumerate(expressions)
+        ),
+    )
+
+
+def _expression(given: Any, file: str, place: str) -> tuple[str, str, tuple[str, ...]]:
+    one = given if isinstance(given, dict) else {}
+    key, operator, values = one.get("key"), one.get("operator"), one.get("values") or []
+    if not isinstance(key, str) or not key:
+        raise _wrong(file, f"{place}.key", "must be the name of a label")
+    if operator not in (*WITH_VALUES, *WITHOUT_VALUES):
+        known = ", ".join((*WITH_VALUES, *WITHOUT_VALUES))
+        raise _wrong(file, f"{place}.operator", f"must be one of {known}")
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise _wrong(file, f"{place}.values", "must be a list of texts")
+    if bool(values) != (operator in WITH_VALUES):
+        wanted = "must not be empty" if operator in WITH_VALUES else "must be empty"
+        raise _wrong(file, f"{place}.values", f"{wanted} with {operator}")
+    return key, operator, tuple(values)
