@@ -42,16 +42,20 @@ def plain(world: World) -> Pod:
 
 
 def injected(world: World) -> Pod:
-    """The corrected manifest through `lab kube-inject`."""
+    """The corrected manifest through the mesh's kube-inject."""
     world.take(MANIFEST)
     return inject_again(world)
 
 
 def inject_again(world: World) -> Pod:
     """Inject and apply the manifest as it stands in the work folder; its new pod."""
-    made = world.run("lab", "kube-inject", "-f", MANIFEST)
-    world.kubectl("apply", "-f", "-", stdin=made.stdout)
+    world.kubectl("apply", "-f", "-", stdin=kube_inject(world, MANIFEST))
     return adopt(world)
+
+
+def kube_inject(world: World, file: str, stdin: str | None = None) -> str:
+    """What kube-inject of the lab's mesh makes of a file, or of `stdin` for "-"."""
+    return world.run(world.mesh.cli, "kube-inject", "-f", file, stdin=stdin).stdout
 
 
 def adopt(world: World) -> Pod:

@@ -38,6 +38,8 @@ def an_injected_nginx_and_a_neighbour(world: World) -> None:
     world.write("fresh-service.yaml", FRESH)
     # A deletion while a chapter runs again must not find yesterday's revision.
     world.names["revision"] = lambda: _bootstrap_file(world.pod("app=jiuxi"))
+    world.names["reconfigured"] = lambda: _reconfigured(world)
+    world.names["reconfiguration"] = lambda: _wish(world, 1)
 
 
 def _bootstrap_file(pod: Pod) -> str:
@@ -70,7 +72,7 @@ def the_agent_is_envoys_parent(world: World, seen: Seen) -> None:
     )
     expect(envoy.ppid, "Envoy's parent").equal(1)
     expect(envoy.command, "Envoy's command line").matches(
-        r"^/usr/local/bin/envoy -c /etc/istio/proxy/envoy-rev\d+\.json"
+        rf"^/usr/local/bin/envoy -c {world.mesh.bootstrap}"
     )
 
 
@@ -171,20 +173,21 @@ def a_killed_envoy_comes_back(world: World, seen: Seen) -> None:
     container was restarted.
     """
     pod = world.pod("app=jiuxi")
-    before = world.memory.get("envoy")
+    before, restarts = world.memory.get("envoy"), world.memory.get("restarts", 0)
+    died = restarts + world.mesh.restarts_per_death
 
     def answered() -> object:
         answer = pod.http(f"http://{world.memory['web']}/", headers={"host": f"web.{world.ns}"})
         return answer.status == 200 and answer.headers.get("server") == "envoy"
 
     world.memory.setdefault("web", world.json("get", "svc", "web")["spec"]["clusterIP"])
-    eventually(answered, "a request is answered through Envoy again", within=2)
+    eventually(answered, "a request is answered through Envoy again", within=world.mesh.back_within)
     now = _envoy_pid(pod)
     expect(now, "Envoy's process id").satisfies(
         "is a new one", lambda one: one not in {None, before}
     )
-    expect(pod.restarts(PROXY_CONTAINER), "restarts of istio-proxy").equal(0)
-    world.memory["envoy"] = now
+    expect(pod.restarts(PROXY_CONTAINER), "restarts of istio-proxy").equal(died)
+    world.memory["envoy"], world.memory["restarts"] = now, died
 
 
 @a_killed_envoy_comes_back.breaks("the agent is stopped and cannot do its duty")
@@ -196,11 +199,12 @@ def a_stopped_agent(world: World) -> Iterator[None]:
     world.docker("exec", node, "kill", "-STOP", agent)
     yield
     world.docker("exec", node, "kill", "-CONT", agent)
-    eventually(lambda: pod.envoy().alive(), "Envoy is back", within=15)
+    eventually(lambda: pod.envoy().alive(), "Envoy is back", within=15 + world.mesh.back_within)
+    world.memory["restarts"] = pod.restarts(PROXY_CONTAINER)
 
 
 @chapter.step(
-    "kubectl annotate pod -n {ns} {pod} --overwrite proxy.istio.io/config='concurrency: 1'",
+    "kubectl patch {reconfigured} -n {ns} --type merge -p {reconfiguration}",
     proves=10,
     hint="kubelet brings a changed annotation into the pod's volume in its next round",
 )
@@ -208,33 +212,43 @@ def a_changed_configuration_is_taken_up(world: World, seen: Seen) -> None:
     """The agent watches what Envoy's configuration is made from. The pod's annotation asks for
     another number of worker threads: the agent writes a new revision and runs Envoy with it.
     """
-    pod = world.pod("app=jiuxi")
-
-    def workers() -> object:
-        options = pod.envoy().server_info().options
-        return expect(options.get("concurrency"), "Envoy's worker threads").equal(1)
-
-    eventually(workers, within=90)
-    expect(pod.restarts(PROXY_CONTAINER), "restarts of istio-proxy").equal(0)
+    _workers(world, 1)
 
 
 @a_changed_configuration_is_taken_up.breaks("the annotation asks for something else", rerun=False)
 def another_wish(world: World) -> Iterator[None]:
     """Two worker threads, then one again."""
-    pod = world.pod("app=jiuxi")
 
     def ask(count: int) -> None:
-        wish = f"proxy.istio.io/config=concurrency: {count}"
-        world.kubectl("annotate", "pod", pod.name, "--overwrite", wish)
-        eventually(
-            lambda: pod.envoy().server_info().options.get("concurrency") == count,
-            f"{count} worker threads",
-            within=90,
-        )
+        world.kubectl("patch", _reconfigured(world), "--type", "merge", "-p", _wish(world, count))
+        _workers(world, count)
 
     ask(2)
     yield
     ask(1)
+
+
+def _reconfigured(world: World) -> str:
+    return world.mesh.reconfigured.replace("POD", world.names.resolve("pod"))
+
+
+def _wish(world: World, count: int) -> str:
+    return world.mesh.reconfiguration.replace("COUNT", str(count))
+
+
+def _workers(world: World, count: int) -> None:
+    """Wait until Envoy has so many worker threads, and nothing but the pod itself was made anew."""
+    old = world.names.resolve("pod")
+    pod = application.adopt(world)
+
+    def workers() -> object:
+        options = pod.envoy().server_info().options
+        return expect(options.get("concurrency"), "Envoy's worker threads").equal(count)
+
+    eventually(workers, within=90)
+    before = world.memory.get("restarts", 0) if pod.name == old else 0
+    expect(pod.restarts(PROXY_CONTAINER), "restarts of istio-proxy").equal(before)
+    world.memory["restarts"] = before
 
 
 @chapter.step(

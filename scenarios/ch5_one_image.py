@@ -92,8 +92,8 @@ def an_injected_nginx_and_four_pods(world: World) -> None:
 def the_images_names(world: World) -> None:
     """What Docker calls the lab's images."""
     assert world.lab is not None
-    for name in ("proxy", "nginx"):
-        world.names[f"{name}_image"] = world.lab.images[name]
+    for name, key in (("proxy", world.mesh.proxy_image), ("nginx", "nginx")):
+        world.names[f"{name}_image"] = world.lab.images[key]
     world.names["lab"] = world.lab.name
 
 
@@ -141,7 +141,7 @@ def another_image(world: World) -> Iterator[None]:
 
 
 @chapter.step(
-    "docker images sidecar-lab/proxy",
+    "docker images {proxy_repository}",
     "docker inspect {proxy_image}",
     shows=(
         "",
@@ -209,9 +209,8 @@ def command_for_one_args_for_the_other(world: World, seen: Seen) -> None:
     init = _named(spec["initContainers"], INIT_CONTAINER)
     proxy = _named(spec["containers"], PROXY_CONTAINER)
     given = [*(init.get("command") or ()), *(init.get("args") or ())]
-    expect((init.get("command") or [""])[0], "first word of istio-init's command").equal(
-        IPTABLES_PROGRAM
-    )
+    program = (init.get(world.mesh.program_in) or [""])[0]
+    expect(program, f"first word of istio-init's {world.mesh.program_in}").equal(IPTABLES_PROGRAM)
     expect(given[:7], "command and args of istio-init").equal(
         [IPTABLES_PROGRAM, "-p", "15001", "-z", "15006", "-u", "1337"]
     )

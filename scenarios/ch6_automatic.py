@@ -109,7 +109,7 @@ def a_namespace_without_its_label(world: World) -> Iterator[None]:
 
 @chapter.step(
     "kubectl apply --dry-run=server -n {ns} -f pod.yaml -o json",
-    "lab kube-inject -f pod.yaml | kubectl apply --dry-run=server -n jiuxi-auto-cli -f - -o json",
+    "{cli} kube-inject -f pod.yaml | kubectl apply --dry-run=server -n jiuxi-auto-cli -f - -o json",
     proves=13,
 )
 def both_ways_make_the_same_pod(world: World, seen: Seen) -> None:
@@ -118,7 +118,8 @@ def both_ways_make_the_same_pod(world: World, seen: Seen) -> None:
     only stores nothing. Both pods are the same but for what has to differ: the namespace, the
     object's identity, and the random name of the volume with the pod's token.
     """
-    by_webhook, by_hand = (_comparable(output.json()) for output in seen)
+    unlike = world.mesh.place_dependent
+    by_webhook, by_hand = (_comparable(output.json(), unlike) for output in seen)
     names = [one["name"] for one in by_hand["spec"]["containers"]]
     expect(names, "containers that kube-inject made").contains("nginx", PROXY_CONTAINER)
     for part in ("labels", "annotations", "spec"):
@@ -166,8 +167,10 @@ def a_label_that_is_back(world: World) -> Iterator[None]:
     _restart(world)
 
 
-def _comparable(pod: dict[str, Any]) -> dict[str, Any]:
+def _comparable(pod: dict[str, Any], unlike: frozenset[str]) -> dict[str, Any]:
     """Labels, annotations and spec, without what differs between any two equal pods.
+
+    Of the environment variables in `unlike` only the names are compared.
 
     The API server adds the token's volume before it asks a webhook but after `kube-inject`, so
     volumes and mounts are compared by name, not by place; they mean the same in any order.
@@ -175,7 +178,10 @@ def _comparable(pod: dict[str, Any]) -> dict[str, Any]:
     meta, spec = pod["metadata"], pod["spec"]
     annotations = {k: v for k, v in (meta.get("annotations") or {}).items() if k != LAST_APPLIED}
     containers = {
-        kind: [{**one, "volumeMounts": _mounts(one)} for one in spec.get(kind) or ()]
+        kind: [
+            {**one, "volumeMounts": _mounts(one), "env": _environment(one, unlike)}
+            for one in spec.get(kind) or ()
+        ]
         for kind in ("initContainers", "containers")
     }
     volumes = _by(spec.get("volumes") or (), "name")
@@ -184,6 +190,11 @@ def _comparable(pod: dict[str, Any]) -> dict[str, Any]:
         "annotations": annotations,
         "spec": {**spec, **containers, "volumes": volumes},
     }
+
+
+def _environment(container: dict[str, Any], unlike: frozenset[str]) -> list[dict[str, Any]]:
+    found = container.get("env") or ()
+    return [{"name": one["name"]} if one["name"] in unlike else one for one in found]
 
 
 def _mounts(container: dict[str, Any]) -> list[dict[str, Any]]:

@@ -27,8 +27,13 @@ SETTINGS: Final = {
     "values.pilot.env.PILOT_ENABLE_ALPN_FILTER": "false",
     # The walkthrough's sidecar is a container beside the app; an annotation asks for the other.
     "values.pilot.env.ENABLE_NATIVE_SIDECARS": "false",
-    # What Envoy does is read from its log, as in our mesh.
+    # What Envoy does is read from its log and its counters, as in our mesh.
     "meshConfig.accessLogFile": "/dev/stdout",
+    "meshConfig.accessLogFormat": (
+        '[%START_TIME%] "%REQ(:METHOD)% %REQ(:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
+        'cluster="%UPSTREAM_CLUSTER_RAW%" destination=%DOWNSTREAM_LOCAL_ADDRESS%'
+    ),
+    "meshConfig.defaultConfig.proxyStatsMatcher.inclusionRegexps[0]": ".*",
     # A pod that is deleted drains for a second, as in our mesh, not for five.
     "meshConfig.defaultConfig.terminationDrainDuration": "1s",
     # One node of two cores: no second replica, and no two gigabytes set aside.

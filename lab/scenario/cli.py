@@ -20,6 +20,7 @@ from lab.scenario import access, chapters
 from lab.scenario import docs as walkthrough
 from lab.scenario import e2e as pytest_run
 from lab.scenario.aftermath import Investigation
+from lab.scenario.meshes import MESHES, OURS
 from lab.scenario.model import Chapter
 from lab.scenario.runner import ChapterRunner
 from lab.scenario.workshop import Route, Workshop, contents
@@ -81,17 +82,33 @@ def walk(
 @click.command(context_settings={"ignore_unknown_options": True})
 @name_option
 @click.option("--up", is_flag=True, help="Bring the lab up first.")
+@click.option(
+    "--mesh",
+    type=click.Choice(sorted(MESHES)),
+    help="Whose sidecar must be there; with --up it is installed (ours, when not said).",
+)
 @click.option("--breaks", is_flag=True, help="Prove each check by breaking what it checks.")
 @click.option("--chapters", "only", default="", metavar="1,3-5", help="Run these alone.")
 @click.option("--workers", default=pytest_run.WORKERS, show_default=True, help="Chapters at once.")
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
 def e2e(
-    name: str, up: bool, breaks: bool, only: str, workers: int, pytest_args: tuple[str, ...]
+    name: str,
+    up: bool,
+    mesh: str | None,
+    breaks: bool,
+    only: str,
+    workers: int,
+    pytest_args: tuple[str, ...],
 ) -> None:
     """Run the walkthrough as assertions on the lab; further arguments go to pytest."""
     where = paths.lab_paths(name)
     if up:
-        _bring_up(where)
+        _bring_up(where, mesh or OURS.name)
+    elif mesh and (there := access.open_lab(where).mesh) != mesh:
+        raise ScenarioError(
+            f"the lab {name!r} runs the mesh {there}, not {mesh}",
+            hint=f"`lab up --name {name} --mesh {mesh}` changes it, or give --up here",
+        )
     arguments = pytest_run.pytest_arguments(
         name, breaks=breaks, only=only, workers=workers, more=pytest_args
     )
@@ -159,13 +176,13 @@ def _check(page: Path, every: list[Chapter]) -> None:
     click.echo(f"{page} fits {len(every)} chapters")
 
 
-def _bring_up(where: paths.LabPaths) -> None:
+def _bring_up(where: paths.LabPaths, mesh: str) -> None:
     from lab.cli import lab  # the command line itself is the one way to bring a lab up
 
     begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     started = time.monotonic()
     try:
-        lab.main(["up", "--name", where.name], standalone_mode=False)
+        lab.main(["up", "--name", where.name, "--mesh", mesh], standalone_mode=False)
     except SidecarLabError as trouble:
         pytest_run.report_abort(where, trouble, begun, time.monotonic() - started)
         raise

@@ -76,7 +76,11 @@ class Run:
         """The whole run, put together from what the chapters wrote."""
         versions = []
         if not self.local and aborted is None:
-            versions = [("Kubernetes", self.lab.kubernetes), ("Node", self.lab.node)]
+            versions = [
+                ("Mesh", self.lab.mesh),
+                ("Kubernetes", self.lab.kubernetes),
+                ("Node", self.lab.node),
+            ]
         return RunRecord(
             run=self.id,
             lab=self.paths.name,

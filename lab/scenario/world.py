@@ -20,6 +20,7 @@ from lab.report.records import Attachment
 from lab.scenario import expectation
 from lab.scenario.access import LabAccess, search_path
 from lab.scenario.attachments import grid
+from lab.scenario.meshes import MESHES, OURS
 
 if TYPE_CHECKING:
     from lab.observe.cluster import Cluster
@@ -51,13 +52,15 @@ class World:
     names     values for `{name}` in commands: texts, or callables asked at each use
     memory    anything one step leaves for a later one of the same chapter
     workdir   the folder in which commands run and the walkthrough's files are written
+    mesh      what rightly differs between the meshes: that of the lab's
     """
 
     def __init__(self, namespace: str, workdir: Path, lab: LabAccess | None = None) -> None:
         """`lab` is None only for a world without a cluster (tests of the runner itself)."""
         self.ns = namespace
         self.workdir = workdir
-        self.names = Names(ns=namespace)
+        self.mesh = MESHES[lab.mesh] if lab else OURS
+        self.names = Names(ns=namespace, **self.mesh.names)
         self.memory: dict[str, Any] = {}
         self.attachments: dict[str, Attachment] = {}
         self.lab = lab
@@ -170,7 +173,9 @@ class World:
 
     def environment(self) -> dict[str, str]:
         """What is added to the environment of every command of this chapter."""
-        return self.lab.variables() if self.lab else {"PATH": search_path()}
+        if self.lab is None:
+            return {"PATH": search_path()}
+        return {**self.mesh.environment, **self.lab.variables()}
 
     # --- files -----------------------------------------------------------------------------
     def take(self, manifest: str, name: str = "") -> Path:
