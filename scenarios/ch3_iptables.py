@@ -303,7 +303,7 @@ def a_request_out_of_the_pod(world: World, seen: Seen) -> None:
     _counted(seen[0].stdout, seen[2].stdout, CHAIN_REDIRECT)
     service = f"outbound|80||web.{world.ns}.svc.cluster.local"
     _logged(world, pod, f'cluster="{service}"')
-    _more(world, pod, _answers(world, service))
+    _more(world, pod, world.mesh.outbound_answers.replace("NAME", re.escape(service)))
 
 
 @a_request_out_of_the_pod.breaks("ISTIO_REDIRECT is emptied")
@@ -329,7 +329,8 @@ def a_request_into_the_pod(world: World, seen: Seen) -> None:
     line = _logged(world, pod, f"destination={world.names.resolve('ip')}:80")
     cluster = re.search(r'cluster="([^"]+)"', line)
     expect(cluster[1] if cluster else "", "the cluster that Envoy names").matches(r"(?i)^inbound")
-    _more(world, pod, _answers(world, cluster[1] if cluster else ""))
+    name = re.escape(cluster[1] if cluster else "")
+    _more(world, pod, world.mesh.inbound_answers.replace("NAME", name))
 
 
 @a_request_into_the_pod.breaks("ISTIO_IN_REDIRECT is emptied")
@@ -364,11 +365,6 @@ def _logged(world: World, pod: Pod, also: str) -> str:
     found = eventually(line, f"the request is in Envoy's access log with {also}", within=5)
     expect(found, "its line in the access log").matches(r'" 200 ')
     return found
-
-
-def _answers(world: World, cluster: str) -> str:
-    """The counter of a cluster's answers 200, as a pattern."""
-    return rf"cluster\.{re.escape(cluster)}{world.mesh.counted_as}\.upstream_rq_200"
 
 
 def _more(world: World, pod: Pod, counter: str) -> None:

@@ -59,8 +59,10 @@ class Mesh:
     """The merge patch that does it, with COUNT for the number of worker threads."""
     place_dependent: frozenset[str]
     """Environment of istio-proxy that kube-inject cannot know as the webhook does."""
-    counted_as: str
-    """Pattern of what follows a cluster's name in the names of Envoy's counters."""
+    outbound_answers: str
+    """Pattern of Envoy's counter of answers 200 that came from a cluster, called NAME here."""
+    inbound_answers: str
+    """The same for answers of the pod's own application."""
     after_untouched: bytes
     """What kube-inject puts after a document that it does not touch."""
     refusal: Refusal
@@ -115,7 +117,8 @@ OURS = Mesh(
     reconfigured="pod/POD",
     reconfiguration='{"metadata":{"annotations":{"proxy.istio.io/config":"concurrency: COUNT"}}}',
     place_dependent=frozenset(),
-    counted_as="",
+    outbound_answers=r"cluster\.NAME\.upstream_rq_200",
+    inbound_answers=r"cluster\.NAME\.upstream_rq_200",
     after_untouched=b"",
     refusal=Refusal(
         2,
@@ -167,9 +170,11 @@ ISTIO = Mesh(
     '{"proxy.istio.io/config":"concurrency: COUNT"}}}}}',
     # The file names neither the namespace nor what the API server fills in (a port's protocol).
     place_dependent=frozenset({"ISTIO_META_OWNER", "ISTIO_META_POD_PORTS"}),
-    # Istio has Envoy end the names of clusters with services by a semicolon, to tell them from
-    # what follows.
-    counted_as=";?",
+    # Istio has Envoy end names by a semicolon, to tell them from what follows.
+    outbound_answers=r"cluster\.NAME;\.upstream_rq_200",
+    # A pod that no Service selects is reached by a cluster without counters of answers; the
+    # listener's are those of its name.
+    inbound_answers=r"http\.NAME;\.downstream_rq_2xx",
     # istioctl ends every document with a separator.
     after_untouched=b"---\n",
     # Its YAML reader stops at the first mistake that is one of syntax, and names the line after
