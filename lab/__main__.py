@@ -1,6 +1,6 @@
 """`python -m lab` is the `lab` command."""
 
-from lab.cli import main
+from lab.start import main
 
 if __name__ == "__main__":
     main()

@@ -67,9 +67,14 @@ def lab(verbose: bool) -> None:
             logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def main() -> None:
-    """Run the command line; never ends in a traceback for a fault we foresaw."""
+def main(raised: BaseException | None = None) -> None:
+    """Run the command line; never ends in a traceback for a fault we foresaw.
+
+    `raised`: what ended a command that ran without click; it is told as any other.
+    """
     try:
+        if raised:
+            raise raised
         lab.main(standalone_mode=False)
     except SidecarLabError as error:
         say_error(error.message, error.hint)

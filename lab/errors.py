@@ -6,6 +6,7 @@ SidecarLabError
 ├── BuildError           an image or binary could not be built; names the log
 ├── ClusterError         the cluster could not be made, reached or removed
 ├── ObservationError     a pod or its node could not be looked at
+├── MisuseError          a command line says what cannot be
 └── ScenarioError        a scenario is badly declared (not: a check that failed)
 """
 
@@ -33,6 +34,12 @@ class CommandError(SidecarLabError):
         how = "timed out" if exit_code is None else f"exited {exit_code}"
         tail = (stderr.strip() or stdout.strip())[-2000:]
         super().__init__(f"`{' '.join(argv)}` {how}: {tail}", hint=hint)
+
+
+class MisuseError(SidecarLabError):
+    """A command line says what cannot be; exit code 2, as click has it."""
+
+    exit_code = 2
 
 
 class HostError(SidecarLabError):

@@ -3,9 +3,8 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from lab.mesh import yaml_reader
 from lab.mesh.proxy_config_fields import ELSEWHERE, KNOWN
@@ -24,8 +23,7 @@ _DURATIONS: Final = ("drainDuration", "terminationDrainDuration")
 _KINDS: Final = {dict: "a mapping", bool: "true or false", int: "a whole number"}
 
 
-@dataclass(frozen=True)
-class ProxyConfig:
+class ProxyConfig(NamedTuple):
     """What proxy.istio.io/config says; `fields` is all of it, for the agent."""
 
     fields: Mapping[str, Any]

@@ -6,9 +6,8 @@ selectors in the API server, not here.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from lab.mesh import contract
 
@@ -30,8 +29,7 @@ class Reason(Enum):
 _YES = frozenset({Reason.ASKED, Reason.ALWAYS_SELECTOR, Reason.POLICY})
 
 
-@dataclass(frozen=True)
-class Selector:
+class Selector(NamedTuple):
     """A Kubernetes label selector; every part must hold. An empty one matches nothing here.
 
     `expressions`: (key, operator, values), operator In, NotIn, Exists or DoesNotExist.
@@ -59,8 +57,7 @@ def _holds(labels: Mapping[str, str], key: str, operator: str, values: Sequence[
     return operator == "DoesNotExist" and key not in labels
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(NamedTuple):
     """What the mesh wants where the pod says nothing; the default is a local kube-inject's."""
 
     policy: str = "enabled"
@@ -68,8 +65,7 @@ class Policy:
     always: tuple[Selector, ...] = ()
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """Inject or not, what decided, and the sentence."""
 
     inject: bool

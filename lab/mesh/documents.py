@@ -8,9 +8,8 @@ Streams of JSON values are cut at the values.
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from lab.mesh import fields, yaml_reader, yaml_writer
 from lab.mesh.errors import DocumentError, DocumentErrors, Place
@@ -24,8 +23,7 @@ _BOM: Final = "\ufeff"
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """One document of a file.
 
     `number` counts from 1 the documents that hold something; `line` is where `text` starts.
@@ -53,7 +51,7 @@ class Document:
         """The same document with other data: separator, leading comments and style of line
         ends are kept, and JSON stays JSON.
         """
-        return replace(self, value=value, text=_render(self, value))
+        return self._replace(value=value, text=_render(self, value))
 
 
 def read(data: bytes, file: str) -> list[Document]:
@@ -71,7 +69,7 @@ def read(data: bytes, file: str) -> list[Document]:
         problems = piece.problems
         if not piece.is_json:
             value, problems = _understand(piece.text)
-            document = replace(document, value=value)
+            document = document._replace(value=value)
         errors += (_error(document, problem) for problem in problems)
         documents.append(document)
         line += piece.text.count("\n")
@@ -118,8 +116,7 @@ def decode(data: bytes, file: str) -> str:
         raise DocumentErrors([DocumentError(problem, Place(file, line=line), hint=hint)]) from bad
 
 
-@dataclass(frozen=True)
-class _Piece:
+class _Piece(NamedTuple):
     text: str
     is_json: bool = False
     value: Any = None

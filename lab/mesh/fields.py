@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from lab.mesh.yaml_reader import FieldPath
 
@@ -37,8 +36,7 @@ NAMED_LISTS: Final = (
 PROBES: Final = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(NamedTuple):
     """A field whose value cannot be used."""
 
     path: FieldPath

@@ -6,8 +6,7 @@ first, probes are put back, and then the pod is injected afresh.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from lab.mesh import annotations as names
 from lab.mesh import containers as made
@@ -29,8 +28,7 @@ _LABEL_LENGTH: Final = 63
 _PORT_KEYS: Final = ("name", "containerPort", "protocol", "hostPort", "hostIP")
 
 
-@dataclass(frozen=True)
-class Injected:
+class Injected(NamedTuple):
     """The decision, and the template: with a sidecar, or as it was given when refused.
 
     `warnings`: sentences about what will not work as the user may expect.

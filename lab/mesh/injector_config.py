@@ -11,7 +11,6 @@ YAML or JSON, with Istio's names where Istio has them:
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from lab.mesh import yaml_reader
@@ -55,8 +54,7 @@ def read(
     revision = found.get("revision", settings.revision)
     if not isinstance(revision, str) or not revision:
         raise _wrong(file, "revision", "must be text")
-    return replace(
-        settings,
+    return settings._replace(
         policy=policy,
         revision=revision,
         native_sidecar=_native(found, settings.native_sidecar, kubelets, file),

@@ -5,8 +5,7 @@ List of any of them; every other document passes byte for byte.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from lab.mesh import annotations as names
 from lab.mesh import contract, documents, fields, injection, stripping
@@ -28,24 +27,23 @@ TEMPLATES: Final[dict[str, tuple[str, ...]]] = {
 """Where each kind keeps its pod template; fields.API_VERSIONS says in which API it is served."""
 
 
-@dataclass
 class Outcome:
     """Every file's documents, changed where a pod is in them, and what a user should know.
 
     `injected` counts the pods and pod templates that were changed.
     """
 
-    files: list[list[Document]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    injected: int = 0
+    def __init__(self) -> None:
+        self.files: list[list[Document]] = []
+        self.notes: list[str] = []
+        self.injected = 0
 
     def text(self) -> Iterator[str]:
         """The resulting stream, a piece for each document."""
         return documents.join(self.files)
 
 
-@dataclass(frozen=True)
-class Subject:
+class Subject(NamedTuple):
     """One pod or pod template, `where` in the object that holds it."""
 
     template: Mapping[str, Any]
@@ -54,8 +52,7 @@ class Subject:
     where: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """What became of a subject: None for as it was, and sentences to tell about it."""
 
     template: Mapping[str, Any] | None
@@ -120,14 +117,12 @@ def _change_files(sources: Sequence[tuple[str, bytes]], action: Action) -> Outco
     return outcome
 
 
-@dataclass
 class _Walk:
     """One document, and what is wrong with it."""
 
-    document: Document
-    action: Action
-    outcome: Outcome
-    errors: list[DocumentError] = field(default_factory=list)
+    def __init__(self, document: Document, action: Action, outcome: Outcome) -> None:
+        self.document, self.action, self.outcome = document, action, outcome
+        self.errors: list[DocumentError] = []
 
     def visit(self, value: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]:
         """The object with its pods changed; the very same object where nothing changes."""

@@ -7,8 +7,7 @@ image), or in the annotation proxy.istio.io/overrides, where an injection keeps 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from lab.mesh import annotations as names
 from lab.mesh import contract, fields
@@ -27,15 +26,14 @@ _LIST_KEYS: Final = {
 }
 
 
-@dataclass(frozen=True)
-class Own:
+class Own(NamedTuple):
     """The user's own settings for our containers, by container name.
 
     `places`: (group, index in it, container) of each that stood in the pod.
     """
 
-    settings: Mapping[str, Container] = field(default_factory=dict)
-    places: tuple[tuple[str, int, Container], ...] = ()
+    settings: Mapping[str, Container]
+    places: tuple[tuple[str, int, Container], ...]
 
     def annotation(self) -> str:
         """The value of proxy.istio.io/overrides that keeps what stood in the pod."""

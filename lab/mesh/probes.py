@@ -8,7 +8,6 @@ from there, and from the names of those ports, they can also be put back.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 ENVIRONMENT: Final = "ISTIO_KUBE_APP_PROBERS"
@@ -27,15 +26,15 @@ Container = Mapping[str, Any]
 Probers = dict[str, dict[str, Any]]
 
 
-@dataclass
 class Taken:
     """What was taken from the containers of a pod, by the path at which the agent answers.
 
     `probers`: what the agent is to ask; `ports`: ports as they were written, where not as numbers.
     """
 
-    probers: Probers = field(default_factory=dict)
-    ports: dict[str, str] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.probers: Probers = {}
+        self.ports: dict[str, str] = {}
 
 
 def rewrite(container: Container, status_port: int, taken: Taken) -> Container:

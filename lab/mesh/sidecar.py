@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from lab.mesh import annotations as names
 from lab.mesh import contract
@@ -15,8 +15,7 @@ NATIVE_SINCE: Final = (1, 33)
 _VERSION: Final = re.compile(r"v?([0-9]+)\.([0-9]+)(?:[.+-].*)?")
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """What the mesh decides for every sidecar; pods override by annotation.
 
     `requests`, `limits`: Kubernetes quantities. Requests are small so that many lab pods fit
@@ -36,9 +35,9 @@ class Settings:
     startup_failures: int = 600
     readiness_period: int = 2
     readiness_failures: int = 4
-    requests: Mapping[str, str] = field(default_factory=lambda: {"cpu": "10m", "memory": "40Mi"})
-    limits: Mapping[str, str] = field(default_factory=lambda: {"cpu": "2", "memory": "1Gi"})
-    policy: Policy = field(default_factory=Policy)
+    requests: Mapping[str, str] = MappingProxyType({"cpu": "10m", "memory": "40Mi"})
+    limits: Mapping[str, str] = MappingProxyType({"cpu": "2", "memory": "1Gi"})
+    policy: Policy = Policy()
 
 
 def native_by_version(versions: Iterable[str]) -> bool:
@@ -54,8 +53,7 @@ def native_by_version(versions: Iterable[str]) -> bool:
     return bool(read) and min(read) >= NATIVE_SINCE
 
 
-@dataclass(frozen=True)
-class Owner:
+class Owner(NamedTuple):
     """The workload that a pod belongs to, as the mesh names it."""
 
     name: str
@@ -71,8 +69,7 @@ class Owner:
         )
 
 
-@dataclass(frozen=True)
-class Wishes:
+class Wishes(NamedTuple):
     """What one pod's annotations, read and checked, say about its sidecar."""
 
     annotations: Mapping[str, str]

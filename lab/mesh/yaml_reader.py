@@ -6,8 +6,7 @@ Source of the scalar rules: sigs.k8s.io/yaml's goyaml.v2, resolve.go.
 """
 
 import re
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import yaml
 
@@ -45,8 +44,7 @@ _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0
 _NUMBER_STARTS: Final = frozenset("0123456789+-.")
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong with a text. `line` counts from 1 within that text."""
 
     line: int
@@ -55,14 +53,14 @@ class Problem:
     path: FieldPath = ()
 
 
-@dataclass
 class Reading:
     """What one text held. `complete` is false when the parser had to stop at `problems[-1]`."""
 
-    value: Any = None
-    problems: list[Problem] = field(default_factory=list)
-    complete: bool = True
-    lines: dict[FieldPath, int] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.value: Any = None
+        self.problems: list[Problem] = []
+        self.complete = True
+        self.lines: dict[FieldPath, int] = {}
 
 
 def resolve(text: str) -> str | int | float | bool | None:

@@ -1,0 +1,155 @@
+"""What `lab kube-inject` does, without its command line: the injector on files.
+
+Kept apart from click, and from all that one file to stdout does not need, because it starts for
+every file of a user: loading click takes longer than injecting.
+"""
+
+import gc
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from lab.errors import MisuseError
+from lab.mesh import documents
+from lab.mesh.errors import SidecarLabError
+from lab.mesh.manifests import Outcome, inject_files, uninject_files
+from lab.mesh.sidecar import Settings, native_by_version
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STDIN = "-"
+SUFFIXES = (".yaml", ".yml", ".json")
+
+
+class Request(NamedTuple):
+    """One command line of kube-inject; None: not given."""
+
+    filenames: tuple[str, ...]
+    output: str | None = None
+    native: bool | None = None
+    kubernetes_version: str | None = None
+    config: str | None = None
+    uninject: bool = False
+
+
+def run(request: Request) -> None:
+    """Read, inject, write; notes go to stderr. Raises SidecarLabError."""
+    # Thousands of small objects and no cycles: collecting would only cost time.
+    gc.disable()
+    sources = [source for name in request.filenames for source in _sources(name)]
+    if request.uninject:
+        outcome = uninject_files(sources)
+    else:
+        outcome = inject_files(sources, _settings(request))
+    if outcome.notes:
+        import click
+
+        for note in outcome.notes:
+            click.echo(click.style("note: ", fg="yellow") + note, err=True)
+    if request.output is None or request.output == STDIN:
+        _to_stdout(outcome)
+    else:
+        from pathlib import Path
+
+        _to_file(outcome, Path(request.output))
+
+
+def _settings(request: Request) -> Settings:
+    """What is asked for beats the configuration, and that the walkthrough's classic sidecars."""
+    version = request.kubernetes_version
+    versions = [version] if version is not None else []
+    try:
+        settings = Settings(native_sidecar=native_by_version(versions))
+    except ValueError as bad:
+        raise MisuseError(f"--kubernetes-version: {bad}", hint="for instance 1.34") from bad
+    if request.config is not None:
+        from lab.mesh import injector_config
+
+        sources = list(_sources(request.config))
+        if [file for file, _ in sources] != [request.config]:
+            raise SidecarLabError(f"{request.config} is a folder", hint="name a file")
+        text = documents.decode(sources[0][1], request.config)
+        settings = injector_config.read(text, request.config, settings, versions)
+    return settings if request.native is None else settings._replace(native_sidecar=request.native)
+
+
+def _sources(name: str) -> Iterator[tuple[str, bytes]]:
+    if name == STDIN:
+        yield STDIN, sys.stdin.buffer.read()
+        return
+    try:
+        yield name, _read(name)
+    except IsADirectoryError:
+        from pathlib import Path
+
+        files = sorted(child for child in Path(name).iterdir() if child.suffix in SUFFIXES)
+        if not files:
+            hint = f"a manifest's name ends in {', '.join(SUFFIXES)}"
+            raise SidecarLabError(f"no manifest in folder {name}", hint=hint) from None
+        for file in files:
+            yield str(file), _read(str(file))
+
+
+def _read(name: str) -> bytes:
+    try:
+        with open(name, "rb") as file:  # noqa: PTH123 - pathlib takes 8 ms to load
+            return file.read()
+    except IsADirectoryError:
+        raise
+    except FileNotFoundError as missing:
+        hint = "look at the path after -f; `-` reads stdin"
+        raise SidecarLabError(f"no such file: {name}", hint=hint) from missing
+    except OSError as bad:
+        raise SidecarLabError(f"cannot read {name}: {bad.strerror}") from bad
+
+
+def _to_stdout(outcome: Outcome) -> None:
+    out = sys.stdout.buffer
+    try:
+        for piece in outcome.text():
+            out.write(piece.encode())
+        out.flush()
+    except BrokenPipeError as gone:
+        # Whoever read us went away (`| head`). Said by the exit code, as a shell's tools do;
+        # click would make it 1.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + 13) from gone
+
+
+def _to_file(outcome: Outcome, target: "Path") -> None:
+    """Write beside the target and rename, so that a reader sees the old file or all of the new."""
+    if not target.parent.is_dir():
+        hint = f"make it first: mkdir -p {target.parent}"
+        raise SidecarLabError(f"no such folder: {target.parent}", hint=hint)
+    if target.exists() and not target.is_file():
+        if target.is_dir():
+            raise SidecarLabError(f"{target} is a folder", hint="name a file after -o")
+        with target.open("wb") as device:  # a terminal or a pipe cannot be renamed over
+            device.writelines(piece.encode() for piece in outcome.text())
+        return
+    import contextlib
+    import tempfile
+    from pathlib import Path
+
+    real = target.resolve()
+    temporary = ""
+    try:
+        mode = real.stat().st_mode & 0o777 if real.exists() else 0o666 & ~_umask()
+        handle, temporary = tempfile.mkstemp(prefix=f".{real.name}.", dir=real.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.writelines(piece.encode() for piece in outcome.text())
+        Path(temporary).chmod(mode)
+        Path(temporary).replace(real)
+    except OSError as bad:
+        if temporary:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+        raise SidecarLabError(f"cannot write {target}: {bad.strerror}") from bad
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
