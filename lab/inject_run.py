@@ -36,7 +36,7 @@ class Request(NamedTuple):
 
 def run(request: Request) -> None:
     """Read, inject, write; notes go to stderr. Raises SidecarLabError."""
-    # Thousands of small objects and no cycles: collecting would only cost time.
+    # As in lab.start: click comes here without it.
     gc.disable()
     sources = [source for name in request.filenames for source in _sources(name)]
     if request.uninject:

@@ -3,6 +3,7 @@
 What is read here is a part of what click reads, and means the same; a test compares them.
 """
 
+import gc
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
@@ -53,6 +54,8 @@ def main() -> None:
 
         cli.main()
         return
+    # Loading makes thousands of small objects and no cycles: collecting would only cost time.
+    gc.disable()
     from lab.mesh.errors import SidecarLabError
 
     try:

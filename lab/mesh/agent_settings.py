@@ -19,6 +19,9 @@ from lab.mesh.errors import BootstrapError
 
 CONFIG_ANNOTATION: Final = "proxy.istio.io/config"
 META_PREFIX: Final = "ISTIO_META_"
+OVERRIDE: Final = "ISTIO_BOOTSTRAP_OVERRIDE"
+MAX_OVERRIDE: Final = 128 * 1024
+"""Bytes: Linux takes no longer argument, and Envoy is given the text as one."""
 _NO_POD = (
     "in a pod the injector sets it; elsewhere give it yourself, for instance "
     "POD_NAME=demo POD_NAMESPACE=default INSTANCE_IP=127.0.0.1 python3 -m lab.mesh.agent proxy "
@@ -59,6 +62,7 @@ class Inputs:
     labels: str = ""
     annotations: str = ""
     proxy_config: str = ""
+    bootstrap_override: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,22 @@ def read(flags: Flags, env: Mapping[str, str] | None = None) -> Inputs:
         labels=_text(info / "labels", "--podInfoDir") or "",
         annotations=_text(info / "annotations", "--podInfoDir") or "",
         proxy_config=named or "",
+        bootstrap_override=_override((os.environ if env is None else env).get(OVERRIDE, "")),
     )
+
+
+def _override(file: str) -> str:
+    """What a user's ConfigMap says of Envoy's bootstrap; "" where the pod names none."""
+    text = _text(Path(file), OVERRIDE) if file else ""
+    if text is None:
+        raise BootstrapError(
+            f"{OVERRIDE}: there is no file {file}",
+            hint="the ConfigMap of sidecar.istio.io/bootstrapOverride needs the key "
+            "custom_bootstrap.json",
+        )
+    if len(text.encode()) >= MAX_OVERRIDE:
+        raise BootstrapError(f"{OVERRIDE}: {file} has more than {MAX_OVERRIDE} bytes")
+    return text
 
 
 def decide(inputs: Inputs, *, starting: bool = False) -> Plan:
@@ -174,6 +193,7 @@ def decide(inputs: Inputs, *, starting: bool = False) -> Plan:
         admin_port=flags.admin_port,
         stats_port=flags.stats_port,
         runtime=config.get("runtimeValues", {}),
+        override=inputs.bootstrap_override,
     )
     host, port = proxy_config.host_port(
         config.get("discoveryAddress", flags.discovery_address), "discoveryAddress"

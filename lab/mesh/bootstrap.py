@@ -64,6 +64,8 @@ class EnvoySettings:
     stats_port: int = contract.ENVOY_STATS_PORT
     max_connections: int = 20_000
     runtime: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    override: str = ""
+    """YAML or JSON that Envoy merges over its bootstrap; "" for none."""
 
 
 def bootstrap(pod: PodIdentity, settings: EnvoySettings) -> dict[str, Any]:
@@ -170,6 +172,8 @@ def envoy_arguments(binary: str, config: str, settings: EnvoySettings) -> list[s
         argv += ["--component-log-level", settings.component_log_level]
     if settings.concurrency:
         argv += ["--concurrency", str(settings.concurrency)]
+    if settings.override:
+        argv += ["--config-yaml", settings.override]
     return argv
 
 

@@ -170,3 +170,26 @@ def test_any_input_gives_json_or_a_named_refusal(
         assert json.loads(bootstrap.render(document)) == document
         return
     assert said in ("POD_NAME", "INSTANCE_IP", "proxyLogLevel")
+
+
+def test_a_users_bootstrap_goes_to_envoy_as_it_is(tmp_path: Path, envoy: Path) -> None:
+    file = tmp_path / "custom_bootstrap.json"
+    file.write_text('{"stats_flush_interval": "7s"}')
+    inputs = agent_settings.read(Flags(), {**ENV, "ISTIO_BOOTSTRAP_OVERRIDE": str(file)})
+    plan = agent_settings.decide(inputs)
+    base = tmp_path / "envoy.json"
+    base.write_text(plan.bootstrap)
+    argv = plan.arguments(str(envoy), base)
+    assert argv[-2:] == ["--config-yaml", file.read_text()]
+    checked = subprocess.run(
+        [*argv, "--mode", "validate"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert agent_settings.decide(agent_settings.read(Flags(), ENV)).envoy.override == ""
+
+
+def test_a_bootstrap_that_is_not_there_or_too_long_is_named(tmp_path: Path) -> None:
+    for file, says in ((tmp_path / "none", "there is no file"), (tmp_path / "long", "more than")):
+        (tmp_path / "long").write_text(" " * 200_000)
+        with pytest.raises(BootstrapError, match=f"ISTIO_BOOTSTRAP_OVERRIDE: .*{says}"):
+            agent_settings.read(Flags(), {**ENV, "ISTIO_BOOTSTRAP_OVERRIDE": str(file)})
