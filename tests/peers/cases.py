@@ -161,6 +161,8 @@ def _values() -> Iterator[tuple[str, Data]]:
                 livenessProbe={"httpGet": {"path": "/live", "port": 8080}},
             )
             probed["metadata"]["annotations"] = {name: value}
+            if name == names.USER_VOLUME_MOUNT:
+                probed["spec"]["volumes"] = [{"name": "mine", "emptyDir": {}}]
             yield f"{name}: {value!r}", probed
     both = {names.REROUTE_INTERFACES: "tap1", names.KUBEVIRT_INTERFACES: "tap0"}
     yield "both interface annotations", pod(annotations=both)

@@ -15,14 +15,33 @@ from tests.unit.inject.pods import annotated, inject
         ("STATUS_PORT", ["0", "15020"], ["65536", "-1", "", "٣"]),
         ("PERIOD", ["1"], ["0", "1.5"]),
         ("INCLUDE_OUTBOUND_CIDRS", ["*", "", "10.0.0.0/8,fd00::/8"], ["10.0.0.1", "*,10.0.0.0/8"]),
-        ("EXCLUDE_OUTBOUND_CIDRS", ["", "1.2.3.4/32"], ["*", "10.0.0.0/33"]),
+        ("EXCLUDE_OUTBOUND_CIDRS", ["", "1.2.3.4/32"],
+         ["*", "10.0.0.0/33", "10.0.0.0/8, 11.0.0.0/8", "10.0.0.0/255.0.0.0", "10.0.0.0/08",
+          "fe80::1%eth0/64"]),
         ("INCLUDE_INBOUND_PORTS", ["*", "", "80, 81"], ["http", "80,*", "70000"]),
         ("EXCLUDE_INBOUND_PORTS", ["80"], ["*", "80,,81"]),
         ("EXCLUDE_OUTBOUND_PORTS", ["80"], ["-1"]),
         ("EXCLUDE_INTERFACES", ["eth0,tap1"], ["a b", "averyveryverylongname"]),
+        ("KUBEVIRT_INTERFACES", ["tap0"], ["1tap", "tap0,,tap1"]),
+        ("REROUTE_INTERFACES", ["tap0, tap1"], ["a/b"]),
+        ("INCLUDE_OUTBOUND_PORTS", ["80,443", "", "*"], ["http"]),
+        ("MERGE_METRICS", ["true", "F", "0"], ["perhaps", ""]),
+        ("PROXY_IMAGE", ["proxy:9", "r.example/p@sha256:0"], ["", "two words"]),
+        ("LOG_LEVEL", ["debug", "off"], ["loud", "", "DEBUG"]),
+        ("COMPONENT_LOG_LEVEL", ["", "http:debug,misc:error"], ["http", ":debug", "http:loud"]),
+        ("AGENT_LOG_LEVEL", ["debug", "default:info,xds:warn"], ["loud", "default:", ""]),
+        ("BOOTSTRAP_OVERRIDE", ["a", "my.map-1"], ["", "No", "-a", "a" * 254]),
+        ("TEMPLATES", ["sidecar", "sidecar, sidecar"], ["", "gateway", "sidecar,"]),
+        ("USER_VOLUME", ["{}", '{"v": {"emptyDir": {}}}'],
+         ["", "[]", "{", '{"v": 1}', '{"V": {}}']),
+        ("USER_VOLUME_MOUNT", ["{}"],
+         ["", '{"v": {}}', '{"v": "/v"}', '{"v": {"mountPath": 1}}', "[" * 100_000]),
+        ("OVERRIDES", ["{}", '{"containers": []}'],
+         ["", "[]", '{"containers": 1}', '{"containers": [{"image": "x"}]}']),
         ("PROXY_CONFIG", ["", "{}", "concurrency: 2", "holdApplicationUntilProxyStarts: true"],
          ["- a", "nonsense: 1", "concurrency: two", "a: [", "concurrency: -1",
-          "concurrency: true"]),
+          "concurrency: true", "interceptionMode: NONE", "statusPort: 70000", "statusPort: no",
+          "drainDuration: long", "proxyMetadata: {'A=B': c}", "proxyMetadata: {A: [b]}"]),
     ],
 )  # fmt: skip
 def test_annotation_values_are_taken_or_refused_by_name(
@@ -33,3 +52,18 @@ def test_annotation_values_are_taken_or_refused_by_name(
     for value in bad:
         with pytest.raises(AnnotationError, match=getattr(annotations, name)):
             inject(annotated(**{name: value}))
+
+
+def test_a_refusal_holds_annotation_value_and_expectation() -> None:
+    with pytest.raises(AnnotationError) as caught:
+        inject(annotated(PROXY_CPU="lots"))
+    assert caught.value.message == (
+        "annotation sidecar.istio.io/proxyCPU: must be a quantity of Kubernetes, "
+        "for instance 100m or 128Mi (value 'lots')"
+    )
+
+
+def test_a_pod_that_is_not_injected_may_say_what_it_likes() -> None:
+    template = annotated(PROXY_CPU="lots")
+    template["spec"]["hostNetwork"] = True
+    assert inject(template) is not None
