@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from lab.errors import MisuseError
-from lab.mesh import documents
 from lab.mesh.errors import SidecarLabError
 from lab.mesh.manifests import Outcome, inject_files, uninject_files
 from lab.mesh.sidecar import Settings, native_by_version
@@ -65,13 +64,11 @@ def _settings(request: Request) -> Settings:
     except ValueError as bad:
         raise MisuseError(f"--kubernetes-version: {bad}", hint="for instance 1.34") from bad
     if request.config is not None:
+        from pathlib import Path
+
         from lab.mesh import injector_config
 
-        sources = list(_sources(request.config))
-        if [file for file, _ in sources] != [request.config]:
-            raise SidecarLabError(f"{request.config} is a folder", hint="name a file")
-        text = documents.decode(sources[0][1], request.config)
-        settings = injector_config.read(text, request.config, settings, versions)
+        settings = injector_config.read_file(Path(request.config), settings, versions)
     return settings if request.native is None else settings._replace(native_sidecar=request.native)
 
 

@@ -11,11 +11,12 @@ YAML or JSON, with Istio's names where Istio has them:
 """
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
-from lab.mesh import yaml_reader
+from lab.mesh import documents, yaml_reader
 from lab.mesh.decision import Policy, Selector
-from lab.mesh.errors import DocumentError, Place
+from lab.mesh.errors import DocumentError, Place, SidecarLabError
 from lab.mesh.sidecar import Settings, native_by_version
 
 FIELDS: Final = (
@@ -59,6 +60,15 @@ def read(
         revision=revision,
         native_sidecar=_native(found, settings.native_sidecar, kubelets, file),
     )
+
+
+def read_file(path: Path, base: Settings, kubelets: Iterable[str] = ()) -> Settings:
+    """As `read`. Raises DocumentErrors or SidecarLabError, too, for a file that is no text."""
+    try:
+        data = path.read_bytes()
+    except OSError as bad:
+        raise SidecarLabError(f"cannot read {path}: {bad.strerror}") from bad
+    return read(documents.decode(data, str(path)), str(path), base, kubelets)
 
 
 def _wrong(file: str, field: str, problem: str) -> DocumentError:

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import uvicorn
 
-from lab.mesh import admission, contract
+from lab.mesh import admission, contract, injector_config
 from lab.mesh.errors import AdmissionError, SidecarLabError
 from lab.mesh.serving_certificate import Certificate
 from lab.mesh.sidecar import Settings
@@ -260,8 +260,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--drain-seconds", type=float, default=1.0, help="service after SIGTERM, %(default)s"
     )
     parser.add_argument("--proxy-image", default=contract.PROXY_IMAGE, help="%(default)s")
+    parser.add_argument(
+        "--config", type=Path, help="file: policy, selectors, revision, nativeSidecars"
+    )
+    parser.add_argument(
+        "--kubelet-version", action="append", default=[], metavar="VERSION",
+        help="of a node, for nativeSidecars: auto; repeatable",
+    )  # fmt: skip
     options = parser.parse_args(argv)
+    settings = Settings(image=options.proxy_image)
     try:
+        if options.config:
+            settings = injector_config.read_file(options.config, settings, options.kubelet_version)
         certificate = Certificate(options.cert_dir)
         sockets = [_listen(options.port), _listen(options.health_port)]
     except SidecarLabError as error:
@@ -270,7 +280,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as bad:
         print(f"error: cannot listen: {bad}", file=sys.stderr)
         return 1
-    state = State(Settings(image=options.proxy_image))
+    state = State(settings)
     asyncio.run(serve(state, certificate, sockets, options.drain_seconds))
     say("stopped")
     return 0

@@ -174,3 +174,13 @@ def test_no_certificate_is_an_error_with_a_hint(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: no certificate")
     assert "hint: " in done.stderr
+
+
+def test_a_configuration_that_cannot_be_used_is_an_error_before_it_listens(folder: Path) -> None:
+    config = folder / "injector.yaml"
+    config.write_text("policy: perhaps")
+    argv = [sys.executable, "-m", "lab.mesh.webhook", "--cert-dir", str(folder)]
+    argv += ["--config", str(config)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert "injector.yaml, field policy: must be one of enabled, disabled" in done.stderr
