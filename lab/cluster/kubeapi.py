@@ -114,9 +114,10 @@ class KubeApi:
     ) -> Object:
         """One request; the answer's JSON. Raises ApiError (status 0: nothing answered).
 
-        `partial`: of each listed object only its metadata.
+        Bytes are sent as they are, else JSON is made of `body`. `partial`: of each listed
+        object only its metadata.
         """
-        data = None if body is None else json.dumps(body).encode()
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         accept = "application/json"
         if partial:
             accept += ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"

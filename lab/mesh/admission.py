@@ -58,15 +58,19 @@ def answer(body: bytes, settings: Settings) -> Answer:
     name = _name(pod, namespace)
     try:
         result = injection.inject(pod, namespace, _owner(pod), settings)
+        patch = ""
+        if result.decision.inject:
+            patch = json.dumps(json_patch.diff(pod, result.template), separators=(",", ":"))
     except SidecarLabError as error:
         hint = f" ({error.hint})" if error.hint else ""
         return _refused(uid, error.message + hint, name)
+    except RecursionError:
+        return _refused(uid, "pod, field spec: nested too deep", name)
     response: dict[str, Any] = {"uid": uid, "allowed": True}
     if result.warnings:
         response["warnings"] = list(result.warnings)
     if not result.decision.inject:
         return Answer(_review(response), "not injected", result.decision.sentence, name)
-    patch = json.dumps(json_patch.diff(pod, result.template), separators=(",", ":"))
     response["patchType"] = "JSONPatch"
     response["patch"] = base64.b64encode(patch.encode()).decode()
     return Answer(_review(response), "injected", result.decision.sentence, name)

@@ -244,21 +244,20 @@ def _render(document: Document, value: Any) -> str:
     if document.is_json:
         lead = source[: source.index("{")]
         return f"{lead}{json.dumps(value, indent=2, ensure_ascii=False)}\n"
+    first_end = source.find("\n")
+    line_end = "\r\n" if first_end > 0 and source[first_end - 1] == "\r" else "\n"
     head = _BOM if source.startswith(_BOM) else ""
     at = len(head)
     if (mark := re.compile(r"^---", re.MULTILINE).search(source)) and (
         mark.start() == at or source.startswith("%", at)
     ):
         separator = _SEPARATOR_ONLY.match(source, mark.start())
-        head = source[: mark.start()] + (separator[0] if separator else "---\n")
+        head = source[: mark.start()] + (separator[0] if separator else "---")
         if not head.endswith("\n"):
-            head += "\n"
+            head += line_end
         at = separator.end() if separator else len(source)
     while quiet := _QUIET_LINE.match(source, at):
         head, at = head + quiet[0], quiet.end()
     tail = re.search(r"^\.\.\.[^\n]*\n?\Z", source, re.MULTILINE)
-    body = yaml_writer.write(value)
-    first_end = source.find("\n")
-    if first_end > 0 and source[first_end - 1] == "\r":
-        body = body.replace("\n", "\r\n")
+    body = yaml_writer.write(value).replace("\n", line_end)
     return head + body + (tail[0] if tail else "")

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from lab.mesh import annotations as names
 from lab.mesh import containers as made
-from lab.mesh import contract, fields, overrides, probes, stripping
+from lab.mesh import contract, fields, fitting, overrides, probes, stripping
 from lab.mesh.decision import Decision, decide
 from lab.mesh.errors import DocumentError, Place
 from lab.mesh.overrides import OURS, Own
@@ -48,18 +48,26 @@ def inject(template: Template, namespace: str, owner: Owner, settings: Settings)
     for fault in fields.template_faults(template):
         place = Place("pod", field=fields.show(fault.path) or None)
         raise DocumentError(fault.text, place, hint=fault.hint)
-    return inject_checked(template, namespace, owner, settings)
+    try:
+        return inject_checked(template, namespace, owner, settings)
+    except fitting.UnfitError as unfit:
+        place = Place("pod", field=fields.show(unfit.path))
+        raise DocumentError(unfit.message, place, hint=unfit.hint) from unfit
 
 
 def inject_checked(
     template: Template, namespace: str, owner: Owner, settings: Settings
 ) -> Injected:
-    """As `inject`, for a template whose field types were checked. Raises AnnotationError."""
+    """As `inject`, for a template whose field types were checked.
+
+    Raises AnnotationError, and UnfitError for a pod in which no sidecar can be.
+    """
     decision = decide(template, namespace, settings.policy)
     if not decision.inject:
         return Injected(decision, template)
     for error in names.check((template.get("metadata") or {}).get("annotations") or {}):
         raise error
+    fitting.check_pod(template)
     before = stripping.strip(template)
     return Injected(decision, _inject(before, owner, settings), tuple(_warnings(before)))
 
@@ -69,6 +77,9 @@ def _inject(template: Template, owner: Owner, settings: Settings) -> dict[str, A
     given: dict[str, str] = dict(metadata.get("annotations") or {})
     labels: dict[str, str] = dict(metadata.get("labels") or {})
     spec = dict(template["spec"])
+    if spec.get("resources"):
+        # All containers share the pod's own budget; our defaults may exceed it.
+        settings = settings._replace(requests={}, limits={})
     wishes = Wishes(given, names.config(given), settings)
     own = overrides.find(spec, given)
 
@@ -96,6 +107,7 @@ def _inject(template: Template, owner: Owner, settings: Settings) -> dict[str, A
     ours = {volume["name"] for volume in added}
     volumes = spec.get("volumes") or ()
     spec["volumes"] = [*(v for v in volumes if v["name"] not in ours), *added]
+    fitting.check_mounts(proxy, spec["volumes"], given)
 
     new_labels = _labels(labels, owner)
     new_annotations = _annotations(given, apps, wishes)
@@ -115,12 +127,14 @@ def _inject(template: Template, owner: Owner, settings: Settings) -> dict[str, A
     keep(status, stripping.REPLACED, [v for v in volumes if v["name"] in ours])
     # Not sorted: what stood in the pod comes back with its keys in their order.
     new_annotations[contract.STATUS_ANNOTATION] = json.dumps(status, separators=(",", ":"))
+    all_annotations = {**given, **new_annotations}
+    fitting.check_annotations(all_annotations)
     return {
         **template,
         "metadata": {
             **metadata,
             "labels": {**labels, **new_labels},
-            "annotations": {**given, **new_annotations},
+            "annotations": all_annotations,
         },
         "spec": spec,
     }
@@ -168,7 +182,7 @@ def _warnings(template: Template) -> list[str]:
     users = {"the pod": spec.get("securityContext") or {}}
     users |= {
         f"container {c['name']}": c.get("securityContext") or {}
-        for c in spec["containers"]
+        for c in spec.get("containers") or ()
         if c["name"] not in OURS
     }
     for who, context in users.items():

@@ -51,6 +51,8 @@ def _diff_lists(before: list[Any], after: list[Any], path: str) -> list[Operatio
 
 def _same(one: Any, other: Any) -> bool:
     """Equal as JSON: Python holds 1, 1.0 and True for equal, JSON does not."""
+    if one is other:  # most of a pod is untouched, however deep it goes
+        return True
     if type(one) is not type(other) and not (
         isinstance(one, Mapping) and isinstance(other, Mapping)
     ):

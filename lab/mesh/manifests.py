@@ -11,6 +11,7 @@ from lab.mesh import annotations as names
 from lab.mesh import contract, documents, fields, injection, stripping
 from lab.mesh.documents import Document
 from lab.mesh.errors import AnnotationError, DocumentError, DocumentErrors
+from lab.mesh.fitting import UnfitError
 from lab.mesh.sidecar import Owner, Settings
 from lab.mesh.yaml_reader import FieldPath
 
@@ -60,7 +61,7 @@ class Change(NamedTuple):
 
 
 Action = Callable[[Subject], Change]
-"""Raises AnnotationError; the field types of its subject were checked."""
+"""Raises AnnotationError or UnfitError; the field types of its subject were checked."""
 
 
 def inject_files(sources: Sequence[tuple[str, bytes]], settings: Settings) -> Outcome:
@@ -138,6 +139,10 @@ class _Walk:
         template_annotations = (subject.template.get("metadata") or {}).get("annotations") or {}
         try:
             change = self.action(subject)
+        except UnfitError as unfit:
+            where = (*here, *unfit.path)
+            self.errors.append(self.document.error(unfit.message, where, hint=unfit.hint))
+            return value
         except AnnotationError as first:
             bad = list(names.check(template_annotations)) or [first]
             self.errors += (_annotation_error(self.document, here, error) for error in bad)

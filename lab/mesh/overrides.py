@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from lab.mesh import annotations as names
-from lab.mesh import contract, fields
+from lab.mesh import contract, fields, fitting, probes
 from lab.mesh.errors import AnnotationError
 
 Container = Mapping[str, Any]
 
 OURS: Final = (contract.INIT_CONTAINER, contract.PROXY_CONTAINER)
+HANDLERS: Final = frozenset({"exec", "grpc", "httpGet", "sleep", "tcpSocket"})
+_NOT_FOR_INIT: Final = (*fields.PROBES, "lifecycle", "restartPolicy")
+"""A container that ends has none of these."""
 GROUPS: Final = ("initContainers", "containers")
 AUTO: Final = "auto"
 _LIST_KEYS: Final = {
@@ -83,12 +86,38 @@ def parse(annotations: Mapping[str, str]) -> dict[str, list[Container]]:
 def apply(base: dict[str, Any], own: Own) -> dict[str, Any]:
     """Our container with the user's settings over it."""
     settings = own.settings.get(base["name"])
-    return _merged(base, settings) if settings else base
+    if not settings:
+        return base
+    merged = _merged(base, settings)
+    if base["name"] == contract.INIT_CONTAINER:
+        return {key: value for key, value in merged.items() if key not in _NOT_FOR_INIT}
+    return merged
+
+
+def _beside(ours: dict[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
+    """Our part of a mapping, without what cannot stand beside the user's."""
+    dropped: set[str] = set()
+    added = user.get("capabilities")
+    grown = added.get("add") if isinstance(added, Mapping) else None
+    if user.get("privileged") is True or "CAP_SYS_ADMIN" in (grown or ()):
+        dropped.add("allowPrivilegeEscalation")
+    if any(user.get(key) for key in HANDLERS):
+        dropped |= HANDLERS
+    kept = {key: value for key, value in ours.items() if key not in dropped}
+    # The mesh's request may exceed the user's limit, and the user's request the mesh's limit.
+    requests, limits = (user.get(key) for key in ("requests", "limits"))
+    if isinstance(kept.get("requests"), Mapping) and isinstance(limits, Mapping):
+        ours = kept["requests"]
+        kept["requests"] = {k: v for k, v in ours.items() if not fitting.exceeds(v, limits.get(k))}
+    if isinstance(kept.get("limits"), Mapping) and isinstance(requests, Mapping):
+        ours = kept["limits"]
+        kept["limits"] = {k: v for k, v in ours.items() if not fitting.exceeds(requests.get(k), v)}
+    return kept
 
 
 def _merged(base: dict[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
     """Mappings by key, known lists by entry, else replaced; null says nothing."""
-    merged = dict(base)
+    merged = _beside(base, user)
     for key, value in user.items():
         ours = merged.get(key)
         if value is None or (key == "image" and value == AUTO):
@@ -103,8 +132,16 @@ def _merged(base: dict[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merged_list(ours: Sequence[Any], theirs: Sequence[Any], key: str) -> list[Any]:
-    keys = {entry.get(key) for entry in theirs}
-    return [*(entry for entry in ours if entry.get(key) not in keys), *theirs]
+    """The entries of ours that none of theirs replaces, by key or by name, and theirs.
+
+    What records the pod's own probes is not theirs to replace: they could not be put back.
+    """
+    if any(entry.get("name") == probes.ENVIRONMENT for entry in ours):
+        theirs = [entry for entry in theirs if entry.get("name") != probes.ENVIRONMENT]
+    by = {key, "name"} if key == "containerPort" else {key}
+    taken = {(k, entry.get(k)) for entry in theirs for k in by}
+    free = (entry for entry in ours if not {(k, entry.get(k)) for k in by} & taken)
+    return [*free, *theirs]
 
 
 def agree_on_user(init: dict[str, Any], proxy: dict[str, Any], own: Own, mode: str) -> None:

@@ -137,7 +137,7 @@ def _number(port: Any, container: Container) -> int | None:
         return port
     if isinstance(port, str) and port.isascii() and port.isdigit() and len(port) <= 5:
         return int(port)
-    for declared in container.get("ports") or ():
+    for declared in (container.get("ports") or ()) if port else ():
         if declared.get("name") == port and isinstance(declared.get("containerPort"), int):
             return int(declared["containerPort"])
     return None

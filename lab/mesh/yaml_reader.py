@@ -130,6 +130,7 @@ class _Builder:
         self.anchors: dict[str, tuple[Any, int]] = {}
         self.nodes = 0
         self.alias_nodes = 0
+        self.depth = 0
 
     def document(self) -> None:
         """Read the first document; anything after it is the caller's mistake and ignored."""
@@ -157,10 +158,13 @@ class _Builder:
         if kind is yaml.ScalarEvent:
             value = self.scalar(event)
         else:
-            if len(self.path) >= MAX_DEPTH:
+            # Not the path's length: a key that is no text, and what is in it, has no path.
+            if self.depth >= MAX_DEPTH:
                 line = event.start_mark.line + 1
                 raise _Stop(Problem(line, f"nested deeper than {MAX_DEPTH} levels"))
+            self.depth += 1
             value = self.mapping(event) if kind is yaml.MappingStartEvent else self.sequence(event)
+            self.depth -= 1
         if event.anchor:
             self.anchors[event.anchor] = (value, self.nodes - before + 1)
         return value

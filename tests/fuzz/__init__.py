@@ -1,0 +1,1 @@
+"""Mutated reviews and manifests, far more of them than a unit test has time for."""

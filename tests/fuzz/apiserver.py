@@ -1,0 +1,82 @@
+"""The lab's API server as a judge: dry runs on a connection that is kept."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from lab.cluster import kubeapi
+from lab.cluster.kubeapi import ApiError, KubeApi
+from tests.fuzz.seeds import NAMESPACE, Pod
+
+PODS: Final = f"/api/v1/namespaces/{NAMESPACE}/pods?dryRun=All"
+WEBHOOK: Final = "/api/v1/namespaces/sidecar-lab/services/https:sidecar-lab-webhook:443/proxy"
+"""The running webhook: the API server speaks TLS to the webhook's own port."""
+GROUPS: Final = {
+    "Pod": "api/v1", "ReplicationController": "api/v1", "Deployment": "apis/apps/v1",
+    "DaemonSet": "apis/apps/v1", "ReplicaSet": "apis/apps/v1", "StatefulSet": "apis/apps/v1",
+    "Job": "apis/batch/v1", "CronJob": "apis/batch/v1",
+}  # fmt: skip
+
+
+class Judge:
+    """One connection; `asked` counts the dry runs."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self.api = KubeApi.from_file(kubeconfig, timeout=30)
+        self.asked = 0
+
+    def dry_run(self, pod: Pod) -> str:
+        """What the API server says against the pod, "" when it would take it."""
+        metadata = pod.get("metadata")
+        body: Any = {**pod, "apiVersion": "v1", "kind": "Pod"}
+        if isinstance(metadata, dict):
+            body["metadata"] = {**metadata, "namespace": NAMESPACE}
+        made = self._send(PODS, body)
+        return made if isinstance(made, str) else ""
+
+    def dry_run_text(
+        self, kind: str, body: bytes, *, is_json: bool, strict: bool = False
+    ) -> Pod | str:
+        """The object that the API server would make of a manifest, or what it says against it."""
+        path = f"/{GROUPS[kind]}/namespaces/{NAMESPACE}/{kind.lower()}s?dryRun=All"
+        path += "&fieldValidation=Strict" if strict else ""
+        return self._send(path, body, "application/json" if is_json else "application/yaml")
+
+    def webhook(self, body: bytes) -> tuple[int, Any]:
+        """The running webhook's status and, for 200, its answer."""
+        made = self._send(f"{WEBHOOK}/inject", body)
+        if isinstance(made, str):
+            return int(made[:3]), None
+        return 200, made
+
+    def _send(self, path: str, body: object, content: str = "application/json") -> Pod | str:
+        """The answer, or the status and what was said. Raises ApiError when nothing answers."""
+        self.asked += 1
+        for last in (False, True):
+            try:
+                return self.api.request("POST", path, body, content)
+            except ApiError as error:
+                if error.status:
+                    return error.message.removeprefix(f"POST {path}: ")
+                if last:
+                    raise
+                # The server may close a kept connection at any time: once more on a new one.
+        raise AssertionError("one of two attempts returns or raises")
+
+
+def prepare(kubeconfig: Path) -> None:
+    """Make the namespace of the dry runs, in which nothing is injected."""
+    api = KubeApi.from_file(kubeconfig)
+    labels = {"istio-injection": "disabled"}
+    metadata = {"name": NAMESPACE, "labels": labels}
+    api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    accounts = kubeapi.collection(("v1", "ServiceAccount"), NAMESPACE)
+    for found in api.watch(accounts, 60):
+        # Admission refuses every pod until the controller has made it.
+        if any(one["metadata"]["name"] == "default" for one in found):
+            return
+    raise ApiError(f"namespace {NAMESPACE} has no service account after 60 s", 0)
+
+
+def clear(kubeconfig: Path) -> None:
+    """Remove the namespace again; nothing was made in it."""
+    KubeApi.from_file(kubeconfig).request("DELETE", f"/api/v1/namespaces/{NAMESPACE}")

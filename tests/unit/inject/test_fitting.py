@@ -1,0 +1,149 @@
+"""Found by `nox -s fuzz`: what an API server would refuse, crashed, or changed when done twice."""
+
+import json
+from typing import Any
+
+import pytest
+
+from lab.mesh import admission, annotations, contract, fitting, manifests
+from lab.mesh.errors import AnnotationError, DocumentError
+from lab.mesh.sidecar import Settings
+from tests.unit.inject.pods import admit, annotated, container, inject, pod, review
+
+
+def proxy_with(**fields: Any) -> dict[str, Any]:
+    """The istio-proxy of a pod whose user brings one with these fields."""
+    own = {"name": contract.PROXY_CONTAINER, "image": "auto", **fields}
+    return container(inject(pod(containers=[{"name": "app"}, own])), contract.PROXY_CONTAINER)
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"PROXY_CPU": "2", "PROXY_CPU_LIMIT": "1500m"}, "proxyCPU"),
+        ({"PROXY_MEMORY": "1Gi", "PROXY_MEMORY_LIMIT": "1e9"}, "proxyMemory"),
+        ({"USER_VOLUME": '{"istio-envoy": {"emptyDir": {}}}'}, "'istio-envoy' is a volume of the"),
+        (
+            {
+                "USER_VOLUME": '{"a": {"emptyDir": {}}}',
+                "USER_VOLUME_MOUNT": '{"a": {"mountPath": "/etc/istio/proxy"}}',
+            },
+            "mounted at '/etc/istio/proxy' already",
+        ),
+    ],
+)
+def test_annotations_that_fit_no_pod_are_refused_by_name(values: dict[str, str], word: str) -> None:
+    with pytest.raises(AnnotationError, match=word):
+        inject(annotated(**values))
+
+
+def test_limits_that_equal_requests_in_another_unit_fit() -> None:
+    inject(annotated(PROXY_CPU="1", PROXY_CPU_LIMIT="1000m"))
+    assert fitting.quantity("1Ki") == 1024 == fitting.quantity("1.024k")
+    assert fitting.quantity("5e-1") == fitting.quantity("500m")
+
+
+def test_a_windows_pod_is_refused_by_its_field_in_webhook_and_cli() -> None:
+    windows = pod(os={"name": "windows"})
+    with pytest.raises(DocumentError, match=r"field spec\.os\.name"):
+        inject(windows)
+    text = json.dumps({"apiVersion": "v1", "kind": "Pod", **windows}).encode()
+    with pytest.raises(Exception, match=r"f\.yaml:1, document 1, field spec\.os\.name"):
+        manifests.inject_files([("f.yaml", text)], Settings())
+    declined = {**windows, "metadata": {"labels": {contract.INJECT_POD_LABEL: "false"}}}
+    assert inject(declined) == declined
+
+
+def test_annotations_that_grow_too_large_are_refused() -> None:
+    large = annotated(BOOTSTRAP_OVERRIDE="b")
+    large["metadata"]["annotations"]["example.com/large"] = "x" * 262_000
+    with pytest.raises(DocumentError, match=r"field metadata\.annotations: .* at most 262144"):
+        inject(large)
+
+
+def test_a_users_probe_or_hook_replaces_ours_whole() -> None:
+    probe = {"tcpSocket": {"port": 1}, "periodSeconds": 7}
+    own = proxy_with(startupProbe=probe)["startupProbe"]
+    assert "httpGet" not in own
+    assert own["tcpSocket"] == {"port": 1}
+    assert own["timeoutSeconds"] == 3
+
+
+@pytest.mark.parametrize(
+    "grown", [{"privileged": True}, {"capabilities": {"add": ["CAP_SYS_ADMIN"]}}]
+)
+def test_a_user_who_wants_privilege_is_not_held_back_by_ours(grown: dict[str, Any]) -> None:
+    assert "allowPrivilegeEscalation" not in proxy_with(securityContext=grown)["securityContext"]
+
+
+def test_a_users_limit_or_request_is_not_contradicted_by_ours() -> None:
+    own = proxy_with(resources={"limits": {"cpu": "5m"}, "requests": {"memory": "9Gi"}})
+    assert own["resources"] == {"limits": {"cpu": "5m"}, "requests": {"memory": "9Gi"}}
+    own = proxy_with(resources={"limits": {"cpu": "3"}, "requests": {"cpu": "1"}})
+    assert own["resources"]["requests"] == {"cpu": "1", "memory": "40Mi"}
+    assert own["resources"]["limits"] == {"cpu": "3", "memory": "1Gi"}
+
+
+def test_a_users_port_of_our_ports_name_replaces_it() -> None:
+    mine = {"name": "http-envoy-prom", "containerPort": 80}
+    assert proxy_with(ports=[mine])["ports"] == [mine]
+
+
+def test_an_init_container_gets_no_probes_or_hooks() -> None:
+    own = {"name": "istio-init", "livenessProbe": {"exec": {}}, "lifecycle": {"preStop": {}}}
+    made = container(inject(pod(containers=[{"name": "app"}, own])), "istio-init")
+    assert not {"livenessProbe", "lifecycle"} & made.keys()
+
+
+def test_a_pods_own_budget_is_not_exceeded_by_defaults() -> None:
+    made = inject(pod(resources={"limits": {"cpu": "100m"}}))
+    assert container(made, "istio-proxy")["resources"] == {"requests": {}, "limits": {}}
+
+
+def test_a_users_record_of_probes_is_not_taken_for_the_injectors() -> None:
+    probed = {"name": "app", "livenessProbe": {"httpGet": {"port": "8080"}}}
+    own = {"name": "istio-proxy", "env": [{"name": "ISTIO_KUBE_APP_PROBERS", "value": "[]"}]}
+    once = inject(pod(containers=[probed, own]))
+    assert inject(once) == once
+
+
+def test_a_probe_without_a_port_is_left_alone() -> None:
+    bad = {
+        "name": "app",
+        "livenessProbe": {"tcpSocket": {"host": ""}},
+        "ports": [{"containerPort": 1}],
+    }
+    assert container(inject(pod(containers=[bad])), "app") == bad
+
+
+def test_a_status_that_names_all_containers_leaves_a_pod() -> None:
+    made = pod()
+    made["metadata"]["annotations"] = {contract.STATUS_ANNOTATION: '{"containers": ["app"]}'}
+    once = inject(made)
+    assert inject(once) == once
+
+
+def test_a_deep_field_is_passed_on_or_refused_never_a_crash() -> None:
+    deep: Any = 1
+    for _ in range(400):
+        deep = [deep]
+    made = pod(unknown=deep)
+    assert admit(made)["spec"]["unknown"] == deep
+    made = annotated(**{})
+    made["metadata"]["annotations"] = {annotations.OVERRIDES: json.dumps(
+        {"containers": [{"name": "istio-proxy", "resources": deep}]})}  # fmt: skip
+    answer = admission.answer(review(made), Settings())
+    assert answer.verdict in ("injected", "refused")
+
+
+@pytest.mark.parametrize("text", ["? " * 2_000, "{" * 3_000, "? [" * 500])
+def test_keys_nested_in_keys_are_refused_by_line(text: str) -> None:
+    with pytest.raises(Exception, match=r"f\.yaml:1, document 1: nested deeper than"):
+        manifests.inject_files([("f.yaml", text.encode())], Settings())
+
+
+def test_windows_line_ends_are_kept_after_a_separator_with_content() -> None:
+    text = "--- {apiVersion: v1, kind: Pod,\r\n  spec: {containers: [{name: a}]}}\r\n"
+    once = "".join(manifests.inject_files([("f", text.encode())], Settings()).text())
+    assert "\n" not in once.replace("\r\n", "")
+    assert "".join(manifests.inject_files([("f", once.encode())], Settings()).text()) == once
