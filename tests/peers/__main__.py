@@ -32,7 +32,7 @@ def told(result: Result) -> str:
     seen = sum(each.count for each in result.accepted)
     lines = [
         f"{result.what}: {result.compared} compared, {seen} differences accepted"
-        f" for {len(result.accepted)} reasons, {len(result.unexplained)} unexplained"
+        f" (reasons: {len(result.accepted)}), {len(result.unexplained)} unexplained"
     ]
     lines += [f"  {each.count:5}  {each.name}: {each.reason}" for each in result.accepted]
     lines += [f"  unexplained: {text}" for text in result.unexplained]

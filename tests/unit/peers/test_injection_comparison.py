@@ -7,7 +7,7 @@ import pytest
 
 from lab.mesh import manifests
 from lab.mesh.sidecar import Settings
-from tests.peers import cases, meaning
+from tests.peers import cases, meaning, pods
 from tests.peers.cases import Case
 from tests.peers.injection import explain, judge
 from tests.peers.injection_accepted import ROWS
@@ -15,7 +15,7 @@ from tests.peers.injection_rows import Row, pair
 from tests.peers.istioctl import Answer, pieces
 from tests.peers.meaning import ABSENT, Difference
 
-POD = cases.pod({"initContainers": [{"name": "first", "image": "a"}]})
+POD = pods.pod({"initContainers": [{"name": "first", "image": "a"}]})
 SERVICE = b"apiVersion: v1\nkind: Service\nmetadata: {name: s}\n"
 
 
@@ -79,7 +79,7 @@ def test_a_planted_difference_is_found_and_no_row_accepts_it(
 
 
 def test_injected_by_one_only_is_one_difference() -> None:
-    case = Case("declined", json.dumps(cases.pod(labels={})).encode())
+    case = Case("declined", json.dumps(pods.pod(labels={})).encode())
     found = list(judge(case, Answer(case.text.decode() + "\n---\n", None)))
     assert [(d.path, d.ours, d.theirs) for d in found] == [("injected", True, False)]
 
@@ -92,7 +92,7 @@ def test_a_refusal_by_one_only_is_a_difference() -> None:
 
 
 def test_a_refusal_for_another_annotation_is_a_difference() -> None:
-    given = cases.pod(annotations={"sidecar.istio.io/proxyCPU": "lots"})
+    given = pods.pod(annotations={"sidecar.istio.io/proxyCPU": "lots"})
     case = Case("bad value", json.dumps(given).encode())
     theirs = "invalid value for annotation 'sidecar.istio.io/proxyMemory': no"
     assert [d.path for d in judge(case, Answer("", theirs))] == ["refused for"]
@@ -165,7 +165,7 @@ def test_flags_are_compared_by_meaning(one: list[str], other: list[str], same: b
 def test_what_means_the_same_is_no_difference(
     one: dict[str, Any], other: dict[str, Any], same: bool
 ) -> None:
-    mine, theirs = (meaning.of_object(cases.app(**fields)) for fields in (one, other))
+    mine, theirs = (meaning.of_object(pods.app(**fields)) for fields in (one, other))
     assert (not list(meaning.differences(mine, theirs))) is same
 
 

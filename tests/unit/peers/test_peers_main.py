@@ -1,0 +1,29 @@
+"""What the comparisons print, and when they fail."""
+
+import pytest
+
+from tests.peers import __main__ as peers
+from tests.peers.result import Accepted, Result
+
+GOOD = Result("manifests", 9, (Accepted("images", "another one", 3),), ())
+BAD = Result("flows", 2, (), ("a to b: captured, Istio's not",))
+
+
+@pytest.mark.parametrize(("results", "code"), [([GOOD, GOOD], 0), ([GOOD, BAD], 1)])
+def test_an_unexplained_difference_fails_and_everything_is_told(
+    results: list[Result], code: int, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    made = iter(results)
+    monkeypatch.setattr(peers, "istio_binaries", lambda progress: None)
+    monkeypatch.setattr(peers, "_comparison", lambda name: lambda *given: next(made))
+    assert peers.main(["injection", "flows"]) == code
+    out = capsys.readouterr().out
+    assert "manifests: 9 compared, 3 differences accepted (reasons: 1), 0 unexplained" in out
+    assert "    3  images: another one" in out
+    assert ("unexplained: a to b: captured, Istio's not" in out) is bool(code)
+
+
+def test_an_unknown_comparison_is_a_misuse(capsys: pytest.CaptureFixture[str]) -> None:
+    assert peers.main(["injections"]) == 2
+    assert "hint: there are injection, rules, flows" in capsys.readouterr().err
