@@ -158,6 +158,15 @@ def peers(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """100,000 mutated reviews and 20,000 mutated manifests, judged by the lab's API server."""
+    # Another lab is brought up by its user: `-- --name other`.
+    if not {"--name", "--offline", "-h", "--help"} & set(session.posargs):
+        run(session, "-m", "lab", "up")
+    run(session, "-m", "tests.fuzz", *session.posargs)
+
+
+@nox.session
 def breaks(session: nox.Session) -> None:
     """Prove the checks: each step's `breaks` must turn it red."""
     run(session, "-m", "lab", "e2e", "--up", "--breaks", *session.posargs)

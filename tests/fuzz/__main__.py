@@ -133,6 +133,9 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         say_error("interrupted", "a smaller --reviews and --documents takes less time")
         sys.exit(130)
+    except OSError as broken:
+        say_error(str(broken), "look at the lab with `lab status`, and run it again")
+        sys.exit(1)
     except SidecarLabError as error:
         say_error(error.message, error.hint)
         sys.exit(error.exit_code)

@@ -1,5 +1,6 @@
 """The lab's API server as a judge: dry runs on a connection that is kept."""
 
+import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ from tests.fuzz.seeds import NAMESPACE, Pod
 PODS: Final = f"/api/v1/namespaces/{NAMESPACE}/pods?dryRun=All"
 WEBHOOK: Final = "/api/v1/namespaces/sidecar-lab/services/https:sidecar-lab-webhook:443/proxy"
 """The running webhook: the API server speaks TLS to the webhook's own port."""
+LARGEST: Final = 3 * 2**20
+"""Bytes; at more an API server closes the connection while it is being written to."""
 GROUPS: Final = {
     "Pod": "api/v1", "ReplicationController": "api/v1", "Deployment": "apis/apps/v1",
     "DaemonSet": "apis/apps/v1", "ReplicaSet": "apis/apps/v1", "StatefulSet": "apis/apps/v1",
@@ -50,10 +53,13 @@ class Judge:
 
     def _send(self, path: str, body: object, content: str = "application/json") -> Pod | str:
         """The answer, or the status and what was said. Raises ApiError when nothing answers."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        if len(data) > LARGEST:
+            return f"413 more than {LARGEST} bytes"
         self.asked += 1
         for last in (False, True):
             try:
-                return self.api.request("POST", path, body, content)
+                return self.api.request("POST", path, data, content)
             except ApiError as error:
                 if error.status:
                     return error.message.removeprefix(f"POST {path}: ")

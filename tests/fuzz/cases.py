@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 from lab.cluster.kubeapi import ApiError
 from lab.mesh import admission
 from lab.mesh.errors import AdmissionError
-from tests.fuzz import files, odd, reviews, seeds, texts
+from tests.fuzz import apiserver, files, odd, reviews, seeds, texts
 from tests.fuzz.apiserver import Judge
 from tests.fuzz.reviews import Verdict
 
@@ -74,13 +74,14 @@ class Cases:
             if self.kind == "document":
                 return files.judge(data, self.folder, self.judge if sampled else None)
             found = reviews.judge(data, self.judge.dry_run if self.judge else None)
-            if sampled and self.judge and not found.problem:
+            if sampled and self.judge and not found.problem and len(data) < apiserver.LARGEST:
                 return self._over_https(data, found, self.judge)
             return found
         except LateError:
             return Verdict("late", f"took more than {CPU_SECONDS:.0f} s of processor time")
-        except ApiError:
-            raise
+        except ApiError as gone:
+            # An ApiError does not travel between processes.
+            raise OSError(gone.message) from None
         except Exception as crash:  # noqa: BLE001 - crashes are what is looked for
             frames = traceback.extract_tb(crash.__traceback__)
             at = next((f for f in reversed(frames) if "/lab/" in f.filename), frames[-1])

@@ -82,7 +82,7 @@ def run(
 ) -> Iterator[Found]:
     """Judge `count` cases in at most `seconds`; yields what is known, growing, the last is all.
 
-    Raises ApiError when the API server is gone, OSError when a worker died.
+    Raises OSError when the API server is gone or a worker died.
     """
     started, whole = time.monotonic(), Found()
     context = multiprocessing.get_context("spawn")
