@@ -90,6 +90,24 @@ def various() -> Iterator[tuple[str, Data]]:
     yield "no labels at all", pod(labels={})
 
 
+def unfit() -> Iterator[tuple[str, Data]]:
+    """Pods in which no API server would take a sidecar, or not as asked."""
+    yield "a pod for Windows", pod({"os": {"name": "windows"}})
+    yield "a pod for Linux", pod({"os": {"name": "linux"}})
+    less = {names.PROXY_CPU: "2", names.PROXY_CPU_LIMIT: "1"}
+    yield "a limit below its request", pod(annotations=less)
+    mount = {names.USER_VOLUME_MOUNT: '{"mine": {"mountPath": "/mine"}}'}
+    yield "a mount without its volume", pod(annotations=mount)
+    ours = {names.USER_VOLUME: '{"istio-envoy": {"emptyDir": {}}}'}
+    yield "a volume of the user named as one of ours", pod(annotations=ours)
+    clash = {names.USER_VOLUME_MOUNT: '{"mine": {"mountPath": "/etc/istio/proxy"}}'}
+    mine = {"volumes": [{"name": "mine", "emptyDir": {}}]}
+    yield "a mount where one of ours is", pod(mine, annotations=clash)
+    yield "annotations of 256 KiB", pod(annotations={"big": "x" * 262_100})
+    shared = {"resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}
+    yield "resources of the whole pod", pod(shared)
+
+
 def probes() -> Iterator[tuple[str, Data]]:
     """Each kind of probe and hook."""
     actions: dict[str, Data] = {

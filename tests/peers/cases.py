@@ -39,6 +39,7 @@ def _tables() -> Iterator[tuple[str, Data]]:
         _decisions(),
         _values(),
         case_pods.various(),
+        case_pods.unfit(),
         case_pods.probes(),
         case_pods.own_proxies(),
     ):

@@ -241,7 +241,23 @@ ROWS: Final = (
             "must be the name of a ConfigMap",
             "userVolume: must be JSON, volumes by name",
             "'noSuchField' is not part of a ProxyConfig",
+            "proxyCPULimit: must not be less than",
+            "'istio-envoy' is a volume of the mesh",
+            "something else is mounted at '/etc/istio/proxy' already",
+            "metadata.annotations: with the sidecar's these are",
         ),
+    ),
+    Row(
+        "Windows",
+        "refused",
+        "no sidecar runs there: neither its image nor iptables",
+        refusing("the sidecar does not run on Windows"),
+    ),
+    Row(
+        "the pod's own budget",
+        "(PROXY|INIT).resources",
+        "where the whole pod has resources, defaults of one container may exceed them",
+        both(only_theirs(), lambda d: "resources" in d.given["spec"]),
     ),
     Row(
         "templates",
