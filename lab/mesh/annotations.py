@@ -53,15 +53,14 @@ MODES: Final = (*config_annotation.MODES, "NONE")
 TEMPLATE: Final = "sidecar"
 """The one injection template of this mesh."""
 
-_QUANTITY: Final = re.compile(
-    r"\+?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?"
-)
-_INTERFACE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,14}")
-_BITS: Final = re.compile(r"0|[1-9][0-9]{0,2}")
+# Patterns are compiled when they are first wanted, which for most manifests is never.
+_QUANTITY: Final = r"\+?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?"
+_INTERFACE: Final = r"[A-Za-z][A-Za-z0-9_.-]{0,14}"
+_BITS: Final = r"0|[1-9][0-9]{0,2}"
 _LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error", "critical", "off")
 _AGENT_LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "none")
-_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
-_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_NAME: Final = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?"
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
@@ -103,7 +102,7 @@ def _mode(value: str) -> str:
 
 
 def _quantity(value: str) -> str:
-    if _QUANTITY.fullmatch(value):
+    if re.fullmatch(_QUANTITY, value):
         return ""
     return "must be a quantity of Kubernetes, for instance 100m or 128Mi"
 
@@ -134,7 +133,7 @@ def _cidrs(value: str) -> str:
         address, _, bits = entry.partition("/")
         try:
             most = ipaddress.ip_address(address).max_prefixlen
-            usable = "%" not in address and bool(_BITS.fullmatch(bits)) and int(bits) <= most
+            usable = "%" not in address and bool(re.fullmatch(_BITS, bits)) and int(bits) <= most
         except ValueError:
             usable = False
         if not usable:
@@ -147,7 +146,7 @@ def _cidrs_or_all(value: str) -> str:
 
 
 def _interfaces(value: str) -> str:
-    bad = [entry for entry in csv(value) if not _INTERFACE.fullmatch(entry)]
+    bad = [entry for entry in csv(value) if not re.fullmatch(_INTERFACE, entry)]
     return f"{bad[0]!r} is no interface; expected names as in eth1,tap0" if bad else ""
 
 
@@ -185,7 +184,7 @@ def _image(value: str) -> str:
 
 
 def _object_name(value: str) -> str:
-    usable = _NAME.fullmatch(value) and len(value) <= 253
+    usable = re.fullmatch(_NAME, value) and len(value) <= 253
     return "" if usable else "must be the name of a ConfigMap"
 
 
@@ -196,7 +195,7 @@ def _templates(value: str) -> str:
 
 def _volumes(value: str) -> str:
     try:
-        usable = all(_LABEL.fullmatch(name) for name in mappings(value))
+        usable = all(re.fullmatch(_LABEL, name) for name in mappings(value))
     except ValueError:
         usable = False
     return "" if usable else 'must be JSON, volumes by name, as in {"data": {"emptyDir": {}}}'

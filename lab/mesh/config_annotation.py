@@ -18,7 +18,7 @@ _TYPES: Final = {
 }
 _SHORT: Final = 4096
 """Characters; longer texts are not kept in memory."""
-_VARIABLE: Final = re.compile(r"[!-<>-~][ -<>-~]*")
+_VARIABLE: Final = r"[!-<>-~][ -<>-~]*"
 _DURATIONS: Final = ("drainDuration", "terminationDrainDuration")
 _KINDS: Final = {dict: "a mapping", bool: "true or false", int: "a whole number"}
 
@@ -98,7 +98,7 @@ def _problem(key: str, entry: Any) -> str:
         for name, inner in entry.items():
             if isinstance(inner, dict | list) or inner is None:
                 return f"field {key}.{name} must be a plain value"
-            if key == "proxyMetadata" and not _VARIABLE.fullmatch(name):
+            if key == "proxyMetadata" and not re.fullmatch(_VARIABLE, name):
                 return f"field {key}: {name!r} is no name of a variable"
     if key == "interceptionMode" and entry not in MODES:
         return f"field 'interceptionMode' must be one of {', '.join(MODES)}"

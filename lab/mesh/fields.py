@@ -6,8 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from lab.mesh.yaml_reader import FieldPath
 
-_BARE_KEY: Final = re.compile(r"[A-Za-z]")
-_GLUED: Final = re.compile(r"([A-Za-z][\w-]*):(\S.*)")
+_GLUED: Final = r"([A-Za-z][\w-]*):(\S.*)"
 _NAMES: Final = {
     dict: "a mapping",
     list: "a list",
@@ -216,7 +215,7 @@ def _wrong(value: Any, cls: type) -> bool:
 
 def _fault(path: FieldPath, value: Any, cls: type) -> Fault:
     hint = ""
-    if isinstance(value, str) and cls in (dict, list) and (glued := _GLUED.fullmatch(value)):
+    if isinstance(value, str) and cls in (dict, list) and (glued := re.fullmatch(_GLUED, value)):
         hint = f"is a blank missing after the colon? `{glued[1]}: {glued[2]}`"
     elif isinstance(value, str) and cls is bool and value in ("true", "false"):
         hint = f"remove the quotes: {value}"

@@ -12,7 +12,7 @@ from lab.mesh.decision import Policy
 
 NATIVE_SINCE: Final = (1, 33)
 """Kubernetes from which native sidecars are stable; earlier ones may have them switched off."""
-_VERSION: Final = re.compile(r"v?([0-9]+)\.([0-9]+)(?:[.+-].*)?")
+_VERSION: Final = r"v?([0-9]+)\.([0-9]+)(?:[.+-].*)?"
 
 
 class Settings(NamedTuple):
@@ -46,7 +46,7 @@ def native_by_version(versions: Iterable[str]) -> bool:
     """
     read = []
     for version in versions:
-        match = _VERSION.fullmatch(version.strip())
+        match = re.fullmatch(_VERSION, version.strip())
         if not match:
             raise ValueError(f"{version!r} is no version of Kubernetes")
         read.append((int(match[1]), int(match[2])))
