@@ -41,7 +41,8 @@ def rewrite(container: Container, status_port: int, taken: Taken) -> Container:
     """The container with its probes and lifecycle hooks sent to the agent; `taken` grows.
 
     Left alone: exec, probes of another host, of a port name that the container does not have
-    (as without a mesh, kubelet reports it), and those that already ask the agent.
+    (as without a mesh, kubelet reports it), those that already ask the agent, and those that
+    the agent could not ask.
     """
     changed = dict(container)
     for holder, paths in ((container, PATHS), (container.get("lifecycle") or {}, HOOKS)):
@@ -67,6 +68,8 @@ def _rewrite_one(
     port = _number(target.get("port"), container)
     if port is None or port == status_port or target.get("host"):
         return None
+    if not _can_be_asked(action, target, original, port):
+        return None
     entry: dict[str, Any] = {action: {**target, "port": port}}
     if "timeoutSeconds" in original:
         entry["timeoutSeconds"] = original["timeoutSeconds"]
@@ -75,6 +78,26 @@ def _rewrite_one(
         taken.ports[path] = target["port"]
     asking = {"path": path, "port": status_port}
     return _swapped(original, action, "httpGet", asking)
+
+
+def _can_be_asked(action: str, target: Mapping[str, Any], probe: Any, port: int) -> bool:
+    """Whether the agent can ask it. What is wrong with one that it cannot, the API server says,
+    and would not see in a variable.
+    """
+    timeout, headers = probe.get("timeoutSeconds", 1), target.get("httpHeaders") or ()
+    return (
+        0 < port < 65536
+        and (action != "grpc" or isinstance(target.get("port"), int))
+        and (target.get("scheme") or "HTTP") in ("HTTP", "HTTPS")
+        and not any(c.isspace() or not c.isprintable() for c in target.get("path") or "")
+        and isinstance(timeout, int)
+        and timeout >= 0
+        and all(
+            isinstance(one.get("value", ""), str)
+            and not any(c in one["name"] + one.get("value", "") for c in "\r\n\0")
+            for one in headers
+        )
+    )
 
 
 def restore(

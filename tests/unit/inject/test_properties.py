@@ -7,7 +7,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.mesh import admission, annotations, contract, manifests, stripping
+from lab.mesh import (
+    admission,
+    agent_settings,
+    annotations,
+    contract,
+    manifests,
+    probes,
+    stripping,
+)
 from lab.mesh.errors import SidecarLabError
 from lab.mesh.sidecar import Settings
 from tests.unit.inject.pods import admit, inject, review
@@ -111,6 +119,7 @@ junk = st.recursive(
         st.dictionaries(st.sampled_from([
             "metadata", "spec", "containers", "initContainers", "volumes", "name", "labels", "env",
             "annotations", "livenessProbe", "httpGet", "lifecycle", "preStop", "port", "ports",
+            "tcpSocket", "grpc", "scheme", "path", "httpHeaders", "value", "timeoutSeconds",
             "ownerReferences",
             "securityContext", contract.STATUS_ANNOTATION, annotations.OVERRIDES, "runAsUser",
             annotations.PROXY_CONFIG, "hostNetwork",
@@ -131,6 +140,17 @@ def test_any_object_is_injected_or_refused_by_name_never_a_crash(value: Any) -> 
         except SidecarLabError as refused:
             if "any" not in refused.message:
                 raise
+
+
+@given(junk)
+def test_an_agent_can_read_whatever_probes_it_is_handed(probe: Any) -> None:
+    app = {"name": "app", "livenessProbe": probe, "lifecycle": {"preStop": probe}}
+    try:
+        made = inject({"spec": {"containers": [app]}})
+    except SidecarLabError:
+        return
+    env = {e["name"]: e.get("value") for e in made["spec"]["containers"][-1]["env"]}
+    agent_settings.probes(env.get(probes.ENVIRONMENT, ""))
 
 
 @given(junk, pods)

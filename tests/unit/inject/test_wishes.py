@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import contract, injection, stripping
+from lab.mesh import agent_settings, contract, injection, stripping
 from lab.mesh.sidecar import Owner, Settings
 from tests.unit.inject.pods import OWNER, annotated, container, inject, names, pod
 
@@ -151,6 +151,43 @@ def test_ports_of_probes_come_back_by_their_names() -> None:
     }
     template = {"metadata": {}, "spec": {"containers": [app]}}
     assert stripping.strip(inject(template)) == template
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [
+        {"httpGet": {"port": 80, "httpHeaders": [{"name": "A", "value": True}]}},
+        {"httpGet": {"port": 80, "httpHeaders": [{"name": "A", "value": "b\n"}]}},
+        {"httpGet": {"port": 80, "scheme": "FTP"}},
+        {"httpGet": {"port": 80, "path": "/a b"}},
+        {"httpGet": {"port": 70000}},
+        {"tcpSocket": {"port": 0}},
+        {"tcpSocket": {"port": 80}, "timeoutSeconds": "soon"},
+        {"tcpSocket": {"port": 80}, "timeoutSeconds": -1},
+        {"grpc": {"port": "web"}},
+    ],
+)
+def test_a_probe_that_no_agent_can_ask_stays_for_the_api_server_to_judge(probe: Any) -> None:
+    template = pod()
+    template["spec"]["containers"][0]["livenessProbe"] = probe
+    template["spec"]["containers"][0]["ports"] = [{"name": "web", "containerPort": 80}]
+    made = inject(template)
+    assert container(made, "app")["livenessProbe"] == probe
+    assert "ISTIO_KUBE_APP_PROBERS" not in environment(made)
+
+
+def test_what_is_handed_to_the_agent_it_can_read() -> None:
+    app = {
+        "name": "app",
+        "livenessProbe": {"httpGet": {"port": 80, "httpHeaders": [{"name": "A"}]}},
+        "readinessProbe": {"tcpSocket": {"port": "80"}, "timeoutSeconds": 0},
+        "startupProbe": {"grpc": {"port": 9, "service": ""}, "timeoutSeconds": 7},
+    }
+    made = inject({"spec": {"containers": [app]}})
+    read = agent_settings.probes(environment(made)["ISTIO_KUBE_APP_PROBERS"])
+    assert {probe.kind: probe.timeout for probe in read.values()} == {
+        "http": 1.0, "tcp": 1.0, "grpc": 7.0,
+    }  # fmt: skip
 
 
 def test_a_volume_named_as_ours_is_replaced_and_comes_back() -> None:
