@@ -1,19 +1,20 @@
 """The addresses of this network namespace, from /proc: no command, no library."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
+from os import PathLike
 from typing import Final
 
-_PROC: Final = Path("/proc/net")
+_PROC: Final = "/proc/net"
+File = str | PathLike[str]
 _NOT_FOR_OTHERS: Final = ("10", "20")
 """Scopes of /proc/net/if_inet6: this host, this link."""
 
 
-def ipv4(proc: Path = _PROC) -> list[IPv4Address]:
+def ipv4(proc: File = _PROC) -> list[IPv4Address]:
     """IPv4 addresses of this namespace that are neither loopback nor link-local."""
     found: list[IPv4Address] = []
     candidate = ""
-    for line in _lines(proc / "fib_trie"):
+    for line in _lines(f"{proc}/fib_trie"):
         words = line.split()
         if words[:1] == ["|--"]:
             candidate = words[1]
@@ -25,7 +26,7 @@ def ipv4(proc: Path = _PROC) -> list[IPv4Address]:
     return found
 
 
-def ipv6(proc: Path = _PROC) -> list[IPv6Address]:
+def ipv6(proc: File = _PROC) -> list[IPv6Address]:
     """IPv6 addresses that others can reach. `::6`, which we add to `lo`, is not among them."""
     return [
         address
@@ -34,17 +35,17 @@ def ipv6(proc: Path = _PROC) -> list[IPv6Address]:
     ]
 
 
-def on_loopback(proc: Path = _PROC) -> list[str]:
+def on_loopback(proc: File = _PROC) -> list[str]:
     """IPv6 addresses of `lo`."""
     return [str(address) for address, _, device in _ipv6(proc) if device == "lo"]
 
 
-def _ipv6(proc: Path) -> list[tuple[IPv6Address, str, str]]:
-    rows = [line.split() for line in _lines(proc / "if_inet6")]
+def _ipv6(proc: File) -> list[tuple[IPv6Address, str, str]]:
+    rows = [line.split() for line in _lines(f"{proc}/if_inet6")]
     return [(IPv6Address(int(row[0], 16)), row[3], row[5]) for row in rows]
 
 
-def wants_ipv6(*, dual_stack: bool, proc: Path = _PROC) -> bool:
+def wants_ipv6(*, dual_stack: bool, proc: File = _PROC) -> bool:
     """Whether IPv6 is to be redirected too.
 
     As Istio: where the pod's first address is IPv6, that is where it has no IPv4 address; with
@@ -53,12 +54,12 @@ def wants_ipv6(*, dual_stack: bool, proc: Path = _PROC) -> bool:
     return bool(ipv6(proc)) and (dual_stack or not ipv4(proc))
 
 
-def name_servers(resolv_conf: Path = Path("/etc/resolv.conf")) -> tuple[str, ...]:
+def name_servers(resolv_conf: File = "/etc/resolv.conf") -> tuple[str, ...]:
     """Addresses of the `nameserver` lines; what is no address is passed over, as Istio does.
 
     Raises OSError when the file cannot be read.
     """
-    lines = [line.split() for line in resolv_conf.read_text().splitlines()]
+    lines = [line.split() for line in text_of(resolv_conf).splitlines()]
     named = [words[1] for words in lines if words[:1] == ["nameserver"] and len(words) > 1]
     found = []
     for text in named:
@@ -69,8 +70,14 @@ def name_servers(resolv_conf: Path = Path("/etc/resolv.conf")) -> tuple[str, ...
     return tuple(found)
 
 
-def _lines(path: Path) -> list[str]:
+def text_of(path: File) -> str:
+    """A file's text. Raises OSError."""
+    with open(path) as file:  # noqa: PTH123  pathlib takes as long to import as all of this to run
+        return file.read()
+
+
+def _lines(path: str) -> list[str]:
     try:
-        return path.read_text().splitlines()
+        return text_of(path).splitlines()
     except FileNotFoundError:  # the kernel has no such family
         return []

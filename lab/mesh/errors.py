@@ -18,7 +18,7 @@ SidecarLabError
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class SidecarLabError(Exception):
@@ -35,8 +35,7 @@ class SidecarLabError(Exception):
         self.hint = hint
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where in the input: file name ("-" is stdin), document from 1, line from 1, field path."""
 
     file: str

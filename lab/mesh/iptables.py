@@ -8,7 +8,6 @@ rules in the kernel are the planned ones. Exit codes are in `--help`.
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from typing import Final
 
 from lab.mesh import addresses, netfilter, redirection_options, routing
@@ -82,7 +81,7 @@ def complete(request: Request) -> Settings:
         if not servers:
             say("warning: DNS capture is off: /etc/resolv.conf names no server.")
     ipv6 = addresses.wants_ipv6(dual_stack=request.dual_stack)
-    return replace(settings, ipv6=ipv6, dns_servers=servers)
+    return settings._replace(ipv6=ipv6, dns_servers=servers)
 
 
 def apply(wanted: Plan, settings: Settings, request: Request) -> None:
@@ -182,10 +181,9 @@ def say_settings(settings: Settings, env: Mapping[str, str]) -> None:
     for name in given:
         say(f"  {name}={env[name]}")
     say("Settings:")
-    for field in fields(settings):
-        value = getattr(settings, field.name)
+    for name, value in settings._asdict().items():
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        say(f"  {field.name.upper()}={shown}")
+        say(f"  {name.upper()}={shown}")
 
 
 _OUR_ENVIRONMENT = (

@@ -6,13 +6,11 @@ it for this namespace), else nft, else legacy.
 """
 
 import os
-import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
+from lab.mesh import addresses
 from lab.mesh.errors import ApplyError, UnusableError
 from lab.mesh.rules import OWN_PREFIX, Family, State, parse
 
@@ -22,15 +20,14 @@ LOCK_WAIT: Final = 30
 """Seconds to wait for another iptables that holds the lock, as Istio's program does."""
 COMMAND_TIMEOUT: Final = 60.0
 _LEGACY_TABLES: Final = {
-    "ipv4": Path("/proc/net/ip_tables_names"),
-    "ipv6": Path("/proc/net/ip6_tables_names"),
+    "ipv4": "/proc/net/ip_tables_names",
+    "ipv6": "/proc/net/ip6_tables_names",
 }
 _CAP_NET_ADMIN: Final = 12
 _CLONE_NEWNET: Final = 0x40000000
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(NamedTuple):
     """One installed set of programs, for one address family."""
 
     kind: Kind
@@ -52,8 +49,7 @@ class Variant:
         return (f"{self.name}-save",)
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A variant that answers here, and all the rules it holds now."""
 
     variant: Variant
@@ -99,7 +95,7 @@ def candidates(family: Family) -> list[Candidate]:
 
 def read(variant: Variant) -> State:
     """Every rule that `variant` holds, ours or not. Raises UnusableError when it cannot tell."""
-    if variant.kind == "legacy" and shutil.which(variant.save[0]) and _no_legacy_tables(variant):
+    if variant.kind == "legacy" and _installed(variant.save[0]) and _no_legacy_tables(variant):
         return {}  # asking would make the kernel create its tables
     return _read(variant, variant.save)
 
@@ -139,7 +135,7 @@ def enter(namespace: str) -> None:
 
 def may_administer() -> bool:
     """Whether this process has CAP_NET_ADMIN, without which no rule can be read or set."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in addresses.text_of("/proc/self/status").splitlines():
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1)
     return False
@@ -154,9 +150,13 @@ def _preference(candidate: Candidate) -> tuple[bool, bool, bool]:
     return (not candidate.holds_ours, not chosen_by_others, legacy)
 
 
+def _installed(program: str) -> bool:
+    return any(os.access(f"{folder}/{program}", os.X_OK) for folder in os.get_exec_path())
+
+
 def _no_legacy_tables(variant: Variant) -> bool:
     try:
-        return not _LEGACY_TABLES[variant.family].read_text().split()
+        return not addresses.text_of(_LEGACY_TABLES[variant.family]).split()
     except FileNotFoundError:  # the kernel part was never loaded
         return True
     except PermissionError:
@@ -176,6 +176,8 @@ def _run(argv: Sequence[str], stdin: str = "") -> subprocess.CompletedProcess[st
         )
     except FileNotFoundError as missing:
         raise UnusableError(f"{argv[0]}: not installed") from missing
+    except PermissionError as refused:
+        raise UnusableError(f"{argv[0]}: may not be run") from refused
     except subprocess.TimeoutExpired as late:
         raise UnusableError(
             f"{argv[0]} did not end within {COMMAND_TIMEOUT:.0f} s",

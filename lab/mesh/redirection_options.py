@@ -7,8 +7,7 @@ environment. A flag that this program does not implement is refused.
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, NoReturn, TypeVar
+from typing import Final, NamedTuple, NoReturn, TypeVar
 
 from lab.mesh import redirection_values as values
 from lab.mesh.errors import SettingError
@@ -17,8 +16,7 @@ from lab.mesh.redirection_settings import EVERYTHING, LOOPBACK, Everything, Mode
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What was asked for: the settings, and what to do with them. `probe_timeout` is in seconds."""
 
     settings: Settings
@@ -88,8 +86,7 @@ def parse(argv: Sequence[str], env: Mapping[str, str]) -> Request:
     )
 
 
-@dataclass(frozen=True)
-class _Flag:
+class _Flag(NamedTuple):
     short: str
     name: str
     metavar: str

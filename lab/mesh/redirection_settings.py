@@ -3,9 +3,8 @@
 Pure data. Source: istio-iptables' options and the arguments that injection gives to istio-init.
 """
 
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from lab.mesh import contract
 
@@ -22,8 +21,7 @@ OUTBOUND_MARK: Final = 1338
 """TPROXY: marks what Envoy sends to its own pod's address, so that it is captured inbound."""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """What to redirect. The defaults are the arguments that injection gives to istio-init.
 
     Ports are TCP ports, ids are numbers (or `LOW-HIGH`), lists keep their order. "*" is everything.

@@ -5,8 +5,8 @@ would only find out when the kernel refuses the rules is refused here, by its na
 """
 
 import ipaddress
+import os
 import re
-from pathlib import Path
 from typing import Final
 
 from lab.mesh.redirection_settings import EVERYTHING, Everything, Mode, Network
@@ -145,12 +145,14 @@ def _group(text: str) -> str:
     try:
         return str(grp.getgrnam(text).gr_gid)
     except KeyError as unknown:
-        raise ValueError(f"group {text!r} is unknown here: give its number") from unknown
+        raise ValueError(
+            f"expected groups that are known here, or numbers, found {text!r}"
+        ) from unknown
 
 
 def existing_file(text: str) -> str:
     """The path of a file that is there, such as a network namespace's."""
-    if not Path(text).exists():
+    if not os.access(text, os.F_OK):
         raise ValueError(f"expected a file such as /proc/PID/ns/net, found nothing at {text!r}")
     return text
 

@@ -2,8 +2,7 @@
 
 import subprocess
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from lab.mesh import addresses
 from lab.mesh.errors import ApplyError, VerifyError
@@ -65,8 +64,7 @@ def remove(settings: Settings, family: Family, stale: Collection[str] = ()) -> l
     return done
 
 
-@dataclass(frozen=True)
-class _Seen:
+class _Seen(NamedTuple):
     """`rules`: (mark, table) of each policy rule that goes by a mark. `delivers`: the local one."""
 
     rules: Sequence[tuple[str, str]] = ()

@@ -7,8 +7,7 @@ rule (iptables-nft and iptables-legacy, abbreviations, default masks) have equal
 
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from lab.mesh.rule_meaning import Meaning, meaning
 
@@ -22,8 +21,7 @@ TABLES: Final = ("raw", "mangle", "nat", "filter")
 BUILT_IN: Final = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """One rule: `spec` is what follows `-A CHAIN`, word by word, as iptables-save prints it.
 
     `label` names the rule within its plan; `purpose` says in a sentence what it is for. `first`
@@ -33,9 +31,15 @@ class Rule:
 
     chain: str
     spec: tuple[str, ...]
-    label: str = field(default="", compare=False)
-    purpose: str = field(default="", compare=False)
-    first: bool = field(default=False, compare=False)
+    label: str = ""
+    purpose: str = ""
+    first: bool = False
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rule) and self[:2] == other[:2]
+
+    def __hash__(self) -> int:
+        return hash(self[:2])
 
     @property
     def target(self) -> str:
@@ -57,8 +61,7 @@ State = Mapping[str, Chains]
 """Table name → chain name → rules in order. What is planned and what is observed look the same."""
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """The rules of one address family, ready to be applied. `state` holds only what is ours."""
 
     family: Family
