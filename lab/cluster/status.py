@@ -87,7 +87,8 @@ def text(seen: Seen) -> str:
         ]
         rows += [(f"image {name}", ref) for name, ref in sorted(seen["images"].items())]
         rows.append(("kubeconfig", seen["kubeconfig"]))
-    lines = [f"{name:<16}{value}" for name, value in rows]
+    width = max(len(name) for name, _ in rows) + 2
+    lines = [f"{name:<{width}}{value}" for name, value in rows]
     if seen["lab"] != "up":
         lines.append("`lab up` brings it up")
     return "\n".join(lines)
