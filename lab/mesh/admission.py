@@ -38,10 +38,15 @@ def check_request(content_type: str, body_length: int) -> None:
     if body_length == 0:
         raise AdmissionError("the body is empty; expected an AdmissionReview")
     if body_length > MAX_BODY:
-        raise AdmissionError(f"the body has more than {MAX_BODY} bytes", status=413)
+        raise too_long()
     if content_type.partition(";")[0].strip().lower() != "application/json":
         problem = f"content type {content_type!r}; expected application/json"
         raise AdmissionError(problem, status=415)
+
+
+def too_long() -> AdmissionError:
+    """What a body beyond MAX_BODY is answered with (413)."""
+    return AdmissionError(f"the body has more than {MAX_BODY} bytes", status=413)
 
 
 def answer(body: bytes, settings: Settings) -> Answer:

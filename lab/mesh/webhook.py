@@ -69,10 +69,14 @@ class Inject:
             await _send(send, 405, "only POST\n", (b"allow", b"POST"))
             return
         try:
+            headers = dict(scope["headers"])
+            declared = headers.get(b"content-length", b"")
+            # Refused before it is read. A parser has seen to it that this is a number.
+            if declared and int(declared) > admission.MAX_BODY:
+                raise admission.too_long()
             body = await _body(receive)
             if body is None:
                 return
-            headers = dict(scope["headers"])
             content_type = headers.get(b"content-type", b"").decode("latin-1")
             admission.check_request(content_type, len(body))
             answer = admission.answer(body, self.state.settings)
@@ -135,7 +139,7 @@ async def _body(receive: Receive) -> bytes | None:
         parts.append(part)
         size += len(part)
         if size > admission.MAX_BODY:
-            raise AdmissionError(f"the body has more than {admission.MAX_BODY} bytes", status=413)
+            raise admission.too_long()
         if not message.get("more_body"):
             return b"".join(parts)
 

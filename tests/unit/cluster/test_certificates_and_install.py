@@ -85,7 +85,7 @@ def test_each_webhook_entry_trusts_the_labs_authority(tmp_path: Path) -> None:
     made = wanted(tmp_path)
     hooks = next(one for one in made if one["kind"] == "MutatingWebhookConfiguration")["webhooks"]
     authority = (tmp_path / "ca.crt").read_bytes()
-    assert [base64.b64decode(one["clientConfig"]["caBundle"]) for one in hooks] == [authority] * 2
+    assert [base64.b64decode(one["clientConfig"]["caBundle"]) for one in hooks] == [authority] * 4
     for one in hooks:
         assert (one["failurePolicy"], one["sideEffects"]) == ("Fail", "None")
 

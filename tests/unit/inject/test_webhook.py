@@ -136,6 +136,26 @@ def test_a_body_without_end_is_413(webhook: Webhook) -> None:
     assert webhook.post(b" " * (6 * 1024 * 1024 + 1)) == 413
 
 
+def test_a_chunked_body_without_end_is_413(webhook: Webhook) -> None:
+    connection = webhook.connect()
+    kind = {"Content-Type": "application/json"}
+    chunks = (b" " * 65536 for _ in range(97))
+    connection.request("POST", "/inject", chunks, kind, encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_a_body_that_is_announced_as_too_long_is_413_before_it_is_sent(webhook: Webhook) -> None:
+    connection = webhook.connect()
+    connection.putrequest("POST", "/inject")
+    connection.putheader("Content-Type", "application/json")
+    connection.putheader("Content-Length", str(6 * 1024 * 1024 + 1))
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert (answer.status, b"6291456 bytes" in answer.read()) == (413, True)
+    connection.close()
+
+
 def test_a_new_certificate_is_used_without_a_restart_and_a_broken_one_is_not(
     webhook: Webhook, folder: Path
 ) -> None:
