@@ -15,6 +15,7 @@ from lab.mesh.errors import SidecarLabError
 
 COMMANDS = {
     "kube-inject": ("lab.inject_cli", "kube_inject", "Inject the sidecar into manifests."),
+    "explain": ("lab.explain.cli", "explain", "Say why a pod was, was not, or would be injected."),
     "up": ("lab.cluster.cli", "up", "Bring the lab up; on a lab that is up, check it."),
     "down": ("lab.cluster.cli", "down", "Remove the lab and count what is left."),
     "pause": ("lab.cluster.cli", "pause", "Freeze the lab; `lab up` thaws it."),
@@ -75,7 +76,8 @@ def main(raised: BaseException | None = None) -> None:
     try:
         if raised:
             raise raised
-        lab.main(standalone_mode=False)
+        # Without standalone mode click returns the exit code of a command that names one.
+        sys.exit(lab.main(standalone_mode=False))
     except SidecarLabError as error:
         say_error(error.message, error.hint)
         sys.exit(error.exit_code)

@@ -1,0 +1,57 @@
+"""The causes that can be named, and what a finding is."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from lab.explain.changes import Change
+
+
+class Cause(Enum):
+    """Why a pod has no sidecar; the value is the name for programs, and stays the same."""
+
+    NOT_A_POD = "not-a-pod"
+    HOST_NETWORK = "host-network"
+    IGNORED_NAMESPACE = "ignored-namespace"
+    POD_DECLINES = "pod-declines"
+    POLICY = "policy"
+    NO_CONFIGURATION = "no-webhook-configuration"
+    RULES = "webhook-rules"
+    NAMESPACE_ABSENT = "namespace-absent"
+    NAMESPACE_UNLABELLED = "namespace-unlabelled"
+    NAMESPACE_LABEL_VALUE = "namespace-label-value"
+    NAMESPACE_LABEL_TYPO = "namespace-label-typo"
+    NAMESPACE_DECLINES = "namespace-declines"
+    NAMESPACE_LABEL_MISPLACED = "namespace-label-misplaced"
+    POD_LABEL_MISPLACED = "label-on-workload"
+    POD_LABEL_IS_ANNOTATION = "annotation-instead-of-label"
+    POD_LABEL_VALUE = "pod-label-value"
+    POD_LABEL_TYPO = "pod-label-typo"
+    BOTH_LABELS = "both-labels"
+    REVISION_UNKNOWN = "revision-unknown"
+    BAD_ANNOTATION = "bad-annotation"
+    WEBHOOK_UNREACHABLE = "webhook-unreachable"
+    WEBHOOK_PORT = "webhook-port"
+    WEBHOOK_PATH = "webhook-path"
+    WEBHOOK_ERROR = "webhook-error"
+    CA_BUNDLE = "ca-bundle"
+    CERTIFICATE_EXPIRED = "certificate-expired"
+    CERTIFICATE_NAME = "certificate-name"
+    INJECTOR_REFUSES = "injector-refuses"
+    POD_SECURITY = "pod-security"
+    REFUSED_ELSEWHERE = "refused-elsewhere"
+    POD_OLDER = "pod-older"
+    WEBHOOK_MISSED = "webhook-missed"
+    UNEXPLAINED = "unexplained"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One cause. `line` is the key of the line that it decides; `refused` says that a pod cannot
+    even be created.
+    """
+
+    cause: Cause
+    line: str
+    sentence: str
+    change: Change | None = None
+    refused: bool = False

@@ -1,0 +1,228 @@
+"""`lab explain`: why a pod was, was not, or would be injected."""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from lab.explain.causes import Cause
+from lab.explain.errors import ExplainError
+from lab.explain.judge import Explanation, Verdict, judge
+from lab.explain.model import Situation
+from lab.explain.render import as_json, as_text
+from lab.explain.sources import Manifest, is_file, read, target
+from lab.paths import DEFAULT_NAME, lab_paths
+
+SLOW = 2.0
+"""Seconds after which a reader is told what takes so long."""
+EXAMPLES = """\b
+Examples:
+  lab explain shop/web-6d4cf56db6-x2x9z       a pod of the lab
+  lab explain deploy/web -n shop              a workload: its template and its pods
+  lab explain app.yaml -n shop                a manifest, before it is applied
+  lab explain app.yaml --offline              the same without a cluster
+  lab explain shop/web-0 --context staging    a cluster of your own, read only
+  kubectl get deploy web -o yaml | lab explain - --json
+
+\b
+Exit code: 0 it is, or would be, injected; 1 it is not, or would not be; 2 it cannot be told
+(no such pod, no answer, misuse). Of several pods the worst counts: 1, then 2, then 0.
+The change that is proposed is a command for this very cluster; it is never run.
+"""
+
+
+@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("what", metavar="POD|FILE")
+@click.option("-n", "--namespace", default="", help="The pod's namespace.")
+@click.option("--name", default="", help=f"Which lab.  [default: {DEFAULT_NAME}]")
+@click.option("--kubeconfig", default="", metavar="FILE", help="A cluster that is no lab.")
+@click.option("--context", default="", help="A context of your kubeconfig.")
+@click.option("--offline", is_flag=True, help="Ask no cluster: a FILE is judged by itself.")
+@click.option(
+    "--trial/--no-trial",
+    default=True,
+    help="Whether to send the API server a dry-run create of the pod; it stores nothing.",
+)
+@click.option("--json", "json_", is_flag=True, help="For programs.")
+def explain(
+    what: str,
+    namespace: str,
+    name: str,
+    kubeconfig: str,
+    context: str,
+    offline: bool,
+    trial: bool,
+    json_: bool,
+) -> None:
+    """Say why a pod was, was not, or would be injected, and what to change.
+
+    POD is POD, NAMESPACE/POD or KIND/NAME; FILE is a manifest, - is stdin. The webhook's
+    selectors and the injector's decision come as a chain of yes and no; the line that decides
+    is marked. Reads only; the one thing it sends is a dry-run create, which stores nothing.
+    """
+    if name and (kubeconfig or context):
+        raise ExplainError(
+            "--name and --kubeconfig or --context name two clusters", hint="drop one"
+        )
+    file = is_file(what, Path(what).is_file())
+    if offline:
+        if not file:
+            raise ExplainError("--offline needs a FILE: pods are in a cluster")
+        told = _offline(_manifest(what, namespace, "default"))
+    else:
+        told = _asked(what, file, namespace, _Cluster(name, kubeconfig, context), trial)
+    code = exit_code(told)
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    if json_:
+        click.echo(as_json(told, code), nl=False)
+    else:
+        click.echo(as_text(told, _paint) if colours else as_text(told), nl=False)
+    raise click.exceptions.Exit(code)
+
+
+def _told(
+    what: str, namespace: str, cluster: tuple[str, str, str], offline: bool, trial: bool
+) -> list[Explanation]:
+    name, kubeconfig, context = cluster
+    if name and (kubeconfig or context):
+        raise ExplainError(
+            "--name and --kubeconfig or --context name two clusters", hint="drop one"
+        )
+    file = is_file(what, Path(what).is_file())
+    if not offline:
+        return _asked(what, file, namespace, _Cluster(name, kubeconfig, context), trial)
+    if not file:
+        raise ExplainError("--offline needs a FILE: pods are in a cluster")
+    return _offline(_manifest(what, namespace, "default"))
+
+
+def exit_code(told: Sequence[Explanation]) -> int:
+    """The worst of all: a no before a doubt before a yes."""
+    codes = {one.verdict.exit_code for one in told}
+    return next(code for code in (1, 2, 0) if code in codes)
+
+
+class _Cluster:
+    """The cluster that the options name, and how to call kubectl for it."""
+
+    def __init__(self, name: str, kubeconfig: str, context: str) -> None:
+        from lab.explain import kubeconfig as configs
+
+        self.restore: tuple[str, ...] = ()
+        words = ["kubectl"]
+        if kubeconfig:
+            files: tuple[Path, ...] = (Path(kubeconfig),)
+            words += ["--kubeconfig", kubeconfig]
+        elif context:
+            files = configs.default_files()
+        else:
+            files = (_lab(name or DEFAULT_NAME),)
+            words += ["--kubeconfig", _short(files[0])]
+            self.restore = _restore(name or DEFAULT_NAME)
+        if context:
+            words += ["--context", context]
+        self.kubectl = tuple(words)
+        self.login = configs.read(files, context)
+
+
+def _lab(name: str) -> Path:
+    file = lab_paths(name).kubeconfig
+    if not file.is_file():
+        raise ExplainError(
+            f"there is no lab {name!r} here",
+            hint="`lab up` makes it; another cluster: --kubeconfig FILE or --context NAME; "
+            "a manifest alone: --offline",
+        )
+    return file
+
+
+def _restore(name: str) -> tuple[str, ...]:
+    from lab.cluster import state
+
+    words = ["lab", "up"] + ([] if name == DEFAULT_NAME else ["--name", name])
+    found = state.find(lab_paths(name))
+    if found is not None and found.mesh != state.LabState.mesh:
+        words += ["--mesh", found.mesh]
+    return tuple(words)
+
+
+def _short(file: Path) -> str:
+    try:
+        return str(file.relative_to(Path.cwd()))
+    except ValueError:
+        return str(file)
+
+
+def _asked(
+    what: str, file: bool, namespace: str, cluster: _Cluster, trial: bool
+) -> list[Explanation]:
+    from lab.explain.api import Api
+    from lab.explain.gather import Gatherer
+    from lab.explain.sources import Target
+
+    default = namespace or cluster.login.namespace or "default"
+    with _told_when_slow(cluster.login.access.server), Api(cluster.login) as api:
+        gatherer = Gatherer(api, cluster.kubectl, cluster.restore)
+        if file:
+            manifest = _manifest(what, namespace, cluster.login.namespace or "default")
+            spaces = manifest.namespaces or {}
+            told = [
+                judge(gatherer.situation(one, spaces.get(one.namespace), tried=trial))
+                for one in manifest.subjects
+            ]
+            return told or _no_pods(manifest)
+        named = target(what, namespace)
+        meant = Target(named.kind, named.name, named.namespace or default)
+        return [judge(gatherer.situation(one, None, tried=trial)) for one in gatherer.live(meant)]
+
+
+def _offline(manifest: Manifest) -> list[Explanation]:
+    unknown = (
+        "the webhook's configuration, its selectors and whether it answers (--offline)",
+        "the namespace's labels (--offline)",
+    )
+    spaces = manifest.namespaces or {}
+    told = []
+    for one in manifest.subjects:
+        space = spaces.get(one.namespace)
+        doubts = unknown[: 1 if space else 2]
+        told.append(judge(Situation(one, namespace=space, unknown=doubts)))
+    return told or _no_pods(manifest)
+
+
+def _no_pods(manifest: Manifest) -> list[Explanation]:
+    held = ", ".join(manifest.others) or "nothing"
+    say = f"only pods are injected, and what makes them; the file holds {held}"
+    none = Verdict.WOULD_NOT
+    return [Explanation("the manifest", "", "", "file", none, say, Cause.NOT_A_POD)]
+
+
+def _manifest(what: str, namespace: str, default: str) -> Manifest:
+    if what == "-":
+        return read(sys.stdin.buffer.read(), "-", namespace, default)
+    try:
+        data = Path(what).read_bytes()
+    except OSError as bad:
+        hint = "a pod is named without .yaml, .yml or .json" if not Path(what).exists() else ""
+        raise ExplainError(f"cannot read {what}: {bad.strerror}", hint=hint) from bad
+    return read(data, what, namespace, default)
+
+
+@contextmanager
+def _told_when_slow(server: str) -> Iterator[None]:
+    """Say on stderr what is waited for once it takes long: a webhook may take its time."""
+    timer = threading.Timer(SLOW, click.echo, [f"asking {server} ..."], {"err": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _paint(text: str, colour: str) -> str:
+    return click.style(text, fg=colour)

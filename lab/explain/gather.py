@@ -1,0 +1,266 @@
+"""From an API server to a Situation: reads, and one dry-run create. Thin; judges nothing."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+
+import yaml
+
+from lab.explain import objects, trial
+from lab.explain.api import Api
+from lab.explain.errors import ExplainError, RequestError
+from lab.explain.model import (
+    Entry,
+    Holder,
+    Namespace,
+    Object,
+    Service,
+    Situation,
+    Subject,
+    Trial,
+    proxy_of,
+)
+from lab.explain.sources import PLURALS, Target
+from lab.mesh import contract
+from lab.mesh.decision import Policy
+from lab.mesh.manifests import TEMPLATES
+
+_CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+_GROUPS: Final = {
+    "Pod": "/api/v1",
+    "ReplicationController": "/api/v1",
+    "Job": "/apis/batch/v1",
+    "CronJob": "/apis/batch/v1",
+}
+_ISTIO_CONFIG: Final = "istio-sidecar-injector"
+"""Istio's ConfigMap with the injector's policy."""
+_NAMES: Final = 20
+"""Pod names in a hint at most."""
+Found = TypeVar("Found")
+
+
+class Gatherer:
+    """Asks one API server; what it may not read is remembered in words."""
+
+    def __init__(self, api: Api, kubectl: tuple[str, ...], restore: tuple[str, ...] = ()) -> None:
+        self._api = api
+        self._kubectl = kubectl
+        self._restore = restore
+        self._unknown: list[str] = []
+        self._webhook: tuple[tuple[Entry, ...] | None, Mapping[tuple[str, str], Service]] | None
+        self._webhook = None
+
+    def live(self, target: Target) -> list[Subject]:
+        """The pod; or a workload's template and its pods. Raises ExplainError if not there."""
+        found = self._named(target)
+        if target.kind == "Pod":
+            return [self._pod(found, self._holder(found))]
+        template: Any = found
+        for key in TEMPLATES[target.kind]:
+            template = template.get(key) or {}
+        holder = Holder(target.kind, target.name, found["metadata"], template)
+        subject = Subject(
+            origin="template",
+            namespace=target.namespace,
+            name=target.name,
+            pod=template,
+            holder=holder,
+            where=TEMPLATES[target.kind],
+        )
+        return [subject, *(self._pod(one, holder) for one in self._pods(found))]
+
+    def situation(self, subject: Subject, space: Namespace | None, *, tried: bool) -> Situation:
+        """All that is known of one subject. `space` stands in for a namespace not yet made."""
+        self._unknown = []
+        entries, services = self._mesh()
+        namespace = self._namespace(subject.namespace)
+        if space is not None and (namespace is None or not namespace.exists):
+            namespace = space
+        known = Situation(
+            subject=subject,
+            namespace=namespace,
+            entries=entries,
+            services=services,
+            kubectl=self._kubectl,
+            restore=self._restore,
+        )
+        policy = self._policy(known.matching or entries or ())
+        refusals = self._refusals(subject) if subject.origin == "template" else ()
+        known = replace(known, policy=policy, refusals=refusals)
+        wanted = tried and not (subject.origin == "live" and proxy_of(subject.pod))
+        there = namespace is not None and namespace.exists and namespace is not space
+        answer = self._try(known) if wanted and there else None
+        return replace(known, trial=answer, unknown=tuple(self._unknown))
+
+    def _named(self, target: Target) -> dict[str, Any]:
+        group = _GROUPS.get(target.kind, "/apis/apps/v1")
+        base = f"{group}/namespaces/{target.namespace}/{PLURALS[target.kind]}"
+        try:
+            return self._api.get(f"{base}/{target.name}")
+        except RequestError as error:
+            if error.status != 404:
+                raise
+        names = [one["metadata"]["name"] for one in self._api.items(base)]
+        hint = f"there is: {', '.join(names[:_NAMES])}" if names else "there is none"
+        if target.kind == "Pod" and not names:
+            hint += "; for pods that could not be created: deploy/NAME"
+        what = f"{target.kind} {target.name}"
+        raise ExplainError(f"no {what} in namespace {target.namespace}", hint=hint)
+
+    def _pod(self, found: Object, holder: Holder | None) -> Subject:
+        meta = found["metadata"]
+        return Subject(
+            origin="live",
+            namespace=meta["namespace"],
+            name=meta["name"],
+            pod=found,
+            holder=holder,
+            created=meta.get("creationTimestamp", ""),
+        )
+
+    def _pods(self, workload: Object) -> list[dict[str, Any]]:
+        """The pods that a workload keeps, the newest first, without those that are leaving."""
+        given = (workload.get("spec") or {}).get("selector") or {}
+        # A ReplicationController's selector is the bare mapping; a CronJob has none.
+        wanted = given.get("matchLabels", given) if isinstance(given, dict) else {}
+        chosen = ",".join(f"{k}={v}" for k, v in wanted.items() if isinstance(v, str))
+        if not chosen:
+            return []
+        path = f"/api/v1/namespaces/{workload['metadata']['namespace']}/pods"
+        found = self._api.items(path, labelSelector=chosen)
+        staying = [one for one in found if not one["metadata"].get("deletionTimestamp")]
+        return sorted(staying, key=lambda one: one["metadata"]["creationTimestamp"], reverse=True)
+
+    def _holder(self, pod: Object) -> Holder | None:
+        """The workload above a pod: a ReplicaSet's Deployment, a Job's CronJob, else the owner."""
+        holder: Holder | None = None
+        current, space = pod, pod["metadata"]["namespace"]
+        while owner := _controller(current):
+            kind, name = owner["kind"], owner["name"]
+            if kind not in PLURALS:
+                return holder or Holder(kind, name)
+            group = _GROUPS.get(kind, "/apis/apps/v1")
+            read = self._optional(
+                f"{kind} {name}",
+                self._api.get,
+                f"{group}/namespaces/{space}/{PLURALS[kind]}/{name}",
+            )
+            if read is None:
+                return holder or Holder(kind, name)
+            current = read
+            template: Any = current
+            for key in TEMPLATES[kind]:
+                template = template.get(key) or {}
+            holder = Holder(kind, name, current["metadata"], template)
+        return holder
+
+    def _namespace(self, name: str) -> Namespace | None:
+        try:
+            return objects.namespace(self._api.get(f"/api/v1/namespaces/{name}"))
+        except RequestError as error:
+            if error.status == 404:
+                return Namespace(name, exists=False)
+            self._cannot(f"namespace {name}", error)
+            return None
+
+    def _mesh(self) -> tuple[tuple[Entry, ...] | None, Mapping[tuple[str, str], Service]]:
+        if self._webhook is None:
+            listed = self._optional("webhook configurations", self._api.items, _CONFIGURATIONS)
+            entries = None if listed is None else objects.entries(listed)
+            wanted = dict.fromkeys(one.service for one in entries or () if one.service)
+            read = {one: self._service(*one) for one in wanted}
+            services = {key: value for key, value in read.items() if value is not None}
+            self._webhook = entries, services
+        return self._webhook
+
+    def _service(self, namespace: str, name: str) -> Service | None:
+        base = f"/api/v1/namespaces/{namespace}"
+        try:
+            seen = self._api.get(f"{base}/services/{name}")
+        except RequestError as error:
+            if error.status == 404:
+                return Service(namespace, name, exists=False)
+            self._cannot(f"Service {namespace}/{name}", error)
+            return None
+        slices = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+        pieces = self._optional(
+            "endpoints", self._api.items, slices, labelSelector=f"kubernetes.io/service-name={name}"
+        )
+        if pieces is None:
+            return None
+        deployments = self._optional(
+            "Deployments", self._api.items, f"/apis/apps/v1/namespaces/{namespace}/deployments"
+        )
+        root = self._config_map(namespace, contract.CA_CONFIG_MAP).get(contract.CA_CONFIG_MAP_KEY)
+        return objects.service(seen, pieces, deployments or (), root or "")
+
+    def _config_map(self, namespace: str, name: str) -> Mapping[str, str]:
+        try:
+            found = self._api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+        except RequestError:
+            return {}  # only the change that is proposed gets poorer by it
+        data: Mapping[str, str] = found.get("data") or {}
+        return data
+
+    def _policy(self, entries: Iterable[Entry]) -> Policy:
+        """The injector's policy, where it is Istio's and its configuration can be read."""
+        service = next((one.service for one in entries if one.service), None)
+        if service is None or service[1] == contract.WEBHOOK_SERVICE:
+            return Policy()
+        text = self._config_map(service[0], _ISTIO_CONFIG).get("config", "")
+        try:
+            return objects.policy(yaml.safe_load(text))
+        except yaml.YAMLError:
+            self._unknown.append(f"the injector's policy (ConfigMap {_ISTIO_CONFIG} is no YAML)")
+            return Policy()
+
+    def _refusals(self, subject: Subject) -> tuple[str, ...]:
+        path = f"/api/v1/namespaces/{subject.namespace}/events"
+        found = self._optional("events", self._api.items, path, fieldSelector="reason=FailedCreate")
+        mine = [
+            one
+            for one in found or ()
+            if str((one.get("involvedObject") or {}).get("name", "")).startswith(subject.name)
+        ]
+        mine.sort(key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "")
+        return tuple(one.get("message", "") for one in mine[-5:])
+
+    def _try(self, situation: Situation) -> Trial:
+        """Dry-run the pod; where a call may have been passed over, ask the server's counters."""
+        answer = self._create(situation.subject)
+        doubtful = [one.name for one in situation.matching if one.ignores_failure]
+        if answer.outcome != "plain" or not doubtful:
+            return answer
+        before = self._optional("the API server's metrics", self._api.text, "/metrics")
+        if before is None:
+            return answer
+        answer = self._create(situation.subject)
+        after = self._optional("the API server's metrics", self._api.text, "/metrics")
+        passed = after is not None and trial.failed_open(before, after, doubtful)
+        return replace(answer, passed_over=passed)
+
+    def _create(self, subject: Subject) -> Trial:
+        path = f"/api/v1/namespaces/{subject.namespace}/pods"
+        return trial.read(*self._api.try_create(path, trial.body(subject)))
+
+    def _optional(
+        self, what: str, read: Callable[..., Found], path: str, **query: str
+    ) -> Found | None:
+        """What `read` gives; None, and remembered, where it may not be read."""
+        try:
+            return read(path, **query)
+        except RequestError as error:
+            self._cannot(what, error)
+            return None
+
+    def _cannot(self, what: str, error: RequestError) -> None:
+        if error.status not in (401, 403, 404):
+            raise error
+        said = f"{what} (status {error.status})"
+        if said not in self._unknown:
+            self._unknown.append(said)
+
+
+def _controller(seen: Object) -> Object | None:
+    owners = seen["metadata"].get("ownerReferences") or ()
+    return next((one for one in owners if one.get("controller")), None)

@@ -1,0 +1,265 @@
+"""From a situation to an explanation: verdict, cause, the line that decides, what to change. Pure.
+
+The changes are found by making them in thought, one after the other, and judging again, until a
+pod would be injected: so several causes at once come out as several commands, in their order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final
+
+from lab.explain import notes
+from lab.explain.causes import Cause, Finding
+from lab.explain.chain import Line, chain
+from lab.explain.changes import ROLLING, Advice, EditPod, Move, Renew, joined
+from lab.explain.label_findings import nearest, unmatched
+from lab.explain.model import Situation, proxy_of
+from lab.explain.pod_findings import decision_of, declined, line_of
+from lab.explain.webhook_findings import called
+from lab.mesh import contract
+
+LIMIT: Final = 8
+"""Changes at most: more causes than that at once are a riddle, not an answer."""
+
+
+class Verdict(Enum):
+    """What became of the pod, or would."""
+
+    INJECTED = "injected"
+    WOULD = "would be injected"
+    NOT = "not injected"
+    WOULD_NOT = "would not be injected"
+    REFUSED = "cannot be created"
+    UNKNOWN = "cannot tell"
+
+    @property
+    def exit_code(self) -> int:
+        """0 for yes, 1 for no, 2 when it cannot be told."""
+        return {"INJECTED": 0, "WOULD": 0, "UNKNOWN": 2}.get(self.name, 1)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change: in words, as lines for a shell (() when no command can do it), and for what."""
+
+    text: str
+    commands: tuple[str, ...] = ()
+    causes: tuple[Cause, ...] = ()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """All that is said about one pod or pod template."""
+
+    title: str
+    namespace: str
+    name: str
+    origin: str
+    verdict: Verdict
+    sentence: str
+    cause: Cause | None = None
+    others: tuple[Finding, ...] = ()
+    lines: tuple[Line, ...] = ()
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    place: str = ""
+
+
+def judge(situation: Situation) -> Explanation:
+    """Explain one pod or pod template."""
+    verdict, found, sentence = _verdict(situation)
+    steps: tuple[Step, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    after = situation
+    if found is not None:
+        findings, after = plan(situation, found)
+        steps = _steps(situation, findings)
+    lines = _marked(situation, chain(situation), found, after)
+    subject = situation.subject
+    return Explanation(
+        title=subject.title,
+        namespace=subject.namespace,
+        name=subject.name,
+        origin=subject.origin,
+        verdict=verdict,
+        sentence=sentence,
+        cause=found.cause if found else None,
+        others=findings[1:],
+        lines=lines,
+        steps=steps,
+        notes=tuple(notes.notes(situation, injected=verdict.exit_code == 0)),
+        unknown=situation.unknown,
+        place=subject.place,
+    )
+
+
+def find(situation: Situation) -> Finding | None:
+    """The first thing that keeps a pod such as this one from a sidecar, if it were made now."""
+    if situation.trial is not None and situation.trial.outcome == "injected":
+        return None
+    return declined(situation) or unmatched(situation) or called(situation)
+
+
+def _verdict(situation: Situation) -> tuple[Verdict, Finding | None, str]:
+    subject = situation.subject
+    there = proxy_of(subject.pod) is not None
+    stamped = contract.STATUS_ANNOTATION in subject.annotations
+    if there and (subject.origin == "live" or stamped):
+        return Verdict.INJECTED, None, notes.origin(situation)
+    found = find(situation)
+    if subject.origin == "live":
+        if found is None and _ignorant(situation):
+            say = "it has no sidecar; why is not known"
+            return Verdict.NOT, None, say
+        late = found or _late(situation)
+        return Verdict.NOT, late, late.sentence
+    if found is not None:
+        return (Verdict.REFUSED if found.refused else Verdict.WOULD_NOT), found, found.sentence
+    outcome = situation.trial.outcome if situation.trial else ""
+    if outcome == "injected":
+        return Verdict.WOULD, None, _yes(situation)
+    if outcome == "plain":
+        return Verdict.WOULD_NOT, None, "a dry run came back without a sidecar"
+    if _ignorant(situation):
+        say = "the injector would say yes; whether it is asked is not known"
+        return Verdict.UNKNOWN, None, say
+    return Verdict.WOULD, None, _yes(situation)
+
+
+def _ignorant(situation: Situation) -> bool:
+    return situation.entries is None or situation.namespace is None
+
+
+def _yes(situation: Situation) -> str:
+    names = ", ".join(one.name for one in situation.matching)
+    by = f"{names} is meant for it, and " if names else ""
+    return f"{by}{decision_of(situation).sentence}"
+
+
+def _late(situation: Situation) -> Finding:
+    """A pod without a sidecar where a new one would get it."""
+    subject, space = situation.subject, situation.namespace
+    times = [(one.since, f"the webhook's configuration {one.configuration} was made")
+             for one in situation.matching]  # fmt: skip
+    if space is not None:
+        times += [
+            (space.since[key], f"the namespace got its label {key}={space.labels[key]}")
+            for one in situation.matching
+            for key in one.namespaces.keys
+            if key in space.since and key in space.labels
+        ]
+    latest = max(times, default=("", ""))
+    if subject.created and subject.created <= latest[0]:
+        say = (
+            f"the pod is older than that: it was made {subject.created}, "
+            f"and {latest[1]} {latest[0]}"
+        )
+        return Finding(Cause.POD_OLDER, "age", say, Renew())
+    policies = {one.ignores_failure for one in situation.matching}
+    why = (
+        "the webhook did not answer then (failurePolicy Ignore), or labels were others"
+        if True in policies
+        else "labels or the webhook's configuration were others then"
+    )
+    say = f"a new pod would be injected, this one of {subject.created} was not: {why}"
+    return Finding(Cause.WEBHOOK_MISSED, "age", say, Renew())
+
+
+def plan(situation: Situation, first: Finding) -> tuple[tuple[Finding, ...], Situation]:
+    """The findings in the order in which they show when each is mended, and the end of it."""
+    found = [first]
+    current = situation
+    while len(found) < LIMIT:
+        change = found[-1].change
+        if change is None or isinstance(change, Advice | Renew):
+            break
+        current = change.apply(current)
+        following = find(current)
+        if following is None or following in found:
+            break
+        found.append(following)
+    return tuple(found), current
+
+
+def _steps(situation: Situation, findings: Sequence[Finding]) -> tuple[Step, ...]:
+    edits = [one for one in findings if isinstance(one.change, EditPod)]
+    others = [one for one in findings if one.change and one not in edits]
+    ordered = sorted(others, key=lambda one: one.change.order if one.change else 0)
+    steps = []
+    current = situation
+    for one in ordered:
+        assert one.change is not None
+        if isinstance(one.change, Renew):
+            continue
+        steps.append(Step(one.change.text, one.change.commands(current), (one.cause,)))
+        if isinstance(one.change, Move):
+            # The copy in the other namespace is new, and is what any further edit is for.
+            current = replace(current, subject=replace(current.subject,
+                                                       namespace=one.change.target))  # fmt: skip
+    moved = any(isinstance(one.change, Move) for one in others)
+    if edits:
+        steps.append(_edited(current, edits))
+    if _needs_renewal(situation, edits) and not moved and not _advised(findings):
+        renew = Renew()
+        causes = tuple(one.cause for one in findings if isinstance(one.change, Renew))
+        steps.append(Step(renew.text, renew.commands(current), causes))
+    return tuple(steps)
+
+
+def _advised(findings: Sequence[Finding]) -> bool:
+    return any(isinstance(one.change, Advice) and not one.change.lines for one in findings)
+
+
+def _edited(situation: Situation, edits: Sequence[Finding]) -> Step:
+    whole: dict[str, object] = {}
+    for one in edits:
+        assert isinstance(one.change, EditPod)
+        whole = joined(whole, one.change.patch)
+    text = ", and ".join(one.change.text for one in edits if one.change)
+    edit = EditPod(whole, text)
+    return Step(text, edit.commands(situation), tuple(one.cause for one in edits))
+
+
+def _needs_renewal(situation: Situation, edits: Sequence[Finding]) -> bool:
+    subject = situation.subject
+    if subject.origin == "file":
+        return False
+    if not edits:
+        return True
+    holder = subject.holder
+    # An edit makes new pods by itself, except where a controller leaves old ones alone.
+    return holder is not None and holder.kind not in (*ROLLING, "Job", "CronJob")
+
+
+def _marked(
+    situation: Situation, lines: tuple[Line, ...], found: Finding | None, after: Situation
+) -> tuple[Line, ...]:
+    index = _deciding(situation, lines, found, after)
+    if index is None:
+        return lines
+    return tuple(
+        replace(one, decides=True) if number == index else one for number, one in enumerate(lines)
+    )
+
+
+def _deciding(
+    situation: Situation, lines: tuple[Line, ...], found: Finding | None, after: Situation
+) -> int | None:
+    if found is None:
+        if situation.subject.origin == "live" and proxy_of(situation.subject.pod) is None:
+            return None
+        decision = decision_of(situation)
+        wanted = line_of(decision.reason) if decision.inject else "age"
+        return next((i for i, one in enumerate(lines) if one.key == wanted), None)
+    near = after.matching[0] if after.matching else None
+    if near is None and (close := nearest(situation)) is not None:
+        near = close.entry
+    same = [i for i, one in enumerate(lines) if one.key == found.line]
+    about = [i for i in same if near is not None and lines[i].entry == near.name]
+    for choice in (about, same):
+        for i in choice:
+            if lines[i].answer == "no":
+                return i
+    return next(iter([*about, *same]), None)

@@ -1,0 +1,185 @@
+"""Why no entry of the webhook's configuration is meant for a pod. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from lab.explain.causes import Cause, Finding
+from lab.explain.changes import (
+    Advice,
+    Change,
+    CreateNamespace,
+    EditPod,
+    LabelNamespace,
+)
+from lab.explain.model import Entry, Situation
+from lab.explain.objects import REVISION_LABEL
+from lab.explain.pod_findings import is_near, misplaced_wish
+from lab.explain.selectors import Changes, Labels, repair
+from lab.explain.webhook_changes import reinstall
+from lab.mesh import contract
+
+_KEYS = (contract.INJECTION_LABEL, REVISION_LABEL)
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """An entry, and the label changes after which it is meant for the pod."""
+
+    entry: Entry
+    namespace: Changes
+    pod: Changes
+
+
+def unmatched(situation: Situation) -> Finding | None:
+    """Why no entry matches; None when one does or the labels are not known."""
+    space, entries = situation.namespace, situation.entries
+    if space is None or entries is None or situation.matching:
+        return None
+    if not entries:
+        say = "no MutatingWebhookConfiguration of this cluster injects sidecars"
+        return Finding(Cause.NO_CONFIGURATION, "configuration", say, _absent(situation))
+    if not space.exists:
+        say = f"there is no namespace {space.name}"
+        return Finding(Cause.NAMESPACE_ABSENT, "namespace", say, CreateNamespace(), refused=True)
+    if not any(one.sees_pods for one in entries):
+        say = "no entry's rules cover the creation of pods"
+        return Finding(Cause.RULES, "configuration", say, _absent(situation))
+    wish = misplaced_wish(situation)
+    if wish is not None and wish.change is not None and _helps(wish.change, situation):
+        return wish
+    return _by_labels(situation, space.labels, nearest(situation))
+
+
+def nearest(situation: Situation) -> Nearest | None:
+    """The entry that is the least changes away; changing the namespace goes first."""
+    spaces = situation.namespace.labels if situation.namespace else {}
+    found = []
+    for one in situation.entries or ():
+        space = repair(one.namespaces, spaces)
+        pod = repair(one.objects, situation.subject.labels)
+        if one.sees_pods and space is not None and pod is not None:
+            found.append(Nearest(one, space, pod))
+    revision = REVISION_LABEL in spaces and contract.INJECTION_LABEL not in spaces
+
+    def far(one: Nearest) -> tuple[int, int, bool]:
+        # A namespace that names a revision is to keep to revisions.
+        strays = revision and REVISION_LABEL not in one.namespace
+        return (
+            len(one.pod),
+            len(one.namespace) + strays,
+            contract.INJECTION_LABEL not in (one.namespace),
+        )
+
+    return min(found, key=far, default=None)
+
+
+def _helps(change: Change, situation: Situation) -> bool:
+    after = change.apply(situation)
+    return bool(after.matching) or nearest(after) != nearest(situation)
+
+
+def _absent(situation: Situation) -> Change:
+    return reinstall(situation)
+
+
+def _by_labels(situation: Situation, labels: Labels, near: Nearest | None) -> Finding:
+    subject = situation.subject
+    name = subject.namespace
+    change = _change(near)
+    value = labels.get(contract.INJECTION_LABEL)
+    revision = labels.get(REVISION_LABEL)
+    known = revisions(situation.entries or ())
+    listed = ", ".join(known) or "none"
+    if value is not None and revision is not None:
+        say = (
+            f"namespace {name} has both {contract.INJECTION_LABEL}={value} and "
+            f"{REVISION_LABEL}={revision}: with the first, the second is not looked at"
+        )
+        wanted: Changes = {contract.INJECTION_LABEL: None}
+        if revision in known and value != "disabled":
+            change = LabelNamespace(wanted)
+        return Finding(Cause.BOTH_LABELS, "namespaces", say, change)
+    if value == "disabled":
+        say = f"namespace {name} declines: it has the label {contract.INJECTION_LABEL}=disabled"
+        return Finding(Cause.NAMESPACE_DECLINES, "namespaces", say, change)
+    if value is not None:
+        expected = _expected(situation, contract.INJECTION_LABEL)
+        say = (
+            f"namespace {name} has the label {contract.INJECTION_LABEL}={value}; "
+            f"the webhook looks for {expected}"
+        )
+        return Finding(Cause.NAMESPACE_LABEL_VALUE, "namespaces", say, change)
+    for whose, given in ((f"namespace {name}", revision), ("the pod", _rev(subject.labels))):
+        if given is not None and given not in known:
+            say = (
+                f"{whose} names the revision {given} ({REVISION_LABEL}); "
+                f"installed revisions: {listed}"
+            )
+            if whose == "the pod":
+                change = _revised(situation, known)
+            elif not known and isinstance(change, LabelNamespace):
+                change = LabelNamespace({REVISION_LABEL: None, **change.labels})
+            line = "objects" if whose == "the pod" else "namespaces"
+            return Finding(Cause.REVISION_UNKNOWN, line, say, change)
+    for typed in labels:
+        if typed not in _KEYS and is_near(typed, _KEYS):
+            say = (
+                f"namespace {name} has the label {typed}, which means nothing; "
+                f"{contract.INJECTION_LABEL} was probably meant"
+            )
+            if isinstance(change, LabelNamespace):
+                change = LabelNamespace({**change.labels, typed: None})
+            return Finding(Cause.NAMESPACE_LABEL_TYPO, "namespaces", say, change)
+    holder = subject.holder.metadata if subject.holder else {}
+    for whose, found in (("pod", subject.labels), ("workload", holder.get("labels") or {})):
+        if contract.INJECTION_LABEL in found:
+            say = (
+                f"{contract.INJECTION_LABEL} is a label of the {whose}; "
+                f"it counts on the namespace alone, and {name} does not have it"
+            )
+            return Finding(Cause.NAMESPACE_LABEL_MISPLACED, "namespaces", say, change)
+    say = f"namespace {name} has no label that asks for injection, and the pod does not ask either"
+    return Finding(Cause.NAMESPACE_UNLABELLED, "namespaces", say, change)
+
+
+def _rev(labels: Labels) -> str | None:
+    return labels.get(REVISION_LABEL)
+
+
+def _change(near: Nearest | None) -> Change:
+    if near is None:
+        return Advice("no change of labels makes an entry match; run the pod in another namespace")
+    if near.namespace:
+        return LabelNamespace(near.namespace)
+    told = ", ".join(
+        f"remove {key}" if value is None else f"set {key}={value}"
+        for key, value in near.pod.items()
+    )
+    return EditPod({"metadata": {"labels": dict(near.pod)}}, f"{told} in the pod's labels")
+
+
+def _revised(situation: Situation, known: Sequence[str]) -> Change:
+    """Give the pod a revision that is there, or take its revision away, whichever is enough."""
+    key = REVISION_LABEL
+    for value in (*known, None):
+        text = f"remove {key} from the pod's labels" if value is None else f"set {key}={value}"
+        edit = EditPod({"metadata": {"labels": {key: value}}}, text)
+        if edit.apply(situation).matching:
+            return edit
+    return replace(edit, patch={"metadata": {"labels": {key: None}}})
+
+
+def _expected(situation: Situation, key: str) -> str:
+    values = [v for one in situation.entries or () for v in one.namespaces.known(key)]
+    return " or ".join(f"{key}={value}" for value in dict.fromkeys(values)) or "other labels"
+
+
+def revisions(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """The revisions that some entry is for."""
+    found = [
+        value
+        for one in entries
+        for selector in (one.namespaces, one.objects)
+        for value in selector.known(REVISION_LABEL)
+    ]
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,123 @@
+"""What a reader should know besides the cause. Pure."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from lab.explain.model import Object, Situation, proxy_of
+from lab.explain.objects import REVISION_LABEL
+from lab.explain.pod_findings import decision_of
+from lab.mesh import annotations, contract
+
+_RUNS_ONCE: Final = frozenset({"Job", "CronJob"})
+
+
+def origin(situation: Situation) -> str:
+    """Where the sidecar that a pod has comes from."""
+    if by_hand(situation):
+        return "it was injected before it met the API server: its manifest holds the sidecar"
+    if situation.subject.origin == "file":
+        return "the manifest holds a sidecar and its status annotation already"
+    names = ", ".join(one.name for one in situation.matching)
+    if names:
+        return f"it has a sidecar; {names} is meant for it, and {decision_of(situation).sentence}"
+    return "it has a sidecar, though no entry of a webhook is meant for such a pod now"
+
+
+def by_hand(situation: Situation) -> bool:
+    """Whether the manifest that the pod came from held the sidecar (`kube-inject`)."""
+    subject = situation.subject
+    if subject.holder is not None and subject.origin == "live":
+        return proxy_of(subject.holder.template) is not None
+    if subject.origin == "template":
+        return proxy_of(subject.pod) is not None
+    applied = subject.annotations.get("kubectl.kubernetes.io/last-applied-configuration", "")
+    return f'"name":"{contract.PROXY_CONTAINER}"' in applied.replace(" ", "")
+
+
+def notes(situation: Situation, *, injected: bool) -> Iterator[str]:
+    """Sentences, the weightiest first."""
+    subject = situation.subject
+    yield from _user(subject.spec)
+    holder = subject.holder
+    if holder is not None and holder.kind in _RUNS_ONCE and injected and not _native(situation):
+        key = annotations.NATIVE_SIDECAR
+        yield (
+            f"a {holder.kind} with a classic sidecar never completes: the proxy goes on when the "
+            f'app is done; set the annotation {key}="true" in its pod template'
+        )
+    stamped = contract.STATUS_ANNOTATION in subject.annotations
+    if stamped and proxy_of(subject.pod) is None:
+        yield (
+            f"the annotation {contract.STATUS_ANNOTATION} claims an injection, but there is no "
+            f"{contract.PROXY_CONTAINER}: it was copied from another pod; remove it"
+        )
+    yield from _workload(situation)
+    yield from _webhook(situation)
+    if situation.trial is not None:
+        yield from situation.trial.warnings
+
+
+def _user(spec: Object) -> Iterator[str]:
+    uid = contract.PROXY_UID
+    contexts = [("the pod", spec.get("securityContext") or {})]
+    contexts += [
+        (f"container {one.get('name')}", one.get("securityContext") or {})
+        for one in spec.get("containers") or ()
+        if one.get("name") != contract.PROXY_CONTAINER
+    ]
+    for who, context in contexts:
+        if context.get("runAsUser") == uid or context.get("runAsGroup") == uid:
+            yield (
+                f"{who} runs as {uid}, the proxy's own user: its traffic goes past the proxy; "
+                "choose another runAsUser"
+            )
+
+
+def _native(situation: Situation) -> bool:
+    found = proxy_of(situation.subject.pod)
+    if found is not None:
+        return found[1]
+    if situation.trial is not None and situation.trial.outcome == "injected":
+        return situation.trial.native
+    return situation.subject.annotations.get(annotations.NATIVE_SIDECAR) == "true"
+
+
+def _workload(situation: Situation) -> Iterator[str]:
+    subject = situation.subject
+    if subject.holder is None or subject.holder.kind == "Pod":
+        return
+    given = subject.holder.metadata.get("annotations") or {}
+    lost = [key for key in given if key in annotations.RULES and key not in subject.annotations]
+    if lost:
+        yield (
+            f"on {subject.holder.kind} {subject.holder.name} itself, without effect: "
+            f"{', '.join(lost)}; annotations of the pod template count"
+        )
+    labels = subject.holder.metadata.get("labels") or {}
+    if labels.get(contract.INJECT_POD_LABEL) == "false" and not subject.labels.get(
+        contract.INJECT_POD_LABEL
+    ):
+        yield (
+            f"{contract.INJECT_POD_LABEL}=false on {subject.holder.kind} {subject.holder.name} "
+            "itself has no effect; labels of the pod template count"
+        )
+
+
+def _webhook(situation: Situation) -> Iterator[str]:
+    matching = situation.matching
+    if len({one.configuration for one in matching}) > 1 or len(matching) > 1:
+        names = ", ".join(one.name for one in matching)
+        yield f"several entries are meant for this pod: {names}; the pod is injected by each"
+    for one in matching:
+        if one.ignores_failure:
+            yield (
+                f"{one.name} has failurePolicy Ignore: when it does not answer, pods start "
+                "without a sidecar and nothing says so"
+            )
+            break
+    labels = situation.namespace.labels if situation.namespace else {}
+    if matching and contract.INJECTION_LABEL in labels and REVISION_LABEL in labels:
+        yield (
+            f"the namespace has both {contract.INJECTION_LABEL} and {REVISION_LABEL}; "
+            f"matched: {matching[0].name}"
+        )

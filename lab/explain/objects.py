@@ -1,0 +1,169 @@
+"""Objects of the Kubernetes API, as JSON, into the model. Pure."""
+
+import base64
+import binascii
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from lab.explain.model import Entry, Namespace, Object, Port, Service, Workload
+from lab.explain.selectors import parse
+from lab.mesh import contract
+from lab.mesh.decision import Policy, Selector
+
+REVISION_LABEL: Final = "istio.io/rev"
+"""Label of a namespace or pod: which of several injectors is to be asked."""
+INJECTION_KEYS: Final = frozenset(
+    {contract.INJECTION_LABEL, contract.INJECT_POD_LABEL, REVISION_LABEL}
+)
+"""A webhook whose selectors look at one of these injects sidecars."""
+
+
+def entries(configurations: Iterable[Object]) -> tuple[Entry, ...]:
+    """The entries that inject sidecars, of all MutatingWebhookConfigurations."""
+    found = []
+    for one in configurations:
+        meta = one["metadata"]
+        made = [_entry(meta, index, hook) for index, hook in enumerate(one.get("webhooks") or ())]
+        if any((entry.namespaces.keys | entry.objects.keys) & INJECTION_KEYS for entry in made):
+            found += made
+    return tuple(found)
+
+
+def _entry(meta: Object, index: int, hook: Object) -> Entry:
+    client = hook.get("clientConfig") or {}
+    service = client.get("service")
+    return Entry(
+        configuration=meta["name"],
+        index=index,
+        name=hook.get("name", ""),
+        namespaces=parse(hook.get("namespaceSelector")),
+        objects=parse(hook.get("objectSelector")),
+        sees_pods=any(map(_covers_pods, hook.get("rules") or ())),
+        conditions=len(hook.get("matchConditions") or ()),
+        ignores_failure=hook.get("failurePolicy") == "Ignore",
+        service=(service["namespace"], service["name"]) if service else None,
+        port=int((service or {}).get("port") or 443),
+        path=(service or {}).get("path", ""),
+        url=client.get("url", ""),
+        authority=_decoded(client.get("caBundle", "")),
+        since=meta.get("creationTimestamp", ""),
+    )
+
+
+def _covers_pods(rule: Object) -> bool:
+    def has(key: str, value: str) -> bool:
+        given = rule.get(key) or ()
+        return value in given or "*" in given
+
+    resources = rule.get("resources") or ()
+    return (
+        has("operations", "CREATE")
+        and has("apiGroups", "")
+        and has("apiVersions", "v1")
+        and any(one in ("pods", "*", "*/*") for one in resources)
+        and rule.get("scope") != "Cluster"
+    )
+
+
+def _decoded(bundle: str) -> str:
+    try:
+        return base64.b64decode(bundle).decode()
+    except (ValueError, binascii.Error):
+        return ""
+
+
+def namespace(seen: Object) -> Namespace:
+    """A namespace, and since when it has its labels."""
+    meta = seen["metadata"]
+    return Namespace(
+        name=meta["name"],
+        labels=meta.get("labels") or {},
+        created=meta.get("creationTimestamp", ""),
+        since=dict(_since(meta.get("managedFields") or ())),
+    )
+
+
+def _since(managed: Sequence[Object]) -> Iterator[tuple[str, str]]:
+    for one in managed:
+        labels = ((one.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:labels") or {}
+        for key in labels:
+            if key.startswith("f:") and one.get("time"):
+                yield key.removeprefix("f:"), one["time"]
+
+
+def service(
+    seen: Object, slices: Iterable[Object], deployments: Iterable[Object], root: str
+) -> Service:
+    """A Service with its EndpointSlices, the Deployments beside it, and the published root."""
+    meta, spec = seen["metadata"], seen.get("spec") or {}
+    ports = tuple(
+        Port(int(one["port"]), one.get("name", ""), str(one.get("targetPort", "")))
+        for one in spec.get("ports") or ()
+    )
+    return Service(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        selector=spec.get("selector") or {},
+        ports=ports,
+        ready=_ready(ports, slices),
+        workloads=tuple(map(_workload, deployments)),
+        root=root,
+    )
+
+
+def _ready(ports: Sequence[Port], slices: Iterable[Object]) -> Mapping[int, int]:
+    addresses: dict[int, set[str]] = {one.number: set() for one in ports}
+    for piece in slices:
+        names = {one.get("name") or "" for one in piece.get("ports") or ()}
+        here = {
+            address
+            for one in piece.get("endpoints") or ()
+            # Absent means ready, says the API.
+            if (one.get("conditions") or {}).get("ready") in (True, None)
+            for address in one.get("addresses") or ()
+        }
+        for port in ports:
+            if port.name in names:
+                addresses[port.number] |= here
+    return {number: len(found) for number, found in addresses.items()}
+
+
+def _workload(seen: Object) -> Workload:
+    spec, status = seen.get("spec") or {}, seen.get("status") or {}
+    template = spec.get("template") or {}
+    containers = (template.get("spec") or {}).get("containers") or ()
+    return Workload(
+        name=seen["metadata"]["name"],
+        labels=(template.get("metadata") or {}).get("labels") or {},
+        wanted=int(spec.get("replicas", 1)),
+        ready=int(status.get("readyReplicas", 0)),
+        ports=tuple(
+            Port(int(port["containerPort"]), port.get("name", ""))
+            for container in containers
+            for port in container.get("ports") or ()
+        ),
+    )
+
+
+def policy(config: Any) -> Policy:
+    """The policy in the `config` of Istio's ConfigMap, read from YAML; the default if none."""
+    if not isinstance(config, Mapping):
+        return Policy()
+    return Policy(
+        policy=str(config.get("policy") or "enabled"),
+        never=_selectors(config.get("neverInjectSelector")),
+        always=_selectors(config.get("alwaysInjectSelector")),
+    )
+
+
+def _selectors(given: Any) -> tuple[Selector, ...]:
+    return tuple(
+        Selector(
+            labels=tuple((one.get("matchLabels") or {}).items()),
+            expressions=tuple(
+                (each["key"], each["operator"], tuple(each.get("values") or ()))
+                for each in one.get("matchExpressions") or ()
+            ),
+        )
+        for one in given or ()
+    )

@@ -1,0 +1,167 @@
+"""What the pod itself says against a sidecar. Pure."""
+
+from typing import Any, Final
+
+from lab.explain.causes import Cause, Finding
+from lab.explain.changes import Advice, Change, EditPod, Move
+from lab.explain.model import Situation, Subject
+from lab.explain.objects import INJECTION_KEYS
+from lab.explain.selectors import Changes, repair
+from lab.mesh import annotations, contract
+from lab.mesh.decision import Decision, Reason, decide
+
+ELSEWHERE: Final = "meshed-apps"
+"""The name that is proposed for a namespace that may be injected."""
+_NOT_OURS: Final = frozenset(
+    {
+        *(annotations.INTERCEPTION_MODE, *annotations.RESOURCES, annotations.STATUS_PORT),
+        *(annotations.INITIAL_DELAY, annotations.PERIOD, annotations.FAILURE_THRESHOLD),
+        *(annotations.INCLUDE_OUTBOUND_CIDRS, annotations.EXCLUDE_OUTBOUND_CIDRS),
+        *(annotations.INCLUDE_INBOUND_PORTS, annotations.EXCLUDE_INBOUND_PORTS),
+        *(annotations.EXCLUDE_OUTBOUND_PORTS, annotations.EXCLUDE_INTERFACES),
+        *(annotations.KUBEVIRT_INTERFACES, annotations.REROUTE_INTERFACES),
+        annotations.PROXY_CONFIG,
+    }
+)
+"""The annotations that Istio's own injector checks; ours checks more."""
+
+
+def decision_of(situation: Situation) -> Decision:
+    """The injector's decision, as if it were asked."""
+    subject = situation.subject
+    return decide(subject.pod, subject.namespace, situation.policy)
+
+
+def declined(situation: Situation) -> Finding | None:
+    """What the injector, or the pod's own label, says no to."""
+    decision = decision_of(situation)
+    if decision.inject:
+        return None
+    reason, subject = decision.reason, situation.subject
+    line = line_of(reason)
+    key = contract.INJECT_POD_LABEL
+    if reason is Reason.HOST_NETWORK:
+        edit = EditPod({"spec": {"hostNetwork": None}}, "take hostNetwork out of the pod's spec")
+        return Finding(Cause.HOST_NETWORK, line, decision.sentence, edit)
+    if reason is Reason.IGNORED_NAMESPACE:
+        move = Move(ELSEWHERE, opening_labels(situation))
+        return Finding(Cause.IGNORED_NAMESPACE, line, decision.sentence, move)
+    if reason is Reason.DECLINED:
+        where = "label" if key in subject.labels else "annotation"
+        place = place_of(subject, where)
+        say = f"{place} {key}=false: the pod declines"
+        edit = EditPod(metadata(f"{where}s", key, None), f"remove {key} from the pod's {where}s")
+        line = "objects" if where == "label" and not situation.matching else line
+        return Finding(Cause.POD_DECLINES, line, say, edit)
+    change: Change
+    if reason in (Reason.POLICY_DISABLED, Reason.POLICY_UNKNOWN):
+        change = ask(subject)
+    else:
+        change = Advice("change the pod's labels, or the selectors in the injector's configuration")
+    return Finding(Cause.POLICY, line, decision.sentence, change)
+
+
+LINES: Final[dict[str, frozenset[Reason]]] = {
+    "host-network": frozenset({Reason.HOST_NETWORK}),
+    "ignored-namespace": frozenset({Reason.IGNORED_NAMESPACE}),
+    "own-label": frozenset({Reason.ASKED, Reason.DECLINED}),
+    "never-selector": frozenset({Reason.NEVER_SELECTOR}),
+    "always-selector": frozenset({Reason.ALWAYS_SELECTOR}),
+}
+"""Keys of the decision's lines in its order, and the reasons given there; the last is "policy"."""
+
+
+def line_of(reason: Reason) -> str:
+    """Key of the line that a reason belongs to."""
+    return next((key for key, reasons in LINES.items() if reason in reasons), "policy")
+
+
+def bad_annotation(situation: Situation) -> Finding | None:
+    """The first annotation whose value the injector refuses; a trial that passed knows better."""
+    subject = situation.subject
+    ours = any(one.service and one.service[1] == contract.WEBHOOK_SERVICE
+               for one in situation.entries or ())  # fmt: skip
+    for error in annotations.check(subject.annotations):
+        if ours or error.annotation in _NOT_OURS:
+            return refused_annotation(subject, error.annotation, error.message)
+    return None
+
+
+def refused_annotation(subject: Subject, name: str, message: str) -> Finding:
+    """A finding about one annotation's value."""
+    edit = EditPod(
+        metadata("annotations", name, None),
+        f"take the annotation {name} out, or give it a value that is accepted",
+    )
+    return Finding(Cause.BAD_ANNOTATION, "annotations", message, edit, refused=True)
+
+
+def misplaced_wish(situation: Situation) -> Finding | None:
+    """A wish for a sidecar that stands where no selector looks."""
+    subject = situation.subject
+    key = contract.INJECT_POD_LABEL
+    given = subject.labels.get(key)
+    if given is not None:
+        if given == "true":
+            return None
+        say = f"{place_of(subject, 'label')} {key}={given!r}: only true and false mean anything"
+        return Finding(Cause.POD_LABEL_VALUE, "objects", say, ask(subject))
+    if subject.annotations.get(key) == "true":
+        say = (
+            f"{key}=true is an annotation: the API server's selectors look at labels alone, "
+            "so the webhook is not called"
+        )
+        return Finding(Cause.POD_LABEL_IS_ANNOTATION, "objects", say, ask(subject))
+    holder = subject.holder
+    if holder is not None:
+        meta = holder.metadata
+        for kind in ("labels", "annotations"):
+            if (meta.get(kind) or {}).get(key) == "true":
+                say = (
+                    f"{key}=true is a {kind[:-1]} of {holder.kind} {holder.name} itself, not of "
+                    "its pod template: the pods never get it"
+                )
+                return Finding(Cause.POD_LABEL_MISPLACED, "objects", say, ask(subject))
+    for near in subject.labels:
+        if near not in INJECTION_KEYS and is_near(near, (key,)):
+            say = f"the pod's label {near} means nothing; {key} was probably meant"
+            patch = {"metadata": {"labels": {near: None, key: subject.labels[near]}}}
+            edit = EditPod(patch, f"rename the pod's label {near} to {key}")
+            return Finding(Cause.POD_LABEL_TYPO, "objects", say, edit)
+    return None
+
+
+def ask(subject: Subject) -> EditPod:
+    """Have the pod ask for its sidecar by its label."""
+    where = "pod" if subject.origin == "live" and subject.holder is None else "pod template"
+    text = f"set the label {contract.INJECT_POD_LABEL}=true in the {where}'s metadata"
+    return EditPod(metadata("labels", contract.INJECT_POD_LABEL, "true"), text)
+
+
+def metadata(kind: str, key: str, value: str | None) -> dict[str, Any]:
+    """A merge patch of one label or annotation."""
+    return {"metadata": {kind: {key: value}}}
+
+
+def place_of(subject: Subject, what: str) -> str:
+    """Where a label or annotation of the pod stands."""
+    where = "pod" if subject.origin == "live" else "pod template" if subject.where else "pod"
+    return f"the {where} has the {what}"
+
+
+def opening_labels(situation: Situation) -> Changes:
+    """Labels with which a fresh namespace is injected."""
+    for one in situation.entries or ():
+        if one.sees_pods and one.objects.matches({}):
+            found = repair(one.namespaces, {})
+            if found:
+                return found
+    return {contract.INJECTION_LABEL: "enabled"}
+
+
+def is_near(key: str, wanted: tuple[str, ...]) -> bool:
+    """Whether a label's key looks like a mistyped one."""
+    from difflib import get_close_matches
+
+    plain = key.lower().replace("_", "-")
+    return bool(get_close_matches(plain, wanted, n=1, cutoff=0.85))

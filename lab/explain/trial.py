@@ -1,0 +1,83 @@
+"""The pod to try in a dry run, and what the API server's answer says. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from lab.explain.model import Object, Subject, Trial, proxy_of
+
+_FAILED: Final = re.compile(
+    r'failed calling webhook "(?P<name>[^"]+)": (?:failed to call webhook: )?(?P<why>.*)', re.S
+)
+_DENIED: Final = re.compile(
+    r'admission webhook "(?P<name>[^"]+)" denied the request(?:: (?P<why>.*))?', re.S
+)
+_NAMES: Final = re.compile(r"certificate is valid for (?P<names>[^;]+?), not (?P<wanted>\S+)")
+_DROPPED: Final = ("nodeName", "ephemeralContainers", "hostname", "schedulingGates")
+_WARNING: Final = re.compile(r'\d{3} \S+ "((?:[^"\\]|\\.)*)"')
+
+PREFIX: Final = "lab-explain-"
+"""Of the name of the pod on trial; it is never stored."""
+
+
+def body(subject: Subject) -> dict[str, Any]:
+    """A pod to create in a dry run, as the workload's controller would make it."""
+    metadata = subject.pod.get("metadata") or {}
+    kept = {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
+    spec = {key: value for key, value in subject.spec.items() if key not in _DROPPED}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": PREFIX, **kept},
+        "spec": spec,
+    }
+
+
+def read(status: int, answer: Object, warnings: Sequence[str] = ()) -> Trial:
+    """What an answer to the dry run means; `answer` is the pod, or a Status."""
+    told = tuple(text for value in warnings for text in _WARNING.findall(value))
+    if status < 300:
+        found = proxy_of(answer)
+        if found is None:
+            return Trial("plain", warnings=told)
+        return Trial("injected", warnings=told, native=found[1])
+    message = short(str(answer.get("message") or f"HTTP status {status}"))
+    if match := _FAILED.search(message):
+        return Trial("failed", match["name"], match["why"].strip(), told)
+    if match := _DENIED.search(message):
+        return Trial("refused", match["name"], (match["why"] or "no reason given").strip(), told)
+    if status in (401, 403) and "cannot create resource" in message:
+        return Trial("untried", message=message)
+    return Trial("rejected", message=message, warnings=told)
+
+
+def short(message: str) -> str:
+    """A message without the long list of a certificate's names."""
+    found = _NAMES.search(message)
+    if found is None or found["names"].count(",") < 3:
+        return message
+    count = found["names"].count(",") + 1
+    text = f"certificate is valid for {count} other names, not {found['wanted']}"
+    return message[: found.start()] + text + message[found.end() :]
+
+
+def failed_open(before: str, after: str, names: Sequence[str]) -> bool:
+    """Whether the API server's count of ignored failures of one of these webhooks rose.
+
+    `before` and `after` are its metrics, in Prometheus' text format.
+    """
+    first, last = _counts(before), _counts(after)
+    return any(last.get(name, 0.0) > first.get(name, 0.0) for name in names)
+
+
+_COUNT: Final = re.compile(
+    r'^apiserver_admission_webhook_fail_open_count\{[^}]*name="(?P<name>[^"]+)"[^}]*\} (?P<n>\S+)',
+    re.M,
+)
+
+
+def _counts(metrics: str) -> Mapping[str, float]:
+    counts: dict[str, float] = {}
+    for match in _COUNT.finditer(metrics):
+        counts[match["name"]] = counts.get(match["name"], 0.0) + float(match["n"])
+    return counts

@@ -1,0 +1,174 @@
+"""What to change on the webhook's side: its configuration, its Service, its Deployment. Pure."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from lab.explain.changes import Advice, Change, kubectl
+from lab.explain.model import Entry, Port, Service, Situation
+from lab.mesh import contract
+
+_TELLING: Final = ("https", "webhook", "inject")
+"""What the name of a container's port that serves a webhook has in it."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Commands that mend the webhook; the situation afterwards has sound `services`, `entries`."""
+
+    text: str
+    lines: tuple[str, ...]
+    entries: tuple[Entry, ...] = ()
+    service: Service | None = None
+    order: int = 0
+
+    def apply(self, situation: Situation) -> Situation:
+        """With the entries and the Service as they will be."""
+        mended = {(one.configuration, one.index): one for one in self.entries}
+        entries = tuple(
+            mended.get((one.configuration, one.index), one) for one in situation.entries or ()
+        )
+        services = dict(situation.services)
+        if self.service is not None:
+            services[(self.service.namespace, self.service.name)] = self.service
+        return replace(situation, entries=entries, services=services, trial=None, refusals=())
+
+    def commands(self, situation: Situation) -> tuple[str, ...]:
+        """The lines."""
+        return self.lines
+
+
+def reinstall(situation: Situation) -> Change:
+    """Bring the whole control plane back."""
+    if situation.restore:
+        return Advice("install the mesh again", lines=(shlex.join(situation.restore),))
+    return Advice("install the mesh's control plane again, as it was installed")
+
+
+def start_pods(situation: Situation, service: Service) -> Change:
+    """Have ready pods behind the webhook's Service."""
+    workload = service.workload
+    space = ("-n", service.namespace)
+    if workload is None:
+        return _select_pods(situation, service)
+    ready = replace(service, ready={one.number: 1 for one in service.ports})
+    name = f"deployment/{workload.name}"
+    if workload.wanted == 0:
+        line = kubectl(situation, *space, "scale", name, "--replicas=1")
+        return Repair(f"start the webhook: {name} has 0 replicas", (line,), service=ready)
+    lines = (
+        kubectl(situation, *space, "rollout", "restart", name),
+        kubectl(situation, *space, "rollout", "status", name),
+    )
+    return Repair(f"start the webhook's pods again: none of {name} is ready", lines, service=ready)
+
+
+def _select_pods(situation: Situation, service: Service) -> Change:
+    """The Service selects no Deployment's pods: the one of its name, or the only one, is meant."""
+    named = [one for one in service.workloads if one.name == service.name]
+    meant = named or (service.workloads if len(service.workloads) == 1 else ())
+    if not meant:
+        return reinstall(situation)
+    key = "app" if "app" in meant[0].labels else next(iter(meant[0].labels), "")
+    selector = {key: meant[0].labels[key]} if key else {}
+    patch = [{"op": "replace", "path": "/spec/selector", "value": selector}]
+    line = _patched(situation, ("-n", service.namespace, "patch", "service", service.name), patch)
+    mended = replace(service, selector=selector, ready={one.number: 1 for one in service.ports})
+    return Repair(f"have the Service select the pods of {meant[0].name}", (line,), service=mended)
+
+
+def call_port(situation: Situation, entries: Sequence[Entry], service: Service) -> Change:
+    """Have the entries call a port that the Service has."""
+    named = [one for one in service.ports if any(part in one.name for part in _TELLING)]
+    usual = [one for one in service.ports if one.number == 443]
+    port = (usual or named or list(service.ports))[0].number
+    mended = tuple(replace(one, port=port) for one in entries)
+    lines = _configured(situation, entries, "service/port", port)
+    return Repair(f"have the webhook called on port {port}", lines, entries=mended)
+
+
+def call_path(situation: Situation, entries: Sequence[Entry], path: str) -> Change:
+    """Have the entries call another path."""
+    mended = tuple(replace(one, path=path) for one in entries)
+    lines = _configured(situation, entries, "service/path", path)
+    return Repair(f"have the webhook called by the path {path}", lines, entries=mended)
+
+
+def target_port(situation: Situation, service: Service, number: int) -> Change | None:
+    """Have the Service's port lead to the port that the webhook's container declares."""
+    workload = service.workload
+    if workload is None:
+        return None
+    index, port = next(
+        (i, one) for i, one in enumerate(service.ports) if one.number == number
+    )  # the caller found it there
+    found = serving_port(workload.ports, port)
+    if found is None or port.target in (str(found.number), found.name):
+        return None
+    patch = [{"op": "replace", "path": f"/spec/ports/{index}/targetPort", "value": found.number}]
+    line = _patched(situation, ("-n", service.namespace, "patch", "service", service.name), patch)
+    ports = tuple(
+        replace(one, target=str(found.number)) if i == index else one
+        for i, one in enumerate(service.ports)
+    )
+    text = f"have the Service lead to port {found.number}, where the webhook's container listens"
+    return Repair(text, (line,), service=replace(service, ports=ports))
+
+
+def serving_port(declared: Sequence[Port], port: Port) -> Port | None:
+    """The container's port that a Service's port is meant for; None when that is not clear."""
+    same = [one for one in declared if port.name and one.name == port.name]
+    telling = [one for one in declared if any(part in one.name for part in _TELLING)]
+    usual = [one for one in declared if one.number in (contract.WEBHOOK_PORT, 15017, 9443)]
+    return next(iter([*same, *telling, *usual]), None)
+
+
+def trust(situation: Situation, entries: Sequence[Entry], service: Service | None) -> Change:
+    """Give the configuration the authority that the mesh publishes."""
+    if service is None or not service.root:
+        return reinstall(situation)
+    place = ("-n", service.namespace, "get", "configmap", contract.CA_CONFIG_MAP)
+    key = contract.CA_CONFIG_MAP_KEY.replace(".", "\\.")
+    read = kubectl(situation, *place, "-o", f"jsonpath={{.data.{key}}}")
+    marker = "AUTHORITY"
+    lines = _configured(situation, entries, "caBundle", marker)
+    filled = tuple(line.replace(f'"{marker}"', "\"'$CA'\"") for line in lines)
+    mended = tuple(replace(one, authority=service.root) for one in entries)
+    text = f"put the mesh's root into the configuration (ConfigMap {contract.CA_CONFIG_MAP})"
+    return Repair(text, (f"CA=$({read} | base64 | tr -d '\\n')", *filled), entries=mended)
+
+
+def renew_certificate(situation: Situation, service: Service | None) -> Change:
+    """Have the webhook serve a new certificate."""
+    if situation.restore:
+        text = "have the lab make a new certificate"
+        return Advice(text, lines=(shlex.join(situation.restore),))
+    workload = service.workload if service else None
+    if service is None or workload is None:
+        return reinstall(situation)
+    name = f"deployment/{workload.name}"
+    line = kubectl(situation, "-n", service.namespace, "rollout", "restart", name)
+    return Advice("have the control plane issue a new certificate", lines=(line,))
+
+
+def _configured(
+    situation: Situation, entries: Sequence[Entry], field: str, value: object
+) -> tuple[str, ...]:
+    """One command for each configuration that sets a field of clientConfig in these entries."""
+    lines = []
+    for name in dict.fromkeys(one.configuration for one in entries):
+        patch = [
+            {"op": "add", "path": f"/webhooks/{one.index}/clientConfig/{field}", "value": value}
+            for one in entries
+            if one.configuration == name
+        ]
+        words = ("patch", "mutatingwebhookconfiguration", name)
+        lines.append(_patched(situation, words, patch))
+    return tuple(lines)
+
+
+def _patched(situation: Situation, words: Sequence[str], patch: object) -> str:
+    text = shlex.quote(json.dumps(patch, separators=(",", ":")))
+    return f"{kubectl(situation, *words, '--type', 'json')} -p {text}"
