@@ -1,0 +1,261 @@
+"""Automatic injection makes every new pod depend on a webhook. When the API server cannot ask it,
+`failurePolicy` decides: with Fail no pod is made, with Ignore a pod is made without a sidecar, and
+nobody is told. Neither is right for everybody; a mesh chooses Fail, because a pod that looks well
+and goes around the mesh is worse than one that is missing.
+
+A webhook is also seldom alone. Others change pods before it and after it, and it may be asked again
+about what they made. Whatever the order, there must be one sidecar in the end.
+
+All of it is tried with a webhook configuration of this chapter's own, meant for this namespace only
+and gone with it; the mesh's own is left as it is.
+"""
+
+import base64
+import copy
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from lab.mesh.contract import INIT_CONTAINER, PROXY_CONTAINER
+from lab.scenario import Chapter, Seen, World, expect
+from scenarios import other_injector
+
+chapter = Chapter(8, "The webhook as a dependency", namespace="jiuxi-webhook", prose=__doc__)
+
+Hook = dict[str, Any]
+NAME = "jiuxi-webhook"
+DEAD_PORT = 4444
+"""A port that the webhook's Service does not have."""
+WITHIN = 8.0
+"""Seconds for the API server to take up a changed webhook configuration."""
+APPLY = "kubectl apply --dry-run=server -n {ns} -f pod.yaml"
+
+
+@chapter.given
+def another_injector_and_the_meshs_entry(world: World) -> None:
+    """A pod's manifest, somebody else's injector, and the mesh's entry to be copied."""
+    world.take("kinds/pod.yaml")
+    world.memory["uid"] = world.json("get", "namespace", world.ns)["metadata"]["uid"]
+    found = world.json("get", "mutatingwebhookconfiguration", world.mesh.injector)["webhooks"]
+    world.memory["mesh"] = next(one for one in found if one["name"].startswith("namespace."))
+    world.memory["other"] = other_injector.running(world)
+    for file, make in FILES.items():
+        world.write(file, make(world))
+
+
+# --- webhook configurations --------------------------------------------------------------
+
+
+def _configuration(world: World, *hooks: Hook) -> str:
+    # Owned by the namespace: it goes with it, also when the chapter is cut off.
+    owner = {"apiVersion": "v1", "kind": "Namespace", "name": world.ns, "uid": world.memory["uid"]}
+    return json.dumps(
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingWebhookConfiguration",
+            "metadata": {"name": NAME, "ownerReferences": [owner]},
+            "webhooks": list(hooks),
+        },
+        indent=1,
+    )
+
+
+def _here(world: World) -> Hook:
+    names = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [world.ns]}
+    return {"namespaceSelector": {"matchExpressions": [names]}, "objectSelector": _LABELLED}
+
+
+_LABELLED = {"matchLabels": {"app": "kind-pod"}}
+"""The pod of this chapter, and not the other injector's own."""
+
+
+def _mesh(world: World, **changes: Any) -> Hook:
+    """The mesh's entry, for this namespace."""
+    return {**copy.deepcopy(world.memory["mesh"]), **_here(world), **changes}
+
+
+def _unreachable(world: World, policy: str) -> str:
+    hook = _mesh(world, failurePolicy=policy)
+    hook["clientConfig"]["service"]["port"] = DEAD_PORT
+    return _configuration(world, hook)
+
+
+def _disbelieved(world: World) -> str:
+    hook = _mesh(world)
+    pem, _ = other_injector.certificate("somebody.else")
+    hook["clientConfig"]["caBundle"] = base64.b64encode(pem.encode()).decode()
+    return _configuration(world, hook)
+
+
+def _other(world: World) -> Hook:
+    service = {"namespace": world.ns, "name": other_injector.NAME, "path": "/", "port": 443}
+    hook = _mesh(world, name="other.jiuxi.example", reinvocationPolicy="Never")
+    return {**hook, "clientConfig": {"service": service, "caBundle": world.memory["other"]}}
+
+
+def _before(world: World) -> str:
+    return _configuration(world, _other(world), _mesh(world))
+
+
+def _after(world: World, policy: str) -> str:
+    return _configuration(world, _mesh(world, reinvocationPolicy=policy), _other(world))
+
+
+FILES: dict[str, Callable[[World], str]] = {
+    "fail.json": lambda world: _unreachable(world, "Fail"),
+    "ignore.json": lambda world: _unreachable(world, "Ignore"),
+    "disbelieved.json": _disbelieved,
+    "before.json": _before,
+    "after.json": lambda world: _after(world, "Never"),
+    "again.json": lambda world: _after(world, "IfNeeded"),
+}
+
+
+def _instead(
+    file: str, make: Callable[[World], str], doc: str
+) -> Callable[[World], Iterator[None]]:
+    def written(world: World) -> Iterator[None]:
+        kept = world.read(file)
+        world.write(file, make(world))
+        yield
+        world.write(file, kept)
+
+    written.__doc__ = doc
+    return written
+
+
+def _refused(world: World, seen: Seen, why: str) -> None:
+    expect(seen.last.returncode, "exit code of `kubectl apply`").equal(1)
+    expect(seen.text, "what kubectl prints").contains(
+        "failed calling webhook", world.memory["mesh"]["name"]
+    )
+    expect(seen.text, "what kubectl prints").matches(why)
+
+
+# --- a webhook that cannot be asked ------------------------------------------------------
+
+
+@chapter.step(
+    "kubectl apply -f fail.json",
+    APPLY,
+    allow_exit=[1],
+    within=WITHIN,
+    hint="`kubectl get events` of a Deployment's ReplicaSet shows the same message",
+)
+def with_fail_no_pod_is_made(world: World, seen: Seen) -> None:
+    """A copy of the mesh's webhook asks at a port that nobody serves. Its `failurePolicy` is Fail:
+    the pod is refused, and the message names the webhook that could not be asked.
+    """
+    _refused(world, seen, rf"(?i){DEAD_PORT}|connect|endpoints")
+
+
+with_fail_no_pod_is_made.breaks("the policy is Ignore")(
+    _instead("fail.json", FILES["ignore.json"], "The same with `failurePolicy: Ignore`.")
+)
+
+
+@chapter.step("kubectl apply -f ignore.json", f"{APPLY} -o json", within=WITHIN)
+def with_ignore_the_pod_is_plain(world: World, seen: Seen) -> None:
+    """The same webhook, asked at the same port, with Ignore: the pod is accepted, without a
+    sidecar. Nothing in the answer says that one was meant to be there.
+    """
+    made = seen.last.json()
+    expect(_names(made), "containers").equal(["nginx"])
+    expect(_names(made, "initContainers"), "init containers").equal([])
+
+
+with_ignore_the_pod_is_plain.breaks("the webhook can be asked")(
+    _instead(
+        "ignore.json",
+        lambda world: _configuration(world, _mesh(world, failurePolicy="Ignore")),
+        "The right port again, and still Ignore.",
+    )
+)
+
+
+@chapter.step("kubectl apply -f disbelieved.json", APPLY, allow_exit=[1], within=WITHIN)
+def a_webhook_that_is_not_believed(world: World, seen: Seen) -> None:
+    """The right Service and port, and another's authority in `caBundle`: the API server reaches the
+    webhook and does not believe its certificate. For the pod that is the same as no webhook.
+    """
+    _refused(world, seen, r"x509|certificate")
+
+
+a_webhook_that_is_not_believed.breaks("the bundle is the mesh's own")(
+    _instead(
+        "disbelieved.json",
+        lambda world: _configuration(world, _mesh(world)),
+        "The mesh's entry as it is.",
+    )
+)
+
+
+# --- other webhooks ----------------------------------------------------------------------
+
+
+def _names(pod: dict[str, Any], kind: str = "containers") -> list[str]:
+    return [one["name"] for one in pod["spec"].get(kind) or ()]
+
+
+def _known_to_the_proxy(pod: dict[str, Any]) -> list[str]:
+    (proxy,) = [one for one in pod["spec"]["containers"] if one["name"] == PROXY_CONTAINER]
+    (value,) = [e["value"] for e in proxy["env"] if e["name"] == "ISTIO_META_APP_CONTAINERS"]
+    return sorted(value.split(","))
+
+
+def _one_sidecar(pod: dict[str, Any]) -> None:
+    expect(sorted(_names(pod)), "containers").equal([PROXY_CONTAINER, "logger", "nginx"])
+    expect(_names(pod, "initContainers"), "init containers").equal([INIT_CONTAINER])
+
+
+@chapter.step("kubectl apply -f before.json", f"{APPLY} -o json", within=WITHIN)
+def another_injector_before_ours(world: World, seen: Seen) -> None:
+    """Somebody else's webhook is asked first and adds a container, `logger`. The sidecar's webhook
+    sees a pod with two applications, and tells the proxy of both.
+    """
+    pod = seen.last.json()
+    _one_sidecar(pod)
+    expect(_known_to_the_proxy(pod), "applications that the proxy knows of").equal(
+        ["logger", "nginx"]
+    )
+
+
+another_injector_before_ours.breaks("the other injector is not asked")(
+    _instead(
+        "before.json", lambda world: _configuration(world, _mesh(world)), "The mesh's entry alone."
+    )
+)
+
+
+@chapter.step("kubectl apply -f after.json", f"{APPLY} -o json", within=WITHIN)
+def another_injector_after_ours(world: World, seen: Seen) -> None:
+    """The other order: the sidecar is there when `logger` is added, and with `reinvocationPolicy:
+    Never` nobody asks again. The proxy knows of nginx alone.
+    """
+    pod = seen.last.json()
+    _one_sidecar(pod)
+    expect(_known_to_the_proxy(pod), "applications that the proxy knows of").equal(["nginx"])
+
+
+another_injector_after_ours.breaks("the other injector is not asked")(
+    _instead(
+        "after.json", lambda world: _configuration(world, _mesh(world)), "The mesh's entry alone."
+    )
+)
+
+
+@chapter.step("kubectl apply -f again.json", f"{APPLY} -o json", within=WITHIN)
+def asked_again_there_is_still_one_sidecar(world: World, seen: Seen) -> None:
+    """With `IfNeeded` the sidecar's webhook is asked a second time, about a pod that has a sidecar
+    already. It takes its own away and injects anew: one proxy, one init container.
+    """
+    pod = seen.last.json()
+    _one_sidecar(pod)
+    expect(_known_to_the_proxy(pod), "applications that the proxy knows of").equal(
+        ["logger", "nginx"]
+    )
+
+
+asked_again_there_is_still_one_sidecar.breaks("it is asked only once")(
+    _instead("again.json", FILES["after.json"], "The same with `reinvocationPolicy: Never`.")
+)
