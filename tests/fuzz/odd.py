@@ -83,20 +83,28 @@ def mutate(rng: Random, tree: Any) -> None:
     elif what == 2:
         holder[key] = swapped(rng, old)
     elif what == 3 and isinstance(holder, list):
-        holder.insert(rng.randrange(len(holder) + 1), copy.deepcopy(old))
+        holder.insert(rng.randrange(len(holder) + 1), copied(old))
     elif what == 4 and isinstance(holder, dict):
         holder[rng.choice(KEYS)] = value(rng)
     elif what == 5 and isinstance(holder, dict):
         holder[rng.choice((*KEYS, str(key).upper(), f"{key} "))] = holder.pop(key)
     elif what == 6:
         other, at = rng.choice(known)
-        holder[key] = copy.deepcopy(other[at]) if at in other or isinstance(other, list) else None
+        holder[key] = copied(other[at]) if at in other or isinstance(other, list) else None
     elif what == 7:
         holder[key] = deep(rng) if rng.random() < 0.1 else value(rng)
     elif what == 8 and rng.random() < 0.05:
         holder[key] = huge(rng)
     else:
         holder[key] = rng.choice(TEXTS) if isinstance(old, str) else rng.choice(NUMBERS)
+
+
+def copied(old: Any) -> Any:
+    """A copy; what is nested too deep for one is shared instead, which JSON cannot tell."""
+    try:
+        return copy.deepcopy(old)
+    except RecursionError:
+        return old
 
 
 def swapped(rng: Random, old: Any) -> Any:

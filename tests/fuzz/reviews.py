@@ -53,6 +53,10 @@ def review(pod: Any, **request: Any) -> dict[str, Any]:
     return {"kind": "AdmissionReview", "apiVersion": admission.API_VERSION, "request": asked}
 
 
+DEPTH = 5000
+"""Levels of a review that is nothing but depth."""
+
+
 def make(rng: Random, seeds: list[Pod]) -> bytes:
     """One mutated review, as bytes."""
     pod = copy.deepcopy(rng.choice(seeds))
@@ -65,7 +69,11 @@ def make(rng: Random, seeds: list[Pod]) -> bytes:
     whole = review(pod)
     if how > 0.95:
         odd.mutate(rng, whole)
-    body = json.dumps(whole, ensure_ascii=rng.random() < 0.5).encode(errors="surrogatepass")
+    try:
+        text = json.dumps(whole, ensure_ascii=rng.random() < 0.5)
+    except (RecursionError, ValueError):  # deeper than Python writes, or its own ancestor
+        text = '{"request":' * DEPTH + "1" + "}" * DEPTH
+    body = text.encode(errors="surrogatepass")
     return damaged(rng, body) if 0.9 < how < 0.95 else body
 
 
