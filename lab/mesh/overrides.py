@@ -136,8 +136,7 @@ def _merged_list(ours: Sequence[Any], theirs: Sequence[Any], key: str) -> list[A
 
     What records the pod's own probes is not theirs to replace: they could not be put back.
     """
-    if any(entry.get("name") == probes.ENVIRONMENT for entry in ours):
-        theirs = [entry for entry in theirs if entry.get("name") != probes.ENVIRONMENT]
+    theirs = [entry for entry in theirs if entry.get("name") != probes.ENVIRONMENT]
     by = {key, "name"} if key == "containerPort" else {key}
     taken = {(k, entry.get(k)) for entry in theirs for k in by}
     free = (entry for entry in ours if not {(k, entry.get(k)) for k in by} & taken)

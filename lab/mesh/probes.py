@@ -61,9 +61,11 @@ def rewrite(container: Container, status_port: int, taken: Taken) -> Container:
 def _rewrite_one(
     original: Any, path: str, container: Container, status_port: int, taken: Taken
 ) -> dict[str, Any] | None:
-    action = next((name for name in ACTIONS if original.get(name)), None)
-    if not action:
+    given = [name for name in (*ACTIONS, "exec", "sleep") if original.get(name) is not None]
+    # Two at once are refused by the API server, which then names what the user wrote.
+    if len(given) != 1 or given[0] not in ACTIONS or not original[given[0]]:
         return None
+    action = given[0]
     target = original[action]
     port = _number(target.get("port"), container)
     if port is None or port == status_port or target.get("host"):
@@ -138,7 +140,8 @@ def unknown(container: Container, probers: Mapping[str, Any]) -> list[str]:
 
 def _swapped(probe: Mapping[str, Any], old: str, new: str, action: Any) -> dict[str, Any]:
     """The probe with another action in the place of the old one."""
-    return {(new if k == old else k): (action if k == old else v) for k, v in probe.items()}
+    kept = ((k, v) for k, v in probe.items() if k == old or k not in ACTIONS)
+    return {(new if k == old else k): (action if k == old else v) for k, v in kept}
 
 
 def encode(probers: Probers) -> str:

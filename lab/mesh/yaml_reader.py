@@ -94,6 +94,9 @@ def read(text: str, *, with_lines: bool = False) -> Reading:
     reading = Reading()
     try:
         _Builder(text, reading, with_lines).document()
+    except UnicodeEncodeError:
+        reading.complete = False
+        reading.problems.append(Problem(1, "half a UTF-16 pair is no character"))
     except yaml.YAMLError as error:
         reading.complete = False
         reading.problems.append(_syntax_problem(error))

@@ -1,6 +1,6 @@
 """Values that break programs, and changes to any tree of JSON. Pure; all chance is `rng`'s."""
 
-import copy
+import json
 from random import Random
 from typing import Any, Final
 
@@ -100,11 +100,13 @@ def mutate(rng: Random, tree: Any) -> None:
 
 
 def copied(old: Any) -> Any:
-    """A copy; what is nested too deep for one is shared instead, which JSON cannot tell."""
+    """A copy, made by JSON's own code: what is copied may be deep. What is deeper is left out;
+    shared, it could come to hold itself.
+    """
     try:
-        return copy.deepcopy(old)
+        return json.loads(json.dumps(old))
     except RecursionError:
-        return old
+        return None
 
 
 def swapped(rng: Random, old: Any) -> Any:

@@ -104,7 +104,7 @@ def structure(rng: Random, data: bytes) -> bytes:
             default_style=rng.choice((None, None, None, '"', "|")),
         )  # fmt: skip
         return str(text).encode(errors="surrogatepass")
-    except (RecursionError, yaml.YAMLError):
+    except (RecursionError, UnicodeEncodeError, yaml.YAMLError):
         return b"[" * 3_000
 
 

@@ -107,6 +107,41 @@ def test_a_users_record_of_probes_is_not_taken_for_the_injectors() -> None:
     assert inject(once) == once
 
 
+def test_probes_that_ask_the_agent_stay_so_when_a_user_writes_its_record() -> None:
+    asks = {"httpGet": {"path": "/app-health/app/livez", "port": 15020}}
+    record = json.dumps({"/app-health/app/livez": {"httpGet": {"port": 8080}}})
+    own = {"name": "istio-proxy", "env": [{"name": "ISTIO_KUBE_APP_PROBERS", "value": record}]}
+    once = inject(pod(containers=[{"name": "app", "livenessProbe": asks}, own]))
+    assert inject(once) == once
+
+
+def test_two_containers_of_our_name_are_refused_by_field() -> None:
+    twice = [{"name": "app"}, {"name": "istio-proxy"}, {"name": "istio-proxy"}]
+    with pytest.raises(DocumentError, match=r"field spec\.containers\[2\]\.name: there are two"):
+        inject(pod(containers=twice))
+
+
+@pytest.mark.parametrize(
+    ("probe", "rewritten"),
+    [
+        ({"grpc": {"port": 9000}, "httpGet": {}}, False),
+        ({"exec": {}, "tcpSocket": {"port": 1}}, False),
+        ({"tcpSocket": {"port": 1}, "httpGet": None}, True),
+    ],
+)
+def test_a_probe_of_two_handlers_is_left_alone(probe: dict[str, Any], rewritten: bool) -> None:
+    once = inject(pod(containers=[{"name": "app", "livenessProbe": probe}]))
+    made = container(once, "app")["livenessProbe"]
+    assert (made != probe) is rewritten
+    assert not rewritten or made["httpGet"]["path"] == "/app-health/app/livez"
+    assert inject(once) == once
+
+
+def test_half_a_character_in_a_configuration_is_refused_by_annotation() -> None:
+    with pytest.raises(AnnotationError, match="half a UTF-16 pair"):
+        inject(annotated(PROXY_CONFIG="\ud800"))
+
+
 def test_a_probe_without_a_port_is_left_alone() -> None:
     bad = {
         "name": "app",
