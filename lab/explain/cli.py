@@ -15,6 +15,7 @@ from lab.explain.judge import Explanation, Verdict, judge
 from lab.explain.model import Situation
 from lab.explain.render import as_json, as_text
 from lab.explain.sources import Manifest, is_file, read, target
+from lab.mesh.errors import SidecarLabError
 from lab.paths import DEFAULT_NAME, lab_paths
 
 SLOW = 2.0
@@ -64,17 +65,11 @@ def explain(
     selectors and the injector's decision come as a chain of yes and no; the line that decides
     is marked. Reads only; the one thing it sends is a dry-run create, which stores nothing.
     """
-    if name and (kubeconfig or context):
-        raise ExplainError(
-            "--name and --kubeconfig or --context name two clusters", hint="drop one"
-        )
-    file = is_file(what, Path(what).is_file())
-    if offline:
-        if not file:
-            raise ExplainError("--offline needs a FILE: pods are in a cluster")
-        told = _offline(_manifest(what, namespace, "default"))
-    else:
-        told = _asked(what, file, namespace, _Cluster(name, kubeconfig, context), trial)
+    try:
+        told = _told(what, namespace, (name, kubeconfig, context), offline, trial)
+    except SidecarLabError as error:
+        # 1 means "not injected" here, and nothing else.
+        raise ExplainError(error.message, hint=error.hint) from error
     code = exit_code(told)
     colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     if json_:

@@ -239,9 +239,12 @@ def _marked(
     index = _deciding(situation, lines, found, after)
     if index is None:
         return lines
-    return tuple(
-        replace(one, decides=True) if number == index else one for number, one in enumerate(lines)
-    )
+    chosen = replace(lines[index], decides=True)
+    if found is not None and chosen.answer != "no":
+        # By itself it looks sound, or cannot be told; what was found out says otherwise.
+        detail = "; ".join(filter(None, (chosen.detail, found.sentence)))
+        chosen = replace(chosen, answer="no", detail=detail)
+    return (*lines[:index], chosen, *lines[index + 1 :])
 
 
 def _deciding(

@@ -199,7 +199,7 @@ def test_a_ca_bundle_of_another_authority(space: Space, policy: str) -> None:
             return
         space.wait_plain()
         told = space.template()
-        assert (told.cause, told.deciding[0]) == ("ca-bundle", "trust")
+        assert (told.cause, told.deciding) == ("ca-bundle", ("trust", "no"))
         space.mend(told)
         space.wait_injected()
 
