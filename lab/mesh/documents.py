@@ -16,7 +16,7 @@ from lab.mesh.errors import DocumentError, DocumentErrors, Place
 from lab.mesh.yaml_reader import FieldPath, Problem
 
 _MARK: Final = re.compile(r"^(?:---(?=[ \t\r\n]|\Z)|\.\.\.(?=[ \t\r\n]|\Z))", re.MULTILINE)
-_SEPARATOR_ONLY: Final = re.compile(r"---[ \t]*(?:#[^\n]*)?\r?\n?")
+_SEPARATOR_ONLY: Final = re.compile(r"---[ \t]*(?:#[^\n]*)?(?:\r*\n)?")
 _QUIET_LINE: Final = re.compile(r"[ \t]*(?:#[^\n]*)?\r?\n")
 _JSON_SPACE: Final = re.compile(r"[ \t\r\n]*")
 _BOM: Final = "\ufeff"

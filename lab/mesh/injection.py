@@ -69,7 +69,13 @@ def inject_checked(
         raise error
     fitting.check_pod(template)
     before = stripping.strip(template)
-    return Injected(decision, _inject(before, owner, settings), tuple(_warnings(before)))
+    made = _inject(before, owner, settings)
+    if before is not template:
+        # What was taken out and put in again stays where it was: twice is once, to the byte.
+        for part in ("metadata", "spec"):
+            there = (key for key in template[part] if key in made[part])
+            made[part] = {**{key: made[part][key] for key in there}, **made[part]}
+    return Injected(decision, made, tuple(_warnings(before)))
 
 
 def _inject(template: Template, owner: Owner, settings: Settings) -> dict[str, Any]:

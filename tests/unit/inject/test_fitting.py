@@ -177,8 +177,22 @@ def test_keys_nested_in_keys_are_refused_by_line(text: str) -> None:
         manifests.inject_files([("f.yaml", text.encode())], Settings())
 
 
-def test_windows_line_ends_are_kept_after_a_separator_with_content() -> None:
-    text = "--- {apiVersion: v1, kind: Pod,\r\n  spec: {containers: [{name: a}]}}\r\n"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "metadata: {labels: null, name: web}\nspec: {containers: [{name: a}]}",
+        "spec: {initContainers: [{name: istio-proxy}], containers: [{name: a}]}",
+    ],
+)
+def test_what_is_injected_again_keeps_its_order(text: str) -> None:
+    data = f"apiVersion: v1\nkind: Pod\n{text}\n"
+    once = "".join(manifests.inject_files([("f", data.encode())], Settings()).text())
+    assert "".join(manifests.inject_files([("f", once.encode())], Settings()).text()) == once
+
+
+@pytest.mark.parametrize("after", ["", "\r\n", "\r\r\n"])
+def test_windows_line_ends_are_kept_after_any_separator(after: str) -> None:
+    text = f"---{after} {{apiVersion: v1, kind: Pod,\r\n  spec: {{containers: [{{name: a}}]}}}}\r\n"
     once = "".join(manifests.inject_files([("f", text.encode())], Settings()).text())
-    assert "\n" not in once.replace("\r\n", "")
+    assert once.count("\n") == once.count("\r\n")
     assert "".join(manifests.inject_files([("f", once.encode())], Settings()).text()) == once
