@@ -103,7 +103,10 @@ def _merged(files: Sequence[Path]) -> tuple[Mapping[str, Any], Mapping[int, Path
         whole.setdefault("current-context", one.get("current-context"))
         whole["current-context"] = whole["current-context"] or one.get("current-context")
         for group, inner in (("contexts", "context"), ("clusters", "cluster"), ("users", "user")):
-            for entry in one.get(group) or ():
+            entries = one.get(group) or ()
+            if not isinstance(entries, list | tuple):
+                raise ExplainError(f"{file} is no kubeconfig: {group} must be a list")
+            for entry in entries:
                 whole[group].append(entry)
                 origin[id(entry.get(inner))] = file
     if not found:
@@ -139,7 +142,9 @@ def _plugin(files: Sequence[Path], context: str, token: str) -> tuple[str, bytes
         )
     except config.ConfigException as bad:
         raise ExplainError(f"the credential plugin of context {context} failed: {bad}") from bad
-    given = str((made.api_key or {}).get("authorization") or "")
+    keys = made.api_key or {}
+    # The client calls it one way or the other, by its version.
+    given = str(keys.get("BearerToken") or keys.get("authorization") or "")
     token = given.removeprefix("Bearer ") or token
     if made.cert_file and made.key_file:
         return token, Path(made.cert_file).read_bytes(), Path(made.key_file).read_bytes()
