@@ -18,20 +18,26 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize(("asked", "wanted"), [([], "sidecar-lab"), (["--mesh", "istio"], "istio")])
 def test_a_lab_that_cannot_be_brought_up_still_leaves_reports(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str], wanted: str
 ) -> None:
+    meshes = []
+
     @click.command()
     @click.option("--name")
-    def up(name: str) -> None:
+    @click.option("--mesh")
+    def up(name: str, mesh: str) -> None:
+        meshes.append(mesh)
         raise HostError("no Docker here", hint="install it")
 
     module = ModuleType("lab_that_fails")
     module.up = up  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "lab_that_fails", module)
     monkeypatch.setitem(cli.COMMANDS, "up", ("lab_that_fails", "up", "Fails."))
-    done = CliRunner().invoke(scenario_cli.e2e, ["--up"])
+    done = CliRunner().invoke(scenario_cli.e2e, ["--up", *asked])
     assert isinstance(done.exception, HostError)
+    assert meshes == [wanted]
     records = home / "sidecar-lab" / "records"
     assert ElementTree.parse(records / "junit.xml").getroot().get("errors") == "1"
     assert "no Docker here" in (records / "report.html").read_text()
