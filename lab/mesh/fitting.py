@@ -9,13 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from lab.mesh import annotations as names
-from lab.mesh import contract
 from lab.mesh.errors import AnnotationError, SidecarLabError
 from lab.mesh.yaml_reader import FieldPath
 
 _UNITS: Final = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY: Final = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
-OURS: Final = (contract.INIT_CONTAINER, contract.PROXY_CONTAINER)
 _PAIRS: Final = (
     (names.PROXY_CPU, names.PROXY_CPU_LIMIT),
     (names.PROXY_MEMORY, names.PROXY_MEMORY_LIMIT),
@@ -45,8 +43,9 @@ def check_pod(template: Mapping[str, Any]) -> None:
     seen = set()
     for group in ("initContainers", "containers"):
         for index, container in enumerate(template["spec"].get(group) or ()):
-            if (name := container["name"]) in seen and name in OURS:
-                raise UnfitError(("spec", group, index, "name"), f"there are two {name}")
+            if (name := container["name"]) in seen:
+                problem = f"two containers are called {name!r}"
+                raise UnfitError(("spec", group, index, "name"), problem)
             seen.add(name)
     given = (template.get("metadata") or {}).get("annotations") or {}
     for request, limit in _PAIRS:

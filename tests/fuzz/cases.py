@@ -60,9 +60,13 @@ class Cases:
     def make(self, index: int) -> bytes:
         """The case of this index: the same for the same seed."""
         rng = Random(f"{self.seed}/{self.kind}/{index}")
-        return (
-            reviews.make(rng, self.pods) if self.kind == "review" else texts.make(rng, self.texts)
-        )
+        try:
+            if self.kind == "review":
+                return reviews.make(rng, self.pods)
+            return texts.make(rng, self.texts)
+        except (RecursionError, UnicodeError):
+            # A mutator wrote what Python itself cannot write: bytes of a seed are damaged instead.
+            return reviews.damaged(rng, self.texts[index % len(self.texts)][1])
 
     def look(self, data: bytes, *, sampled: bool) -> Verdict:
         """Judge one case; a crash, a hang and too much memory are findings, too.

@@ -112,7 +112,7 @@ def copied(old: Any) -> Any:
 def swapped(rng: Random, old: Any) -> Any:
     """The value as another type."""
     if isinstance(old, str):
-        return rng.choice((1, True, [old], {old: old}, old.encode().hex(), 1.5))
+        return rng.choice((1, True, [old], {old: old}, old[::-1], 1.5))
     if isinstance(old, bool):
         return rng.choice((str(old).lower(), int(old), [old]))
     if isinstance(old, int | float):

@@ -115,9 +115,12 @@ def test_probes_that_ask_the_agent_stay_so_when_a_user_writes_its_record() -> No
     assert inject(once) == once
 
 
-def test_two_containers_of_our_name_are_refused_by_field() -> None:
-    twice = [{"name": "app"}, {"name": "istio-proxy"}, {"name": "istio-proxy"}]
-    with pytest.raises(DocumentError, match=r"field spec\.containers\[2\]\.name: there are two"):
+@pytest.mark.parametrize("name", ["istio-proxy", "app"])
+def test_two_containers_of_one_name_are_refused_by_field(name: str) -> None:
+    twice = [{"name": "first"}, {"name": name}, {"name": name}]
+    with pytest.raises(
+        DocumentError, match=r"field spec\.containers\[2\]\.name: two containers are called"
+    ):
         inject(pod(containers=twice))
 
 
