@@ -83,7 +83,7 @@ class LabelNamespace:
         """With the labels."""
         before = situation.namespace or Namespace(situation.subject.namespace)
         space = replace(before, labels=changed(before.labels, self.labels))
-        return replace(situation, namespace=space, trial=None)
+        return replace(situation, namespace=space, trial=None, refusals=())
 
     def commands(self, situation: Situation) -> tuple[str, ...]:
         """`kubectl label namespace`."""
@@ -105,7 +105,7 @@ class CreateNamespace:
         """With an empty namespace."""
         name = situation.subject.namespace
         space = Namespace(name, labels={"kubernetes.io/metadata.name": name})
-        return replace(situation, namespace=space, trial=None)
+        return replace(situation, namespace=space, trial=None, refusals=())
 
     def commands(self, situation: Situation) -> tuple[str, ...]:
         """`kubectl create namespace`."""
@@ -124,7 +124,7 @@ class EditPod:
         """With the pod as it will be."""
         subject = situation.subject
         pod = merge(subject.pod, self.patch)
-        return replace(situation, subject=replace(subject, pod=pod), trial=None)
+        return replace(situation, subject=replace(subject, pod=pod), trial=None, refusals=())
 
     def commands(self, situation: Situation) -> tuple[str, ...]:
         """`kubectl patch` on what a pod is made from; () where that is not known."""
@@ -196,7 +196,7 @@ class Move:
         subject = replace(situation.subject, namespace=self.target)
         base = {"kubernetes.io/metadata.name": self.target}
         space = Namespace(self.target, labels=changed(base, self.labels))
-        return replace(situation, subject=subject, namespace=space, trial=None)
+        return replace(situation, subject=subject, namespace=space, trial=None, refusals=())
 
     def commands(self, situation: Situation) -> tuple[str, ...]:
         """Make and label the namespace, then a copy of the workload there."""

@@ -52,7 +52,8 @@ def read(status: int, answer: Object, warnings: Sequence[str] = ()) -> Trial:
 
 
 def short(message: str) -> str:
-    """A message without the long list of a certificate's names."""
+    """A message in one line, without the long list of a certificate's names."""
+    message = " ".join(message.split())
     found = _NAMES.search(message)
     if found is None or found["names"].count(",") < 3:
         return message

@@ -303,3 +303,11 @@ def test_what_is_not_known_is_no_yes(missing: str) -> None:
     assert (found.verdict, found.verdict.exit_code) == (Verdict.UNKNOWN, 2)
     declined = judge(situation(template({INJECT: "false"}), ON, **gaps))
     assert declined.verdict is Verdict.WOULD_NOT
+
+
+def test_what_was_refused_before_the_change_is_no_further_cause() -> None:
+    words = f"annotation {PORT}: no port"
+    past = f'admission webhook "{ENTRY}" denied the request: {words}'
+    subject = template(annotations={PORT: "eighty"})
+    found = judge(situation(subject, ON, trial=Trial("refused", ENTRY, words), refusals=(past,)))
+    assert (found.cause, found.others, len(found.steps)) == (Cause.BAD_ANNOTATION, (), 1)

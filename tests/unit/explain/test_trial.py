@@ -62,6 +62,7 @@ def test_a_certificates_long_list_of_names_is_not_repeated() -> None:
     assert found.message.endswith("certificate is valid for 20 other names, not hook")
     few = "x509: certificate is valid for a, b, not hook"
     assert trial.short(few) == few
+    assert trial.short("an error:\n\t* bad") == "an error: * bad"
 
 
 def test_the_pod_on_trial_is_new_and_keeps_what_is_looked_at() -> None:
