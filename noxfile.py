@@ -142,6 +142,7 @@ def unit(session: nox.Session) -> None:
 @nox.session(name="data-plane")
 def data_plane(session: nox.Session) -> None:
     """Real rules and real packets in network namespaces of the tests' own (Linux, root)."""
+    run(session, "-m", "tests.dataplane")
     run(session, "-m", "pytest", "-q", "-m", "dataplane", "tests/dataplane", *session.posargs)
 
 
@@ -154,6 +155,7 @@ def e2e(session: nox.Session) -> None:
 @nox.session
 def peers(session: nox.Session) -> None:
     """Compare injector, rules and flows with real Istio, built from its Go modules (root)."""
+    run(session, "-m", "tests.dataplane")
     run(session, "-m", "tests.peers", *session.posargs)
 
 

@@ -1,0 +1,15 @@
+"""`python -m tests.dataplane`: have the tools by which the tests program a namespace."""
+
+import sys
+
+from lab import console
+from lab.cluster import packages
+from lab.mesh.errors import SidecarLabError
+from tests.dataplane.world import TOOLS
+
+if __name__ == "__main__":
+    try:
+        packages.ensure(TOOLS, console.progress(sys.stdout))
+    except SidecarLabError as error:
+        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
+        sys.exit(error.exit_code)
