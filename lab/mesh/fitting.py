@@ -51,6 +51,21 @@ def check_pod(template: Mapping[str, Any]) -> None:
     for request, limit in _PAIRS:
         if exceeds(given.get(request), given.get(limit)):
             raise AnnotationError(limit, given[limit], f"must not be less than {request}")
+    _check_budget(template["spec"].get("resources"), given)
+
+
+def _check_budget(budget: object, given: Mapping[str, str]) -> None:
+    """What the pod allows for all its containers. Raises AnnotationError."""
+    if not isinstance(budget, Mapping):
+        return
+    for resource, pair in zip(("cpu", "memory"), _PAIRS, strict=True):
+        for group, asked in (("limits", pair), ("requests", pair[:1])):
+            of_all = budget.get(group)
+            allowed = of_all.get(resource) if isinstance(of_all, Mapping) else None
+            for name in asked:
+                if exceeds(given.get(name), allowed):
+                    problem = f"is above spec.resources.{group}.{resource} of the pod, {allowed}"
+                    raise AnnotationError(name, given[name], problem)
 
 
 def check_mounts(

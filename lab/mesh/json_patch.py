@@ -58,7 +58,10 @@ def _same(one: Any, other: Any) -> bool:
     ):
         return False
     if isinstance(one, Mapping):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+        # By map, not by a generator: one frame for a level of nesting.
+        if one.keys() != other.keys():
+            return False
+        return all(map(_same, one.values(), map(other.__getitem__, one)))
     if isinstance(one, list):
         return len(one) == len(other) and all(map(_same, one, other))
     return bool(one == other)

@@ -156,6 +156,6 @@ def agree_on_user(init: dict[str, Any], proxy: dict[str, Any], own: Own, mode: s
         proxy["securityContext"] = {**proxy["securityContext"], "runAsUser": 0}
     command = init.get("command") or []
     # iptables has no use for root as an owner: all of the application's root would be spared.
-    if uid and "-u" in command:
+    if uid and isinstance(command, list) and "-u" in command:
         at = command.index("-u") + 1
         init["command"] = [*command[:at], str(uid), *command[at + 1 :]]

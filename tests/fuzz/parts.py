@@ -1,5 +1,6 @@
 """Parts of pods to change pods with: probes, hooks, security contexts, whole containers. Pure."""
 
+import copy
 from collections.abc import Callable
 from random import Random
 from typing import Any, Final
@@ -22,6 +23,12 @@ SOURCES: Final[tuple[Pod, ...]] = (
     {"configMap": {"name": "c", "optional": True}}, {"hostPath": {"path": "/x"}},
     {"secret": {"secretName": "s"}},
 )  # fmt: skip
+
+
+def source(rng: Random) -> Pod:
+    """Where a volume's content is; a copy, for what is made of it is mutated in place."""
+    made_of: Pod = copy.deepcopy(rng.choice(SOURCES))
+    return made_of
 
 
 def probe(rng: Random) -> Pod:

@@ -17,13 +17,13 @@ from tests.fuzz.parts import (
     PATHS,
     PORT_NAMES,
     PORTS,
-    SOURCES,
     VOLUMES,
     Pod,
     hook,
     own_container,
     probe,
     security,
+    source,
 )
 from tests.peers.values import VALUES
 
@@ -102,7 +102,7 @@ def brought(rng: Random, pod: Pod) -> None:
     entries = metadata(pod, "annotations")
     which = rng.randrange(3)
     if which == 0:
-        volumes = {rng.choice(VOLUMES): rng.choice(SOURCES) for _ in range(rng.choice((1, 2)))}
+        volumes = {rng.choice(VOLUMES): source(rng) for _ in range(rng.choice((1, 2)))}
         entries[names.USER_VOLUME] = json.dumps(volumes)
         if rng.random() < 0.7:
             mounts = {name: {"mountPath": rng.choice((*PATHS, f"/{name}"))} for name in volumes}
@@ -175,7 +175,7 @@ def ports(rng: Random, pod: Pod) -> None:
 def volumes(rng: Random, pod: Pod) -> None:
     """A volume, often named as one of ours, and mounts of it."""
     chosen = rng.choice(VOLUMES)
-    group(pod, "volumes").append({"name": chosen, **rng.choice(SOURCES)})
+    group(pod, "volumes").append({"name": chosen, **source(rng)})
     if rng.random() < 0.7:
         mounts = container(rng, pod).setdefault("volumeMounts", [])
         if isinstance(mounts, list):
@@ -219,7 +219,7 @@ def forge(rng: Random, pod: Pod) -> None:
             [rng.choice((*OURS, *VOLUMES, "app", "version", app))], [], None, odd.value(rng),
             [["containers", rng.choice((0, 9, -3, 10**9)), own_container(rng)]],
             [["initContainers", 0, own_container(rng)]],
-            [{"name": rng.choice(VOLUMES), **rng.choice(SOURCES)}],
+            [{"name": rng.choice(VOLUMES), **source(rng)}],
             {f"/app-health/{app}/livez": rng.choice(PORT_NAMES)},
         )  # fmt: skip
         status[key] = rng.choice(every)

@@ -124,10 +124,10 @@ def _refused(message: str, pod: Any, dry_run: DryRun | None) -> Verdict:
         return Verdict("refused by annotation", "" if named[1] in given else f"named: {message}")
     if not (field := _FIELD.match(message)):
         return Verdict("refused", f"names no field: {message}")
-    if problem := _no_such_field(pod, field[1]):
-        return Verdict("refused by field", f"{problem}: {message}")
     if any(reason in message for reason in STRICTER):
         return Verdict("refused by field, more strictly than an API server")
+    if problem := _no_such_field(pod, field[1]):
+        return Verdict("refused by field", f"{problem}: {message}")
     if dry_run and not dry_run(pod):
         return Verdict("refused by field", f"the API server takes the pod: {message}")
     return Verdict("refused by field")
@@ -156,6 +156,9 @@ def _injected(pod: Pod, patch: list[Any], request: Pod, dry_run: DryRun | None) 
         second = json.loads(base64.b64decode(again["patch"]))
         if second:
             return Verdict("injected", f"injected again it changes: {json.dumps(second)[:400]}")
+    elif "nested too deep" in again.get("status", {}).get("message", ""):
+        # Depth that no API server passes on: its types end where a pod's do.
+        return Verdict("injected, too deep to be looked at again")
     elif not again["allowed"]:
         return Verdict("injected", f"injected again it is refused: {again['status']['message']}")
     if dry_run is None:
@@ -166,7 +169,7 @@ def _injected(pod: Pod, patch: list[Any], request: Pod, dry_run: DryRun | None) 
     if dry_run(pod):
         return Verdict("injected, the API server takes it neither so nor plain")
     given = (pod.get("metadata") or {}).get("annotations") or {}
-    if any(name in given for name in BROUGHT) and re.search(r"spec\.\w+\[\d+\]\.\w+", said):
+    if any(name in given for name in BROUGHT) and re.search(r"spec\.(\w+\[\d+\]\.)?\w+", said):
         # What a user wrote as JSON into an annotation; the API server knows its types and limits.
         return Verdict("what an annotation brought is refused by the API server, naming the field")
     return Verdict("injected", f"the API server takes it plain, but injected: {said}")

@@ -100,6 +100,23 @@ def test_a_pods_own_budget_is_not_exceeded_by_defaults() -> None:
     assert container(made, "istio-proxy")["resources"] == {"requests": {}, "limits": {}}
 
 
+@pytest.mark.parametrize("name", ["PROXY_CPU", "PROXY_CPU_LIMIT"])
+def test_annotations_above_the_pods_own_budget_are_refused(name: str) -> None:
+    made = annotated(**{name: "3"})
+    made["spec"]["resources"] = {"limits": {"cpu": "1"}}
+    with pytest.raises(AnnotationError, match=r"above spec\.resources\.limits\.cpu of the pod, 1"):
+        inject(made)
+    made["spec"]["resources"] = {"limits": {"memory": "1"}, "requests": {"cpu": "3"}}
+    inject(made)
+
+
+def test_a_users_command_of_the_wrong_type_is_passed_on() -> None:
+    own = {"name": "istio-proxy", "securityContext": {"runAsUser": 5}}
+    init = {"name": "istio-init", "command": 7}
+    made = inject(pod(containers=[{"name": "app"}, own], initContainers=[init]))
+    assert container(made, "istio-init")["command"] == 7
+
+
 def test_a_users_record_of_probes_is_not_taken_for_the_injectors() -> None:
     probed = {"name": "app", "livenessProbe": {"httpGet": {"port": "8080"}}}
     own = {"name": "istio-proxy", "env": [{"name": "ISTIO_KUBE_APP_PROBERS", "value": "[]"}]}
