@@ -19,6 +19,7 @@ COMMANDS = {
     "up": ("lab.cluster.cli", "up", "Bring the lab up; on a lab that is up, check it."),
     "down": ("lab.cluster.cli", "down", "Remove the lab and count what is left."),
     "pause": ("lab.cluster.cli", "pause", "Freeze the lab; `lab up` thaws it."),
+    "rotate": ("lab.cluster.cli", "rotate", "Give the webhook a new certificate and authority."),
     "status": ("lab.cluster.cli", "status", "Say what is running and from what it was built."),
     "doctor": ("lab.cluster.cli", "doctor", "Look at this machine and say what is missing."),
     "cache": ("lab.cluster.cli", "cache", "List and prune what was built."),

@@ -1,9 +1,9 @@
-"""The lab's own authority and the serving certificates of its control plane.
+"""The lab's own authority and the serving certificate of its discovery.
 
     .lab/NAME/certificates/ca.crt, ca.key
     .lab/NAME/certificates/SERVICE/tls.crt, tls.key     (tls.crt holds no chain: the CA signs it)
 
-Keys are ECDSA P-256: made in a millisecond, and every TLS library here knows them.
+The webhook's is not here: discovery makes and rotates it in the cluster (lab/mesh/webhook_trust).
 """
 
 import datetime
@@ -17,13 +17,7 @@ from lab.cluster.state import write_atomically
 from lab.mesh import contract
 
 if TYPE_CHECKING:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-
-AUTHORITY_DAYS = 3650
-SERVING_DAYS = 365
-RENEW_BEFORE = datetime.timedelta(days=30)
-"""A certificate with less than this left is made anew by the next `up`."""
+    from lab.mesh.authority import Pair
 
 
 @dataclass(frozen=True)
@@ -36,13 +30,7 @@ class Serving:
     authority: str
 
 
-def dns_names(service: str) -> tuple[str, ...]:
-    """The names under which a Service of the control plane is called."""
-    base = f"{service}.{contract.CONTROL_NAMESPACE}"
-    return (f"{base}.svc", f"{base}.svc.{contract.CLUSTER_DOMAIN}", base, service)
-
-
-SERVICES = (contract.WEBHOOK_SERVICE, contract.DISCOVERY_SERVICE)
+SERVICES = (contract.DISCOVERY_SERVICE,)
 
 
 def ensure(folder: Path, now: datetime.datetime | None = None) -> tuple[list[Serving], list[str]]:
@@ -54,10 +42,13 @@ def ensure(folder: Path, now: datetime.datetime | None = None) -> tuple[list[Ser
         return kept, []
     moment = now or datetime.datetime.now(datetime.UTC)
     made: list[str] = []
-    authority, authority_key = _authority(folder, moment, made)
+    root = _authority(folder, moment, made)
     for service in SERVICES:
-        _serving(folder / service, service, authority, authority_key, moment, made)
-    return _read(folder), made
+        _serving(folder / service, service, root, moment, made)
+    serving = _read(folder)
+    until = moment + datetime.timedelta(days=1)
+    write_atomically(folder / "checked", f"{digest(serving)} {until.isoformat()}\n")
+    return serving, made
 
 
 def digest(serving: Sequence[Serving]) -> str:
@@ -93,159 +84,47 @@ def _recently_checked(folder: Path) -> list[Serving] | None:
     return kept if fresh and what == digest(kept) else None
 
 
-def _authority(
-    folder: Path, now: datetime.datetime, made: list[str]
-) -> "tuple[x509.Certificate, EllipticCurvePrivateKey]":
-    from cryptography import x509  # 0.15 s: only where a certificate is looked at
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
+def _authority(folder: Path, now: datetime.datetime, made: list[str]) -> "Pair":
+    from lab.mesh import authority  # 0.15 s: only where a certificate is looked at
 
     found = _load(folder / "ca.crt", folder / "ca.key")
-    if found and found[0].not_valid_after_utc - now > RENEW_BEFORE:
+    if found and found.certificate.not_valid_after_utc - now > authority.RENEW_BEFORE:
         return found
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name(
-        [
-            x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "Sidecar Lab"),
-            x509.NameAttribute(x509.NameOID.COMMON_NAME, "Sidecar Lab root"),
-        ]
-    )
-    authority = (
-        _builder(name, name, key, now, AUTHORITY_DAYS)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    _store(folder / "ca.crt", folder / "ca.key", authority, key)
+    pair = authority.make_authority("Sidecar Lab root", now)
+    _store(folder / "ca.crt", folder / "ca.key", pair)
     made.append("ca")
-    return authority, key
+    return pair
 
 
 def _serving(
-    folder: Path,
-    service: str,
-    authority: "x509.Certificate",
-    authority_key: "EllipticCurvePrivateKey",
-    now: datetime.datetime,
-    made: list[str],
+    folder: Path, service: str, root: "Pair", now: datetime.datetime, made: list[str]
 ) -> None:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID
+    from lab.mesh import authority
 
     found = _load(folder / "tls.crt", folder / "tls.key")
-    stamp = folder.parent / "checked"
-    if not (found and _sound(found[0], service, authority, now)):
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, dns_names(service)[0])])
-        signer = x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key())
-        certificate = (
-            _builder(name, authority.subject, key, now, SERVING_DAYS)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(signs=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.DNSName(one) for one in dns_names(service)]),
-                critical=False,
-            )
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(signer),
-                critical=False,
-            )
-            .sign(authority_key, hashes.SHA256())
-        )
-        _store(folder / "tls.crt", folder / "tls.key", certificate, key)
+    sound = (
+        found is not None
+        and authority.issued_for(found.certificate, contract.dns_names(service), root.certificate)
+        and found.certificate.not_valid_after_utc - now > authority.RENEW_BEFORE
+    )
+    if not sound:
+        pair = authority.make_serving(contract.dns_names(service), root, now)
+        _store(folder / "tls.crt", folder / "tls.key", pair)
         made.append(service)
-    if service == SERVICES[-1]:
-        until = now + datetime.timedelta(days=1)
-        write_atomically(stamp, f"{digest(_read(folder.parent))} {until.isoformat()}\n")
 
 
-def _sound(
-    certificate: "x509.Certificate",
-    service: str,
-    authority: "x509.Certificate",
-    now: datetime.datetime,
-) -> bool:
-    from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
-
-    try:
-        certificate.verify_directly_issued_by(authority)
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound):
-        return False
-    same = tuple(names.value.get_values_for_type(x509.DNSName)) == dns_names(service)
-    return same and certificate.not_valid_after_utc - now > RENEW_BEFORE
-
-
-def _builder(
-    subject: "x509.Name",
-    issuer: "x509.Name",
-    key: "EllipticCurvePrivateKey",
-    now: datetime.datetime,
-    days: int,
-) -> "x509.CertificateBuilder":
-    from cryptography import x509
-
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        # An hour back: the clock of a virtual machine may lag behind this one's.
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=days))
-    )
-
-
-def _usage(*, signs: bool) -> "x509.KeyUsage":
-    from cryptography import x509
-
-    return x509.KeyUsage(
-        digital_signature=True,
-        key_cert_sign=signs,
-        crl_sign=signs,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _load(
-    certificate: Path, key: Path
-) -> "tuple[x509.Certificate, EllipticCurvePrivateKey] | None":
+def _load(certificate: Path, key: Path) -> "Pair | None":
     """Certificate and key if both are there and belong together."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from lab.mesh import authority
 
     try:
-        loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
-        private = load_pem_private_key(key.read_bytes(), None)
-    except (FileNotFoundError, ValueError, TypeError):
+        return authority.read_pair(certificate.read_bytes(), key.read_bytes())
+    except FileNotFoundError:
         return None
-    if not isinstance(private, ec.EllipticCurvePrivateKey):
-        return None
-    return (loaded, private) if loaded.public_key() == private.public_key() else None
 
 
-def _store(
-    certificate: Path, key: Path, made: "x509.Certificate", private: "EllipticCurvePrivateKey"
-) -> None:
-    from cryptography.hazmat.primitives import serialization
+def _store(certificate: Path, key: Path, pair: "Pair") -> None:
+    from lab.mesh import authority
 
-    text = private.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()
-    write_atomically(key, text, 0o600)
-    pem = made.public_bytes(serialization.Encoding.PEM).decode()
-    write_atomically(certificate, pem, 0o644)
+    write_atomically(key, authority.key_pem(pair.key), 0o600)
+    write_atomically(certificate, authority.pem(pair.certificate), 0o644)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 LOCK_PATIENCE = 900
 """Seconds to wait for another `lab` command on the same lab: a first `up` builds for long."""
+
+ROTATION_SECONDS = 60.0
+"""How long one rotation may take; it takes about a second."""
 
 with_name = click.option(
     "--name", default=DEFAULT_NAME, show_default=True, help="Which lab; several run side by side."
@@ -134,6 +138,30 @@ def pause(name: str) -> None:
     paths = lab_paths(name)
     with exclusively(paths, click.echo):
         click.echo(node.pause(paths, state.load(paths)))
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  lab rotate                 one rotation
+  lab rotate --times 20      twenty, one after the other
+"""
+)
+@with_name
+@click.option("--times", type=click.IntRange(1, 1000), default=1, show_default=True)
+def rotate(name: str, times: int) -> None:
+    """Give the webhook a new certificate and authority, with no pod refused meanwhile."""
+    from lab.cluster import rotation, state
+    from lab.cluster.kubeapi import KubeApi
+
+    paths = lab_paths(name)
+    shown = progress()
+    with exclusively(paths, shown.note):
+        api = KubeApi.from_file(Path(state.load(paths).kubeconfig))
+        for number in range(1, times + 1):
+            with shown.task(f"rotation {number} of {times}") as task:
+                done = rotation.rotate(api, ROTATION_SECONDS, task)
+                task.update(f"SHA-256 {done.fingerprint[:16]}… served in {done.seconds:.1f} s")
 
 
 @click.command()

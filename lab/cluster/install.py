@@ -24,7 +24,7 @@ _DEPLOYMENT = ("apps/v1", "Deployment")
 
 
 def documents(folder: Path, serving: Sequence[Serving], image: str) -> list[Object]:
-    """The manifests of `folder` completed: TLS Secrets, caBundle, content digests.
+    """The manifests of `folder` completed: TLS Secrets and content digests.
 
     `image` is what identifies the control image's content.
     """
@@ -58,16 +58,10 @@ def secret(serving: Serving) -> Object:
 
 def completed(document: Object, serving: Mapping[str, Serving], image: str) -> Object:
     """One manifest with what only bring-up knows; other kinds as they are."""
-    if document["kind"] == "MutatingWebhookConfiguration":
-        authority = base64.b64encode(next(iter(serving.values())).authority.encode()).decode()
-        hooks = [
-            {**hook, "clientConfig": {**hook["clientConfig"], "caBundle": authority}}
-            for hook in document["webhooks"]
-        ]
-        return {**document, "webhooks": hooks}
     name = document["metadata"]["name"]
-    if document["kind"] == "Deployment" and name in serving:
-        text = image + serving[name].certificate + serving[name].authority
+    if document["kind"] == "Deployment":
+        own = serving.get(name)
+        text = image + (own.certificate + own.authority if own else "")
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         template = document["spec"]["template"]
         marked = {**template["metadata"], "annotations": {CONTENT_ANNOTATION: digest}}

@@ -14,6 +14,7 @@ from lab.explain.model import (
     Holder,
     Namespace,
     Object,
+    RootPlace,
     Service,
     Situation,
     Subject,
@@ -191,8 +192,19 @@ class Gatherer:
         deployments = self._optional(
             "Deployments", self._api.items, f"/apis/apps/v1/namespaces/{namespace}/deployments"
         )
-        root = self._config_map(namespace, contract.CA_CONFIG_MAP).get(contract.CA_CONFIG_MAP_KEY)
-        return objects.service(seen, pieces, deployments or (), root or "")
+        return objects.service(
+            seen, pieces, deployments or (), self._root(RootPlace.of(namespace, name))
+        )
+
+    def _root(self, place: RootPlace) -> str:
+        """The authority that vouches for a webhook, "" where it cannot be read."""
+        try:
+            found = self._api.get(
+                f"/api/v1/namespaces/{place.namespace}/{place.resource}s/{place.name}"
+            )
+        except RequestError:
+            return ""  # a fact less to compare with; others explain too
+        return objects.root(place, found)
 
     def _config_map(self, namespace: str, name: str) -> Mapping[str, str]:
         try:

@@ -129,6 +129,23 @@ class Workload:
 
 
 @dataclass(frozen=True)
+class RootPlace:
+    """Where an authority is published: a key of a ConfigMap, or of a Secret (base64 there)."""
+
+    namespace: str
+    resource: str
+    name: str
+    key: str
+
+    @classmethod
+    def of(cls, namespace: str, service: str) -> "RootPlace":
+        """Of a webhook's Service: ours has its Secret, Istio's a ConfigMap."""
+        if (namespace, service) == (contract.CONTROL_NAMESPACE, contract.WEBHOOK_SERVICE):
+            return cls(namespace, "secret", service, "ca.crt")
+        return cls(namespace, "configmap", contract.CA_CONFIG_MAP, contract.CA_CONFIG_MAP_KEY)
+
+
+@dataclass(frozen=True)
 class Service:
     """A webhook's Service and what stands behind it.
 

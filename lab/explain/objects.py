@@ -5,7 +5,7 @@ import binascii
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from lab.explain.model import Entry, Namespace, Object, Port, Service, Workload
+from lab.explain.model import Entry, Namespace, Object, Port, RootPlace, Service, Workload
 from lab.explain.selectors import parse
 from lab.mesh import contract
 from lab.mesh.decision import Policy, Selector
@@ -89,6 +89,12 @@ def _since(managed: Sequence[Object]) -> Iterator[tuple[str, str]]:
         for key in labels:
             if key.startswith("f:") and one.get("time"):
                 yield key.removeprefix("f:"), one["time"]
+
+
+def root(place: RootPlace, found: Object) -> str:
+    """The PEM text that the object at a place publishes, "" when it has none."""
+    text = str((found.get("data") or {}).get(place.key, ""))
+    return _decoded(text) if place.resource == "secret" else text
 
 
 def service(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from lab.explain.changes import Advice, Change, kubectl
-from lab.explain.model import Entry, Port, Service, Situation
+from lab.explain.model import Entry, Port, RootPlace, Service, Situation
 from lab.mesh import contract
 
 _TELLING: Final = ("https", "webhook", "inject")
@@ -129,15 +129,20 @@ def trust(situation: Situation, entries: Sequence[Entry], service: Service | Non
     """Give the configuration the authority that the mesh publishes."""
     if service is None or not service.root:
         return reinstall(situation)
-    place = ("-n", service.namespace, "get", "configmap", contract.CA_CONFIG_MAP)
-    key = contract.CA_CONFIG_MAP_KEY.replace(".", "\\.")
-    read = kubectl(situation, *place, "-o", f"jsonpath={{.data.{key}}}")
+    place = RootPlace.of(service.namespace, service.name)
+    words = ("-n", place.namespace, "get", place.resource, place.name)
+    key = place.key.replace(".", "\\.")
+    read = kubectl(situation, *words, "-o", f"jsonpath={{.data.{key}}}")
+    if place.resource != "secret":
+        read += " | base64 | tr -d '\\n'"
     marker = "AUTHORITY"
     lines = _configured(situation, entries, "caBundle", marker)
     filled = tuple(line.replace(f'"{marker}"', "\"'$CA'\"") for line in lines)
     mended = tuple(replace(one, authority=service.root) for one in entries)
-    text = f"put the mesh's root into the configuration (ConfigMap {contract.CA_CONFIG_MAP})"
-    return Repair(text, (f"CA=$({read} | base64 | tr -d '\\n')", *filled), entries=mended)
+    text = (
+        f"put the webhook's authority into the configuration (from {place.resource} {place.name})"
+    )
+    return Repair(text, (f"CA=$({read})", *filled), entries=mended)
 
 
 def renew_certificate(situation: Situation, service: Service | None) -> Change:

@@ -90,3 +90,13 @@ IGNORED_NAMESPACES: Final = frozenset(
     {"kube-system", "kube-public", "kube-node-lease", "local-path-storage"}
 )
 CLUSTER_DOMAIN: Final = "cluster.local"
+ROTATE_ANNOTATION: Final = "sidecar-lab/rotate"
+"""On the webhook's Secret: a new value asks for a new certificate and authority."""
+ROTATED_ANNOTATION: Final = "sidecar-lab/rotated"
+"""Beside it: the value that was answered last."""
+
+
+def dns_names(service: str) -> tuple[str, ...]:
+    """The names under which a Service of the control plane is called."""
+    base = f"{service}.{CONTROL_NAMESPACE}"
+    return (f"{base}.svc", f"{base}.svc.{CLUSTER_DOMAIN}", base, service)

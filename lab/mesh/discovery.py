@@ -1,7 +1,8 @@
 """Discovery: watches the cluster and tells every sidecar its configuration.
 
 `python3 -m lab.mesh.discovery --cert-dir DIR --root-cert FILE` serves xDS over TLS, keeps the
-root certificate in every namespace, and answers health and metrics over plain HTTP.
+root certificate in every namespace, and answers health and metrics over plain HTTP. With
+`--webhook-trust` it also makes, mends and rotates the injector's certificate and caBundle.
 """
 
 import argparse
@@ -15,13 +16,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lab.mesh import discovery_http, xds_server
-from lab.mesh.contract import CONTROL_HEALTH_PORT, DISCOVERY_PORT
+from lab.mesh.contract import (
+    CONTROL_HEALTH_PORT,
+    CONTROL_NAMESPACE,
+    DISCOVERY_PORT,
+    WEBHOOK_SERVICE,
+)
 from lab.mesh.discovery_http import Answer
 from lab.mesh.errors import DiscoveryError, SidecarLabError
 from lab.mesh.kubernetes_watch import connect
 from lab.mesh.registry import Registry, stopped
 from lab.mesh.resources import SHORT
 from lab.mesh.trust import Trust
+from lab.mesh.webhook_trust import WebhookTrust
 from lab.mesh.xds_server import STOP_SECONDS, Hub
 
 log = logging.getLogger("lab.mesh.discovery")
@@ -52,12 +59,19 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--cert-dir", type=Path, required=True, help="holds tls.crt and tls.key; re-read")
     add("--root-cert", type=Path, required=True, help="PEM file that sidecars are to trust")
+    add(
+        "--webhook-trust",
+        action="store_true",
+        help="keep the webhook's certificate and the configuration's caBundle (one may do so)",
+    )
     add("--kubeconfig", type=Path, help="default: the pod's service account, else $KUBECONFIG")
     add("--verbose", action="store_true", help="log every request of every sidecar")
     return made
 
 
-def pages(hub: Hub, registry: Registry, trust: Trust) -> discovery_http.Pages:
+def pages(
+    hub: Hub, registry: Registry, trust: Trust, webhook: WebhookTrust
+) -> discovery_http.Pages:
     """What the health port answers."""
 
     def ready() -> Answer:
@@ -75,12 +89,12 @@ def pages(hub: Hub, registry: Registry, trust: Trust) -> discovery_http.Pages:
     return {
         "/healthz": lambda: Answer(200, "ok\n"),
         "/readyz": ready,
-        "/metrics": lambda: Answer(200, metrics(hub, trust)),
+        "/metrics": lambda: Answer(200, metrics(hub, trust, webhook)),
         "/debug/snapshot": snapshot,
     }
 
 
-def metrics(hub: Hub, trust: Trust) -> str:
+def metrics(hub: Hub, trust: Trust, webhook: WebhookTrust) -> str:
     """Counters as Prometheus text."""
     counts, prefix = hub.counts, "sidecar_lab_discovery_"
     lines = [f"{prefix}streams {counts.streams}", f"{prefix}snapshots_total {counts.snapshots}"]
@@ -91,6 +105,8 @@ def metrics(hub: Hub, trust: Trust) -> str:
     lines.append(f"{prefix}build_seconds_total {counts.build_seconds:.6f}")
     lines.append(f"{prefix}push_seconds_total {counts.push_seconds:.6f}")
     lines.append(f"{prefix}root_certificates_written_total {trust.written}")
+    for what in ("made", "put back", "rotated", "settled", "bundles"):
+        lines.append(f'{prefix}webhook_trust_total{{what="{what}"}} {webhook.counts[what]}')
     if hub.catalog is not None:
         sizes = {
             "services": len(hub.catalog.snapshot.services),
@@ -111,25 +127,31 @@ async def run(options: argparse.Namespace) -> None:
     client = connect(options.kubeconfig)
     trust = Trust(client, options.root_cert)
     registry = Registry(client, hub.publish, trust)
+    webhook = WebhookTrust(client, lambda: registry.serving(CONTROL_NAMESPACE, WEBHOOK_SERVICE))
     bound = await xds_server.serve(hub, options.cert_dir, options.port)
     try:
-        health = await discovery_http.serve(pages(hub, registry, trust), options.health_port)
+        health = await discovery_http.serve(
+            pages(hub, registry, trust, webhook), options.health_port
+        )
     except OSError as failure:
         raise DiscoveryError(
             f"health port {options.health_port} cannot be listened on: {failure}",
             hint="another process may have it; pass another --health-port",
         ) from failure
-    watching = asyncio.create_task(registry.run())
+    tasks = [asyncio.create_task(registry.run())]
+    if options.webhook_trust:
+        tasks.append(asyncio.create_task(webhook.run()))
     stopping = asyncio.create_task(stop.wait())
     log.info("serving xDS on %d, health on %d", options.port, options.health_port)
-    await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
     log.info("stopping")
     hub.close()
     await bound.server.stop(STOP_SECONDS)
     health.close()
-    if watching.done():
-        watching.result()  # it never ends by itself: this raises what ended it
-    await stopped(watching)
+    for task in tasks:
+        if task.done():
+            task.result()  # it never ends by itself: this raises what ended it
+        await stopped(task)
     await client.close()
 
 

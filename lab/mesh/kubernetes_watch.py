@@ -30,6 +30,13 @@ Slices: Final = create_namespaced_resource(
     "discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"
 )
 ConfigMaps: Final = create_namespaced_resource("", "v1", "ConfigMap", "configmaps")
+Secrets: Final = create_namespaced_resource("", "v1", "Secret", "secrets")
+WebhookConfigurations: Final = create_global_resource(
+    "admissionregistration.k8s.io",
+    "v1",
+    "MutatingWebhookConfiguration",
+    "mutatingwebhookconfigurations",
+)
 
 QUIET_SECONDS: Final = 60.0
 """A watch that says nothing for so long is opened again: its connection may be dead."""
@@ -61,12 +68,16 @@ class Sink(Protocol):
 
 @dataclass
 class Follower:
-    """Keeps a sink in step with one kind of object; `field` optionally selects by a field."""
+    """Keeps a sink in step with one kind of object; `fields` optionally selects by fields.
+
+    `namespace`: "*" for all, None for a kind that has none.
+    """
 
     client: Any  # AsyncClient, whose overloads do not know generic resources
     kind: Any
     sink: Sink
     fields: dict[str, str] | None = None
+    namespace: str | None = "*"
     quiet: float = QUIET_SECONDS
     synced: asyncio.Event = field(default_factory=asyncio.Event)
     problem: str = "not asked yet"
@@ -93,7 +104,7 @@ class Follower:
 
     async def _list(self) -> str:
         listing = self.client.list(
-            self.kind, chunk_size=500, fields=self.fields, namespace=self._place
+            self.kind, chunk_size=500, fields=self.fields, namespace=self.namespace
         )
         objects = [cast(Object, item) async for item in listing]
         self.sink.replaced(objects)
@@ -104,7 +115,7 @@ class Follower:
     async def _watch(self, version: str) -> None:
         while True:
             events = self.client.watch(
-                self.kind, resource_version=version, fields=self.fields, namespace=self._place
+                self.kind, resource_version=version, fields=self.fields, namespace=self.namespace
             )
             async with contextlib.aclosing(cast("_Events", events)) as stream:
                 with contextlib.suppress(TimeoutError):
@@ -113,10 +124,6 @@ class Follower:
                             kind, item = await anext(stream)
                         version = item["metadata"]["resourceVersion"]
                         self.sink.changed(kind, item)
-
-    @property
-    def _place(self) -> str | None:
-        return None if self.kind is Namespaces else "*"
 
 
 class _Events(Protocol):

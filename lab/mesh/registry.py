@@ -70,7 +70,7 @@ class Registry:
         self.followers = [
             Follower(client, Services, self.services),
             Follower(client, Slices, self.slices),
-            Follower(client, Namespaces, trust.namespaces),
+            Follower(client, Namespaces, trust.namespaces, namespace=None),
             Follower(client, ConfigMaps, trust.copies, fields=name),
         ]
 
@@ -78,6 +78,16 @@ class Registry:
     def problems(self) -> list[str]:
         """Why watching is not in step with the API server, one sentence a kind."""
         return [follower.problem for follower in self.followers if follower.problem]
+
+    def serving(self, namespace: str, service: str) -> list[str]:
+        """Addresses that get, or may still get, requests of a Service."""
+        return sorted(
+            endpoint.address
+            for one in self.slices.held.values()
+            if (one.namespace, one.service) == (namespace, service)
+            for endpoint in one.endpoints
+            if endpoint.ready or endpoint.serving
+        )
 
     async def run(self) -> None:
         """Watch until cancelled."""

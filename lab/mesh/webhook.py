@@ -1,14 +1,15 @@
 """The injector's HTTPS server: `python3 -m lab.mesh.webhook --cert-dir DIR`.
 
 POST /inject on the TLS port takes AdmissionReviews. /healthz, /readyz and /metrics are plain
-HTTP on a port of their own, so that kubelet needs no certificate. A certificate that changes
-on disk is used for the next connection; connections that are open stay.
+HTTP on a port of their own, so that kubelet needs no certificate. A certificate that changes,
+on disk or in its Secret, is used for the next connection; connections that are open stay.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import signal
 import socket
 import sys
@@ -17,21 +18,18 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import uvicorn
 
 from lab.mesh import admission, contract, injector_config
 from lab.mesh.errors import AdmissionError, SidecarLabError
-from lab.mesh.serving_certificate import Certificate
+from lab.mesh.serving_certificate import Certificate, SecretCertificate, Source
 from lab.mesh.sidecar import Settings
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-CERTIFICATE_POLL: Final = 1.0
-"""Seconds between looks at the certificate files; a Secret's volume is no steady inotify source."""
 
 
 @dataclass
@@ -39,16 +37,34 @@ class State:
     """What the endpoints report."""
 
     settings: Settings = field(default_factory=Settings)
-    ready: bool = False
+    phase: str = "no certificate yet"
     reviews: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     reloads: int = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether reviews are to be sent here."""
+        return self.phase == "ok"
+
+    def certificate_event(self, event: str, why: str) -> None:
+        """Count and log what became of a changed certificate."""
+        if not why:
+            self.reloads += 1
+        say(event, **({"why": why} if why else {}))
 
 
 def say(event: str, **fields: object) -> None:
     """One line of JSON on stdout; the pod's log."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     print(json.dumps({"time": now, "event": event, **fields}), flush=True)
+
+
+class _Said(logging.Handler):
+    """What libraries and the watch warn of, as lines like ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say("warning", why=record.getMessage())
 
 
 class Inject:
@@ -107,7 +123,7 @@ class Health:
             await _send(send, 200, "ok\n")
         elif scope["path"] == "/readyz":
             ready = self.state.ready
-            await _send(send, 200 if ready else 503, "ok\n" if ready else "stopping\n")
+            await _send(send, 200 if ready else 503, f"{self.state.phase}\n")
         elif scope["path"] == "/metrics":
             await _send(send, 200, metrics(self.state))
         else:
@@ -165,7 +181,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(app: Any, certificate: Certificate | None) -> "_Server":
+def _server(app: Any, certificate: Source | None) -> "_Server":
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -184,61 +200,55 @@ def _server(app: Any, certificate: Certificate | None) -> "_Server":
 
 
 async def serve(
-    state: State, certificate: Certificate, sockets: Sequence[socket.socket], drain: float
+    state: State, certificate: Source, sockets: Sequence[socket.socket], drain: float
 ) -> None:
     """Serve TLS on the first socket and health on the second until SIGTERM or SIGINT.
 
     On the signal: not ready at once, `drain` seconds of further service (the API server may
-    not yet know), then open requests are finished.
+    not yet know), then open requests are finished. Raises what ended the following of the
+    certificate, if that ended.
     """
     servers = [
-        _server(Inject(state), certificate),
         _server(Health(state), None),
+        _server(Inject(state), certificate),
     ]
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    tasks = [
-        asyncio.create_task(server.serve(sockets=[sock]))
-        for server, sock in zip(servers, sockets, strict=True)
-    ]
-    watch = asyncio.create_task(_watch(state, certificate))
-    state.ready = True
-    say("ready", port=sockets[0].getsockname()[1], health_port=sockets[1].getsockname()[1])
-    wait = asyncio.create_task(stopping.wait())
-    await asyncio.wait([wait, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    state.ready = False
+    follow = asyncio.create_task(certificate.follow(state.certificate_event))
+    there, wait = asyncio.create_task(certificate.there()), asyncio.create_task(stopping.wait())
+    tasks = [asyncio.create_task(servers[0].serve(sockets=[sockets[1]]))]
+    await asyncio.wait([there, wait, follow, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    if there.done():
+        tasks.append(asyncio.create_task(servers[1].serve(sockets=[sockets[0]])))
+        state.phase = "ok"
+        say("ready", port=sockets[0].getsockname()[1], health_port=sockets[1].getsockname()[1])
+        await asyncio.wait([wait, follow, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        drain = drain if wait.done() else 0
+    state.phase = "stopping"
     say("stopping")
-    await asyncio.sleep(drain)
+    await asyncio.sleep(drain if there.done() else 0)
     for server in servers:
         server.should_exit = True
     wait.cancel()
-    watch.cancel()
+    there.cancel()
     await asyncio.gather(*tasks)
-
-
-async def _watch(state: State, certificate: Certificate) -> None:
-    told = ""
-    while True:
-        await asyncio.sleep(CERTIFICATE_POLL)
-        try:
-            if certificate.reload():
-                state.reloads += 1
-                told = ""
-                say("certificate reloaded")
-        except SidecarLabError as bad:
-            if told != bad.message:
-                told = bad.message
-                say("certificate not reloaded", why=bad.message)
+    if follow.done():
+        follow.result()
+    follow.cancel()
 
 
 def _listen(port: int) -> socket.socket:
-    """A listening socket on every address, IPv6 too where there is any."""
-    if socket.has_dualstack_ipv6():
-        sock = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-    else:
-        sock = socket.create_server(("", port))
+    """A listening socket on every address, IPv6 too where there is any. Raises SidecarLabError."""
+    try:
+        if socket.has_dualstack_ipv6():
+            sock = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        else:
+            sock = socket.create_server(("", port))
+    except OSError as bad:
+        hint = "another process may have the port; see --port and --health-port"
+        raise SidecarLabError(f"cannot listen on {port}: {bad}", hint=hint) from bad
     # Accepted connections inherit it. asyncio sets it only where a socket's protocol number is
     # given, which create_server leaves at 0; without it every answer waits 40 ms for an ACK.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -257,8 +267,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=contract.CONTROL_HEALTH_PORT,
         help="plain HTTP: /healthz /readyz /metrics, %(default)s",
     )
-    parser.add_argument(
-        "--cert-dir", type=Path, required=True, help="folder with tls.crt and tls.key (PEM)"
+    served = parser.add_mutually_exclusive_group(required=True)
+    served.add_argument("--cert-dir", type=Path, help="folder with tls.crt and tls.key (PEM)")
+    served.add_argument(
+        "--cert-secret", metavar="NAMESPACE/NAME", help="Secret with both, watched at the API"
     )
     parser.add_argument(
         "--drain-seconds", type=float, default=1.0, help="service after SIGTERM, %(default)s"
@@ -272,20 +284,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="of a node, for nativeSidecars: auto; repeatable",
     )  # fmt: skip
     options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, handlers=[_Said()])
     settings = Settings(image=options.proxy_image)
+    certificate: Source
     try:
         if options.config:
             settings = injector_config.read_file(options.config, settings, options.kubelet_version)
-        certificate = Certificate(options.cert_dir)
+        if options.cert_secret:
+            certificate = SecretCertificate(options.cert_secret)
+        else:
+            certificate = Certificate(options.cert_dir)
         sockets = [_listen(options.port), _listen(options.health_port)]
+        asyncio.run(serve(State(settings), certificate, sockets, options.drain_seconds))
     except SidecarLabError as error:
         print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
         return error.exit_code
-    except OSError as bad:
-        print(f"error: cannot listen: {bad}", file=sys.stderr)
-        return 1
-    state = State(settings)
-    asyncio.run(serve(state, certificate, sockets, options.drain_seconds))
     say("stopped")
     return 0
 

@@ -129,7 +129,8 @@ def test_a_workload_is_copied_into_a_namespace_that_is_injected() -> None:
 def test_the_root_gets_into_every_entry_by_lines_that_a_shell_can_read() -> None:
     seen = situation(labels=ON)
     lines = webhook_changes.trust(seen, ours(), service()).commands(seen)
-    assert lines[0].startswith("CA=$(kubectl -n sidecar-lab get configmap istio-ca-root-cert")
+    read = "'jsonpath={.data.ca\\.crt}'"
+    assert lines[0] == f"CA=$(kubectl -n sidecar-lab get secret sidecar-lab-webhook -o {read})"
     script = f"CA=abc\nkubectl() {{ printf '%s\\n' \"$@\"; }}\n{lines[1]}"
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     patch = json.loads(done.stdout.splitlines()[-1])

@@ -1,0 +1,86 @@
+"""`lab rotate`: ask for a new certificate and authority of the webhook, and see it through."""
+
+import base64
+import hashlib
+import ssl
+import time
+import uuid
+from dataclasses import dataclass
+
+from lab.cluster.kubeapi import ApiError, KubeApi, Object, collection
+from lab.errors import ClusterError
+from lab.mesh import contract
+from lab.progress import Task
+
+_SECRETS = collection(("v1", "Secret"), contract.CONTROL_NAMESPACE)
+SECRET = f"{_SECRETS}/{contract.WEBHOOK_SERVICE}"
+"""API path of the webhook's Secret."""
+_ONLY = f"fieldSelector=metadata.name%3D{contract.WEBHOOK_SERVICE}"
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """One rotation, seen to its end. `seconds` from the request until all webhooks served it."""
+
+    fingerprint: str
+    seconds: float
+
+
+def request(api: KubeApi) -> str:
+    """Ask for a rotation; returns what it will be answered by. Raises ClusterError."""
+    asked = uuid.uuid4().hex
+    body = {"metadata": {"annotations": {contract.ROTATE_ANNOTATION: asked}}}
+    try:
+        api.request("PATCH", SECRET, body, "application/merge-patch+json")
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        raise ClusterError(
+            "there is no certificate to rotate: the control plane is not our mesh's, or not up",
+            hint="`lab status` shows it, `lab up` brings it up",
+        ) from error
+    return asked
+
+
+def rotate(api: KubeApi, seconds: float, task: Task) -> Rotated:
+    """Rotate once and wait until every webhook serves the new certificate.
+
+    Raises ClusterError when that takes more than `seconds`.
+    """
+    started = time.monotonic()
+    asked = request(api)
+    why = "nothing seen yet"
+    for found in api.watch(_SECRETS, seconds, _ONLY):
+        secret = found[0] if found else None
+        if secret is not None and _notes(secret).get(contract.ROTATE_ANNOTATION) != asked:
+            asked = request(api)  # the Secret was lost and put back without our request
+        why = unfinished(secret, asked)
+        if not why and secret is not None:
+            return Rotated(fingerprint(secret), time.monotonic() - started)
+        task.update(why)
+    raise ClusterError(
+        f"the rotation was not done in {seconds:.0f} s: {why}",
+        hint=f"the log of deployment/{contract.DISCOVERY_SERVICE} says what it waits for",
+    )
+
+
+def unfinished(secret: Object | None, asked: str) -> str:
+    """What a rotation still waits for, "" when it is done."""
+    if secret is None:
+        return "the Secret is gone; discovery puts it back"
+    if _notes(secret).get(contract.ROTATED_ANNOTATION) != asked:
+        return "asked for"
+    if "previous.crt" in secret.get("data", {}):
+        return "webhooks take it up"
+    return ""
+
+
+def fingerprint(secret: Object) -> str:
+    """SHA-256 of the serving certificate (DER), as hexadecimal digits."""
+    chain = base64.b64decode(secret["data"]["tls.crt"]).decode()
+    first = chain[: chain.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)]
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first)).hexdigest()
+
+
+def _notes(secret: Object) -> dict[str, str]:
+    return dict(secret["metadata"].get("annotations") or {})

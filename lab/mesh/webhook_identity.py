@@ -1,0 +1,168 @@
+"""What the webhook proves itself with, and how one identity follows another; pure.
+
+An identity is a serving certificate, the authority that signed it, and both keys. A rotation
+replaces all of it. Two things then reach their readers at different moments: the certificate
+the webhook's pods, the authority the API servers. Neither order of arrival may refuse a pod:
+
+- an API server with the old bundle verifies the new certificate, because the chain holds the
+  new authority cross-signed by the old one, back through the last rotations;
+- an API server with the new bundle verifies the old certificate, because the bundle holds the
+  old authority until every webhook has been seen to serve the new certificate.
+"""
+
+import base64
+import binascii
+import datetime
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from lab.mesh import authority
+from lab.mesh.authority import Pair
+from lab.mesh.contract import WEBHOOK_SERVICE, dns_names
+
+CROSS_SIGNED: Final = 4
+"""So many rotations back a client may be and still verify; each costs about 700 bytes a
+handshake. An API server takes up a changed configuration within a second."""
+
+_FIELDS: Final = {
+    "chain": "tls.crt",
+    "key": "tls.key",
+    "authority": "ca.crt",
+    "authority_key": "ca.key",
+    "previous": "previous.crt",
+}
+"""Field → key in the Secret; the first three as kubernetes.io/tls Secrets have them."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """PEM texts. `chain`: the serving certificate, then the cross-signed authorities, newest
+    first. `previous`: authorities under which a webhook may still serve ("" when settled).
+    """
+
+    chain: str
+    key: str
+    authority: str
+    authority_key: str
+    previous: str = ""
+
+    @property
+    def bundle(self) -> str:
+        """What API servers are to trust."""
+        return "".join(blocks(self.authority + self.previous))
+
+    @property
+    def leaf(self) -> bytes:
+        """The serving certificate, DER: what a handshake shows."""
+        first = blocks(self.chain)[0]
+        return x509.load_pem_x509_certificate(first.encode()).public_bytes(
+            serialization.Encoding.DER
+        )
+
+
+def blocks(pem: str) -> list[str]:
+    """The certificates of a PEM text, each whole and readable; anything else is left out."""
+    found = []
+    for part in pem.split(ssl.PEM_HEADER)[1:]:
+        text = f"{ssl.PEM_HEADER}{part.split(ssl.PEM_FOOTER)[0]}{ssl.PEM_FOOTER}\n"
+        try:
+            x509.load_pem_x509_certificate(text.encode())
+        except ValueError:
+            continue
+        found.append(text)
+    return found
+
+
+def made(now: datetime.datetime, trusted: str = "") -> Identity:
+    """An identity from nothing; `trusted`: PEM bundle that API servers have now."""
+    root = _new_authority(now)
+    return _signed(root, (), "".join(blocks(trusted)), now)
+
+
+def rotated(before: Identity, now: datetime.datetime) -> Identity:
+    """A new authority, key and certificate. `before` must be free of trouble."""
+    old = _authority_of(before)
+    assert old is not None
+    new = _new_authority(now)
+    crosses = (authority.pem(authority.cross_signed(new, old, now)), *blocks(before.chain)[1:])
+    return _signed(new, crosses[:CROSS_SIGNED], before.bundle, now)
+
+
+def settled(identity: Identity) -> Identity:
+    """The same once every webhook serves it."""
+    return replace(identity, previous="")
+
+
+def trouble(identity: Identity | None, now: datetime.datetime) -> str:
+    """Why the API server could not be called to trust this identity, "" when it could."""
+    if identity is None:
+        return "there is none"
+    root = _authority_of(identity)
+    if root is None:
+        return "ca.crt and ca.key are no pair"
+    pair = authority.read_pair(identity.chain.encode(), identity.key.encode())
+    if pair is None:
+        return "tls.crt and tls.key are no pair"
+    if not authority.issued_for(pair.certificate, dns_names(WEBHOOK_SERVICE), root.certificate):
+        return "tls.crt was not issued by ca.crt for the webhook's names"
+    for file, one in (("ca.crt", root.certificate), ("tls.crt", pair.certificate)):
+        if not one.not_valid_before_utc <= now < one.not_valid_after_utc:
+            return f"{file} is not valid now"
+    return ""
+
+
+def due(identity: Identity, now: datetime.datetime) -> bool:
+    """Whether certificate or authority come near their end. `identity` must be sound."""
+    ends = [
+        x509.load_pem_x509_certificate(text.encode()).not_valid_after_utc
+        for text in (identity.chain, identity.authority)
+    ]
+    return min(ends) - now < authority.RENEW_BEFORE
+
+
+def read(data: Mapping[str, str]) -> Identity | None:
+    """From a Secret's `data` (base64); None when it lacks a part or one is not text."""
+    try:
+        texts = {
+            field: base64.b64decode(data[key], validate=True).decode("ascii")
+            for field, key in _FIELDS.items()
+            if key in data or field != "previous"
+        }
+    except (KeyError, TypeError, ValueError, binascii.Error):
+        return None
+    return Identity(**texts)
+
+
+def data(identity: Identity) -> dict[str, str]:
+    """As a Secret's `data`."""
+    texts = {key: getattr(identity, field) for field, key in _FIELDS.items()}
+    return {
+        key: base64.b64encode(text.encode()).decode()
+        for key, text in texts.items()
+        if text or key != "previous.crt"
+    }
+
+
+def _new_authority(now: datetime.datetime) -> Pair:
+    # Named by the moment: authorities of one name with different keys confuse path building.
+    return authority.make_authority(f"Sidecar Lab webhook {now:%Y-%m-%dT%H:%M:%S.%fZ}", now)
+
+
+def _authority_of(identity: Identity) -> Pair | None:
+    return authority.read_pair(identity.authority.encode(), identity.authority_key.encode())
+
+
+def _signed(root: Pair, crosses: Sequence[str], trusted: str, now: datetime.datetime) -> Identity:
+    leaf = authority.make_serving(dns_names(WEBHOOK_SERVICE), root, now)
+    return Identity(
+        chain=authority.pem(leaf.certificate) + "".join(crosses),
+        key=authority.key_pem(leaf.key),
+        authority=authority.pem(root.certificate),
+        authority_key=authority.key_pem(root.key),
+        previous=trusted,
+    )
