@@ -14,11 +14,9 @@ import signal
 import socket
 import sys
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 
@@ -26,45 +24,11 @@ from lab.mesh import admission, contract, injector_config
 from lab.mesh.errors import AdmissionError, SidecarLabError
 from lab.mesh.serving_certificate import Certificate, SecretCertificate, Source
 from lab.mesh.sidecar import Settings
+from lab.mesh.webhook_health import Health, Receive, Scope, Send, State, Warnings, say, send_text
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-
-@dataclass
-class State:
-    """What the endpoints report."""
-
-    settings: Settings = field(default_factory=Settings)
-    phase: str = "no certificate yet"
-    reviews: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-    reloads: int = 0
-
-    @property
-    def ready(self) -> bool:
-        """Whether reviews are to be sent here."""
-        return self.phase == "ok"
-
-    def certificate_event(self, event: str, why: str) -> None:
-        """Count and log what became of a changed certificate."""
-        if not why:
-            self.reloads += 1
-        say(event, **({"why": why} if why else {}))
-
-
-def say(event: str, **fields: object) -> None:
-    """One line of JSON on stdout; the pod's log."""
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    print(json.dumps({"time": now, "event": event, **fields}), flush=True)
-
-
-class _Said(logging.Handler):
-    """What libraries and the watch warn of, as lines like ours."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        say("warning", why=record.getMessage())
+KEEP_ALIVE: Final = 120
+"""Seconds that an idle connection stays open: longer than the API server keeps it (90), so that
+none is closed here while a review is on its way; Go does not send a POST again."""
 
 
 class Inject:
@@ -79,10 +43,10 @@ class Inject:
             return
         started = time.perf_counter()
         if scope["path"] != contract.WEBHOOK_PATH:
-            await _send(send, 404, f"no such path; POST to {contract.WEBHOOK_PATH}\n")
+            await send_text(send, 404, f"no such path; POST to {contract.WEBHOOK_PATH}\n")
             return
         if scope["method"] != "POST":
-            await _send(send, 405, "only POST\n", (b"allow", b"POST"))
+            await send_text(send, 405, "only POST\n", (b"allow", b"POST"))
             return
         try:
             headers = dict(scope["headers"])
@@ -99,48 +63,16 @@ class Inject:
         except AdmissionError as error:
             self.state.reviews["bad request"] += 1
             say("bad request", status=error.status, why=error.message)
-            await _send(send, error.status, error.message + "\n")
+            await send_text(send, error.status, error.message + "\n")
             return
-        await _send(send, 200, json.dumps(answer.review), kind=b"application/json")
+        # While stopping, connections are given up by their answers, not under a review.
+        closing = () if self.state.ready else ((b"connection", b"close"),)
+        await send_text(send, 200, json.dumps(answer.review), *closing, kind=b"application/json")
         took = time.perf_counter() - started
         self.state.reviews[answer.verdict] += 1
         self.state.seconds += took
         ms = round(took * 1000, 2)
         say("review", pod=answer.pod, verdict=answer.verdict, why=answer.why, ms=ms)
-
-
-class Health:
-    """The ASGI application of the plain port."""
-
-    def __init__(self, state: State) -> None:
-        self.state = state
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
-            return
-        if scope["path"] == "/healthz":
-            await _send(send, 200, "ok\n")
-        elif scope["path"] == "/readyz":
-            ready = self.state.ready
-            await _send(send, 200 if ready else 503, f"{self.state.phase}\n")
-        elif scope["path"] == "/metrics":
-            await _send(send, 200, metrics(self.state))
-        else:
-            await _send(send, 404, "/healthz, /readyz, /metrics\n")
-
-
-def metrics(state: State) -> str:
-    """Counters in Prometheus' text format."""
-    lines = ["# TYPE sidecar_lab_reviews_total counter"]
-    for verdict in ("injected", "not injected", "refused", "bad request"):
-        label = f'{{verdict="{verdict}"}}'
-        lines.append(f"sidecar_lab_reviews_total{label} {state.reviews[verdict]}")
-    lines.append("# TYPE sidecar_lab_review_seconds_total counter")
-    lines.append(f"sidecar_lab_review_seconds_total {state.seconds:.6f}")
-    lines.append("# TYPE sidecar_lab_certificate_reloads_total counter")
-    lines.append(f"sidecar_lab_certificate_reloads_total {state.reloads}")
-    return "\n".join(lines) + "\n"
 
 
 async def _body(receive: Receive) -> bytes | None:
@@ -158,19 +90,6 @@ async def _body(receive: Receive) -> bytes | None:
             raise admission.too_long()
         if not message.get("more_body"):
             return b"".join(parts)
-
-
-async def _send(
-    send: Send,
-    status: int,
-    text: str,
-    *more: tuple[bytes, bytes],
-    kind: bytes = b"text/plain; charset=utf-8",
-) -> None:
-    body = text.encode()
-    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 class _Server(uvicorn.Server):
@@ -191,7 +110,7 @@ def _server(app: Any, certificate: Source | None) -> "_Server":
         ws="none",
         loop="asyncio",
         server_header=False,
-        timeout_keep_alive=65,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=10,
     )
     config.load()
@@ -273,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--cert-secret", metavar="NAMESPACE/NAME", help="Secret with both, watched at the API"
     )
     parser.add_argument(
-        "--drain-seconds", type=float, default=1.0, help="service after SIGTERM, %(default)s"
+        "--drain-seconds", type=float, default=3.0, help="service after SIGTERM, %(default)s"
     )
     parser.add_argument("--proxy-image", default=contract.PROXY_IMAGE, help="%(default)s")
     parser.add_argument(
@@ -284,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="of a node, for nativeSidecars: auto; repeatable",
     )  # fmt: skip
     options = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, handlers=[_Said()])
+    logging.basicConfig(level=logging.WARNING, handlers=[Warnings()])
     settings = Settings(image=options.proxy_image)
     certificate: Source
     try:

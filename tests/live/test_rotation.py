@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import rotation, state
+from lab.cluster import install, rotation, state
 from lab.cluster.kubeapi import ApiError, KubeApi, Object
 from lab.mesh import contract
 from lab.paths import lab_paths
@@ -194,6 +194,20 @@ def test_a_damaged_secret_is_put_back_and_nobody_notices(api: KubeApi, load: Loa
     api.request("PATCH", rotation.SECRET, patch, "application/merge-patch+json")
     seconds_until("the Secret", lambda: written(api) == before, REPAIRED)
     _recovers(load, start)
+    assert load.between(start, time.monotonic()) == []
+
+
+def test_no_pod_is_refused_while_the_webhooks_are_replaced(api: KubeApi, load: Load) -> None:
+    path = f"/apis/apps/v1/namespaces/{contract.CONTROL_NAMESPACE}/deployments/"
+    path += contract.WEBHOOK_SERVICE
+    start = time.monotonic()
+    notes = {"metadata": {"annotations": {"sidecar-lab/restarted": uuid.uuid4().hex}}}
+    patch = {"spec": {"template": notes}}
+    api.request("PATCH", path, patch, "application/merge-patch+json")
+    seconds_until("new pods", lambda: not install.not_rolled_out(api.get(path)), 60)
+    pods = f"/api/v1/namespaces/{contract.CONTROL_NAMESPACE}/pods?labelSelector=app%3D"
+    pods += contract.WEBHOOK_SERVICE
+    seconds_until("the old ones' end", lambda: len(api.request("GET", pods)["items"]) == 2, 60)
     assert load.between(start, time.monotonic()) == []
 
 

@@ -1,0 +1,99 @@
+"""What the webhook says of itself: its log, and /healthz, /readyz and /metrics in plain HTTP."""
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lab.mesh.sidecar import Settings
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+@dataclass
+class State:
+    """What the endpoints report."""
+
+    settings: Settings = field(default_factory=Settings)
+    phase: str = "no certificate yet"
+    reviews: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    reloads: int = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether reviews are to be sent here."""
+        return self.phase == "ok"
+
+    def certificate_event(self, event: str, why: str) -> None:
+        """Count and log what became of a changed certificate."""
+        if not why:
+            self.reloads += 1
+        say(event, **({"why": why} if why else {}))
+
+
+def say(event: str, **fields: object) -> None:
+    """One line of JSON on stdout; the pod's log."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    print(json.dumps({"time": now, "event": event, **fields}), flush=True)
+
+
+class Warnings(logging.Handler):
+    """What libraries and the watch warn of, as lines like ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say one record."""
+        say("warning", why=record.getMessage())
+
+
+class Health:
+    """The ASGI application of the plain port."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        if scope["path"] == "/healthz":
+            await send_text(send, 200, "ok\n")
+        elif scope["path"] == "/readyz":
+            ready = self.state.ready
+            await send_text(send, 200 if ready else 503, f"{self.state.phase}\n")
+        elif scope["path"] == "/metrics":
+            await send_text(send, 200, metrics(self.state))
+        else:
+            await send_text(send, 404, "/healthz, /readyz, /metrics\n")
+
+
+def metrics(state: State) -> str:
+    """Counters in Prometheus' text format."""
+    lines = ["# TYPE sidecar_lab_reviews_total counter"]
+    for verdict in ("injected", "not injected", "refused", "bad request"):
+        label = f'{{verdict="{verdict}"}}'
+        lines.append(f"sidecar_lab_reviews_total{label} {state.reviews[verdict]}")
+    lines.append("# TYPE sidecar_lab_review_seconds_total counter")
+    lines.append(f"sidecar_lab_review_seconds_total {state.seconds:.6f}")
+    lines.append("# TYPE sidecar_lab_certificate_reloads_total counter")
+    lines.append(f"sidecar_lab_certificate_reloads_total {state.reloads}")
+    return "\n".join(lines) + "\n"
+
+
+async def send_text(
+    send: Send,
+    status: int,
+    text: str,
+    *more: tuple[bytes, bytes],
+    kind: bytes = b"text/plain; charset=utf-8",
+) -> None:
+    """One whole ASGI answer; `more` are further headers."""
+    body = text.encode()
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
