@@ -82,6 +82,9 @@ def check_mounts(
             raise AnnotationError(names.USER_VOLUME, given[names.USER_VOLUME], problem)
     paths = Counter(mount["mountPath"] for mount in proxy.get("volumeMounts") or ())
     for name, mount in names.mappings(given.get(names.USER_VOLUME_MOUNT, "{}")).items():
+        if name not in there:
+            problem = f"the pod has no volume {name!r}; {names.USER_VOLUME} can bring one"
+            raise AnnotationError(names.USER_VOLUME_MOUNT, given[names.USER_VOLUME_MOUNT], problem)
         if paths[mount["mountPath"]] > 1:
             problem = f"{name!r}: something else is mounted at {mount['mountPath']!r} already"
             raise AnnotationError(names.USER_VOLUME_MOUNT, given[names.USER_VOLUME_MOUNT], problem)

@@ -168,11 +168,20 @@ def _injected(pod: Pod, patch: list[Any], request: Pod, dry_run: DryRun | None) 
         return Verdict("injected, the API server takes it")
     if dry_run(pod):
         return Verdict("injected, the API server takes it neither so nor plain")
-    given = (pod.get("metadata") or {}).get("annotations") or {}
-    if any(name in given for name in BROUGHT) and re.search(r"spec\.(\w+\[\d+\]\.)?\w+", said):
-        # What a user wrote as JSON into an annotation; the API server knows its types and limits.
+    if brought(pod, said):
         return Verdict("what an annotation brought is refused by the API server, naming the field")
     return Verdict("injected", f"the API server takes it plain, but injected: {said}")
+
+
+def brought(pod: Pod, said: str) -> bool:
+    """Whether the API server's words can be about what a user wrote as JSON into an annotation.
+
+    It knows types and limits of every field; the injector does not repeat them.
+    """
+    given = (pod.get("metadata") or {}).get("annotations") or {}
+    return any(name in given for name in BROUGHT) and bool(
+        re.search(r"spec\.(\w+\[\d+\]\.)?\w+", said)
+    )
 
 
 def _beyond(pod: Pod, result: Pod) -> str:

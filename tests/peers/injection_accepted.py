@@ -244,6 +244,7 @@ ROWS: Final = (
             "proxyCPULimit: must not be less than",
             "'istio-envoy' is a volume of the mesh",
             "something else is mounted at '/etc/istio/proxy' already",
+            "the pod has no volume 'mine'",
             "metadata.annotations: with the sidecar's these are",
         ),
     ),

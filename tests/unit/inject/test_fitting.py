@@ -23,6 +23,7 @@ def proxy_with(**fields: Any) -> dict[str, Any]:
         ({"PROXY_CPU": "2", "PROXY_CPU_LIMIT": "1500m"}, "proxyCPU"),
         ({"PROXY_MEMORY": "1Gi", "PROXY_MEMORY_LIMIT": "1e9"}, "proxyMemory"),
         ({"USER_VOLUME": '{"istio-envoy": {"emptyDir": {}}}'}, "'istio-envoy' is a volume of the"),
+        ({"USER_VOLUME_MOUNT": '{"a": {"mountPath": "/a"}}'}, "no volume 'a'"),
         (
             {
                 "USER_VOLUME": '{"a": {"emptyDir": {}}}',
