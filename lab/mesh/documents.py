@@ -8,7 +8,7 @@ Streams of JSON values are cut at the values.
 import json
 import re
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from lab.mesh import fields, yaml_reader, yaml_writer
@@ -229,7 +229,13 @@ def _error(document: Document, problem: Problem) -> DocumentError:
 
 
 def _line_of(document: Document, path: FieldPath) -> int:
-    return _nearest(yaml_reader.read(document.text, with_lines=True).lines, path)
+    return _nearest(_lines(document.text), path)
+
+
+@lru_cache(maxsize=1)
+def _lines(text: str) -> dict[FieldPath, int]:
+    """The line of every field; kept, as a document with one mistake may have thousands."""
+    return yaml_reader.read(text, with_lines=True).lines
 
 
 def _nearest(lines: dict[FieldPath, int], path: FieldPath) -> int:

@@ -63,6 +63,10 @@ class DocumentError(SidecarLabError):
         self.place = place
 
 
+MOST_TOLD = 100
+"""So many mistakes of one run are listed; the rest is counted."""
+
+
 class DocumentErrors(SidecarLabError):  # noqa: N818 - several at once
     """Everything wrong with the given documents, each with its place; at least one."""
 
@@ -74,8 +78,12 @@ class DocumentErrors(SidecarLabError):  # noqa: N818 - several at once
         if len(self.errors) == 1:
             super().__init__(first.message, hint=first.hint)
             return
-        told = [f"  {e.message}" + (f" ({e.hint})" if e.hint else "") for e in self.errors]
-        super().__init__("\n".join([f"{len(told)} mistakes, nothing was written:", *told]))
+        shown = self.errors[:MOST_TOLD]
+        told = [f"  {e.message}" + (f" ({e.hint})" if e.hint else "") for e in shown]
+        if more := len(self.errors) - len(shown):
+            told.append(f"  and {more} more")
+        count = len(self.errors)
+        super().__init__("\n".join([f"{count} mistakes, nothing was written:", *told]))
 
 
 class AnnotationError(SidecarLabError):

@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ OVER_HTTPS: Final = 50
 DOCUMENTS_ASKED: Final = 10
 """One document in so many is given to the API server."""
 TRIALS: Final = 150
+SMALLER_SECONDS: Final = 30.0
+"""Making one case smaller ends then; a case that takes long is not tried 150 times."""
 """Attempts to make a failing case smaller."""
 
 
@@ -116,10 +119,13 @@ class Cases:
 
     def smaller(self, data: bytes, problem: str) -> bytes:
         """The case without what its problem does not need, as far as a few trials bring."""
-        wanted = signature(problem)
+        wanted, until = signature(problem), time.monotonic() + SMALLER_SECONDS
 
         def still(candidate: bytes) -> bool:
-            return signature(self.look(candidate, sampled=True).problem) == wanted
+            return (
+                time.monotonic() < until
+                and signature(self.look(candidate, sampled=True).problem) == wanted
+            )
 
         if not still(data):
             return data

@@ -17,6 +17,8 @@ from tests.fuzz.apiserver import GROUPS, Judge
 from tests.fuzz.reviews import Verdict
 
 NAME: Final = "case.yaml"
+STRICTER: Final = ("is no base64 of UTF-8 text", "means nothing to Kubernetes")
+"""The API server puts replacement characters for such bytes, and drops a tag that it does not know."""
 _PLACE: Final = re.compile(rf"\S*{re.escape(NAME)}(:\d+)?(, document \d+)?(, field [^\n]+?)?: .")
 _VOLATILE: Final = ("uid", "creationTimestamp", "managedFields", "name", "generation")
 
@@ -77,6 +79,8 @@ def _refused(message: str, data: bytes, judge: Judge | None) -> Verdict:
         return Verdict("refused", f"names no line, document or field: {message[:300]}")
     if judge is None or (kind := _lone_kind(data)) is None:
         return Verdict("refused")
+    if any(reason in message for reason in STRICTER):
+        return Verdict("refused, more strictly than an API server")
     # As kubectl asks: unknown and doubled fields are mistakes.
     said = judge.dry_run_text(kind, data, is_json=data.lstrip().startswith(b"{"), strict=True)
     if not isinstance(said, str) and "annotation" not in message:

@@ -150,6 +150,24 @@ def test_mistakes_of_all_files_and_documents_are_told_at_once() -> None:
     ]  # fmt: skip
 
 
+def test_thousands_of_mistakes_are_found_in_one_more_reading_and_told_in_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reads = []
+    real = yaml_reader.read
+    monkeypatch.setattr(
+        yaml_reader, "read", lambda *a, **k: reads.append(k.get("with_lines")) or real(*a, **k)
+    )
+    labels = "".join(f"    k{n}: {n}\n" for n in range(3000))
+    with pytest.raises(DocumentErrors) as caught:
+        run(POD.replace("  name: p\n", f"  name: p\n  labels:\n{labels}"))
+    assert len(caught.value.errors) == 3000
+    assert caught.value.errors[-1].place.line == 3005
+    assert reads.count(True) == 1
+    told = caught.value.message.splitlines()
+    assert (told[0], told[-1]) == ("3000 mistakes, nothing was written:", "  and 2900 more")
+
+
 def test_words_in_a_block_of_text_are_no_mistakes() -> None:
     text = "apiVersion: v1\nkind: A\nx: |\n    spec\n      a:b\n    image:nginx\nspec\n  a: 1\n"
     assert mistakes(text) == [(7, "no colon after 'spec'")]
