@@ -33,9 +33,9 @@ OVER_HTTPS: Final = 50
 DOCUMENTS_ASKED: Final = 10
 """One document in so many is given to the API server."""
 TRIALS: Final = 150
+"""Attempts to make a failing case smaller."""
 SMALLER_SECONDS: Final = 30.0
 """Making one case smaller ends then; a case that takes long is not tried 150 times."""
-"""Attempts to make a failing case smaller."""
 
 
 class LateError(BaseException):
@@ -122,10 +122,9 @@ class Cases:
         wanted, until = signature(problem), time.monotonic() + SMALLER_SECONDS
 
         def still(candidate: bytes) -> bool:
-            return (
-                time.monotonic() < until
-                and signature(self.look(candidate, sampled=True).problem) == wanted
-            )
+            if time.monotonic() > until:
+                return False
+            return signature(self.look(candidate, sampled=True).problem) == wanted
 
         if not still(data):
             return data

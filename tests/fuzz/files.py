@@ -18,7 +18,7 @@ from tests.fuzz.reviews import Verdict
 
 NAME: Final = "case.yaml"
 STRICTER: Final = ("is no base64 of UTF-8 text", "means nothing to Kubernetes")
-"""The API server puts replacement characters for such bytes, and drops a tag that it does not know."""
+"""For such bytes the API server puts replacement characters; a tag unknown to it, it drops."""
 _PLACE: Final = re.compile(rf"\S*{re.escape(NAME)}(:\d+)?(, document \d+)?(, field [^\n]+?)?: .")
 _VOLATILE: Final = ("uid", "creationTimestamp", "managedFields", "name", "generation")
 

@@ -155,9 +155,12 @@ def test_thousands_of_mistakes_are_found_in_one_more_reading_and_told_in_part(
 ) -> None:
     reads = []
     real = yaml_reader.read
-    monkeypatch.setattr(
-        yaml_reader, "read", lambda *a, **k: reads.append(k.get("with_lines")) or real(*a, **k)
-    )
+
+    def counted(text: str, *, with_lines: bool = False) -> yaml_reader.Reading:
+        reads.append(with_lines)
+        return real(text, with_lines=with_lines)
+
+    monkeypatch.setattr(yaml_reader, "read", counted)
     labels = "".join(f"    k{n}: {n}\n" for n in range(3000))
     with pytest.raises(DocumentErrors) as caught:
         run(POD.replace("  name: p\n", f"  name: p\n  labels:\n{labels}"))
