@@ -17,8 +17,11 @@ from tests.fuzz.apiserver import GROUPS, Judge
 from tests.fuzz.reviews import Verdict
 
 NAME: Final = "case.yaml"
-STRICTER: Final = ("is no base64 of UTF-8 text", "means nothing to Kubernetes")
-"""For such bytes the API server puts replacement characters; a tag unknown to it, it drops."""
+STRICTER: Final = (
+    "is no base64 of UTF-8 text",  # the API server puts replacement characters there
+    "means nothing to Kubernetes",  # a tag; it is dropped
+    "apiVersion is missing",  # the API server has it from the URL, kubectl refuses
+)
 _PLACE: Final = re.compile(rf"\S*{re.escape(NAME)}(:\d+)?(, document \d+)?(, field [^\n]+?)?: .")
 _VOLATILE: Final = ("uid", "creationTimestamp", "managedFields", "name", "generation")
 
