@@ -175,10 +175,12 @@ def an_image_with_a_cmd(world: World) -> Iterator[None]:
 
 def _derived(world: World, name: str, title: str, instructions: str) -> Iterator[None]:
     original = world.names[name]
-    tag = f"sidecar-lab/{title}:{world.names.resolve('lab')}"
+    lab = world.names.resolve("lab")
+    tag = f"sidecar-lab/{title}:{lab}"
     dockerfile = f"FROM {world.names.resolve(name)}\n{instructions}"
-    world.run("docker", "build", "--quiet", "--network", "none", "--tag", tag, "-",
-              stdin=dockerfile)  # fmt: skip
+    # Labelled, so that `lab down` finds it if this run is killed before it is removed below.
+    world.run("docker", "build", "--quiet", "--network", "none", "--tag", tag,
+              "--label", f"sidecar-lab.name={lab}", "-", stdin=dockerfile)  # fmt: skip
     world.names[name] = tag
     yield
     world.names[name] = original

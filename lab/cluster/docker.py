@@ -135,6 +135,13 @@ def names(kind: str, *filters: str) -> list[str]:
     return listed.split()
 
 
+def images_of(lab: str) -> list[str]:
+    """Tags of the images that a chapter made on a lab."""
+    form = "{{.Repository}}:{{.Tag}}"
+    filters = _filters((f"label={LABEL}={lab}",))
+    return docker("image", "ls", "--format", form, *filters).stdout.split()
+
+
 def container_state(name: str) -> str | None:
     """Docker's word for the state of a container; None when there is none of that name."""
     answer = docker("inspect", "--type", "container", "-f", "{{.State.Status}}", name, check=False)

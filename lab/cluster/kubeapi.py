@@ -98,6 +98,11 @@ class KubeApi:
         try:
             document = yaml.safe_load(kubeconfig.read_text())
             return cls(document, timeout=timeout)
+        except FileNotFoundError as absent:
+            raise ClusterError(
+                "there is no kubeconfig: the cluster is not made yet, or was cut off in the making",
+                hint="run `lab up`",
+            ) from absent
         except (OSError, KeyError, IndexError, TypeError, ValueError, yaml.YAMLError) as bad:
             raise ClusterError(
                 f"{kubeconfig} is no usable kubeconfig: {bad}", hint="run `lab up`"

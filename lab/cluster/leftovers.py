@@ -95,6 +95,7 @@ def remaining(traces: Traces) -> list[Leftover]:
     found += [Leftover("volume", one) for one in {*traces.volumes, *labelled} & existing]
     networks = engine.names("network", f"label={engine.LABEL}={traces.name}")
     found += [Leftover("network", one) for one in networks]
+    found += [Leftover("image", one) for one in engine.images_of(traces.name)]
     found += [Leftover("network namespace", one) for one in named_namespaces(traces.name)]
     found += [
         Leftover("process", f"{pid} {command}") for pid, command in processes(traces, _running())

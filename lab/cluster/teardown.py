@@ -36,11 +36,13 @@ def down(paths: LabPaths, progress: Progress) -> list[Leftover]:
         traces = leftovers.identify(paths)
         node.remove(paths.name)
         task.update(f"{len(traces.containers)} containers removed")
-    with progress.task("network"):
+    with progress.task("network, volumes, images"):
         for network in engine.names("network", f"label={engine.LABEL}={paths.name}"):
             docker("network", "rm", network, check=False)
         for volume in engine.names("volume", f"label={engine.LABEL}={paths.name}"):
             docker("volume", "rm", volume, check=False)
+        if images := engine.images_of(paths.name):
+            docker("rmi", "--force", *images, check=False)
     _forget(paths)
     with progress.task("what is left") as task:
         deadline = time.monotonic() + SETTLE_SECONDS

@@ -33,13 +33,8 @@ def far_reaching(tag: str) -> Iterator[World]:
             remove(side)
 
 
-def paths(
-    program: Program | None, setting: Setting, rows: Sequence[Flow], without: Sequence[str] = ()
-) -> list[str]:
-    """Where each flow ended. `without`: arguments that delete a rule after the program ran.
-
-    `program` None: no rules at all. Raises RuntimeError when the program fails.
-    """
+def paths(program: Program, setting: Setting, rows: Sequence[Flow]) -> list[str]:
+    """Where each flow ended. Raises RuntimeError when the program fails."""
     found: dict[str, str] = {}
     with (
         TemporaryDirectory() as folder,
@@ -48,10 +43,7 @@ def paths(
         flows_traffic.serving(world.client.name, "far", flows_matrix.sockets("far")),
     ):
         _settle(world)
-        if program is not None:
-            _apply(world.pod, program, setting, Path(folder))
-        if without:
-            world.pod.run(*without)
+        _apply(world.pod, program, setting, Path(folder))
         for side, namespace in (("pod", world.pod), ("client", world.client)):
             mine = [one for one in rows if one.side == side]
             ended = flows_traffic.dial(namespace.name, [one.dial for one in mine])
