@@ -6,6 +6,7 @@
 `node-lab` holds the layers below lab/mesh, so that a change there bakes a few kilobytes.
 """
 
+import hashlib
 import re
 import tempfile
 from collections.abc import Sequence
@@ -243,15 +244,23 @@ def lower_layers(made: Plan, images: labimages.Plan, task: Task) -> cache.Entry:
     return cache.obtain(inputs, pack)
 
 
+def layers_named(lower: cache.Entry) -> str:
+    """What names just these layers: an image that is built again from the same inputs has
+    others, and what was packed without its lower layers fits only those it was packed beside.
+    """
+    layers = lower.facts["layers"]
+    assert isinstance(layers, dict)
+    return hashlib.sha256("".join(sorted(layers)).encode()).hexdigest()
+
+
 def top_layers(made: Plan, images: labimages.Plan, task: Task) -> cache.Entry:
     """The proxy and control images as data; only their top layers are packed here."""
-    inputs = cache.Inputs(
-        "top-layers",
-        {"proxy": images.proxy.key, "control": images.control.key, "content": _CONTENT},
-    )
+    below = lower_layers(made, images, task)
+    keys = {"proxy": images.proxy.key, "control": images.control.key}
+    inputs = cache.Inputs("top-layers", {**keys, "below": layers_named(below), "content": _CONTENT})
 
     def pack(folder: Path) -> cache.Facts:
-        lower = oci.by_diff_id(oci.load_images(lower_layers(made, images, task).path))
+        lower = oci.by_diff_id(oci.load_images(below.path))
         names = {
             engine.tag(images.proxy): [contract.PROXY_IMAGE],
             engine.tag(images.control): [contract.CONTROL_IMAGE],

@@ -79,9 +79,9 @@ def load_into(container: str, source: ImageSource, versions: Versions, task: Tas
     Returns the bytes of layers that the node lacked. Raises BuildError.
     """
     images = labimages.plan(engine.architecture(), source is ImageSource.PULL)
-    packed = _packed(images, versions, task)
-    node = nodeimage.plan(versions, images)
-    lower = oci.load_images(nodeimage.lower_layers(node, images, task).path)
+    below = nodeimage.lower_layers(nodeimage.plan(versions, images), images, task)
+    packed = _packed(images, versions, below, task)
+    lower = oci.load_images(below.path)
     known = {layer.digest: layer for layer in oci.by_diff_id(lower).values()}
     complete = [
         oci.Image(one.references, one.config, tuple(known.get(la.digest, la) for la in one.layers))
@@ -90,14 +90,16 @@ def load_into(container: str, source: ImageSource, versions: Versions, task: Tas
     return bake.import_images(container, complete, task)
 
 
-def _packed(images: labimages.Plan, versions: Versions, task: Task) -> cache.Entry:
+def _packed(
+    images: labimages.Plan, versions: Versions, below: cache.Entry, task: Task
+) -> cache.Entry:
     """The images as data; only the layers that our own images lack are packed here."""
     made = plan(images, versions)
-    inputs = cache.Inputs("istio-layers", {name: one.key for name, one in made.items()})
+    keys = {name: one.key for name, one in made.items()}
+    inputs = cache.Inputs("istio-layers", {**keys, "below": nodeimage.layers_named(below)})
 
     def pack(folder: Path) -> cache.Facts:
-        node = nodeimage.plan(versions, images)
-        lower = oci.by_diff_id(oci.load_images(nodeimage.lower_layers(node, images, task).path))
+        lower = oci.by_diff_id(oci.load_images(below.path))
         task.update("packing the layers of Istio's programs")
         names = {engine.tag(one): [reference] for reference, one in made.items()}
         packed = nodeimage.saved_images(names, lower, folder)
