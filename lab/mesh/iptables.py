@@ -61,7 +61,10 @@ def run(request: Request) -> None:
             say(f"Dry run: this would be given to iptables-restore ({family}); nothing is applied.")
             say(render(wanted.state, comments=request.comments))
         elif not request.skip_rule_apply:
-            apply(wanted, settings, request)
+            again = apply(wanted, settings, request)
+            if again and not settings.ipv6:
+                # That earlier run may have been one with IPv6.
+                _withdraw(plan(settings, "ipv6"), settings, request)
     if request.run_validation and not request.dry_run:
         validate(settings, request)
 
@@ -84,8 +87,8 @@ def complete(request: Request) -> Settings:
     return settings._replace(ipv6=ipv6, dns_servers=servers)
 
 
-def apply(wanted: Plan, settings: Settings, request: Request) -> None:
-    """Bring one family's rules to the plan and verify them.
+def apply(wanted: Plan, settings: Settings, request: Request) -> bool:
+    """Bring one family's rules to the plan and verify them; whether there were rules of ours.
 
     Raises UnusableError, ApplyError, or VerifyError when what is read back differs.
     """
@@ -105,6 +108,7 @@ def apply(wanted: Plan, settings: Settings, request: Request) -> None:
     for line in routing.ensure(settings, wanted.family, _bare(marks_in(found[0].state))):
         say(f"Route: {line}.")
     verify(holder, wanted, settings)
+    return bool(present)
 
 
 def verify(holder: Candidate, wanted: Plan, settings: Settings) -> None:
@@ -146,6 +150,23 @@ def clean(wanted: Plan, settings: Settings, *, dry_run: bool) -> None:
         for line in routing.remove(settings, wanted.family, stale):
             say(f"Route: {line}.")
         say(f"No rule of ours is left ({wanted.family}).")
+
+
+def _withdraw(unwanted: Plan, settings: Settings, request: Request) -> None:
+    """Remove a family that an earlier run captured and this one does not."""
+    try:
+        found = netfilter.candidates(unwanted.family)
+    except UnusableError:
+        return
+    if not any(holder.holds_ours for holder in found):
+        return
+    if not request.reconcile:
+        raise VerifyError(
+            f"rules of ours are there for {unwanted.family}, which is not to be captured",
+            hint="run again without --reconcile=false to have them removed",
+        )
+    say(f"{unwanted.family} is no longer captured.")
+    clean(unwanted, settings, dry_run=False)
 
 
 def validate(settings: Settings, request: Request) -> None:

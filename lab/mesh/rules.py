@@ -120,15 +120,25 @@ def parse(text: str) -> dict[str, dict[str, tuple[Rule, ...]]]:
 
 
 def marks_in(state: State) -> frozenset[str]:
-    """Packet marks that TPROXY rules of ours in `state` set, as `0x539/0xffffffff`."""
-    return frozenset(
-        value
+    """Packet marks that TPROXY rules of ours in `state` set or ask for, as `0x539/0xffffffff`.
+
+    With no port captured no chain of ours sets one: ISTIO_INBOUND's first rule only asks.
+    """
+    told = [
+        meaning(rule.spec)
         for name, rules in state.get("mangle", {}).items()
         if name.startswith(OWN_PREFIX)
         for rule in rules
-        for option, value in meaning(rule.spec)[2]
+    ]
+    set_there = {
+        value
+        for _, _, options in told
+        for option, value in options
         if option in ("--set-xmark", "--tproxy-mark")
-    )
+    }
+    asked = {value for conditions, _, _ in told for _, option, value in conditions
+             if option == "--mark"}  # fmt: skip
+    return frozenset(set_there | asked)
 
 
 def ours(observed: State, planned: State, marks: frozenset[str] = frozenset()) -> State:

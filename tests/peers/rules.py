@@ -151,6 +151,7 @@ def _succeeded(seen: Seen) -> tuple[bool, ...]:
     return tuple(code == 0 for code in seen.codes)
 
 
+TPROXY: Final = (*INJECTED, "-m", "TPROXY")
 FIXED: Final = (
     *(Case(INJECTED, servers=(f"10.96.0.{last}",)) for last in range(10, 20)),
     Case(INJECTED, addresses="dual"),
@@ -163,6 +164,17 @@ FIXED: Final = (
     Case((*INJECTED, "--force-apply"), before=INJECTED, nft_only=True),
     Case((*INJECTED, "--cleanup-only"), before=INJECTED, nft_only=True),
     Case(("--cleanup-only",), before=INJECTED, nft_only=True),
+    Case((*INJECTED, "--cleanup-only"), before=TPROXY, nft_only=True),
+    Case((*TPROXY, "--cleanup-only"), before=TPROXY, nft_only=True),
+    Case(TPROXY, before=TPROXY, nft_only=True),
+    Case((*INJECTED, "-o", "8080"), before=INJECTED, nft_only=True),
+    Case((*INJECTED, "-o", "8080"), before=INJECTED, legacy=True),
+    Case((*INJECTED, "--reconcile"), before=TPROXY, nft_only=True),
+    Case((*TPROXY, "--reconcile=false"), before=INJECTED, nft_only=True),
     Case(()),
 )
-"""Always there: what injection asks for, timed ten times, and each way to run it again."""
+"""Always there: what injection asks for, timed ten times, and each way to run it again.
+
+What hypothesis draws changes with the code (it draws constants of it, too): each accepted row is
+met by one of these, so that none seems to have outlived its reason by chance.
+"""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from lab.mesh.errors import VerifyError
 from lab.mesh.redirection_options import Request, parse
 from tests.peers.rules_cases import Case
 from tests.peers.rules_world import ROUTING, Seen
@@ -56,6 +57,8 @@ EMPTY_REASON: Final = (
     "Istio tries a variant by adding a rule to the filter table and deleting it, which leaves "
     "that table behind, empty; ours reads only"
 )
+_CHAIN_EXISTS: Final = re.compile(r"Chain already exists|iptables-restore: line \d+ failed")
+"""In the words of nft, and of legacy, which has no more to say."""
 _INTERFACE: Final = re.compile(r"-A (PREROUTING -i|OUTPUT -o) \S+ -j RETURN")
 _OWN_ROUTING: Final = re.compile(r"\bfwmark\b|^2 default dev lo\b|^(2 )?::6 dev lo\b")
 
@@ -101,8 +104,21 @@ def _chains_in_the_way(met: Met) -> bool:
         and met.as_new
         and met.theirs.codes[0] == 0
         and last.code
-        and "Chain already exists" in last.log
+        and _CHAIN_EXISTS.search(last.log)
         and not met.request.cleanup_only
+    )
+
+
+def _half_applied(met: Met) -> bool:
+    last = met.theirs.runs[-1]
+    return bool(
+        met.case.before is not None
+        and not met.request.reconcile
+        and met.ours.codes == (0, VerifyError.exit_code)
+        and met.theirs.codes[0] == 0
+        and last.code
+        and _CHAIN_EXISTS.search(last.log)
+        and _holds_all(met.theirs.tables, met.ours.tables)
     )
 
 
@@ -143,14 +159,14 @@ def _cleanup_makes_routes(met: Met) -> bool:
 
 
 def _cleanup_by_plan(met: Met) -> bool:
-    theirs = [line for lines in met.theirs.tables.values() for line in lines]
     return (
         met.request.cleanup_only
         and met.case.before not in (None, met.case.flags)
         and met.as_new
         and met.both_succeeded
         and not any("ISTIO_" in line for lines in met.ours.tables.values() for line in lines)
-        and any("ISTIO_" in line for line in theirs)
+        and met.ours.tables != met.theirs.tables
+        and _holds_all(met.theirs.tables, met.ours.tables)
     )
 
 
@@ -160,11 +176,12 @@ def _reconciled_by_plan(met: Met) -> bool:
         and not met.request.cleanup_only
         and met.as_new
         and met.both_succeeded
-        and all(
-            set(lines) <= set(met.theirs.tables.get(key, ()))
-            for key, lines in met.ours.tables.items()
-        )
+        and _holds_all(met.theirs.tables, met.ours.tables)
     )
+
+
+def _holds_all(more: Tables, less: Tables) -> bool:
+    return all(set(lines) <= set(more.get(key, ())) for key, lines in less.items())
 
 
 ROWS: Final[tuple[Row, ...]] = (
@@ -185,6 +202,12 @@ ROWS: Final[tuple[Row, ...]] = (
         "Istio fails on the chains that are there, and so does a pod whose init container runs "
         "again; ours replaces what differs, unless --reconcile=false is given",
         lambda met: _chains_in_the_way(met) and not met.request.force_apply,
+    ),
+    Row(
+        "--reconcile=false over an earlier run",
+        "both fail; Istio leaves the tables that come before the failing one as the new flags "
+        "say, ours leaves everything as the earlier run left it",
+        _half_applied,
     ),
     Row(
         "--reconcile over another mode",
