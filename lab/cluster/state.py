@@ -111,4 +111,5 @@ def write_atomically(file: Path, text: str, mode: int = 0o600) -> None:
 def _up(paths: LabPaths) -> str:
     from lab.paths import DEFAULT_NAME
 
-    return "run `lab up`" + ("" if paths.name == DEFAULT_NAME else f" --name {paths.name}")
+    named = "" if paths.name == DEFAULT_NAME else f" --name {paths.name}"
+    return f"run `lab up{named}`"

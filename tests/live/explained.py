@@ -14,6 +14,7 @@ from lab.mesh import contract
 from lab.observe.kube import Object
 from lab.paths import DEFAULT_NAME, lab_paths
 from lab.scenario.access import LabAccess, open_lab
+from lab.scenario.meshes import MESHES, Mesh
 
 NAME = os.environ.get("SIDECAR_LAB_NAME", DEFAULT_NAME)
 """The lab that these tests run on."""
@@ -192,9 +193,12 @@ def space_of(lab: LabAccess) -> Iterator[Space]:
 
 def injector(space: Space) -> dict[str, Any]:
     """The lab's configuration that injects sidecars, whichever mesh made it."""
-    found = space.get(CONFIGURATION)["items"]
-    (chosen,) = (one for one in found if one["metadata"]["name"] == contract.WEBHOOK_CONFIGURATION)
-    return dict(chosen)
+    return dict(space.get(CONFIGURATION, mesh_of(space).injector))
+
+
+def mesh_of(space: Space) -> Mesh:
+    """What the chapters know of the mesh that the lab runs."""
+    return MESHES[space.lab.mesh]
 
 
 @contextmanager
@@ -206,7 +210,8 @@ def own_configuration(space: Space, client: Mapping[str, Any], policy: str) -> I
     over the copy's clientConfig.
     """
     original = injector(space)
-    entry = dict(original["webhooks"][0])
+    entries = original["webhooks"]
+    entry = dict(next(one for one in entries if one["name"].startswith("namespace.")))
     entry["name"] = f"{space.name}.sidecar-lab.dev"
     entry["failurePolicy"] = policy
     service = {**entry["clientConfig"]["service"], **client.get("service", {})}
@@ -228,17 +233,18 @@ def own_configuration(space: Space, client: Mapping[str, Any], policy: str) -> I
 @contextmanager
 def stopped_webhook(space: Space) -> Iterator[None]:
     """The lab's webhook with no pod, afterwards as many as before, ready."""
-    where = ("-n", contract.CONTROL_NAMESPACE)
-    name = f"deployment/{contract.WEBHOOK_SERVICE}"
+    mesh = mesh_of(space)
+    where = ("-n", mesh.control_namespace)
+    name = f"deployment/{mesh.injector_deployment}"
     before = space.get(*where, name)["spec"]["replicas"]
     space.kubectl(*where, "scale", name, "--replicas=0")
     try:
         space.lab.cluster.api.wait(
-            f"/api/v1/namespaces/{contract.CONTROL_NAMESPACE}/pods",
+            f"/api/v1/namespaces/{mesh.control_namespace}/pods",
             lambda pods: not pods,
             what="no pod of the webhook",
             timeout=PATIENCE,
-            query={"labelSelector": f"app={contract.WEBHOOK_SERVICE}"},
+            query={"labelSelector": f"app={mesh.injector_deployment}"},
             describe=lambda pod: str(pod["metadata"]["name"]),
         )
         yield

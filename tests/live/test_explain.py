@@ -18,6 +18,7 @@ from tests.live.explained import (
     Space,
     deployment,
     injector,
+    mesh_of,
     opened,
     own_configuration,
     pod_spec,
@@ -161,7 +162,8 @@ def test_a_webhook_without_pods_and_failure_policy_ignore(space: Space) -> None:
         assert len(start) == 1
         # The pods are made anew only when the webhook serves again: Ignore does not wait for it.
         space.mend(told)
-        where = ("-n", contract.CONTROL_NAMESPACE, f"deployment/{contract.WEBHOOK_SERVICE}")
+        mesh = mesh_of(space)
+        where = ("-n", mesh.control_namespace, f"deployment/{mesh.injector_deployment}")
         space.kubectl("rollout", "status", *where, "--timeout=60s")
         later = space.explain("deploy/web")[1]
         if later.code:
