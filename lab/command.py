@@ -73,5 +73,45 @@ def run(
     return result
 
 
+class Held:
+    """A command that goes on. `said` is the first line that it printed."""
+
+    def __init__(self, process: "subprocess.Popen[str]", said: str) -> None:
+        self._process, self.said = process, said
+
+    def wait(self, seconds: float) -> None:
+        """Until it has ended. Raises subprocess.TimeoutExpired."""
+        self._process.communicate(timeout=seconds)
+
+
+def hold(
+    argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Held:
+    """Start `argv` and leave it running once it has printed a line; env as for `run`.
+
+    Raises CommandError when it cannot be started, or ends instead.
+    """
+    words = tuple(argv)
+    log.debug("$ %s &", shlex.join(words))
+    try:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **env} if env else None,
+            cwd=cwd,
+        )
+    except FileNotFoundError as missing:
+        raise CommandError(words, 127, "", f"{words[0]}: not found") from missing
+    assert process.stdout is not None
+    said = process.stdout.readline().strip()
+    if not said:
+        out, err = process.communicate()
+        raise CommandError(words, process.returncode, out, err)
+    return Held(process, said)
+
+
 def _text(data: bytes | str) -> str:
     return data if isinstance(data, str) else data.decode(errors="replace")

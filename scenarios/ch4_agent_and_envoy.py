@@ -78,7 +78,7 @@ def the_agent_is_envoys_parent(world: World, seen: Seen) -> None:
 
 @the_agent_is_envoys_parent.breaks("a third program runs in the container")
 def a_third_program(world: World) -> Iterator[None]:
-    """`sleep`, left behind by a shell."""
+    """`sleep`, by an exec."""
     end = world.start_in(world.pod("app=jiuxi").name, PROXY_CONTAINER, "sleep", "120")
     yield
     end()

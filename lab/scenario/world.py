@@ -159,15 +159,19 @@ class World:
     def start_in(self, pod: str, container: str, *argv: str) -> Callable[[], None]:
         """Start a program in a container and leave it running; the result ends it again.
 
-        Needs `sh` and `kill` in the container. Its output is thrown away.
+        Needs `sh` and `kill` in the container. Its output is thrown away. Raises CommandError.
         """
+        # Held by its exec, whose parent reaps it: what a shell leaves behind stays a zombie where
+        # process 1 was not made to reap, as real Istio's agent was not.
         inside = ("exec", pod, "-c", container, "--")
-        script = '"$@" >/dev/null 2>&1 </dev/null & echo $!'
-        pid = self.kubectl(*inside, "sh", "-c", script, "sh", *argv).stdout.strip()
+        script = 'echo $$; exec "$@" >/dev/null 2>&1 </dev/null'
+        words = ("kubectl", "-n", self.ns, *inside, "sh", "-c", script, "sh", *argv)
+        held = command.hold(words, cwd=self.workdir, env=self.environment())
 
         def end() -> None:
             # Already ended is as good.
-            self.kubectl(*inside, "sh", "-c", f"kill {pid} 2>/dev/null || true")
+            self.kubectl(*inside, "sh", "-c", f"kill {held.said} 2>/dev/null || true")
+            held.wait(30)
 
         return end
 
