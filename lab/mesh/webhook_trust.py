@@ -40,20 +40,44 @@ HANDSHAKE_SECONDS: Final = 2.0
 
 @dataclass
 class Latest:
-    """A sink that holds the one object it is told of."""
+    """A sink that holds the one object it is told of.
+
+    Only a watch tells of objects in the order in which they were. The answer to a write may come
+    after the watch's word of what somebody wrote next, so it is not held: `wrote` only says what
+    the watch has yet to tell of. Versions are ordered:
+    https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
+    """
 
     wake: asyncio.Event
     item: Object | None = None
+    version: int = 0
+    awaited: int = 0
+
+    @property
+    def behind(self) -> bool:
+        """Whether a write of ours is not seen yet."""
+        return self.version < self.awaited
+
+    def wrote(self, answer: Object) -> None:
+        """The API server answered a write with this object."""
+        self.awaited = _version(answer)
 
     def replaced(self, objects: list[Object]) -> None:
         """These are all there are."""
         self.item = objects[0] if objects else None
+        # A list that is older than our write is followed by a watch that tells of it.
+        self.version = self.awaited = 0
         self.wake.set()
 
     def changed(self, kind: str, item: Object) -> None:
         """One object was ADDED, MODIFIED or DELETED."""
         self.item = None if kind == "DELETED" else item
+        self.version = _version(item)
         self.wake.set()
+
+
+def _version(item: Object) -> int:
+    return int(item["metadata"]["resourceVersion"])
 
 
 @dataclass
@@ -102,6 +126,8 @@ class WebhookTrust:
 
     async def _reconcile(self) -> float:
         """One round; how many seconds until the next if nothing changes meanwhile."""
+        if self.secret.behind or self.configuration.behind:
+            return RENEWAL_SECONDS
         now = datetime.datetime.now(datetime.UTC)
         secret = self.secret.item
         todo = webhook_plan.plan(secret, self.configuration.item, self.last, now)
@@ -116,12 +142,12 @@ class WebhookTrust:
             log.warning("webhook trust: %s", failure)
             return LOOK_SECONDS
         self.last = todo.identity
-        if not todo.identity.previous:
+        if todo.why or not todo.identity.previous:
             return RENEWAL_SECONDS
         if self.wake.is_set() or not await self._everyone_serves(todo.identity):
             return LOOK_SECONDS
         try:
-            await self._write(identities.settled(todo.identity), self.secret.item, None, "settled")
+            await self._write(identities.settled(todo.identity), secret, None, "settled")
         except API_FAILURES as failure:
             log.warning("webhook trust: %s", failure)
         return LOOK_SECONDS
@@ -132,13 +158,14 @@ class WebhookTrust:
             {"name": name, "clientConfig": {"caBundle": bundle}} for name in todo.wrong_entries
         ]
         version = (self.configuration.item or {})["metadata"]["resourceVersion"]
-        self.configuration.item = await self.client.patch(
+        answer = await self.client.patch(
             WebhookConfigurations,
             WEBHOOK_CONFIGURATION,
             # With the version: an entry that was removed meanwhile must not come back.
             {"metadata": {"resourceVersion": version}, "webhooks": hooks},
             patch_type=PatchType.STRATEGIC,
         )
+        self.configuration.wrote(answer)
         self.counts["bundles"] += 1
         log.info("caBundle written for %s", ", ".join(todo.wrong_entries))
 
@@ -148,10 +175,10 @@ class WebhookTrust:
         """Write the Secret unless it changed since `secret`. Raises one of API_FAILURES."""
         wanted = Secrets(**webhook_plan.secret_of(identity, secret, rotation, WEBHOOK_SERVICE))
         if secret is None:
-            written = await self.client.create(wanted, namespace=CONTROL_NAMESPACE)
+            answer = await self.client.create(wanted, namespace=CONTROL_NAMESPACE)
         else:
-            written = await self.client.replace(wanted, namespace=CONTROL_NAMESPACE)
-        self.secret.item = written
+            answer = await self.client.replace(wanted, namespace=CONTROL_NAMESPACE)
+        self.secret.wrote(answer)
         self.last = identity
         self.counts[why.partition(":")[0]] += 1
         log.info("webhook certificate %s", why)
