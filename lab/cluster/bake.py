@@ -112,7 +112,8 @@ def bake(
             'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]',
             "CMD []",
             f"LABEL {engine.INPUTS_LABEL}={inputs.key} {engine.BAKE_LABEL}=done "
-            f"org.opencontainers.image.title=sidecar-lab/{inputs.kind}",
+            f"org.opencontainers.image.title=sidecar-lab/{inputs.kind} "
+            f"org.opencontainers.image.base.name={engine.with_digest(base)}",
         ):
             words += ["--change", change]
         stream([*words, container, name], what=f"committing {name}", logfile=logfile)

@@ -22,6 +22,8 @@ INPUTS_LABEL = "sidecar-lab.inputs"
 """On every image of ours: the sha256 of what it was built from."""
 BAKE_LABEL = "sidecar-lab.bake"
 """On a container in which a node image is being made. One that no process owns is a leftover."""
+STAGE_LABEL = "sidecar-lab.stage"
+"""On what a build only passes through."""
 DOCKERFILES = PACKAGE / "cluster" / "dockerfiles"
 
 
@@ -42,11 +44,19 @@ def tag(inputs: cache.Inputs) -> str:
 
 
 def present(tags: Sequence[str]) -> set[str]:
-    """Those of the tags that the daemon has."""
+    """Those of the references (repository:tag, with a digest or without) that the daemon has."""
     if not tags:
         return set()
-    listed = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").stdout.split()
-    return set(tags) & set(listed)
+    form = "{{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}"
+    listed = set(docker("image", "ls", "--digests", "--format", form).stdout.split())
+    return {one for one in tags if listed_as(one) in listed}
+
+
+def listed_as(reference: str) -> str:
+    """How the daemon lists a reference: what is pulled by its digest is listed without its tag."""
+    name, at, digest = reference.partition("@")
+    folder, slash, last = name.rpartition("/")
+    return f"{folder}{slash}{last.partition(':')[0]}@{digest}" if at else reference
 
 
 def architecture() -> str:
@@ -64,6 +74,28 @@ def import_root(inputs: cache.Inputs, rootfs: Path, task: Task) -> str:
         logfile=build_log(f"image-{inputs.kind}"),
     )
     return name
+
+
+def pull(reference: str, task: Task) -> str:
+    """Pull an image; returns it with its digest. Raises BuildError."""
+    stream(
+        ["docker", "pull", reference],
+        what=f"pulling {reference}",
+        logfile=build_log("pull"),
+        on_line=lambda line: task.update(line[:90]),
+        hint="without a registry, use `lab up --images build`",
+    )
+    return with_digest(reference)
+
+
+def with_digest(reference: str) -> str:
+    """The reference and the digest under which the daemon had it from a registry."""
+    if "@" in reference:
+        return reference
+    form = '{{join .RepoDigests " "}}'
+    asked = docker("image", "inspect", "--format", form, reference, check=False)
+    digest = asked.stdout.partition("@")[2].split()
+    return f"{reference}@{digest[0]}" if digest else reference
 
 
 def build(
@@ -103,6 +135,12 @@ def build(
             env={"BUILDX_BUILDER": "default", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
         )
     return name
+
+
+def remove_stages() -> None:
+    """Remove the untagged images that a build of several stages leaves behind."""
+    wanted = ("--force", "--filter", f"label={STAGE_LABEL}")
+    docker("image", "prune", *wanted, check=False, timeout=120)
 
 
 def save(tags: Sequence[str], target: Path) -> None:

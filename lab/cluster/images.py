@@ -5,7 +5,7 @@ import socket
 import sys
 import sysconfig
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -42,8 +42,8 @@ class Built:
     """Whether kind should apply its own CNI: only for a stock node image."""
     source: ImageSource
     """PULL or BUILD, never AUTO."""
-    records: Mapping[str, str] = field(default_factory=dict)
-    """Readable facts for `lab status`: stage → tag."""
+    stage: str
+    """The part of the node image that holds Kubernetes: our tag, or the stock image's reference."""
 
 
 def ensure(
@@ -82,12 +82,7 @@ def ensure(
         kubectl=kubectl(),
         default_cni=images.pulled,
         source=chosen,
-        records={
-            "kubernetes": node.stock or f"v{versions.kubernetes}, built",
-            "base": engine.tag(images.base),
-            "node": engine.tag(node.node),
-            "stage": engine.tag(node.kubernetes) if node.kubernetes is not None else node.stock,
-        },
+        stage=engine.tag(node.kubernetes) if node.kubernetes is not None else node.stock,
     )
 
 
@@ -158,7 +153,7 @@ def _build(
     if not there & {lab, top, stage}:
         if images.pulled:
             with progress.task(f"node image {node.stock}") as task:
-                nodeimage.pull(node.stock, _Part(task))
+                engine.pull(node.stock, _Part(task))
         else:
             with progress.task("programs: Kubernetes, etcd, CoreDNS, containerd") as task:
                 for component in gobuild.node_components(versions):

@@ -107,13 +107,19 @@ def build_base(made: Plan, task: Task) -> str:
     if not made.pulled:
         root = rootfs.build(rootfs.BASE, made.architecture, task)
         return engine.import_root(made.base, root.path / "rootfs.tar", task)
-    return engine.build(
-        made.base,
-        dockerfile="base",
-        arguments={"STOCK": STOCK_BASE, "PACKAGES": " ".join(rootfs.BASE_PACKAGES)},
-        context=None,
-        task=task,
-    )
+    try:
+        return engine.build(
+            made.base,
+            dockerfile="base",
+            arguments={
+                "STOCK": engine.pull(STOCK_BASE, task),
+                "PACKAGES": " ".join(rootfs.BASE_PACKAGES),
+            },
+            context=None,
+            task=task,
+        )
+    finally:
+        engine.remove_stages()
 
 
 def nginx_packages(made: Plan, base: str, task: Task) -> list[Path]:

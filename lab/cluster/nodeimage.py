@@ -15,7 +15,6 @@ from pathlib import Path
 
 from lab.cluster import bake, cache, engine, gobuild, labimages, oci, rootfs, wheels
 from lab.cluster.docker import docker
-from lab.cluster.longrun import build_log, stream
 from lab.cluster.tarball import Tarball
 from lab.cluster.versions import Versions, stock_node
 from lab.mesh import contract
@@ -298,16 +297,3 @@ def build_node(made: Plan, images: labimages.Plan, task: Task) -> None:
     """The last stage: proxy and control with today's lab/mesh."""
     complete = lab_images(made, images, task)
     bake.bake(made.node, engine.tag(made.lab), lambda _: complete, task)
-
-
-def pull(reference: str, task: Task) -> str:
-    """Pull the stock node image; returns the repository digest that was had."""
-    stream(
-        ["docker", "pull", reference],
-        what=f"pulling {reference}",
-        logfile=build_log("pull"),
-        on_line=lambda line: task.update(line[:90]),
-        hint="without a registry, use `lab up --images build`",
-    )
-    form = "{{index .RepoDigests 0}}"
-    return docker("image", "inspect", "--format", form, reference).stdout.strip()

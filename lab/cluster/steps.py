@@ -147,7 +147,7 @@ def cluster(up: Bringup, task: Task) -> None:
     found = node.judge(
         engine.container_state(kind.node_name(up.name)),
         up.state,
-        up.built.records["stage"],
+        up.built.stage,
     )
     if found.action != "create":
         up.api = node.heal(up.name, found, up.paths, task)
@@ -212,7 +212,7 @@ def _new_state(up: Bringup, built: Built) -> LabState:
         tools=up.tools,
         images=_image_refs(built),
         source=built.source.value,
-        stage=built.records["stage"],
+        stage=built.stage,
         created=time.time(),
     )
 

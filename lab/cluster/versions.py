@@ -37,10 +37,13 @@ STOCK_NODES: Final = {
     "1.37": "kindest/node:v1.37.0@sha256:"
     "a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5",
 }
-"""Node images to pull, by minor version. Others are pulled by tag and their digest recorded."""
+"""Node images to pull, by minor version. Others are pulled by tag.
+
+The digest that was had is in the node image's label `org.opencontainers.image.base.name`.
+"""
 
 STOCK_BASE: Final = f"debian:{DEBIAN_SUITE}-slim"
-"""What the base of our images is built from where a registry answers."""
+"""What our base is built from where a registry answers; the base's label names its digest."""
 
 DEFAULT: Final = Versions(kubernetes="1.37.2")
 

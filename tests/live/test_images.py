@@ -122,6 +122,12 @@ def test_no_path_is_in_two_layers(saved: tuple[str, list[layers.Stored]]) -> Non
     assert layers.paths_twice(files) == []
 
 
+def test_no_layer_removes_what_one_below_holds(saved: tuple[str, list[layers.Stored]]) -> None:
+    """Such a layer cannot be unpacked into the node image, whose disk is an overlay itself."""
+    _, files = saved
+    assert [file.path for file in files if "/.wh." in f"/{file.path}"] == []
+
+
 def test_no_content_is_stored_twice(
     saved: tuple[str, list[layers.Stored]], capsys: pytest.CaptureFixture[str]
 ) -> None:

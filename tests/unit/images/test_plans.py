@@ -74,6 +74,19 @@ def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "registry_answers", lambda: pytest.fail("the registry was asked"))
 
 
+@pytest.mark.parametrize(
+    ("wanted", "listed"),
+    [
+        ("kindest/node:v1.37.0@sha256:ab", "kindest/node@sha256:ab"),
+        ("host:5000/node@sha256:ab", "host:5000/node@sha256:ab"),
+        ("kindest/node:v1.36.3", "kindest/node:v1.36.3"),
+        ("debian", "debian"),
+    ],
+)
+def test_what_is_pulled_by_its_digest_is_looked_for_by_its_digest(wanted: str, listed: str) -> None:
+    assert engine.listed_as(wanted) == listed
+
+
 @pytest.mark.usefixtures("no_probe")
 @pytest.mark.parametrize(
     ("source", "cached", "expected"),
