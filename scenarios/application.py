@@ -1,7 +1,8 @@
 """The walkthrough's nginx, as several chapters begin with it: plain, injected, and a neighbour."""
 
+from lab.observe.model import ports
 from lab.observe.pod import Pod
-from lab.scenario import World
+from lab.scenario import World, eventually
 
 APP = "app=jiuxi"
 MANIFEST = "jiuxi-deployment.yaml"
@@ -66,7 +67,7 @@ def adopt(world: World) -> Pod:
     if world.lab is not None:
         world.names["node"] = world.lab.node
     world.names["pid"] = lambda: str(pod.pid("nginx"))
-    return pod
+    return _listening(pod)
 
 
 def web(world: World) -> Pod:
@@ -74,4 +75,10 @@ def web(world: World) -> Pod:
     world.apply(WEB)
     (pod,) = world.rolled_out("web")
     world.names["web"] = pod.name
+    return _listening(pod)
+
+
+def _listening(pod: Pod) -> Pod:
+    """The manifests have no readiness probe: a pod is Ready as soon as nginx is started."""
+    eventually(lambda: 80 in ports(pod.listeners()), "nginx listens on port 80", within=10)
     return pod
