@@ -52,11 +52,11 @@ def _in_use() -> frozenset[str]:
 
 
 def _current() -> frozenset[str]:
-    """The newest image of each repository of ours: what the next `up` would build again."""
+    """What the next `up` would build again: what it looks for, and the newest of every other."""
     newest: dict[str, str] = {}
     for one in engine.ours():
         newest.setdefault(one.tag.partition(":")[0], one.tag)
-    return frozenset(newest.values())
+    return frozenset(newest.values()) | images.planned()
 
 
 def _size(count: float) -> str:

@@ -113,6 +113,14 @@ def _plans(
     return images, nodeimage.plan(versions, images)
 
 
+def planned(versions: Versions = DEFAULT) -> frozenset[str]:
+    """Every tag that `ensure` looks for today, whether it pulls or builds."""
+    architecture = engine.architecture()
+    plans = [one for pulled in (False, True) for one in _plans(versions, architecture, pulled)]
+    stages = [stage for one in plans for stage in vars(one).values()]
+    return frozenset(engine.tag(stage) for stage in stages if isinstance(stage, cache.Inputs))
+
+
 def _stages(plans: tuple[labimages.Plan, nodeimage.Plan]) -> bool:
     """Whether the costly part of a node image is there already."""
     _, node = plans
