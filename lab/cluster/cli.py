@@ -110,7 +110,9 @@ def up(name: str, source: str, mesh: str, no_provision: bool, yes: bool) -> None
 @click.command()
 @with_name
 @click.option("--all", "everything", is_flag=True, help="Every lab, and the Docker we started.")
-@with_yes
+@click.option(
+    "-y", "--yes", is_flag=True, help="Ask nothing; also a lab whose folder is not on this machine."
+)
 def down(name: str, everything: bool, yes: bool) -> None:
     """Remove the lab and count what is left of it (0, or the exit code is 1)."""
     from lab.cluster import teardown
@@ -121,7 +123,7 @@ def down(name: str, everything: bool, yes: bool) -> None:
     else:
         paths = lab_paths(name)
         with exclusively(paths, shown.note):
-            left = teardown.down(paths, shown)
+            left = teardown.down(paths, shown, insist=yes)
     click.echo(f"left over: {len(left)}")
     for one in left:
         click.echo(f"  {one}")

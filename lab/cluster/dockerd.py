@@ -17,7 +17,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from lab.cluster import network_rules, runtime_shim
-from lab.cluster.docker import DEFAULT_SOCKET, why_unreachable
+from lab.cluster.docker import DEFAULT_SOCKET, docker, why_unreachable
 from lab.command import run
 from lab.errors import HostError
 from lab.paths import cache_root
@@ -62,6 +62,20 @@ def process(started: Started | None) -> psutil.Process | None:
         return found if same and found.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None
+
+
+def runs() -> bool:
+    """Whether the daemon that the lab started last is alive."""
+    return process(recorded()) is not None
+
+
+def answers() -> bool:
+    """Whether the daemon that the docker command talks with is the one that the lab started."""
+    if not runs():
+        return False
+    form = "{{.DockerRootDir}}"
+    root = docker("info", "--format", form, check=False).stdout.strip()
+    return bool(root) and root == str(home() / "data")
 
 
 def start() -> Started | None:

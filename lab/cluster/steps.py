@@ -8,7 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.cluster import certificates, images, install, kind, meshes, node, provision
+from lab.cluster import (
+    certificates,
+    images,
+    install,
+    kind,
+    meshes,
+    node,
+    ownership,
+    provision,
+    teardown,
+)
 from lab.cluster import docker as engine
 from lab.cluster import state as states
 from lab.cluster.images import Built, ImageSource
@@ -16,9 +26,9 @@ from lab.cluster.kubeapi import KubeApi, Object
 from lab.cluster.meshes import Mesh
 from lab.cluster.state import LabState
 from lab.cluster.versions import DEFAULT, Versions
-from lab.errors import ClusterError, HostError
+from lab.errors import HostError
 from lab.paths import LabPaths, manifests
-from lab.progress import Progress, Task
+from lab.progress import Progress, Quiet, Task
 
 MINIMUM_FREE = 4 << 30
 """Bytes of disk below which `up` does not begin: a full disk breaks the node in odd ways."""
@@ -104,13 +114,9 @@ def docker(up: Bringup, task: Task) -> None:
         allowed=up.options.provision,
         confirm=up.options.confirm,
     )
-    owner = kind.owner(up.name)
-    if owner is not None and owner != str(up.paths.root):
-        whose = f"the lab in {owner}" if owner else "a kind cluster that no lab made"
-        raise ClusterError(
-            f"the name {up.name!r} is taken by {whose}",
-            hint="use another --name, or remove that one first",
-        )
+    if abandoned := ownership.find(up.paths):
+        up.progress.note(f"removing the lab {up.name} of {abandoned}: that folder is gone")
+        teardown.down(up.paths, Quiet())
 
 
 def build_images(up: Bringup, task: Task) -> None:

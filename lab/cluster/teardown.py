@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from lab.cluster import docker as engine
-from lab.cluster import dockerd, kind, leftovers, node
+from lab.cluster import dockerd, kind, leftovers, node, ownership
 from lab.cluster.docker import docker
 from lab.cluster.leftovers import Leftover
 from lab.errors import ClusterError, HostError
@@ -19,20 +19,18 @@ SETTLE_SECONDS = 10.0
 """How long what Docker removes may take to be gone from the machine."""
 
 
-def down(paths: LabPaths, progress: Progress) -> list[Leftover]:
-    """Remove one lab; what is left of it. Raises ClusterError when it is another checkout's."""
+def down(paths: LabPaths, progress: Progress, *, insist: bool = False) -> list[Leftover]:
+    """Remove one lab; what is left of it. Raises ClusterError when it is another checkout's.
+
+    `insist` as in ownership.find.
+    """
     with progress.task("cluster") as task:
         if _nothing_answers(progress):
             task.skip("no Docker daemon runs, so no lab does")
             _forget(paths)
             return _on_disk(paths)
-        owner = kind.owner(paths.name)
-        if owner not in (None, str(paths.root)):
-            whose = f"the lab in {owner}" if owner else "a kind cluster that no lab made"
-            raise ClusterError(
-                f"{paths.name!r} is {whose}: it is not touched from here",
-                hint="run `lab down` in its folder" if owner else "use kind to remove it",
-            )
+        if abandoned := ownership.find(paths, insist=insist):
+            task.update(f"of {abandoned}, a folder that is gone")
         traces = leftovers.identify(paths)
         node.remove(paths.name)
         task.update(f"{len(traces.containers)} containers removed")
@@ -110,7 +108,7 @@ def down_all(
         with exclusively(paths, progress.note):
             left += down(paths, progress)
     with progress.task("docker") as task:
-        if dockerd.process(dockerd.recorded()) is None:
+        if not dockerd.runs():
             task.skip("not started by the lab: left as it is")
             return left
         others = engine.containers()
