@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import kind
+from lab.cluster import dockerd, kind
 from lab.cluster.docker import docker
 from lab.paths import LabPaths, lab_paths
 
@@ -113,6 +113,20 @@ def test_two_ups_at_once_wait_for_each_other() -> None:
 def test_another_folders_lab_of_this_name_is_not_touched(tmp_path: Path) -> None:
     assert "is taken by the lab in" in lab("up", code=1, home=tmp_path)
     assert "not touched" in lab("down", code=1, home=tmp_path)
+    assert phase() == "up"
+
+
+def test_a_lab_whose_folder_was_deleted_does_not_block_its_name(tmp_path: Path) -> None:
+    lab("down")
+    elsewhere = tmp_path / "labs"
+    lab("up", home=elsewhere)
+    shutil.rmtree(elsewhere)
+    if dockerd.answers():
+        assert f"{elsewhere / NAME}: that folder is gone" in lab("up")
+    else:  # such a daemon may serve others, who have that folder
+        assert "--yes` removes that lab" in lab("up", code=1)
+        assert "left over: 0" in lab("down", "--yes")
+        lab("up")
     assert phase() == "up"
 
 
