@@ -48,6 +48,8 @@ def ensure_environment() -> Path:
     pip = [str(PYTHON), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
     make([*pip, "--require-hashes", "--only-binary=:all:", "-r", str(LOCKS / "bootstrap.txt")])
     uv = [str(PYTHON), "-m", "uv", "pip", "install", "--quiet", "--python", str(PYTHON)]
+    # Once here, rather than at every start of a program whose user keeps Python from writing it.
+    uv += ["--compile-bytecode"]
     make([*uv, "--require-hashes", "-r", str(LOCKS / "dev.txt")])
     make([*uv, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
     stamp.write_text(wanted)
