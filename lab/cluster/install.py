@@ -1,73 +1,20 @@
 """The control plane in the cluster: what is applied, and when it is proven to work.
 
-Applied server-side, so that a second `up` changes only what differs. The pod templates carry
-a digest of image and certificates: a new image or certificate rolls the pods out by itself.
+Applied server-side, so that a second `up` changes only what differs.
 """
 
-import base64
-import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
-from lab.cluster.certificates import Serving
 from lab.cluster.kubeapi import ApiError, KubeApi, Object, collection
 from lab.errors import ClusterError
 from lab.mesh import contract
 from lab.progress import Task
 
-CONTENT_ANNOTATION = "sidecar-lab/content"
 READY_SECONDS = 180.0
 _DEPLOYMENT = ("apps/v1", "Deployment")
-
-
-def documents(folder: Path, serving: Sequence[Serving], image: str) -> list[Object]:
-    """The manifests of `folder` completed: TLS Secrets and content digests.
-
-    `image` is what identifies the control image's content.
-    """
-    import yaml
-
-    read: list[Object] = []
-    for file in sorted(folder.glob("*.yaml")):
-        read += [one for one in yaml.safe_load_all(file.read_text()) if one]
-    namespaces = [one for one in read if one["kind"] == "Namespace"]
-    others = [one for one in read if one["kind"] != "Namespace"]
-    secrets = [secret(one) for one in serving]
-    by_service = {one.service: one for one in serving}
-    return namespaces + secrets + [completed(one, by_service, image) for one in others]
-
-
-def secret(serving: Serving) -> Object:
-    """The TLS Secret of one Service."""
-    data = {
-        "tls.crt": serving.certificate,
-        "tls.key": serving.key,
-        "ca.crt": serving.authority,
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "kubernetes.io/tls",
-        "metadata": {"name": serving.service, "namespace": contract.CONTROL_NAMESPACE},
-        "data": {key: base64.b64encode(text.encode()).decode() for key, text in data.items()},
-    }
-
-
-def completed(document: Object, serving: Mapping[str, Serving], image: str) -> Object:
-    """One manifest with what only bring-up knows; other kinds as they are."""
-    name = document["metadata"]["name"]
-    if document["kind"] == "Deployment":
-        own = serving.get(name)
-        text = image + (own.certificate + own.authority if own else "")
-        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        template = document["spec"]["template"]
-        marked = {**template["metadata"], "annotations": {CONTENT_ANNOTATION: digest}}
-        spec = {**document["spec"], "template": {**template, "metadata": marked}}
-        return {**document, "spec": spec}
-    return document
 
 
 def apply(api: KubeApi, wanted: Sequence[Object], task: Task) -> None:
@@ -166,15 +113,15 @@ def wait_alive(
 ) -> None:
     """Until the control plane's pods are ready in containers that began after `since` (RFC 3339).
 
-    After a node was stopped and started the API first tells of the pods as they were before.
+    After a node was stopped and started the API first tells of the pods as they were before. A
+    pod that ends counts, too: until it has, it answers as the one before would.
     Raises ClusterError with what is still of the past.
     """
     path = f"/api/v1/namespaces/{namespace}/pods"
     past = ["no pod seen"]
     for seen in api.watch(path, seconds):
-        current = [one for one in seen if "deletionTimestamp" not in one["metadata"]]
-        past = [reason for one in current if (reason := not_alive(one, since))]
-        if current and not past:
+        past = [reason for one in seen if (reason := not_alive(one, since))]
+        if seen and not past:
             return
         task.update("; ".join(past))
     raise ClusterError(
@@ -186,6 +133,8 @@ def wait_alive(
 def not_alive(pod: Object, since: str) -> str:
     """Why a pod is not ready in containers that began after `since`; "" when it is."""
     name = pod["metadata"]["name"]
+    if "deletionTimestamp" in pod["metadata"]:
+        return f"{name}: ending"
     statuses = pod.get("status", {}).get("containerStatuses", [])
     for status in statuses:
         began = status.get("state", {}).get("running", {}).get("startedAt", "")
@@ -207,7 +156,8 @@ def not_rolled_out(deployment: Object | None) -> str:
     for field in ("updatedReplicas", "availableReplicas"):
         if status.get(field, 0) < wanted:
             return f"{status.get(field, 0)}/{wanted} {field.removesuffix('Replicas')}"
-    return ""
+    old = status.get("replicas", 0) - status["updatedReplicas"]
+    return f"{old} of the ones before" if old > 0 else ""
 
 
 def _pods(api: KubeApi, namespace: str) -> list[Object]:

@@ -13,6 +13,7 @@ from lab.cluster import (
     images,
     install,
     kind,
+    mesh_manifests,
     meshes,
     node,
     ownership,
@@ -135,7 +136,12 @@ def make_certificates(up: Bringup, task: Task) -> None:
     """Authority and serving certificates, and the documents that hold them."""
     assert up.built is not None
     up.serving, made = certificates.ensure(up.paths.certificates)
-    up.ours = install.documents(manifests() / "lab", up.serving, up.built.control_image)
+    up.ours = mesh_manifests.documents(
+        manifests() / "lab",
+        up.serving,
+        up.built.control_image,
+        up.options.versions.kubernetes,
+    )
     up.wanted = up.ours
     task.update(f"made {', '.join(made)}" if made else "sound")
     if up.options.mesh is Mesh.ISTIO:

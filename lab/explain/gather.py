@@ -33,8 +33,8 @@ _GROUPS: Final = {
     "Job": "/apis/batch/v1",
     "CronJob": "/apis/batch/v1",
 }
-_ISTIO_CONFIG: Final = "istio-sidecar-injector"
-"""Istio's ConfigMap with the injector's policy."""
+_ISTIO_CONFIG: Final = ("istio-sidecar-injector", "config")
+"""Istio's ConfigMap, and its key, with the injector's policy."""
 _NAMES: Final = 20
 """Pod names in a hint at most."""
 Found = TypeVar("Found")
@@ -215,15 +215,16 @@ class Gatherer:
         return data
 
     def _policy(self, entries: Iterable[Entry]) -> Policy:
-        """The injector's policy, where it is Istio's and its configuration can be read."""
+        """The injector's policy, where its configuration can be read."""
         service = next((one.service for one in entries if one.service), None)
-        if service is None or service[1] == contract.WEBHOOK_SERVICE:
+        if service is None:
             return Policy()
-        text = self._config_map(service[0], _ISTIO_CONFIG).get("config", "")
+        ours = service[1] == contract.WEBHOOK_SERVICE
+        name, key = contract.INJECTOR_CONFIG if ours else _ISTIO_CONFIG
         try:
-            return objects.policy(yaml.safe_load(text))
+            return objects.policy(yaml.safe_load(self._config_map(service[0], name).get(key, "")))
         except yaml.YAMLError:
-            self._unknown.append(f"the injector's policy (ConfigMap {_ISTIO_CONFIG} is no YAML)")
+            self._unknown.append(f"the injector's policy (ConfigMap {name} is no YAML)")
             return Policy()
 
     def _refusals(self, subject: Subject) -> tuple[str, ...]:

@@ -152,7 +152,7 @@ def _workload(seen: Object) -> Workload:
 
 
 def policy(config: Any) -> Policy:
-    """The policy in the `config` of Istio's ConfigMap, read from YAML; the default if none."""
+    """The policy in an injector's configuration (in it ours is as Istio's); the default if none."""
     if not isinstance(config, Mapping):
         return Policy()
     return Policy(

@@ -77,6 +77,8 @@ WEBHOOK_PATH: Final = "/inject"
 DISCOVERY_SERVICE: Final = "sidecar-lab-discovery"
 DISCOVERY_ADDRESS: Final = f"{DISCOVERY_SERVICE}.{CONTROL_NAMESPACE}.svc:{DISCOVERY_PORT}"
 WEBHOOK_CONFIGURATION: Final = "sidecar-lab-injector"
+INJECTOR_CONFIG: Final = ("sidecar-lab-injector", "injector.yaml")
+"""ConfigMap in the control namespace, and its key, that the webhooks are configured by."""
 """Name of the MutatingWebhookConfiguration."""
 CA_CONFIG_MAP: Final = "istio-ca-root-cert"
 """Discovery keeps this ConfigMap in every namespace, as istiod does."""

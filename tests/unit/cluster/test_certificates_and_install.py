@@ -1,14 +1,17 @@
 """Certificates that hold, are kept while they are good, and reach the manifests."""
 
 import datetime
+import shutil
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
-from lab.cluster import certificates, install
+from lab.cluster import certificates, install, mesh_manifests
 from lab.cluster.kubeapi import Object, path_of
-from lab.mesh import contract
+from lab.mesh import contract, injector_config
+from lab.mesh.errors import DocumentError
+from lab.mesh.sidecar import Settings
 from lab.paths import manifests
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -71,7 +74,7 @@ def test_a_certificate_of_another_authority_is_not_kept(tmp_path: Path) -> None:
 
 def wanted(folder: Path, image: str = "control:1") -> list[Object]:
     serving, _ = certificates.ensure(folder, NOW)
-    return install.documents(manifests() / "lab", serving, image)
+    return mesh_manifests.documents(manifests() / "lab", serving, image, "1.37.2")
 
 
 def test_the_namespace_comes_first_and_every_kind_can_be_applied(tmp_path: Path) -> None:
@@ -93,7 +96,7 @@ def test_the_webhooks_trust_is_left_to_its_controller(tmp_path: Path) -> None:
 
 def digests(made: list[Object]) -> list[str]:
     return [
-        one["spec"]["template"]["metadata"]["annotations"][install.CONTENT_ANNOTATION]
+        one["spec"]["template"]["metadata"]["annotations"][mesh_manifests.CONTENT_ANNOTATION]
         for one in made
         if one["kind"] == "Deployment"
     ]
@@ -105,6 +108,50 @@ def test_pods_roll_out_when_image_or_certificate_changes_and_only_then(tmp_path:
     assert set(digests(wanted(tmp_path / "a", "control:2"))).isdisjoint(before)
     # The webhook takes a new certificate up by itself: only discovery's pods change.
     assert len(set(digests(wanted(tmp_path / "b"))) - set(before)) == 1
+
+
+def test_the_webhooks_roll_out_when_the_injectors_configuration_changes(tmp_path: Path) -> None:
+    folder = tmp_path / "manifests"
+    shutil.copytree(manifests() / "lab", folder)
+    serving, _ = certificates.ensure(tmp_path, NOW)
+    before = mesh_manifests.documents(folder, serving, "control:1", "1.37.2")
+    file = folder / "injector-config.yaml"
+    file.write_text(file.read_text().replace("policy: enabled", "policy: disabled"))
+    after = mesh_manifests.documents(folder, serving, "control:1", "1.37.2")
+    changed = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert [one["kind"] for one in changed] == ["ConfigMap", "Deployment"]
+    assert changed[1]["metadata"]["name"] == contract.WEBHOOK_SERVICE
+
+
+def test_a_bad_configuration_of_the_injector_is_refused_before_anything_is_applied(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "manifests"
+    shutil.copytree(manifests() / "lab", folder)
+    file = folder / "injector-config.yaml"
+    file.write_text(file.read_text().replace("policy: enabled", "policy: perhaps"))
+    serving, _ = certificates.ensure(tmp_path, NOW)
+    with pytest.raises(DocumentError) as refused:
+        mesh_manifests.documents(folder, serving, "control:1", "1.37.2")
+    assert refused.value.message == (
+        f"{file}, injector.yaml, field policy: must be one of enabled, disabled"
+    )
+
+
+def test_the_injectors_configuration_says_the_defaults_and_the_webhook_knows_the_nodes_version(
+    tmp_path: Path,
+) -> None:
+    made = {(one["kind"], one["metadata"]["name"]): one for one in wanted(tmp_path)}
+    name, key = contract.INJECTOR_CONFIG
+    text = made["ConfigMap", name]["data"][key]
+    assert injector_config.read(text, key) == Settings()
+    auto = text.replace("nativeSidecars: disabled", "nativeSidecars: auto")
+    assert injector_config.read(auto, key, kubelets=["1.37.2"]).native_sidecar
+    pod = made["Deployment", contract.WEBHOOK_SERVICE]["spec"]["template"]["spec"]
+    (webhook,) = pod["containers"]
+    assert "--kubelet-version=1.37.2" in webhook["args"]
+    (mount,) = [one for one in webhook["volumeMounts"] if one["name"] == "config"]
+    assert f"--config={mount['mountPath']}/{key}" in webhook["args"]
 
 
 def test_the_control_plane_has_the_least_rights(tmp_path: Path) -> None:
@@ -143,6 +190,11 @@ def test_a_deployment_that_runs_its_newest_pods_is_rolled_out() -> None:
     assert install.not_rolled_out(whole) == ""
 
 
+def test_while_a_pod_of_the_one_before_runs_a_deployment_is_not_rolled_out() -> None:
+    counts = {"observedGeneration": 1, "updatedReplicas": 2, "availableReplicas": 2}
+    assert "1 of the ones before" in install.not_rolled_out(deployment(1, **counts, replicas=3))
+
+
 def test_a_pod_in_trouble_is_put_in_a_sentence() -> None:
     waiting = {"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}
     died = {"state": {}, "lastState": {"terminated": {"exitCode": 3}}}
@@ -173,6 +225,12 @@ def pod(began: str | None, ready: bool = True) -> Object:
 )
 def test_a_pod_as_it_was_before_the_node_stopped_does_not_count(seen: Object, says: str) -> None:
     assert says in install.not_alive(seen, SINCE)
+
+
+def test_a_pod_that_ends_is_waited_for_until_it_has() -> None:
+    ending = pod("2026-01-01T00:00:10Z")
+    ending["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:12Z"
+    assert "ending" in install.not_alive(ending, SINCE)
 
 
 def test_a_pod_that_began_again_counts() -> None:
