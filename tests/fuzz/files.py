@@ -21,6 +21,7 @@ STRICTER: Final = (
     "is no base64 of UTF-8 text",  # the API server puts replacement characters there
     "means nothing to Kubernetes",  # a tag; it is dropped
     "apiVersion is missing",  # the API server has it from the URL, kubectl refuses
+    "in '/'",  # an apiVersion that is an empty one to the API server; kubectl refuses it
 )
 _PLACE: Final = re.compile(rf"\S*{re.escape(NAME)}(:\d+)?(, document \d+)?(, field [^\n]+?)?: .")
 _VOLATILE: Final = ("uid", "creationTimestamp", "managedFields", "name", "generation")
