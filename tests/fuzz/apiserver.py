@@ -75,6 +75,7 @@ class Judge:
 def prepare(kubeconfig: Path) -> None:
     """Make the namespace of the dry runs, in which nothing is injected."""
     api = KubeApi.from_file(kubeconfig)
+    _await_end(api)
     labels = {"istio-injection": "disabled"}
     metadata = {"name": NAMESPACE, "labels": labels}
     api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
@@ -84,6 +85,15 @@ def prepare(kubeconfig: Path) -> None:
         if any(one["metadata"]["name"] == "default" for one in found):
             return
     raise ApiError(f"namespace {NAMESPACE} has no service account after 60 s", 0)
+
+
+def _await_end(api: KubeApi) -> None:
+    """Until the namespace of a run before is gone: nothing can be made in one that ends."""
+    mine = f"fieldSelector=metadata.name%3D{NAMESPACE}"
+    for found in api.watch("/api/v1/namespaces", 60, mine):
+        if not any("deletionTimestamp" in one["metadata"] for one in found):
+            return
+    raise ApiError(f"namespace {NAMESPACE} of an earlier run does not end in 60 s", 0)
 
 
 def clear(kubeconfig: Path) -> None:
