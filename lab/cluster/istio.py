@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from lab.cluster import cache, peerimages, peers
 from lab.cluster.kubeapi import Object
+from lab.cluster.mesh_manifests import CONTENT_ANNOTATION
 from lab.command import run
 from lab.progress import Task
 
@@ -94,7 +95,7 @@ def _adapted(document: Object, images: dict[str, str]) -> Object:
     spec = document["spec"]
     template = spec["template"]
     metadata = template["metadata"]
-    content = {"sidecar-lab/content": images.get(peerimages.PILOT_IMAGE, "")}
+    content = {CONTENT_ANNOTATION: images.get(peerimages.PILOT_IMAGE, "")}
     annotated = {**metadata, "annotations": {**metadata.get("annotations", {}), **content}}
     containers = [_watched_closely(one) for one in template["spec"]["containers"]]
     pod = {**template["spec"], "containers": containers, "terminationGracePeriodSeconds": 1}

@@ -28,6 +28,8 @@ class Known:
     """Identifies the control image's content."""
     kubernetes: str
     """Version of the nodes, for instance "1.37.2"."""
+    configuration: Mapping[str, Mapping[str, str]]
+    """Data of each ConfigMap that is applied, by its name."""
 
 
 def documents(
@@ -47,9 +49,11 @@ def documents(
     namespaces = [one for one in read if one["kind"] == "Namespace"]
     others = [one for one in read if one["kind"] != "Namespace"]
     secrets = [secret(one) for one in serving]
-    known = Known({one.service: one for one in serving}, image, kubernetes)
-    configuration = [one for one in others if one["kind"] == "ConfigMap"]
-    return namespaces + secrets + [completed(one, known, configuration) for one in others]
+    configuration = {
+        one["metadata"]["name"]: one["data"] for one in others if one["kind"] == "ConfigMap"
+    }
+    known = Known({one.service: one for one in serving}, image, kubernetes, configuration)
+    return namespaces + secrets + [completed(one, known) for one in others]
 
 
 def _check(read: Sequence[Object], file: Path) -> None:
@@ -78,10 +82,10 @@ def secret(serving: Serving) -> Object:
     }
 
 
-def completed(document: Object, known: Known, configuration: Sequence[Object]) -> Object:
+def completed(document: Object, known: Known) -> Object:
     """A Deployment with the digest of its content and, the webhook's, with the nodes' version.
 
-    `configuration`: the ConfigMaps that it may mount. Other kinds stay as they are.
+    Other kinds stay as they are.
     """
     if document["kind"] != "Deployment":
         return document
@@ -90,7 +94,7 @@ def completed(document: Object, known: Known, configuration: Sequence[Object]) -
     own = known.serving.get(name)
     text = known.image + (own.certificate + own.authority if own else "")
     mounted = {one.get("configMap", {}).get("name") for one in template["spec"].get("volumes", ())}
-    used = [one["data"] for one in configuration if one["metadata"]["name"] in mounted]
+    used = [data for map_name, data in known.configuration.items() if map_name in mounted]
     text += json.dumps(used, sort_keys=True) if used else ""
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     marked = {**template["metadata"], "annotations": {CONTENT_ANNOTATION: digest}}

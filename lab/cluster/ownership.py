@@ -14,7 +14,7 @@ def find(paths: LabPaths, *, insist: bool = False) -> str:
     when it is another's.
     """
     owner = kind.owner(paths.name)
-    gone = bool(owner) and not Path(str(owner)).exists()
+    gone = bool(owner and not Path(owner).exists())
     return judge(paths, owner, gone=gone, may_go=gone and (insist or dockerd.answers()))
 
 

@@ -12,12 +12,11 @@ from typing import Any
 from lab.command import run
 from lab.mesh import contract
 from lab.observe.kube import Object
-from lab.paths import DEFAULT_NAME, lab_paths
+from lab.paths import lab_paths
 from lab.scenario.access import LabAccess, open_lab
 from lab.scenario.meshes import MESHES, Mesh
+from tests.live.chosen import NAME
 
-NAME = os.environ.get("SIDECAR_LAB_NAME", DEFAULT_NAME)
-"""The lab that these tests run on."""
 CONFIGURATION = "mutatingwebhookconfiguration"
 PATIENCE = 90.0
 """Seconds for a controller to make a pod: one whose creation failed waits before it tries again."""

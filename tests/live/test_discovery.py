@@ -1,7 +1,6 @@
 """Discovery on the running lab: what changes in the cluster reaches Envoy and every namespace."""
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from lab.cluster import state
 from lab.command import Completed, run
 from lab.mesh import contract
 from lab.paths import lab_paths
+from tests.live.chosen import NAME
 
 pytestmark = pytest.mark.live
 
@@ -53,7 +53,7 @@ class Space:
 @pytest.fixture(scope="module")
 def space() -> Iterator[Space]:
     """An injected nginx `web` with one replica, called by Service `web` on port 8000."""
-    paths = lab_paths(os.environ.get("SIDECAR_LAB_NAME") or "sidecar-lab")
+    paths = lab_paths(NAME)
     up = state.load(paths)
     assert up is not None, "no lab is up"
     made = Space(up.kubectl, up.kubeconfig, f"discovery-{uuid.uuid4().hex[:6]}")

@@ -3,7 +3,6 @@
 SIDECAR_LAB_NAME names another lab than the default one; it must run our own mesh.
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -17,10 +16,10 @@ from lab.cluster.kubeapi import KubeApi, Object
 from lab.mesh import contract
 from lab.paths import lab_paths, manifests
 from lab.progress import Quiet
+from tests.live.chosen import NAME
 
 pytestmark = pytest.mark.live
 
-NAME = os.environ.get("SIDECAR_LAB_NAME") or "sidecar-lab"
 NAMESPACE = "injector-config"
 SECONDS = 90.0
 POD: Object = {

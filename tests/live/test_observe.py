@@ -1,6 +1,5 @@
 """Observation on the running lab: what is seen from outside is what the reader's tools print."""
 
-import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from lab.scenario.access import LabAccess, open_lab
 from lab.scenario.bundle import write_bundle
 from lab.scenario.diagnosis import Broken
 from lab.scenario.evidence import first_broken
+from tests.live.chosen import NAME
 
 pytestmark = pytest.mark.live
 APP = {"app": "jiuxi"}
@@ -54,7 +54,7 @@ class Space:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[LabAccess]:
-    opened = open_lab(lab_paths(os.environ.get("SIDECAR_LAB_NAME") or "sidecar-lab"))
+    opened = open_lab(lab_paths(NAME))
     yield opened
     opened.cluster.close()
 

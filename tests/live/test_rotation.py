@@ -5,7 +5,6 @@ pass admission and are stored; no node fits them, so hundreds cost nothing.
 SIDECAR_LAB_NAME names another lab than the default one; it must run our own mesh.
 """
 
-import os
 import threading
 import time
 import uuid
@@ -20,6 +19,7 @@ from lab.cluster.kubeapi import ApiError, KubeApi, Object
 from lab.mesh import contract
 from lab.paths import lab_paths
 from lab.progress import Quiet
+from tests.live.chosen import NAME
 
 pytestmark = pytest.mark.live
 
@@ -84,7 +84,7 @@ class Load:
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[KubeApi]:
-    known = state.load(lab_paths(os.environ.get("SIDECAR_LAB_NAME") or "sidecar-lab"))
+    known = state.load(lab_paths(NAME))
     made = KubeApi.from_file(Path(known.kubeconfig))
     yield made
     made.close()
@@ -92,7 +92,7 @@ def api() -> Iterator[KubeApi]:
 
 @pytest.fixture(scope="module")
 def load(api: KubeApi) -> Iterator[Load]:
-    known = state.load(lab_paths(os.environ.get("SIDECAR_LAB_NAME") or "sidecar-lab"))
+    known = state.load(lab_paths(NAME))
     name = f"rotation-{uuid.uuid4().hex[:6]}"
     meta = {"name": name, "labels": {contract.INJECTION_LABEL: "enabled"}}
     api.request("POST", "/api/v1/namespaces", {"metadata": meta})

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import functools
 import json
 import os
 import subprocess
@@ -21,7 +22,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from lab.mesh import xds_server
 from lab.mesh.snapshot import Snapshot
 from lab.mesh.xds_server import Hub
-from tests.unit.waiting import wait_for
+from tests.unit import waiting
+
+wait_for = functools.partial(waiting.wait_for, within=10.0)
 
 
 class Server:

@@ -1,7 +1,6 @@
 """A rotation in any order of arrival, and what a controller does about every damage."""
 
 import base64
-import contextlib
 import datetime
 import ssl
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from lab.mesh import webhook_plan
 from lab.mesh.contract import ROTATE_ANNOTATION, ROTATED_ANNOTATION, WEBHOOK_SERVICE, dns_names
 from lab.mesh.webhook_identity import Identity
 from lab.mesh.webhook_plan import plan
+from tests.unit import handshake
 
 NOW = datetime.datetime.now(datetime.UTC)
 NAME = dns_names(WEBHOOK_SERVICE)[0]
@@ -27,26 +27,17 @@ def later(days: float) -> datetime.datetime:
 
 
 def verifies(bundle: str, serving: Identity, folder: Path) -> bool:
-    """A TLS handshake in memory: OpenSSL decides."""
+    """Whether a client with this bundle takes that certificate."""
     pair = folder / "pair.pem"
     pair.write_text(serving.chain + serving.key)
     mine = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     mine.load_cert_chain(pair)
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     theirs.load_verify_locations(cadata=bundle)
-    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
-    server = mine.wrap_bio(up, down, server_side=True)
-    client = theirs.wrap_bio(down, up, server_hostname=NAME)
-    for _ in range(4):
-        try:
-            client.do_handshake()
-        except ssl.SSLCertVerificationError:
-            return False
-        except ssl.SSLWantReadError:
-            pass
-        with contextlib.suppress(ssl.SSLWantReadError):
-            server.do_handshake()
-    return client.getpeercert(binary_form=True) == serving.leaf
+    try:
+        return handshake.shown(mine, theirs, NAME) == serving.leaf
+    except ssl.SSLCertVerificationError:
+        return False
 
 
 def test_in_a_rotation_every_certificate_fits_every_bundle(tmp_path: Path) -> None:

@@ -91,11 +91,8 @@ class Api:
         return await self.answered(Secrets, item)
 
     async def replace(self, item: Object, **_: object) -> Object:
-        held = self.held.get(Secrets)
-        if (
-            held is None
-            or held["metadata"]["resourceVersion"] != (item["metadata"]["resourceVersion"])
-        ):
+        held = self.held.get(Secrets, {"metadata": {"resourceVersion": None}})
+        if held["metadata"]["resourceVersion"] != item["metadata"]["resourceVersion"]:
             raise httpx2.HTTPError("409 conflict")
         return await self.answered(Secrets, item)
 

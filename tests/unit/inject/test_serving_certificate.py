@@ -10,6 +10,7 @@ import pytest
 from lab.mesh import webhook_identity as identities
 from lab.mesh.errors import SidecarLabError
 from lab.mesh.serving_certificate import SecretCertificate
+from tests.unit import handshake
 
 NOW = datetime.datetime.now(datetime.UTC)
 
@@ -19,19 +20,10 @@ def secret(identity: identities.Identity, **data: str) -> dict[str, Any]:
 
 
 def served(certificate: SecretCertificate) -> bytes | None:
-    """What a handshake shows, in memory."""
-    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    """What a handshake shows."""
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     theirs.check_hostname, theirs.verify_mode = False, ssl.CERT_NONE
-    server = certificate.context.wrap_bio(up, down, server_side=True)
-    client = theirs.wrap_bio(down, up)
-    for _ in range(4):
-        for side in (client, server):
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-    return client.getpeercert(binary_form=True)
+    return handshake.shown(certificate.context, theirs)
 
 
 def told(certificate: SecretCertificate) -> list[tuple[str, str]]:
