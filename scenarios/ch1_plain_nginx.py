@@ -65,7 +65,7 @@ def the_printed_manifest_is_refused(world: World, seen: Seen) -> None:
         at = 1 + max(number for number, line in enumerate(lines) if line.strip() == text)
         pattern = complaint.replace("FILE", re.escape(PRINTED))
         pattern = pattern.replace("LINE", str(at)).replace("NEXT", str(at + 1))
-        expect(seen.text, f"what is said of line {at}").matches(pattern)
+        expect(seen.text, f"what is said of line {at}").matches(pattern, "names the mistake")
 
 
 @the_printed_manifest_is_refused.breaks("the file has no mistakes")

@@ -80,7 +80,7 @@ def a_new_pod_takes_over(world: World, seen: Seen) -> None:
     expect(pod.ready, "READY").equal("2/2")
     expect(pod.name, "the pod's name").differ(world.memory["name"])
     expect(pod.template_hash, "the template's hash").differ(world.memory["hash"])
-    expect(world.cluster.has_pod(world.ns, world.memory["name"]), "the old pod").is_false()
+    expect([one.name for one in world.pods()], "pods of the namespace").lacks(world.memory["name"])
     expect({one.name for one in pod.containers()}, "containers").equal({"nginx", PROXY_CONTAINER})
     expect(pod.init(INIT_CONTAINER).exit_code, "exit code of istio-init").equal(0)
 

@@ -207,7 +207,7 @@ def netfilter_is_the_server(world: World, seen: Seen) -> None:
     is accepted at once: it was counted by ISTIO_REDIRECT, and Envoy took it on port 15001.
     """
     pod = world.pod(application.APP)
-    expect(pod.init(INIT_CONTAINER).done, "istio-init has ended well").is_true()
+    expect(pod.init(INIT_CONTAINER), "istio-init").satisfies("has ended well", lambda one: one.done)
     expect(_process_of(pod, INIT_CONTAINER), "processes of istio-init").equal("none")
     before = pod.nat().chain(CHAIN_REDIRECT).hits
     expect(pod.connect(*NOBODY, timeout=1.5).outcome, "a connection to nobody").equal("open")
@@ -260,7 +260,7 @@ def every_client_reads_the_same(world: World, seen: Seen) -> None:
     expect(_nft_rules(seen[1].stdout), "rules in each chain, as nft counts them").equal(
         {chain.name: len(chain.rules) for chain in _planned().chains}
     )
-    expect(seen[1].stdout, "what nft prints").matches(r"redirect to :15001")
+    expect(seen[1].stdout, "what nft prints").contains("redirect to :15001")
 
 
 def _nft_rules(text: str) -> Mapping[str, int]:
@@ -328,7 +328,9 @@ def a_request_into_the_pod(world: World, seen: Seen) -> None:
     _counted(seen[0].stdout, seen[2].stdout, CHAIN_IN_REDIRECT)
     line = _logged(world, pod, f"destination={world.names.resolve('ip')}:80")
     cluster = re.search(r'cluster="([^"]+)"', line)
-    expect(cluster[1] if cluster else "", "the cluster that Envoy names").matches(r"(?i)^inbound")
+    expect(cluster[1] if cluster else "", "the cluster that Envoy names").matches(
+        r"(?i)^inbound", "is one for what comes in"
+    )
     name = re.escape(cluster[1] if cluster else "")
     _more(world, pod, world.mesh.inbound_answers.replace("NAME", name))
 
@@ -340,7 +342,9 @@ def nginx_takes_it_itself(world: World) -> Iterator[None]:
 
 
 def _answered(output: str) -> None:
-    expect((output.splitlines() or [""])[0], "the status line").matches(r"^HTTP/1\.1 200\b")
+    expect((output.splitlines() or [""])[0], "the status line").matches(
+        r"^HTTP/1\.1 200\b", "says 200"
+    )
     expect(output, "the page").contains("nginx answers")
 
 
@@ -363,7 +367,7 @@ def _logged(world: World, pod: Pod, also: str) -> str:
         return next((row for row in rows if f"/?{request}" in row and also in row), "")
 
     found = eventually(line, f"the request is in Envoy's access log with {also}", within=5)
-    expect(found, "its line in the access log").matches(r'" 200 ')
+    expect(found, "its line in the access log").matches(r'" 200 ', "says 200")
     return found
 
 

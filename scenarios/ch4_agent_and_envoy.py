@@ -72,7 +72,8 @@ def the_agent_is_envoys_parent(world: World, seen: Seen) -> None:
     )
     expect(envoy.ppid, "Envoy's parent").equal(1)
     expect(envoy.command, "Envoy's command line").matches(
-        rf"^/usr/local/bin/envoy -c {world.mesh.bootstrap}"
+        rf"^/usr/local/bin/envoy -c {world.mesh.bootstrap}",
+        "names the file that the agent wrote",
     )
 
 

@@ -124,7 +124,7 @@ def one_image(world: World, seen: Seen) -> None:
         init, proxy = pod.init(INIT_CONTAINER), pod.container(PROXY_CONTAINER)
         expect(init.image, f"image of {INIT_CONTAINER}").equal(proxy.image)
         expect(init.image_id, f"digest of {INIT_CONTAINER}").equal(proxy.image_id)
-        expect(init.image_id, "the digest").matches(r"sha256:[0-9a-f]{64}$")
+        expect(init.image_id, "the digest").matches(r"sha256:[0-9a-f]{64}$", "is one of sha256")
         expect(pod.container("nginx").image_id, "digest of nginx").differ(proxy.image_id)
 
 
@@ -216,7 +216,7 @@ def command_for_one_args_for_the_other(world: World, seen: Seen) -> None:
     expect(given[:7], "command and args of istio-init").equal(
         [IPTABLES_PROGRAM, "-p", "15001", "-z", "15006", "-u", "1337"]
     )
-    expect("command" in proxy, "a `command` for istio-proxy").is_false()
+    expect(proxy.get("command"), "istio-proxy's command").equal(None)
     expect(proxy["args"][:2], "first args of istio-proxy").equal(["proxy", "sidecar"])
     variables = {"$(POD_NAMESPACE)": world.ns}
     wanted = (PILOT_AGENT_PATH, *(_expand(word, variables) for word in proxy["args"]))

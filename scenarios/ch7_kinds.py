@@ -171,8 +171,8 @@ def a_job_that_never_completes(world: World, seen: Seen) -> None:
     expect(pod.container("work").exit_code, "exit code of the work").equal(0)
 
     def stuck() -> object:
-        expect(pod.container(PROXY_CONTAINER).running, "istio-proxy running").is_true()
-        return expect(_complete(world, "kind-job"), "the Job complete").is_false()
+        expect(pod.container(PROXY_CONTAINER).state, "istio-proxy").equal("running")
+        return expect(_complete(world, "kind-job"), "whether the Job is complete").equal(False)
 
     consistently(stuck, "the work is done, istio-proxy runs, the Job is not complete", during=3)
 
@@ -211,11 +211,11 @@ def a_native_sidecar_lets_it_complete(world: World, seen: Seen) -> None:
     """
     expect([row["COMPLETIONS"] for row in seen.rows], "COMPLETIONS of the Job").equal(["1/1"])
     pod = world.pod("app=kind-job-native")
-    expect(_complete(world, "kind-job-native"), "the Job complete").is_true()
+    expect(_complete(world, "kind-job-native"), "whether the Job is complete").equal(True)
     expect([one.name for one in pod.containers()], "containers").equal(["work"])
     expect(pod.container("work").exit_code, "exit code of the work").equal(0)
     proxy = pod.container(PROXY_CONTAINER)
-    expect(proxy.sidecar, "istio-proxy as a native sidecar").is_true()
+    expect(proxy, "istio-proxy").satisfies("is a native sidecar", lambda one: one.sidecar)
     expect(proxy.state, "istio-proxy's state").equal("terminated")
 
 

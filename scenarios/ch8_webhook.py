@@ -129,7 +129,7 @@ def _refused(world: World, seen: Seen, why: str) -> None:
     expect(seen.text, "what kubectl prints").contains(
         "failed calling webhook", world.memory["mesh"]["name"]
     )
-    expect(seen.text, "what kubectl prints").matches(why)
+    expect(seen.text, "what kubectl prints").matches(why, "says why")
 
 
 # --- a webhook that cannot be asked ------------------------------------------------------

@@ -83,8 +83,24 @@ class BreakRecord:
 
 
 @dataclass(frozen=True)
+class ClaimRecord:
+    """One expectation of a step: what about, where in the code, and which break turned it red.
+
+    `listed` is the reason why none can; both are "" where none did.
+    """
+
+    what: str
+    place: str
+    red_by: str = ""
+    listed: str = ""
+
+
+@dataclass(frozen=True)
 class StepRecord:
-    """One step of one run. `checked` are the sentences of the expectations that held."""
+    """One step of one run. `checked` are the sentences of the expectations that held.
+
+    `claims` are its expectations and what the breaks did to them; none where nothing was broken.
+    """
 
     id: str
     name: str
@@ -95,6 +111,7 @@ class StepRecord:
     checked: tuple[str, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     breaks: tuple[BreakRecord, ...] = ()
+    claims: tuple[ClaimRecord, ...] = ()
     proves: tuple[int, ...] = ()
     hint: str = ""
     failure: Failure | None = None
@@ -169,6 +186,12 @@ class RunRecord:
         """(breaks that turned their step red and back, breaks that were tried)."""
         every = [one for step in self.steps for one in step.breaks]
         return sum(one.turned_red and one.green_again for one in every), len(every)
+
+    @property
+    def claims_told(self) -> tuple[int, int]:
+        """(expectations that some break turned red, expectations of the steps broken)."""
+        every = [one for step in self.steps for one in step.claims]
+        return sum(bool(one.red_by) for one in every), len(every)
 
 
 class RecordError(ValueError):

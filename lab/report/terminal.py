@@ -17,6 +17,8 @@ def step_line(step: StepRecord) -> str:
     red = sum(one.turned_red and one.green_again for one in step.breaks)
     if step.breaks:
         parts.append(f"breaks {red} of {len(step.breaks)}")
+        told = sum(bool(one.red_by) for one in step.claims)
+        parts.append(f"expectations {told} of {len(step.claims)}")
     return "  ".join(parts)
 
 
@@ -61,6 +63,15 @@ def failed(run: RunRecord) -> Iterator[tuple[str, Failure]]:
                 yield f"{step.id} {step.title}", step.failure
 
 
+def unseen(run: RunRecord) -> Iterator[str]:
+    """Each expectation that no break turned red, with the reason if it is listed with one."""
+    for step in run.steps:
+        for one in step.claims:
+            if not one.red_by:
+                why = f"because {one.listed}" if one.listed else one.place
+                yield f"{step.id} {one.what} ({why})"
+
+
 def summary(run: RunRecord) -> list[str]:
     """The closing lines: counts, and what the breaks told."""
     lines = []
@@ -77,4 +88,6 @@ def summary(run: RunRecord) -> list[str]:
     red, tried = run.breaks_told
     if run.breaks:
         lines.append(f"{red} of {tried} breaks turned their step red")
+        lines.append("{} of {} expectations seen red".format(*run.claims_told))
+        lines += [f"  not seen red: {one}" for one in unseen(run)]
     return lines

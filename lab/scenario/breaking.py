@@ -4,16 +4,17 @@ import inspect
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from typing import Protocol as Interface
 
-from lab.errors import CommandError
-from lab.report.records import BreakRecord, Failure
-from lab.scenario import expectation
-from lab.scenario.expectation import ExpectationFailed
+from lab.report.records import BreakRecord, ClaimRecord, Failure
+from lab.scenario import coverage
+from lab.scenario.claims import Claim, ExpectationFailed, NotSeenError
 from lab.scenario.model import Break, Step
 from lab.scenario.seen import Seen
+from lab.scenario.waiting import deadlines_at_most
+from lab.scenario.wording import show
 from lab.scenario.world import World
 
 if TYPE_CHECKING:
@@ -31,13 +32,27 @@ class Go(Interface):
     """Runs a step's commands and check (ChapterRunner.go)."""
 
     def __call__(
-        self, step: Step, within: float | None = None, seen: Seen | None = None
+        self,
+        step: Step,
+        within: float | None = None,
+        seen: Seen | None = None,
+        *,
+        goes_on: bool = False,
     ) -> "Attempt":
         """One attempt, repeated for `within` seconds until it holds."""
 
 
 class UndoError(Exception):
     """A break could not be made or undone; the world is not what later steps expect."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the breaks of one step told: each break, each expectation, the first thing amiss."""
+
+    breaks: tuple[BreakRecord, ...] = ()
+    claims: tuple[ClaimRecord, ...] = ()
+    failure: Failure | None = None
 
 
 class Protocol:
@@ -47,69 +62,84 @@ class Protocol:
         self.world = world
         self.go = go
 
-    def all(self, step: Step, green: "Attempt") -> tuple[tuple[BreakRecord, ...], Failure | None]:
-        """Records of every break, and the first failure; a step without breaks is a failure."""
+    def all(self, step: Step, green: "Attempt") -> Proof:
+        """Try every break, until one fails; a step without breaks is a failure."""
         if not step.broken_by:
-            return (), Failure(
+            nothing = Failure(
                 "break",
                 f"step {step.id} declares no `breaks`",
                 expected="a change to the world that this check must notice",
                 seen="none",
             )
+            return Proof((), coverage.told(green.claims, {}, step.unbroken), nothing)
         attachments = dict(self.world.attachments)
         records = []
+        red_by: dict[Claim, str] = {}
+        failure: Failure | None = None
         for one in step.broken_by:
-            record, failure = self._one(step, one, green.seen)
+            record, failure, red = self._one(step, one, green.seen)
             records.append(record)
+            for claim in red:
+                red_by.setdefault(claim, one.what)
             if failure is not None:
-                return tuple(records), failure
+                break
         self.world.attachments = attachments
-        return tuple(records), None
+        claims = coverage.told(green.claims, red_by, step.unbroken)
+        failure = failure or coverage.shortfall(step.id, green.claims, red_by, step.unbroken)
+        return Proof(tuple(records), claims, failure)
 
     def _one(
         self, step: Step, one: Break, before: Seen | None
-    ) -> tuple[BreakRecord, Failure | None]:
+    ) -> tuple[BreakRecord, Failure | None, list[Claim]]:
         started = time.monotonic()
         record = BreakRecord(one.what, False, "", False, 0.0)
         seen = None if one.rerun else before
+        red: list[ExpectationFailed] = []
         try:
             with broken(one, self.world):
-                trouble = self._redden(step, one, seen)
-                red = _is_red(trouble, one)
-                said = _sentence(trouble)
-                record = replace(record, turned_red=red, said=said)
+                attempt = self._redden(step, seen)
+                red = findings(attempt)
+                said = "; ".join(map(_sentence, red)) or _sentence(attempt.trouble)
+                record = replace(record, turned_red=bool(red), said=said)
         except UndoError as wrong:
             record = replace(record, said=record.said or str(wrong))
             blame = f"the break {one.what!r} of step {step.id}"
             seconds = time.monotonic() - started
-            return replace(record, seconds=seconds), Failure("break", blame, detail=str(wrong))
-        failure: Failure | None = None
+            failure = Failure("break", blame, detail=str(wrong))
+            return replace(record, seconds=seconds), failure, []
+        trouble: Failure | None = None
         if not red:
-            failure = Failure(
+            trouble = Failure(
                 "break",
                 f"step {step.id} although {one.what}",
                 expected="its check fails",
                 seen=said or "its check still passes",
             )
         after = self.go(step, within=RECOVERY, seen=seen)
-        if after.trouble is not None and failure is None:
-            failure = Failure(
+        if after.trouble is not None and trouble is None:
+            trouble = Failure(
                 "break",
                 f"step {step.id} after the break {one.what!r} was undone",
                 expected=f"green again within {RECOVERY:g} s",
                 seen=_sentence(after.trouble),
             )
         seconds = time.monotonic() - started
-        return replace(record, green_again=after.ok, seconds=seconds), failure
+        claims = [finding.claim for finding in red if finding.claim]
+        return replace(record, green_again=after.ok, seconds=seconds), trouble, claims
 
-    def _redden(self, step: Step, one: Break, seen: Seen | None) -> Exception | None:
+    def _redden(self, step: Step, seen: Seen | None) -> "Attempt":
         end = time.monotonic() + REACTION
-        with expectation.deadlines_at_most(DEADLINE):
+        with deadlines_at_most(DEADLINE):
             while True:
-                trouble = self.go(step, within=0.0, seen=seen).trouble
-                if trouble is not None or time.monotonic() >= end:
-                    return trouble
+                attempt = self.go(step, within=0.0, seen=seen, goes_on=True)
+                if findings(attempt) or time.monotonic() >= end:
+                    return attempt
                 time.sleep(0.1)
+
+
+def findings(attempt: "Attempt") -> list[ExpectationFailed]:
+    """What was seen and is not as the check says: where nothing could be seen there is none."""
+    return [one for one in attempt.red if not isinstance(one, NotSeenError)]
 
 
 @contextmanager
@@ -148,16 +178,9 @@ def _guarded(what: str, body: Callable[[], object]) -> object:
         raise UndoError(f"{what}: {type(wrong).__name__}: {wrong}") from wrong
 
 
-def _is_red(trouble: Exception | None, one: Break) -> bool:
-    if isinstance(trouble, ExpectationFailed):
-        return True
-    return one.command_fails and isinstance(trouble, CommandError)
-
-
 def _sentence(trouble: Exception | None) -> str:
     if trouble is None:
         return ""
     if isinstance(trouble, ExpectationFailed):
-        seen = expectation.show(trouble.seen)
-        return f"{trouble.what}: expected {expectation.show(trouble.expected)}, seen {seen}"
+        return f"{trouble.what}: expected {show(trouble.expected)}, seen {show(trouble.seen)}"
     return f"{type(trouble).__name__}: {trouble}"

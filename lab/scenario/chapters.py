@@ -10,6 +10,9 @@ from pathlib import Path
 from lab.errors import ScenarioError
 from lab.scenario.model import Chapter, Step
 
+MOST_UNBROKEN = 10
+"""Expectations, of all chapters, that may be listed as ones that nothing can turn red."""
+
 
 def folder() -> Path:
     """The folder of the lab's own chapters."""
@@ -39,7 +42,10 @@ def load(file: Path) -> Chapter:
 
 
 def load_all(where: Path | None = None) -> list[Chapter]:
-    """Every chapter, by number. Raises ScenarioError when two have one number or namespace."""
+    """Every chapter, by number. Raises ScenarioError when two have one number or namespace.
+
+    Also when more expectations than MOST_UNBROKEN are listed as ones that no break turns red.
+    """
     found = sorted((load(file) for file in files(where)), key=lambda one: one.number)
     for first, second in itertools.pairwise(found):
         if first.number == second.number:
@@ -48,6 +54,12 @@ def load_all(where: Path | None = None) -> list[Chapter]:
     twice = {space for space in spaces if spaces.count(space) > 1}
     if twice:
         raise ScenarioError(f"several chapters use the namespace {', '.join(sorted(twice))}")
+    listed = [f"{step.id} {what}" for one in found for step in one.steps for what in step.unbroken]
+    if len(listed) > MOST_UNBROKEN:
+        raise ScenarioError(
+            f"{len(listed)} expectations are listed as unbroken: {'; '.join(listed)}",
+            hint=f"at most {MOST_UNBROKEN} may be",
+        )
     return found
 
 

@@ -10,7 +10,7 @@ from lab.paths import LabPaths
 from lab.report.files import write_reports
 from lab.report.records import RunRecord
 from lab.scenario import chapters
-from lab.scenario.runner import failure_of
+from lab.scenario.failures import failure_of
 
 WORKERS = 2
 """Chapters that run side by side. They mostly wait for the cluster, which is busy itself."""

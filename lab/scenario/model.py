@@ -60,18 +60,20 @@ class Break:
 
     `rerun`: run the step's commands again before the check (False: only the check, with what the
     commands printed before; for commands that would mend the world or cannot run twice).
-    `command_fails`: also a failing command of the step counts as red.
     """
 
     what: str
     apply: Breakage
     rerun: bool
-    command_fails: bool
 
 
 @dataclass
 class Step:
-    """One step. Made by `Chapter.step`; `breaks` adds the change that must fail it."""
+    """One step. Made by `Chapter.step`; `breaks` adds a change that must fail it.
+
+    Together the breaks turn every expectation of the check red but those in `unbroken`, which
+    holds the reason for each.
+    """
 
     chapter: "Chapter"
     number: int
@@ -86,6 +88,7 @@ class Step:
     within: float
     timeout: float
     broken_by: list[Break] = field(default_factory=list)
+    unbroken: dict[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -97,16 +100,21 @@ class Step:
         """The check's name in words."""
         return self.name.replace("_", " ")
 
-    def breaks(
-        self, what: str, *, rerun: bool = True, command_fails: bool = False
-    ) -> Callable[[Breakage], Breakage]:
+    def breaks(self, what: str, *, rerun: bool = True) -> Callable[[Breakage], Breakage]:
         """Declare what turns this check red; `what` completes "it fails when …"."""
 
         def declare(apply: Breakage) -> Breakage:
-            self.broken_by.append(Break(what, apply, rerun, command_fails))
+            self.broken_by.append(Break(what, apply, rerun))
             return apply
 
         return declare
+
+    def cannot_break(self, what: str, *, because: str) -> None:
+        """List an expectation about `what` as one that nothing can be seen to turn red.
+
+        A break run fails when it is seen red all the same, or when there is no such one.
+        """
+        self.unbroken[what] = because
 
 
 @dataclass

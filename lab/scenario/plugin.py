@@ -22,8 +22,9 @@ from lab.report.records import ChapterRecord, RunRecord, StepRecord, from_json, 
 from lab.report.terminal import failure_lines, setup_line, step_line, summary
 from lab.scenario import access, chapters
 from lab.scenario.aftermath import Investigation
+from lab.scenario.failures import failure_of
 from lab.scenario.model import Chapter
-from lab.scenario.runner import ChapterRunner, failure_of, no_aftermath
+from lab.scenario.runner import ChapterRunner, no_aftermath
 from lab.scenario.world import World, world_of
 
 RUN = pytest.StashKey["Run"]()

@@ -1,28 +1,27 @@
 """Run one chapter: set-up, steps in order, each step's breaks, records of all of it."""
 
 import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from lab.errors import CommandError
-from lab.mesh.errors import SidecarLabError
 from lab.report.records import (
-    BreakRecord,
     ChapterRecord,
-    CommandRecord,
     Failure,
     SetupRecord,
     StepRecord,
 )
-from lab.scenario import expectation
+from lab.scenario import claims
+from lab.scenario.breaking import Proof
 from lab.scenario.breaking import Protocol as BreakProtocol
+from lab.scenario.claims import Claim, ExpectationFailed
 from lab.scenario.execution import demand, execute
-from lab.scenario.expectation import ExpectationFailed
+from lab.scenario.failures import command_record, failure_of
 from lab.scenario.model import Chapter, Setup, Step
 from lab.scenario.seen import Output, Seen
+from lab.scenario.template import Template
+from lab.scenario.waiting import bounded
 from lab.scenario.world import World
 
 
@@ -40,12 +39,17 @@ def no_aftermath(world: World, step: str, failure: Failure) -> Failure:
 
 @dataclass
 class Attempt:
-    """One go at a step: what ran and what came of it. `trouble` is None when all held."""
+    """One go at a step: what ran and what came of it. `trouble` is None when all held.
+
+    `claims` are the expectations that held, `red` the findings (several, where the check went on).
+    """
 
     outputs: list[Output]
     checked: list[str]
     seen: Seen | None = None
     trouble: Exception | None = None
+    claims: tuple[Claim, ...] = ()
+    red: tuple[ExpectationFailed, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -80,11 +84,14 @@ class ChapterRunner:
 
     @property
     def stopped_by(self) -> str:
-        """What keeps later steps from being reached; "" if nothing does."""
+        """What keeps later steps from being reached; "" if nothing does.
+
+        A check that is blind to a break does not, if the world came back from it.
+        """
         for one in self.setup:
             if one.failure is not None:
                 return f"set-up: {one.name}"
-        return next((f"step {one.id}" for one in self.records if not one.passed), "")
+        return next((f"step {one.id}" for one in self.records if _stops(one)), "")
 
     def prepare(self) -> None:
         """Make the namespace and run every `given`, once; failures are recorded, not raised."""
@@ -164,40 +171,49 @@ class ChapterRunner:
         self.world.attachments.clear()
         done = self.go(step)
         attachments = tuple(self.world.attachments.values())
-        breaks: tuple[BreakRecord, ...] = ()
+        proof = Proof()
         failure = None if done.trouble is None else failure_of(done.trouble, step.hint)
         seconds = time.monotonic() - started
         if failure is not None:
             failure = self._explained(step.id, failure)
         elif self.breaks:
-            breaks, failure = BreakProtocol(self.world, self.go).all(step, done)
+            proof = BreakProtocol(self.world, self.go).all(step, done)
+            failure = proof.failure
         return replace(
             record,
             outcome="passed" if failure is None else "failed",
             commands=tuple(command_record(one) for one in done.outputs),
             checked=tuple(done.checked),
             attachments=attachments,
-            breaks=breaks,
+            breaks=proof.breaks,
+            claims=proof.claims,
             failure=failure,
             seconds=seconds,
         )
 
-    def go(self, step: Step, within: float | None = None, seen: Seen | None = None) -> Attempt:
+    def go(
+        self,
+        step: Step,
+        within: float | None = None,
+        seen: Seen | None = None,
+        *,
+        goes_on: bool = False,
+    ) -> Attempt:
         """Run commands and check, again until they hold or `within` seconds are over.
 
-        With `seen` the commands are left out and the check gets that.
+        With `seen` the commands are left out and the check gets that. With `goes_on` a check does
+        not end at its first finding: it goes as far as it can.
         """
-        limit = expectation.bounded(step.within) if within is None else within
+        limit = bounded(step.within) if within is None else within
         end = time.monotonic() + limit
         while True:
-            done = self._once(step, seen)
+            done = self._once(step, seen, goes_on)
             if done.ok or time.monotonic() >= end:
                 return done
             time.sleep(min(0.2, max(0.0, end - time.monotonic())))
 
-    def _once(self, step: Step, seen: Seen | None) -> Attempt:
+    def _once(self, step: Step, seen: Seen | None, goes_on: bool) -> Attempt:
         outputs: list[Output] = [] if seen is None else list(seen.outputs)
-
         done = Attempt(outputs, [], seen)
 
         def body() -> None:
@@ -205,8 +221,15 @@ class ChapterRunner:
                 done.seen = self._commands(step, outputs)
             step.check(self.world, done.seen)
 
-        with expectation.noting() as done.checked:
+        with claims.keeping(goes_on=goes_on) as ledger:
             done.trouble = attempt(body)
+        raised = done.trouble
+        if isinstance(raised, ExpectationFailed) and raised not in ledger.red:
+            ledger.red.append(raised)
+        done.red = tuple(ledger.red)
+        # What a check stumbles over after a finding comes of that finding.
+        done.trouble = next(iter(ledger.red), raised)
+        done.claims, done.checked = ledger.claims, ledger.sentences
         return done
 
     def _commands(self, step: Step, outputs: list[Output]) -> Seen:
@@ -216,16 +239,27 @@ class ChapterRunner:
             outputs.append(output)
             demand(output, step.allow_exit)
             if template is not None:
-                match = template.match(output.text)
-                if not match.ok:
-                    raise ExpectationFailed(
-                        f"what `{output.shown}` prints", match.expected, match.seen
-                    )
-                holes |= match.holes
+                holes |= _as_shown(output, template, Claim(f"what `{line.shown}` prints", "shows"))
         return Seen(tuple(outputs), holes)
 
     def _explained(self, step: str, failure: Failure) -> Failure:
         return self.aftermath(self.world, step, failure)
+
+
+def _stops(record: StepRecord) -> bool:
+    failure = record.failure
+    came_back = all(one.green_again for one in record.breaks)
+    return failure is not None and not (failure.kind == "break" and came_back)
+
+
+def _as_shown(output: Output, template: Template, claim: Claim) -> Mapping[str, str]:
+    match = template.match(output.text)
+    if match.ok:
+        claims.held(claim)
+    else:
+        what = f"what `{output.shown}` prints"
+        claims.failed(ExpectationFailed(what, match.expected, match.seen, claim=claim))
+    return match.holes
 
 
 def attempt(body: Callable[[], Any]) -> Exception | None:
@@ -235,42 +269,3 @@ def attempt(body: Callable[[], Any]) -> Exception | None:
     except Exception as trouble:  # noqa: BLE001 - recorded in full; the other chapters go on
         return trouble
     return None
-
-
-def failure_of(trouble: Exception, hint: str = "") -> Failure:
-    """The record of an exception: expected beside seen where it has them."""
-    if isinstance(trouble, ExpectationFailed):
-        return Failure(
-            "check", trouble.what, trouble.expected, trouble.seen, trouble.difference, hint=hint
-        )
-    if isinstance(trouble, CommandError):
-        code = "an answer in time" if trouble.returncode is None else "exit code 0"
-        seen = "no end" if trouble.returncode is None else f"exit code {trouble.returncode}"
-        output = (trouble.stderr.strip() or trouble.stdout.strip())[-4000:]
-        return Failure(
-            "command",
-            f"`{' '.join(trouble.argv)}`",
-            code,
-            f"{seen}\n{output}".strip(),
-            hint=trouble.hint or hint,
-        )
-    if isinstance(trouble, SidecarLabError):
-        return Failure("fault", trouble.message, hint=trouble.hint or hint)
-    if isinstance(trouble, AssertionError):
-        return Failure("check", str(trouble) or "an assertion", detail=_trace(trouble), hint=hint)
-    return Failure(
-        "fault", f"{type(trouble).__name__}: {trouble}", detail=_trace(trouble), hint=hint
-    )
-
-
-def command_record(output: Output) -> CommandRecord:
-    """The record of one output."""
-    return CommandRecord(
-        output.shown, output.stdout, output.stderr, output.returncode, output.seconds
-    )
-
-
-def _trace(trouble: Exception) -> str:
-    frames = traceback.extract_tb(trouble.__traceback__)
-    # File names without folders: a report should read the same on every machine.
-    return "".join(f"{Path(f.filename).name}:{f.lineno} in {f.name}: {f.line}\n" for f in frames)

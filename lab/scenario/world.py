@@ -17,7 +17,7 @@ from lab.command import Completed
 from lab.errors import ScenarioError
 from lab.observe.api import WaitError
 from lab.report.records import Attachment
-from lab.scenario import expectation
+from lab.scenario import claims, waiting
 from lab.scenario.access import LabAccess, search_path
 from lab.scenario.attachments import grid
 from lab.scenario.meshes import MESHES, OURS
@@ -91,10 +91,10 @@ class World:
 
         Raises ExpectationFailed, with the last thing seen, after `within` seconds.
         """
-        what = f"{count} Ready pod(s) of {which or self.ns}"
+        what = f"the Ready pods of {which or self.ns}"
         with _as_expectation(what):
             return self.cluster.wait_ready(
-                self.ns, selector(which), count=count, timeout=expectation.bounded(within)
+                self.ns, selector(which), count=count, timeout=waiting.bounded(within)
             )
 
     def rolled_out(self, deployment: str, *, within: float = 60.0) -> tuple["Pod", ...]:
@@ -103,14 +103,12 @@ class World:
         Raises ExpectationFailed, with the last thing seen, after `within` seconds.
         """
         with _as_expectation(f"the rollout of deployment {deployment}"):
-            return self.cluster.wait_rollout(
-                self.ns, deployment, timeout=expectation.bounded(within)
-            )
+            return self.cluster.wait_rollout(self.ns, deployment, timeout=waiting.bounded(within))
 
     def gone(self, pod: str, *, within: float = 60.0) -> None:
         """Wait until no pod of that name is there. Raises ExpectationFailed."""
         with _as_expectation(f"the end of pod {pod}"):
-            self.cluster.wait_gone(self.ns, pod, timeout=expectation.bounded(within))
+            self.cluster.wait_gone(self.ns, pod, timeout=waiting.bounded(within))
 
     # --- commands that a step does not show ------------------------------------------------
     def run(
@@ -281,7 +279,11 @@ def selector(text: str) -> Mapping[str, str] | None:
 @contextmanager
 def _as_expectation(what: str) -> Iterator[None]:
     # A wait that ran out is a finding about the world, not a fault of the scenario.
+    claim = claims.here(what, "wait")
     try:
         yield
     except WaitError as late:
-        raise expectation.ExpectationFailed(what, "in time", late.message) from late
+        found = claims.ExpectationFailed(what, "in time", late.message, claim=claim)
+        claims.failed(found)
+        raise found from late
+    claims.held(claim)

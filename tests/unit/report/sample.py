@@ -4,6 +4,7 @@ from lab.report.records import (
     Attachment,
     BreakRecord,
     ChapterRecord,
+    ClaimRecord,
     CommandRecord,
     Failure,
     Grid,
@@ -54,6 +55,10 @@ PASSED = StepRecord(
     ),
     breaks=(
         BreakRecord("a second server listens in the pod", True, "seen 0.0.0.0:8080", True, 1.9),
+    ),
+    claims=(
+        ClaimRecord("listeners (equal)", "ch1.py:7", "a second server listens in the pod"),
+        ClaimRecord("the kernel (equal)", "ch1.py:8", "", "there is only one"),
     ),
     proves=(1, 5),
     hint="is the pod Ready?",

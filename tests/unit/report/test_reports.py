@@ -17,7 +17,7 @@ from lab.report.terminal import failure_lines, step_line, summary
 
 def test_a_step_is_one_line(sample: ModuleType) -> None:
     assert step_line(sample.PASSED) == (
-        "ok     1.4   one listener  (proves 1, 5)  0.4 s  breaks 1 of 1"
+        "ok     1.4   one listener  (proves 1, 5)  0.4 s  breaks 1 of 1  expectations 1 of 2"
     )
     assert step_line(sample.NOT_REACHED).startswith("not reached 2.3")
 
@@ -32,6 +32,8 @@ def test_the_summary_counts_and_names_what_failed(sample: ModuleType) -> None:
     text = "\n".join(summary(sample.RUN))
     assert "3 chapters, 3 steps: 1 passed, 1 failed, 1 not reached" in text
     assert "1 of 1 breaks turned their step red" in text
+    assert "1 of 2 expectations seen red" in text
+    assert "not seen red: 1.4 the kernel (equal) (because there is only one)" in text
     assert "FAILED 2.2 a new pod takes over" in text
     assert "FAILED 3 set-up: an injected pod" in text
     assert "FAILED 2.3" not in text

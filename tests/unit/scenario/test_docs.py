@@ -25,8 +25,11 @@ def test_the_page_shows_command_output_and_check(
     assert "## 1. Files" in text
     assert "### 1.1 The file has two lines" in text
     assert "```console\n$ cat 'a file.txt'\none\ntwo\n```" in text
-    assert "- `lines of the file is ['one', 'two']`" in text
-    assert "It fails, as it must, when the file has a third line." in text
+    assert "- `lines of the file, in this order: one and two`" in text
+    assert (
+        "It fails, as it must, when the file has a third line; or when the file begins otherwise."
+        in text
+    )
 
 
 def test_a_fresh_page_is_current(little: Chapter, make_world: Callable[[], World]) -> None:

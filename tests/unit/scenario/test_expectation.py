@@ -3,17 +3,12 @@ from collections.abc import Callable
 
 import pytest
 
-from lab.errors import ObservationError
+from lab.errors import CommandError, ObservationError
 from lab.observe.model import Listener, Rule
-from lab.scenario.expectation import (
-    ExpectationFailed,
-    consistently,
-    deadlines_at_most,
-    eventually,
-    expect,
-    noting,
-    pretty,
-)
+from lab.scenario.claims import ExpectationFailed, NotSeenError, keeping
+from lab.scenario.expectation import expect
+from lab.scenario.waiting import consistently, deadlines_at_most, eventually
+from lab.scenario.wording import pretty
 
 
 @pytest.mark.parametrize(
@@ -23,9 +18,7 @@ from lab.scenario.expectation import (
         lambda: expect(3, "it").differ(3),
         lambda: expect("abc", "it").contains("b", "x"),
         lambda: expect([1, 2], "it").lacks(2),
-        lambda: expect("abc", "it").matches("^b"),
-        lambda: expect([], "it").is_true(),
-        lambda: expect([0], "it").is_false(),
+        lambda: expect("abc", "it").matches("^b", "begins with b"),
         lambda: expect([0], "it").has_length(2),
         lambda: expect(1, "it").at_least(2),
         lambda: expect(2, "it").at_most(1),
@@ -43,9 +36,9 @@ def test_each_claim_can_fail_and_shows_what_was_seen(claim: Callable[[], object]
 
 
 def test_claims_that_hold_are_noted_once_in_order() -> None:
-    with noting() as notes:
-        expect("abc", "the text").contains("a").matches("c$").contains("a")
-    assert notes == ["the text contains a", "the text matches 'c$'"]
+    with keeping() as ledger:
+        expect("abc", "the text").contains("a").matches("c$", "ends in c").contains("a")
+    assert ledger.sentences == ["the text contains a", "the text ends in c"]
 
 
 def test_only_the_last_look_of_a_wait_is_noted() -> None:
@@ -53,12 +46,12 @@ def test_only_the_last_look_of_a_wait_is_noted() -> None:
 
     def probe() -> object:
         looks.append(1)
-        expect(looks, "looks").is_true()
+        expect(sum(looks), "the looks").at_least(1)
         return expect(len(looks), "their number").equal(3)
 
-    with noting() as notes:
+    with keeping() as ledger:
         eventually(probe, within=5, every=0.01)
-    assert notes == ["looks is true", "their number is 3"]
+    assert ledger.sentences == ["the looks is 3, at least 1", "their number is 3"]
 
 
 def test_a_wait_that_ends_carries_the_last_thing_seen() -> None:
@@ -85,6 +78,70 @@ def test_a_world_that_cannot_be_looked_at_yet_is_looked_at_again() -> None:
     assert eventually(probe, within=5, every=0.01)
 
 
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        ObservationError("the observer is gone"),
+        CommandError(["kubectl"], 1, "", "refused"),
+        CommandError(["kubectl"], None, "", ""),
+    ],
+)
+def test_a_wait_in_which_nothing_could_be_seen_says_so(trouble: Exception) -> None:
+    def blind() -> object:
+        raise trouble
+
+    with pytest.raises(NotSeenError, match="expected: an answer"):
+        eventually(blind, "the sight", within=0.05, every=0.01)
+    with keeping(goes_on=True) as ledger, pytest.raises(NotSeenError):
+        eventually(blind, "the sight", within=0.05, every=0.01)
+    assert ledger.red == []
+
+
+def test_a_check_that_goes_on_tells_every_finding() -> None:
+    with keeping(goes_on=True) as ledger:
+        expect(1, "the first").equal(2)
+        expect(1, "the second").equal(1)
+        eventually(lambda: expect(3, "the third").equal(4), within=0.05, every=0.01)
+        eventually(lambda: 0, "the fourth", within=0.05, every=0.01)
+        consistently(lambda: expect(5, "the fifth").equal(6), "a while", during=0.05, every=0.01)
+    assert [one.claim.what for one in ledger.red if one.claim] == [
+        "the first",
+        "the third",
+        "the fourth",
+        "the fifth",
+    ]
+    assert [claim.what for claim in ledger.claims] == ["the second"]
+
+
+def test_what_stumbles_over_a_finding_in_a_wait_is_not_told_beside_it() -> None:
+    def probe() -> object:
+        rows: list[int] = []
+        expect(rows, "rows").has_length(1)
+        return rows[0]
+
+    with keeping(goes_on=True) as ledger, pytest.raises(ExpectationFailed, match="rows"):
+        eventually(probe, within=0.05, every=0.01)
+    assert [one.what for one in ledger.red] == ["rows (waited 0.05 s)"]
+
+
+def test_a_claim_is_the_same_each_time_and_another_in_another_place() -> None:
+    def helper() -> None:
+        expect(1, "it").at_least(1)
+
+    def check() -> None:
+        helper()
+        helper()
+        expect(1, "it").at_least(1).at_most(1)
+
+    ledgers = []
+    for _ in range(2):
+        with keeping() as ledger:
+            check()
+        ledgers.append(ledger.claims)
+    assert ledgers[0] == ledgers[1]
+    assert len(ledgers[0]) == 4
+
+
 def test_a_crash_in_a_probe_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         eventually(lambda: 1 / 0, within=5)
@@ -104,9 +161,9 @@ def test_a_thing_that_goes_bad_late_is_caught() -> None:
 
 
 def test_a_thing_that_stays_good_is_noted() -> None:
-    with noting() as notes:
+    with keeping() as ledger:
         consistently(lambda: True, "it stays", during=0.05, every=0.01)
-    assert notes == ["it stays (for 0.05 s)"]
+    assert ledger.sentences == ["it stays (for 0.05 s)"]
 
 
 def test_mappings_show_what_differs_by_key() -> None:

@@ -82,7 +82,8 @@ def test_one_line_a_step_counts_reports_and_pytests_closing_line(
 def test_breaks_are_counted(tmp_path: Path) -> None:
     done = lab_pytest(tmp_path, "--no-cluster", "--breaks", scenarios(tmp_path)[0])
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 of 2 breaks turned their step red" in done.stdout
+    assert "5 of 5 breaks turned their step red" in done.stdout
+    assert "6 of 6 expectations seen red" in done.stdout
 
 
 def test_a_step_selected_alone_brings_what_it_stands_on(tmp_path: Path) -> None:

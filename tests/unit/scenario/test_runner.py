@@ -1,11 +1,13 @@
+import json
 import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from lab.errors import ObservationError
+from lab.errors import CommandError, ObservationError
+from lab.observe.parsers.netstat import parse_netstat
 from lab.report.records import ChapterRecord, Failure, StepRecord
-from lab.scenario import Chapter, Seen, World, breaking, eventually, expect
+from lab.scenario import Chapter, Seen, Step, World, breaking, consistently, eventually, expect
 from lab.scenario.runner import ChapterRunner
 
 MakeWorld = Callable[[], World]
@@ -46,7 +48,7 @@ def test_a_chapter_leaves_what_it_ran_printed_and_checked(
     first, second = record.steps
     assert first.commands[0].shown == "cat 'a file.txt'"
     assert first.commands[0].stdout == "one\ntwo\n"
-    assert first.checked == ("lines of the file is ['one', 'two']",)
+    assert first.checked == ("lines of the file, in this order: one and two",)
     assert [one.shown for one in second.commands] == [
         "cat 'a file.txt' | sort -r | head -n 1 > first.txt",
         "cat first.txt",
@@ -61,7 +63,7 @@ def test_every_break_turns_its_step_red_and_the_undo_green_again(
     record = run(little, make_world(), breaks=True)
     assert record.passed
     breaks = [one for step in record.steps for one in step.breaks]
-    assert [(one.turned_red, one.green_again) for one in breaks] == [(True, True)] * 2
+    assert [(one.turned_red, one.green_again) for one in breaks] == [(True, True)] * 5
     assert "three" in breaks[0].said
 
 
@@ -130,10 +132,73 @@ def test_a_break_that_makes_the_check_crash_is_not_red(make_world: MakeWorld) ->
     assert "IndexError" in failure(record).seen
 
 
-@pytest.mark.parametrize("allowed", [True, False])
-def test_a_failing_command_is_red_only_where_the_break_says_so(
-    make_world: MakeWorld, allowed: bool
+def cannot_be_observed() -> None:
+    raise ObservationError("no observer")
+
+
+def cannot_be_run() -> None:
+    raise CommandError(["kubectl"], 1, "", "refused")
+
+
+def does_not_end() -> None:
+    raise CommandError(["kubectl"], None, "", "")
+
+
+def cannot_be_parsed() -> None:
+    parse_netstat("Segmentation fault\n")
+
+
+def is_no_json() -> None:
+    json.loads("<html>")
+
+
+def is_never_seen() -> None:
+    eventually(cannot_be_observed, "the sight", within=60)
+
+
+def stays_unseen() -> None:
+    consistently(cannot_be_run, "the sight", during=60)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        cannot_be_observed,
+        cannot_be_run,
+        does_not_end,
+        cannot_be_parsed,
+        is_no_json,
+        is_never_seen,
+        stays_unseen,
+    ],
+)
+def test_a_way_to_look_that_is_taken_away_is_not_red(
+    make_world: MakeWorld, look: Callable[[], None]
 ) -> None:
+    chapter = fresh()
+
+    @chapter.step("true")
+    def looking(world: World, seen: Seen) -> None:
+        """Looks, and then claims."""
+        if world.memory.get("blind"):
+            look()
+        expect(1, "it").equal(1)
+
+    @looking.breaks("nobody can look")
+    def blind(world: World) -> Iterator[None]:
+        world.memory["blind"] = True
+        yield
+        world.memory["blind"] = False
+
+    record = one_step(chapter, make_world(), breaks=True)
+    assert record.outcome == "failed"
+    assert not record.breaks[0].turned_red
+    assert record.breaks[0].green_again
+    assert failure(record).expected == "its check fails"
+    assert not record.claims[0].red_by
+
+
+def test_a_command_that_fails_is_not_red(make_world: MakeWorld) -> None:
     chapter = fresh()
 
     @chapter.given
@@ -143,15 +208,121 @@ def test_a_failing_command_is_red_only_where_the_break_says_so(
     @chapter.step("cat here")
     def the_file_is_here(world: World, seen: Seen) -> None:
         """cat finds it."""
+        expect(seen.stdout, "the file").equal("")
 
-    @the_file_is_here.breaks("the file is gone", command_fails=allowed)
+    @the_file_is_here.breaks("the file is gone")
     def gone(world: World) -> Callable[[], object]:
         (world.workdir / "here").unlink()
         return lambda: world.write("here", "")
 
     record = one_step(chapter, make_world(), breaks=True)
-    assert record.passed is allowed
-    assert record.breaks[0].green_again
+    assert not record.breaks[0].turned_red
+    assert "exited 1" in failure(record).seen
+
+
+def two_claims(chapter: Chapter, *breaks: dict[str, int]) -> Step:
+    """A step that claims two things of the world's memory, and breaks that change it."""
+
+    @chapter.step("true")
+    def both(world: World, seen: Seen) -> None:
+        """Two numbers."""
+        expect(world.memory.get("one", 1), "the one").equal(1)
+        expect(world.memory.get("two", 2), "the other").equal(2)
+
+    for number, change in enumerate(breaks):
+
+        def apply(world: World, change: dict[str, int] = change) -> Iterator[None]:
+            world.memory |= change
+            yield
+            world.memory.clear()
+
+        both.breaks(f"break {number}")(apply)
+    return both
+
+
+def test_one_break_may_turn_several_expectations_red(make_world: MakeWorld) -> None:
+    chapter = fresh()
+    two_claims(chapter, {"one": 0, "two": 0})
+    record = one_step(chapter, make_world(), breaks=True)
+    assert record.passed
+    assert [(one.what, one.red_by) for one in record.claims] == [
+        ("the one (equal)", "break 0"),
+        ("the other (equal)", "break 0"),
+    ]
+
+
+def test_an_expectation_that_nothing_turns_red_fails_its_step_by_name(
+    make_world: MakeWorld,
+) -> None:
+    chapter = fresh()
+    two_claims(chapter, {"one": 0})
+    record = one_step(chapter, make_world(), breaks=True)
+    assert record.breaks[0].turned_red
+    assert "the other" in failure(record).seen
+    assert "the one" not in failure(record).seen
+    assert "test_runner.py:" in failure(record).seen
+
+
+def test_several_breaks_together_turn_every_expectation_red(make_world: MakeWorld) -> None:
+    chapter = fresh()
+    two_claims(chapter, {"one": 0}, {"two": 0})
+    record = one_step(chapter, make_world(), breaks=True)
+    assert record.passed
+    assert [one.red_by for one in record.claims] == ["break 0", "break 1"]
+
+
+def test_a_listed_expectation_need_not_be_red_and_its_reason_is_kept(
+    make_world: MakeWorld,
+) -> None:
+    chapter = fresh()
+    two_claims(chapter, {"one": 0}).cannot_break("the other", because="two is two")
+    record = one_step(chapter, make_world(), breaks=True)
+    assert record.passed
+    assert [one.listed for one in record.claims] == ["", "two is two"]
+
+
+@pytest.mark.parametrize("what", ["the one", "nothing of that name"])
+def test_a_list_that_is_not_true_fails_its_step(make_world: MakeWorld, what: str) -> None:
+    chapter = fresh()
+    two_claims(chapter, {"one": 0}, {"two": 0}).cannot_break(what, because="it seems so")
+    record = one_step(chapter, make_world(), breaks=True)
+    assert record.outcome == "failed"
+    assert what in failure(record).seen
+
+
+def test_a_blind_check_does_not_keep_later_steps_from_being_reached(
+    make_world: MakeWorld,
+) -> None:
+    chapter = fresh()
+    two_claims(chapter, {"one": 0})
+    two_claims(chapter, {"one": 0, "two": 0})
+    record = run(chapter, make_world(), breaks=True)
+    assert [one.outcome for one in record.steps] == ["failed", "passed"]
+
+
+def test_what_a_command_prints_is_an_expectation_like_others(make_world: MakeWorld) -> None:
+    chapter = fresh()
+
+    @chapter.given
+    def the_file(world: World) -> None:
+        world.write("here", "a\n")
+
+    @chapter.step("cat here", shows="a")
+    def as_shown(world: World, seen: Seen) -> None:
+        """cat prints it."""
+        expect(seen.stdout, "the file").equal("a\n")
+
+    @as_shown.breaks("the file holds something else")
+    def other(world: World) -> Callable[[], object]:
+        world.write("here", "b\n")
+        return lambda: world.write("here", "a\n")
+
+    record = one_step(chapter, make_world(), breaks=True)
+    assert record.passed
+    assert [one.what for one in record.claims] == [
+        "what `cat here` prints (shows)",
+        "the file (equal)",
+    ]
 
 
 def test_a_world_that_does_not_come_back_is_a_failure(make_world: MakeWorld) -> None:
@@ -178,7 +349,7 @@ def test_an_undo_that_crashes_is_named(make_world: MakeWorld) -> None:
     @chapter.step("true")
     def sound(world: World, seen: Seen) -> None:
         """Nothing is broken."""
-        expect("broken" in world.memory, "broken").is_false()
+        expect("broken" in world.memory, "broken").equal(False)
 
     @sound.breaks("badly")
     def badly(world: World) -> Iterator[None]:

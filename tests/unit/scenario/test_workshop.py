@@ -52,7 +52,7 @@ def test_a_page_has_prose_command_output_and_what_was_checked(
         "1.1  the file has two lines",
         "A file is a row of lines.",
         "$ cat 'a file.txt'\none\ntwo\n",
-        "✓ lines of the file is ['one', 'two']",
+        "✓ lines of the file, in this order: one and two",
     ):
         assert part in reader.text
     assert reader.waits == 3

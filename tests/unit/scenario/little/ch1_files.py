@@ -28,7 +28,16 @@ def the_file_has_two_lines(world: World, seen: Seen) -> None:
 
 @the_file_has_two_lines.breaks("the file has a third line")
 def a_third_line(world: World) -> Iterator[None]:
-    world.write("a file.txt", "one\ntwo\nthree\n")
+    yield from instead(world, "one\ntwo\nthree\n")
+
+
+@the_file_has_two_lines.breaks("the file begins otherwise")
+def another_beginning(world: World) -> Iterator[None]:
+    yield from instead(world, "three\n")
+
+
+def instead(world: World, text: str) -> Iterator[None]:
+    world.write("a file.txt", text)
     yield
     world.write("a file.txt", "one\ntwo\n")
 
@@ -52,3 +61,13 @@ def another_writer(world: World) -> Iterator[None]:
     world.write("first.txt", "three\n")
     yield
     world.write("first.txt", "two\n")
+
+
+@a_pipeline_ends_in_a_file.breaks("the file's last line is another")
+def another_line(world: World) -> Iterator[None]:
+    yield from instead(world, "zwei\n")
+
+
+@a_pipeline_ends_in_a_file.breaks("the file's last line has two words")
+def two_words(world: World) -> Iterator[None]:
+    yield from instead(world, "zwei drei\n")
