@@ -1,8 +1,11 @@
 """The command line of `lab kube-inject`, whole: options, help, examples."""
 
+from typing import Final
+
 import click
 
 from lab.inject_run import Request, run
+from lab.mesh import workloads
 
 EXAMPLES = """\b
 Examples:
@@ -19,7 +22,13 @@ is wrong. Unless it is 0, no output was written.
 """
 
 
-@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+HELP: Final = f"""Inject the sidecar into manifests, as the webhook does into pods.
+
+{workloads.spoken()} are injected; every other document passes byte for byte.
+"""
+
+
+@click.command(help=HELP, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "-f",
     "--filename",
@@ -60,9 +69,5 @@ def kube_inject(
     config: str | None,
     uninject: bool,
 ) -> None:
-    """Inject the sidecar into manifests, as the webhook does into pods.
-
-    Pod, Deployment, DaemonSet, ReplicaSet, StatefulSet, ReplicationController, Job, CronJob
-    and List are injected; every other document passes byte for byte.
-    """
+    """Parse the command line and run it."""
     run(Request(filenames, output, native, kubernetes_version, config, uninject))

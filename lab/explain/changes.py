@@ -12,24 +12,14 @@ from typing import Any, Final, Protocol
 
 from lab.explain.model import Namespace, Object, Situation
 from lab.explain.selectors import Changes, changed
+from lab.mesh.workloads import WORKLOADS
 
-ROLLING: Final = frozenset({"Deployment", "DaemonSet", "StatefulSet"})
-"""Kinds that replace their pods when the template changes."""
 _JOB_LABELS: Final = (
     "batch.kubernetes.io/controller-uid",
     "batch.kubernetes.io/job-name",
     "controller-uid",
     "job-name",
 )
-_TEMPLATE: Final = {
-    "Deployment": ("spec", "template"),
-    "DaemonSet": ("spec", "template"),
-    "StatefulSet": ("spec", "template"),
-    "ReplicaSet": ("spec", "template"),
-    "ReplicationController": ("spec", "template"),
-    "Job": ("spec", "template"),
-    "CronJob": ("spec", "jobTemplate", "spec", "template"),
-}
 
 
 class Change(Protocol):
@@ -139,9 +129,9 @@ class EditPod:
         holder = subject.holder
         if holder is None:
             return (_again(situation, "pod", subject.name, self.patch),)
-        if holder.kind not in _TEMPLATE:
+        if holder.kind not in WORKLOADS:
             return ()
-        whole_patch = _nested(_TEMPLATE[holder.kind], self.patch)
+        whole_patch = _nested(WORKLOADS[holder.kind].template, self.patch)
         if holder.kind == "Job":
             return (_again(situation, "job", holder.name, merge(_JOB_RESET, whole_patch)),)
         line = kubectl(situation, *space, "patch", holder.kind.lower(), holder.name)
@@ -165,7 +155,7 @@ class Renew:
         space = ("-n", subject.namespace)
         if holder is None:
             return (_again(situation, "pod", subject.name, {}),)
-        if holder.kind in ROLLING:
+        if holder.kind in WORKLOADS and WORKLOADS[holder.kind].rolls:
             name = f"{holder.kind.lower()}/{holder.name}"
             return (kubectl(situation, *space, "rollout", "restart", name),)
         if holder.kind == "Job":
@@ -213,7 +203,7 @@ class Move:
                 return ()
             there = f"kubectl patch --local -f {shlex.quote(subject.file)} --type merge"
             there += f" -p {_json({'metadata': {'namespace': self.target}})} -o yaml"
-        elif kind in ("Job", *ROLLING, "Pod", "CronJob", "ReplicaSet", "ReplicationController"):
+        elif kind in WORKLOADS:
             whole = merge(_JOB_RESET, patch) if kind == "Job" else patch
             whole = merge({"spec": {"nodeName": None}}, whole) if kind == "Pod" else whole
             read = kubectl(situation, "-n", subject.namespace, "get", kind.lower(), name)

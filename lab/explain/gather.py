@@ -21,18 +21,12 @@ from lab.explain.model import (
     Trial,
     proxy_of,
 )
-from lab.explain.sources import PLURALS, Target
+from lab.explain.sources import Target
 from lab.mesh import contract
 from lab.mesh.decision import Policy
-from lab.mesh.manifests import TEMPLATES
+from lab.mesh.workloads import WORKLOADS
 
 _CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
-_GROUPS: Final = {
-    "Pod": "/api/v1",
-    "ReplicationController": "/api/v1",
-    "Job": "/apis/batch/v1",
-    "CronJob": "/apis/batch/v1",
-}
 _ISTIO_CONFIG: Final = ("istio-sidecar-injector", "config")
 """Istio's ConfigMap, and its key, with the injector's policy."""
 _NAMES: Final = 20
@@ -56,9 +50,8 @@ class Gatherer:
         found = self._named(target)
         if target.kind == "Pod":
             return [self._pod(found, self._holder(found))]
-        template: Any = found
-        for key in TEMPLATES[target.kind]:
-            template = template.get(key) or {}
+        workload = WORKLOADS[target.kind]
+        template = workload.pod_in(found) or {}
         holder = Holder(target.kind, target.name, found["metadata"], template)
         subject = Subject(
             origin="template",
@@ -66,7 +59,7 @@ class Gatherer:
             name=target.name,
             pod=template,
             holder=holder,
-            where=TEMPLATES[target.kind],
+            where=workload.template,
         )
         return [subject, *(self._pod(one, holder) for one in self._pods(found))]
 
@@ -94,8 +87,8 @@ class Gatherer:
         return replace(known, trial=answer, unknown=tuple(self._unknown))
 
     def _named(self, target: Target) -> dict[str, Any]:
-        group = _GROUPS.get(target.kind, "/apis/apps/v1")
-        base = f"{group}/namespaces/{target.namespace}/{PLURALS[target.kind]}"
+        workload = WORKLOADS[target.kind]
+        base = f"{workload.api}/namespaces/{target.namespace}/{workload.plural}"
         try:
             return self._api.get(f"{base}/{target.name}")
         except RequestError as error:
@@ -138,21 +131,17 @@ class Gatherer:
         current, space = pod, pod["metadata"]["namespace"]
         while owner := _controller(current):
             kind, name = owner["kind"], owner["name"]
-            if kind not in PLURALS:
+            if (workload := WORKLOADS.get(kind)) is None:
                 return holder or Holder(kind, name)
-            group = _GROUPS.get(kind, "/apis/apps/v1")
             read = self._optional(
                 f"{kind} {name}",
                 self._api.get,
-                f"{group}/namespaces/{space}/{PLURALS[kind]}/{name}",
+                f"{workload.api}/namespaces/{space}/{workload.plural}/{name}",
             )
             if read is None:
                 return holder or Holder(kind, name)
             current = read
-            template: Any = current
-            for key in TEMPLATES[kind]:
-                template = template.get(key) or {}
-            holder = Holder(kind, name, current["metadata"], template)
+            holder = Holder(kind, name, current["metadata"], workload.pod_in(current) or {})
         return holder
 
     def _namespace(self, name: str) -> Namespace | None:

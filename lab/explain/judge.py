@@ -12,12 +12,13 @@ from typing import Final
 from lab.explain import notes
 from lab.explain.causes import Cause, Finding
 from lab.explain.chain import Line, chain
-from lab.explain.changes import ROLLING, Advice, EditPod, Move, Renew, joined
+from lab.explain.changes import Advice, EditPod, Move, Renew, joined
 from lab.explain.label_findings import nearest, unmatched
 from lab.explain.model import Situation, proxy_of
 from lab.explain.pod_findings import decision_of, declined, line_of
 from lab.explain.webhook_findings import called
 from lab.mesh import contract
+from lab.mesh.workloads import WORKLOADS
 
 LIMIT: Final = 8
 """Changes at most: more causes than that at once are a riddle, not an answer."""
@@ -230,7 +231,8 @@ def _needs_renewal(situation: Situation, edits: Sequence[Finding]) -> bool:
         return True
     holder = subject.holder
     # An edit makes new pods by itself, except where a controller leaves old ones alone.
-    return holder is not None and holder.kind not in (*ROLLING, "Job", "CronJob")
+    kind = WORKLOADS.get(holder.kind) if holder else None
+    return holder is not None and not (kind and (kind.rolls or kind.runs_once))
 
 
 def _marked(

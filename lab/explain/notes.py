@@ -1,14 +1,12 @@
 """What a reader should know besides the cause. Pure."""
 
 from collections.abc import Iterator
-from typing import Final
 
 from lab.explain.model import Object, Situation, proxy_of
 from lab.explain.objects import REVISION_LABEL
 from lab.explain.pod_findings import decision_of
 from lab.mesh import annotations, contract
-
-_RUNS_ONCE: Final = frozenset({"Job", "CronJob"})
+from lab.mesh.workloads import WORKLOADS
 
 
 def origin(situation: Situation) -> str:
@@ -39,10 +37,11 @@ def notes(situation: Situation, *, injected: bool) -> Iterator[str]:
     subject = situation.subject
     yield from _user(subject.spec)
     holder = subject.holder
-    if holder is not None and holder.kind in _RUNS_ONCE and injected and not _native(situation):
+    workload = WORKLOADS.get(holder.kind) if holder is not None else None
+    if workload is not None and workload.runs_once and injected and not _native(situation):
         key = annotations.NATIVE_SIDECAR
         yield (
-            f"a {holder.kind} with a classic sidecar never completes: the proxy goes on when the "
+            f"a {workload.kind} with a classic sidecar never completes: the proxy goes on when the "
             f'app is done; set the annotation {key}="true" in its pod template'
         )
     stamped = contract.STATUS_ANNOTATION in subject.annotations

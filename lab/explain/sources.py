@@ -7,25 +7,13 @@ from typing import Any, Final
 
 from lab.explain.errors import ExplainError
 from lab.explain.model import Holder, Namespace, Subject
-from lab.mesh import documents, fields
+from lab.mesh import documents, fields, workloads
 from lab.mesh.documents import Document
-from lab.mesh.manifests import TEMPLATES
+from lab.mesh.workloads import WORKLOADS
 from lab.mesh.yaml_reader import FieldPath
 
-_ALIASES: Final = {
-    "Pod": ("po", "pod", "pods"),
-    "Deployment": ("deploy", "deployment", "deployments"),
-    "DaemonSet": ("ds", "daemonset", "daemonsets"),
-    "StatefulSet": ("sts", "statefulset", "statefulsets"),
-    "ReplicaSet": ("rs", "replicaset", "replicasets"),
-    "ReplicationController": ("rc", "replicationcontroller", "replicationcontrollers"),
-    "Job": ("job", "jobs"),
-    "CronJob": ("cj", "cronjob", "cronjobs"),
-}
-KINDS: Final = {alias: kind for kind, aliases in _ALIASES.items() for alias in aliases}
+KINDS: Final = {alias: kind for kind, one in WORKLOADS.items() for alias in one.aliases}
 """From what people type to the kind."""
-PLURALS: Final = {kind: aliases[-1] for kind, aliases in _ALIASES.items()}
-"""The kind's name in the API's paths."""
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
@@ -55,7 +43,7 @@ def target(given: str, namespace: str) -> Target:
         if known is not None:
             kind, before = known, parts[:-2]
         elif len(parts) == 3:
-            kinds = ", ".join(sorted({aliases[0] for aliases in _ALIASES.values()}))
+            kinds = ", ".join(sorted(one.short for one in WORKLOADS.values()))
             raise ExplainError(f"{parts[1]!r} is no kind that holds pods", hint=f"kinds: {kinds}")
         else:
             before = parts[:-1]
@@ -94,7 +82,7 @@ def read(data: bytes, file: str, namespace: str, default: str) -> Manifest:
             kind = value["kind"]
             if kind == "Namespace" and value["apiVersion"] == "v1":
                 spaces[name] = Namespace(name, labels=_labels(meta, name))
-            if kind not in TEMPLATES or value["apiVersion"] != fields.API_VERSIONS.get(kind):
+            if workloads.of(value["apiVersion"], kind) is None:
                 others.append(f"{kind} {name}")
                 continue
             given = str(meta.get("namespace") or "")
@@ -135,10 +123,8 @@ def _subject(
     file: str,
     alone: bool,
 ) -> Subject:
-    where = TEMPLATES[value["kind"]]
-    template: Any = value
-    for key in where:
-        template = template.get(key) if isinstance(template, dict) else None
+    workload = WORKLOADS[value["kind"]]
+    where, template = workload.template, workload.pod_in(value)
     for fault in fields.template_faults(template, (*path, *where)):
         raise document.error(fault.text, fault.path, hint=fault.hint)
     meta = value.get("metadata") or {}

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+from lab.mesh import workloads
 from lab.mesh.yaml_reader import FieldPath
 
 _GLUED: Final = r"([A-Za-z][\w-]*):(\S.*)"
@@ -14,18 +15,6 @@ _NAMES: Final = {
     bool: "true or false",
     int: "a number",
 }
-API_VERSIONS: Final = {
-    "Pod": "v1",
-    "ReplicationController": "v1",
-    "List": "v1",
-    "Deployment": "apps/v1",
-    "DaemonSet": "apps/v1",
-    "ReplicaSet": "apps/v1",
-    "StatefulSet": "apps/v1",
-    "Job": "batch/v1",
-    "CronJob": "batch/v1",
-}
-"""The kinds that the injector opens and where Kubernetes serves each of them."""
 NAMED_LISTS: Final = (
     ("env", "name"),
     ("volumeMounts", "mountPath"),
@@ -76,7 +65,7 @@ def object_faults(value: dict[str, Any]) -> list[Fault]:
     if faults:
         return faults
     version, kind = value["apiVersion"], value["kind"]
-    known = API_VERSIONS.get(kind)
+    known = workloads.API_VERSIONS.get(kind)
     group = version.rpartition("/")[0]
     # A custom resource may be called Deployment too; its group always has a dot.
     if known is None or version == known or "." in group:

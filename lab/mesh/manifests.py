@@ -1,31 +1,20 @@
-"""Manifests in, manifests with or without sidecars out: which kinds hold a pod, where. Pure.
+"""Manifests in, manifests with or without sidecars out. Pure.
 
-Pod, ReplicationController, Deployment, DaemonSet, ReplicaSet, StatefulSet, Job, CronJob, and
-List of any of them; every other document passes byte for byte.
+The kinds of workloads.py and List of any of them are opened; every other document passes byte
+for byte.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from lab.mesh import annotations as names
-from lab.mesh import contract, documents, fields, injection, stripping
+from lab.mesh import contract, documents, fields, injection, stripping, workloads
 from lab.mesh.documents import Document
 from lab.mesh.errors import AnnotationError, DocumentError, DocumentErrors
 from lab.mesh.fitting import UnfitError
 from lab.mesh.sidecar import Owner, Settings
+from lab.mesh.workloads import Workload
 from lab.mesh.yaml_reader import FieldPath
-
-TEMPLATES: Final[dict[str, tuple[str, ...]]] = {
-    "Pod": (),
-    "ReplicationController": ("spec", "template"),
-    "Deployment": ("spec", "template"),
-    "DaemonSet": ("spec", "template"),
-    "ReplicaSet": ("spec", "template"),
-    "StatefulSet": ("spec", "template"),
-    "Job": ("spec", "template"),
-    "CronJob": ("spec", "jobTemplate", "spec", "template"),
-}
-"""Where each kind keeps its pod template; fields.API_VERSIONS says in which API it is served."""
 
 
 class Outcome:
@@ -128,11 +117,10 @@ class _Walk:
     def visit(self, value: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]:
         """The object with its pods changed; the very same object where nothing changes."""
         kind = value["kind"]
-        if value["apiVersion"] != fields.API_VERSIONS.get(kind):
-            return value
-        if kind == "List":
+        if (value["apiVersion"], kind) == workloads.LIST:
             return self.visit_list(value, path)
-        subject = self.subject(value, path)
+        workload = workloads.of(value["apiVersion"], kind)
+        subject = self.subject(value, workload, path) if workload else None
         if subject is None:
             return value
         here = (*path, *subject.where)
@@ -156,10 +144,11 @@ class _Walk:
         self.outcome.injected += 1
         return _replaced(value, subject.where, change.template)
 
-    def subject(self, value: Mapping[str, Any], path: FieldPath) -> Subject | None:
+    def subject(
+        self, value: Mapping[str, Any], workload: Workload, path: FieldPath
+    ) -> Subject | None:
         """The pod in an object of a known kind; None, and errors, where it cannot be used."""
-        kind = value["kind"]
-        where = TEMPLATES[kind]
+        where = workload.template
         metadata = value.get("metadata")
         template: Any = value
         for index, key in enumerate(where):
@@ -175,7 +164,7 @@ class _Walk:
             return None
         known = metadata or {}
         name = known.get("name") or (known.get("generateName") or "").rstrip("-")
-        owner = Owner(name, kind, value["apiVersion"]) if where else owner_of(template)
+        owner = Owner(name, workload.kind, workload.api_version) if where else owner_of(template)
         return Subject(template, known.get("namespace") or "default", owner, where)
 
     def visit_list(self, value: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]:

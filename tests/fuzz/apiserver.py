@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from lab.cluster import kubeapi
 from lab.cluster.kubeapi import ApiError, KubeApi
+from lab.mesh.workloads import WORKLOADS
 from tests.fuzz.seeds import NAMESPACE, Pod
 
 http.client._MAXHEADERS = 10_000  # type: ignore[attr-defined]
@@ -16,11 +17,6 @@ WEBHOOK: Final = "/api/v1/namespaces/sidecar-lab/services/https:sidecar-lab-webh
 """The running webhook: the API server speaks TLS to the webhook's own port."""
 LARGEST: Final = 3 * 2**20
 """Bytes; at more an API server closes the connection while it is being written to."""
-GROUPS: Final = {
-    "Pod": "api/v1", "ReplicationController": "api/v1", "Deployment": "apis/apps/v1",
-    "DaemonSet": "apis/apps/v1", "ReplicaSet": "apis/apps/v1", "StatefulSet": "apis/apps/v1",
-    "Job": "apis/batch/v1", "CronJob": "apis/batch/v1",
-}  # fmt: skip
 
 
 class Judge:
@@ -43,7 +39,8 @@ class Judge:
         self, kind: str, body: bytes, *, is_json: bool, strict: bool = False
     ) -> Pod | str:
         """The object that the API server would make of a manifest, or what it says against it."""
-        path = f"/{GROUPS[kind]}/namespaces/{NAMESPACE}/{kind.lower()}s?dryRun=All"
+        one = WORKLOADS[kind]
+        path = f"{one.api}/namespaces/{NAMESPACE}/{one.plural}?dryRun=All"
         path += f"&fieldValidation={'Strict' if strict else 'Ignore'}"
         return self._send(path, body, "application/json" if is_json else "application/yaml")
 

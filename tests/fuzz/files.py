@@ -12,8 +12,8 @@ from lab.inject_cli import kube_inject
 from lab.mesh import documents
 from lab.mesh.documents import Document
 from lab.mesh.errors import SidecarLabError
-from lab.mesh.manifests import TEMPLATES
-from tests.fuzz.apiserver import GROUPS, Judge
+from lab.mesh.workloads import API_VERSIONS, WORKLOADS
+from tests.fuzz.apiserver import Judge
 from tests.fuzz.reviews import Verdict
 
 NAME: Final = "case.yaml"
@@ -53,7 +53,7 @@ def judge(data: bytes, folder: Path, judge_of_texts: Judge | None) -> Verdict:
         if one.text == other.text:
             continue
         changed += 1
-        if one.value is None or one.value["kind"] not in {*TEMPLATES, "List"}:
+        if one.value is None or one.value["kind"] not in API_VERSIONS:
             return Verdict("written", f"document {one.number} is no workload, and was changed")
     if not changed:
         return Verdict("passed", "" if result == data else "nothing to inject, and not as it was")
@@ -98,14 +98,14 @@ def _lone_kind(data: bytes) -> str | None:
         return None
     found = re.findall(rb"(?m)^kind: (\w+)\r?$", data)
     kind = found[0].decode() if len(found) == 1 else ""
-    return kind if kind in GROUPS else None
+    return kind if kind in WORKLOADS else None
 
 
 def _asked(before: list[Document], after: list[Document], judge: Judge) -> Verdict:
     """The API server's own reading of the texts, plain and injected, of each lone workload."""
     outcome = "injected, the API server takes neither"
     for one, other in zip(before, after, strict=True):
-        if one.text == other.text or one.value["kind"] not in GROUPS:
+        if one.text == other.text or one.value["kind"] not in WORKLOADS:
             continue
         kind = one.value["kind"]
         plain = judge.dry_run_text(kind, one.text.encode(), is_json=one.is_json)

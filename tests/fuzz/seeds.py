@@ -8,8 +8,9 @@ from typing import Any, Final
 from lab import paths
 from lab.mesh import documents, injection
 from lab.mesh.errors import SidecarLabError
-from lab.mesh.manifests import TEMPLATES, owner_of
+from lab.mesh.manifests import owner_of
 from lab.mesh.sidecar import Settings
+from lab.mesh.workloads import WORKLOADS
 from tests.peers.cases import corpus
 
 Pod = dict[str, Any]
@@ -79,11 +80,9 @@ def _within(value: Pod) -> Iterator[Pod]:
         for item in value.get("items") or ():
             yield from _within(item) if isinstance(item, dict) and "kind" in item else ()
         return
-    if value["kind"] not in TEMPLATES:
+    if value["kind"] not in WORKLOADS:
         return
-    template: Any = value
-    for key in TEMPLATES[value["kind"]]:
-        template = template.get(key) if isinstance(template, dict) else None
+    template = WORKLOADS[value["kind"]].pod_in(value)
     if not isinstance(template, dict) or not isinstance(template.get("spec"), dict):
         return
     metadata = template.get("metadata")

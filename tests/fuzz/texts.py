@@ -9,7 +9,7 @@ import yaml
 
 from lab.mesh import documents
 from lab.mesh.errors import SidecarLabError
-from lab.mesh.manifests import TEMPLATES
+from lab.mesh.workloads import WORKLOADS
 from tests.fuzz import odd, pods
 from tests.fuzz.reviews import damaged
 
@@ -110,7 +110,8 @@ def structure(rng: Random, data: bytes) -> bytes:
 
 def _template(value: Any) -> Any:
     """The pod in a workload, made where it is missing: changes need one to work on."""
-    for key in TEMPLATES.get(str(value.get("kind")), ()):
+    workload = WORKLOADS.get(str(value.get("kind")))
+    for key in workload.template if workload else ():
         if not isinstance(value.get(key), dict):
             value[key] = {}
         value = value[key]

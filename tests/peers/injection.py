@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lab.cluster.peers import IstioBinaries
-from lab.mesh import documents, manifests, yaml_reader
+from lab.mesh import documents, manifests, workloads, yaml_reader
 from lab.mesh.errors import DocumentErrors
 from lab.mesh.sidecar import Settings
 from lab.progress import Progress
@@ -110,7 +110,5 @@ def _kept(case: Case, outcome: manifests.Outcome) -> Iterator[Difference]:
     before = documents.read(case.text, case.name)
     for old, new in zip(before, outcome.files[0], strict=True):
         changed = old.text != new.text
-        if changed and (
-            new.value is None or new.value.get("kind") not in (*manifests.TEMPLATES, "List")
-        ):
+        if changed and (new.value is None or new.value.get("kind") not in workloads.API_VERSIONS):
             yield Difference(case.name, "bytes", new.text, old.text, old.value or {})

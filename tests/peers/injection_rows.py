@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lab.mesh import manifests
+from lab.mesh.workloads import WORKLOADS
 from tests.peers.meaning import ABSENT, Difference
 
 Test = Callable[[Difference], bool]
@@ -113,9 +113,8 @@ def annotated(name: str, *values: str) -> Test:
 
 
 def _annotations(given: Mapping[str, Any]) -> Mapping[str, str]:
-    template: Any = given
-    for key in manifests.TEMPLATES.get(str(given.get("kind")), ()):
-        template = template.get(key) or {}
+    workload = WORKLOADS.get(str(given.get("kind")))
+    template: Any = (workload.pod_in(given) if workload else given) or {}
     found: Mapping[str, str] = (template.get("metadata") or {}).get("annotations") or {}
     return found
 

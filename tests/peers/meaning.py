@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from lab.mesh import contract, fields, manifests
+from lab.mesh import contract, workloads
 
 ABSENT: Final = "(absent)"
 KEYED: Final = {
@@ -70,9 +70,10 @@ def of_object(value: Mapping[str, Any]) -> dict[str, Any]:
         items = {str(index): of_object(item) for index, item in enumerate(value["items"])}
         return {"object": _plain({**value, "items": None}, ()), "items": items}
     plain: dict[str, Any] = _plain(value, ())
-    where = manifests.TEMPLATES.get(str(value.get("kind")))
-    if where is None or value.get("apiVersion") != fields.API_VERSIONS[str(value["kind"])]:
+    workload = workloads.of(value.get("apiVersion"), value.get("kind"))
+    if workload is None:
         return {"object": plain}
+    where = workload.template
     if not where:
         parts = {key: plain.pop(key, {}) for key in ("metadata", "spec")}
         return {"object": plain, "pod": _pod(parts)}
