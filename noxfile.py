@@ -94,11 +94,15 @@ nox.options.default_venv_backend = "none"
 nox.options.error_on_external_run = False
 
 
-def run(session: nox.Session, *argv: str, codes: tuple[int, ...] = (0,)) -> None:
+STEADY = {"PYTHONHASHSEED": "0"}
+"""For sessions that must do the same each time: sets of text are in one order, too."""
+
+
+def run(session: nox.Session, *argv: str, env: dict[str, str] | None = None) -> None:
     """Run a module of the project's environment with the session's own arguments after it."""
     python = ensure_environment()
     path = os.pathsep.join([str(BIN), os.environ.get("PATH", "")])
-    session.run(str(python), *argv, external=True, success_codes=list(codes), env={"PATH": path})
+    session.run(str(python), *argv, external=True, env={"PATH": path, **(env or {})})
 
 
 @nox.session(name="lab-up")
@@ -138,14 +142,16 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def unit(session: nox.Session) -> None:
     """Tests that need neither Docker nor root."""
-    run(session, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *session.posargs)
+    options = ("-q", "-n", "2", "--dist", "loadfile")
+    run(session, "-m", "pytest", *options, *session.posargs, env=STEADY)
 
 
 @nox.session(name="data-plane")
 def data_plane(session: nox.Session) -> None:
     """Real rules and real packets in network namespaces of the tests' own (Linux, root)."""
     run(session, "-m", "tests.dataplane")
-    run(session, "-m", "pytest", "-q", "-m", "dataplane", "tests/dataplane", *session.posargs)
+    options = ("-q", "-m", "dataplane", "tests/dataplane")
+    run(session, "-m", "pytest", *options, *session.posargs, env=STEADY)
 
 
 @nox.session

@@ -113,7 +113,8 @@ def wildcard_routes(
     taken: set[str] = set()
     hosts: list[VirtualHost] = []
     for service, port in services:
-        domains = [name for name in domains_of(service, namespace) if name not in taken]
+        names = dict.fromkeys(domains_of(service, namespace))
+        domains = [name for name in names if name not in taken]
         taken.update(domains)
         if domains:
             label = f"{fqdn(service)}:{number}"

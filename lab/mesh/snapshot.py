@@ -7,7 +7,7 @@ mean the same configuration.
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 
 @dataclass(frozen=True, order=True)
@@ -23,7 +23,8 @@ class ServicePort:
 class Service:
     """A Service and its TCP ports.
 
-    `cluster_ips` is empty for a headless Service and for an ExternalName.
+    `cluster_ips` is empty for a headless Service and for an ExternalName. What comes twice, an
+    address or a port number, is kept once: Envoy refuses a route table that names a domain twice.
     """
 
     namespace: str
@@ -31,6 +32,14 @@ class Service:
     ports: tuple[ServicePort, ...] = ()
     cluster_ips: tuple[str, ...] = ()
     external_name: bool = False
+
+    def __post_init__(self) -> None:
+        """Keep the first of what comes twice."""
+        ports: dict[int, ServicePort] = {}
+        for port in self.ports:
+            ports.setdefault(port.port, port)
+        object.__setattr__(self, "ports", tuple(ports.values()))
+        object.__setattr__(self, "cluster_ips", tuple(dict.fromkeys(self.cluster_ips)))
 
     @property
     def headless(self) -> bool:
@@ -66,9 +75,15 @@ class Slice:
     endpoints: tuple[SliceEndpoint, ...] = ()
 
 
+_Object = TypeVar("_Object", Service, Slice)
+
+
 @dataclass(frozen=True)
 class Snapshot:
-    """All Services and EndpointSlices, sorted; equal content means an equal `version`."""
+    """All Services and EndpointSlices, sorted; equal content means an equal `version`.
+
+    Of two objects with one namespace and name only one is kept, the first in order.
+    """
 
     services: tuple[Service, ...] = ()
     slices: tuple[Slice, ...] = ()
@@ -76,10 +91,18 @@ class Snapshot:
 
     def __post_init__(self) -> None:
         """Sort the content and name it by its hash (16 hex digits)."""
-        object.__setattr__(self, "services", tuple(sorted(self.services)))
-        object.__setattr__(self, "slices", tuple(sorted(self.slices)))
+        object.__setattr__(self, "services", _once(self.services))
+        object.__setattr__(self, "slices", _once(self.slices))
         content = repr((self.services, self.slices)).encode()
         object.__setattr__(self, "version", hashlib.sha256(content).hexdigest()[:16])
+
+
+def _once(objects: Iterable[_Object]) -> tuple[_Object, ...]:
+    """Sorted, each namespace and name once."""
+    found: dict[tuple[str, str], _Object] = {}
+    for one in sorted(objects):
+        found.setdefault((one.namespace, one.name), one)
+    return tuple(found.values())
 
 
 def service_from(manifest: dict[str, Any]) -> Service:

@@ -1,13 +1,23 @@
-"""The Envoy of the proxy image, for tests on this machine."""
+"""How values are drawn, and the Envoy of the proxy image, for tests on this machine."""
 
 import platform
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lab.cluster import wheels
 from lab.cluster.labimages import LOCKS
 from lab.progress import Quiet
+from tests.unit import drawing
+
+drawing.settle()
+
+
+def pytest_sessionstart() -> None:
+    """The option --hypothesis-profile has been read by now."""
+    if settings.get_current_profile_name() == drawing.SEARCH:
+        drawing.search()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lab.errors import ScenarioError
@@ -39,9 +39,13 @@ def test_a_filled_template_matches_itself(data: st.DataObject) -> None:
 
 
 blanks = st.integers(2, 4)
+literals = words.filter(lambda line: len(line) < 3 or set(line) != {"."})
+"""Lines that stand for themselves: one of dots alone stands for any lines."""
 
 
-@given(st.lists(words, min_size=1), st.lists(words, min_size=1))
+@given(st.lists(literals, min_size=1), st.lists(words, min_size=1))
+@example(["a"], ["..."])
+@example(["a", "b"], ["a", "...", "b"])
 def test_a_text_without_holes_matches_only_itself(one: list[str], other: list[str]) -> None:
     first, second = "\n".join(one), "\n".join(other)
     assert Template(first).match(first).ok
@@ -49,6 +53,7 @@ def test_a_text_without_holes_matches_only_itself(one: list[str], other: list[st
 
 
 @given(st.lists(words), st.lists(words, max_size=30), st.lists(words))
+@example([], ["..."], [])
 def test_dots_stand_for_any_number_of_lines(
     head: list[str], middle: list[str], tail: list[str]
 ) -> None:
