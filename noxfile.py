@@ -20,11 +20,20 @@ import sys
 import time
 from pathlib import Path
 
+if sys.version_info < (3, 11):  # noqa: UP036 - it is what tells an older Python
+    sys.exit("error: Sidecar Lab needs Python 3.11 or newer\nhint: run this file with one")
+
 ROOT = Path(__file__).resolve().parent
 ENV = ROOT / ".nox" / "env"
 BIN = ENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 LOCKS = ROOT / "lab" / "locks"
+
+# Where PYTHONSAFEPATH is set, and in nox, the checkout is not on the path by itself.
+sys.path[:0] = [] if str(ROOT) in sys.path else [str(ROOT)]
+
+from lab import kept_settings, package_clients  # noqa: E402
+from lab.mesh.errors import SidecarLabError  # noqa: E402
 
 
 def fingerprint() -> str:
@@ -44,14 +53,18 @@ def ensure_environment() -> Path:
     started = time.monotonic()
     say("making the Python environment .nox/env (once, from lab/locks)")
     shutil.rmtree(ENV, ignore_errors=True)
-    make([sys.executable, "-m", "venv", str(ENV)])
+    make([sys.executable, "-m", "venv", str(ENV)], kept_settings.kept(os.environ))
     pip = [str(PYTHON), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-    make([*pip, "--require-hashes", "--only-binary=:all:", "-r", str(LOCKS / "bootstrap.txt")])
     uv = [str(PYTHON), "-m", "uv", "pip", "install", "--quiet", "--python", str(PYTHON)]
-    # Once here, rather than at every start of a program whose user keeps Python from writing it.
-    uv += ["--compile-bytecode"]
-    make([*uv, "--require-hashes", "-r", str(LOCKS / "dev.txt")])
-    make([*uv, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
+    with package_clients.clients(PYTHON, ROOT) as (for_pip, for_uv):
+        bootstrap = ["--require-hashes", "--only-binary=:all:", "-r", str(LOCKS / "bootstrap.txt")]
+        make([*pip, *bootstrap], for_pip)
+        # Bytecode once here, rather than at every start of a program whose user keeps Python from
+        # writing it.
+        locked = ["--compile-bytecode", "--require-hashes", "-r", str(LOCKS / "dev.txt")]
+        make([*uv, *locked], for_uv)
+        make([*uv, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)], for_uv)
+    package_clients.name_in_ascii(ENV, ROOT)
     stamp.write_text(wanted)
     say(f"environment ready in {time.monotonic() - started:.0f} s")
     return PYTHON
@@ -62,10 +75,10 @@ def say(text: str) -> None:
     print(f"noxfile: {text}", flush=True)
 
 
-def make(argv: list[str]) -> None:
+def make(argv: list[str], environment: dict[str, str]) -> None:
     """Run one step of making the environment; end with its reason when it fails."""
     try:
-        subprocess.run(argv, check=True, cwd=ROOT)
+        subprocess.run(argv, check=True, cwd=ROOT, env=environment)
     except subprocess.CalledProcessError as failed:
         print(f"error: `{' '.join(argv)}` exited {failed.returncode}", file=sys.stderr)
         print(
@@ -77,12 +90,13 @@ def make(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.version_info < (3, 11):  # noqa: UP036 - it is what tells an older Python
-        sys.exit("error: Sidecar Lab needs Python 3.11 or newer\nhint: run this file with one")
     try:
         python = ensure_environment()
         argv = [str(python), "-m", "nox", "-f", str(Path(__file__).resolve()), *sys.argv[1:]]
-        sys.exit(subprocess.run(argv, check=False).returncode)
+        environment = kept_settings.session(os.environ)
+        sys.exit(subprocess.run(argv, check=False, env=environment).returncode)
+    except SidecarLabError as error:
+        sys.exit(f"error: {error.message}\nhint: {error.hint}")
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -101,8 +115,10 @@ STEADY = {"PYTHONHASHSEED": "0"}
 def run(session: nox.Session, *argv: str, env: dict[str, str] | None = None) -> None:
     """Run a module of the project's environment with the session's own arguments after it."""
     python = ensure_environment()
-    path = os.pathsep.join([str(BIN), os.environ.get("PATH", "")])
-    session.run(str(python), *argv, external=True, env={"PATH": path, **(env or {})})
+    whole: dict[str, str | None] = dict.fromkeys(os.environ)
+    whole |= kept_settings.session(os.environ)
+    whole["PATH"] = os.pathsep.join([str(BIN), os.environ.get("PATH", "")])
+    session.run(str(python), *argv, external=True, env={**whole, **(env or {})})
 
 
 @nox.session(name="lab-up")

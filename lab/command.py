@@ -35,13 +35,14 @@ def run(
     *,
     stdin: str | bytes | None = None,
     env: Mapping[str, str] | None = None,
+    base: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout: float | None = None,
     check: bool = True,
 ) -> Completed:
     """Run `argv` to its end and return what it printed.
 
-    `env` is added to this process's environment. `timeout` is in seconds.
+    `env` is added to `base`, by default this process's environment. `timeout` is in seconds.
     Raises CommandError when the command cannot be started, times out, or (with `check`)
     exits other than 0.
     """
@@ -55,7 +56,7 @@ def run(
             input=data,
             stdin=subprocess.DEVNULL if data is None else None,
             capture_output=True,
-            env={**os.environ, **env} if env else None,
+            env={**(os.environ if base is None else base), **(env or {})},
             cwd=cwd,
             timeout=timeout,
             check=False,

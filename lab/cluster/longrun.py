@@ -38,6 +38,7 @@ def stream(
     logfile: Path,
     on_line: Callable[[str], None] | None = None,
     env: Mapping[str, str] | None = None,
+    base: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     stdin: BinaryIO | None = None,
     stdout: BinaryIO | None = None,
@@ -47,6 +48,7 @@ def stream(
 
     Everything it prints is appended to `logfile` and given to `on_line` (without the line end);
     with `stdout`, only stderr is. `stdin` and `stdout` are open files with a descriptor.
+    `env` is added to `base`, by default this process's environment.
     Whatever ends the wait early (Ctrl-C too) ends the command and its children first.
     Raises BuildError, naming `what`, the log and its last lines.
     """
@@ -63,7 +65,7 @@ def stream(
                 stdin=stdin if stdin is not None else subprocess.DEVNULL,
                 stdout=stdout if stdout is not None else subprocess.PIPE,
                 stderr=subprocess.PIPE if stdout is not None else subprocess.STDOUT,
-                env={**os.environ, **env} if env else None,
+                env={**(os.environ if base is None else base), **(env or {})},
                 cwd=cwd,
             )
         except FileNotFoundError as missing:

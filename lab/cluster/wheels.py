@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab import package_clients
 from lab.cluster import cache
 from lab.cluster.longrun import build_log, stream
 from lab.cluster.versions import PYTHON
@@ -72,14 +73,17 @@ def install(lock: Path, target: Platform, task: Task) -> cache.Entry:
 
 def _install(lock: Path, target: Platform, folder: Path, task: Task) -> cache.Facts:
     logfile = build_log(f"wheels-{lock.stem}")
-    argv = installer(lock, target, folder / "site", find_uv())
-    stream(
-        argv,
-        what=f"installing the wheels of {lock.name}",
-        logfile=logfile,
-        on_line=lambda line: task.update(line[:100]),
-        hint="the package index that pip or uv is set up for must be reachable",
-    )
+    uv = find_uv()
+    argv = installer(lock, target, folder / "site", uv)
+    with package_clients.clients(sys.executable, folder) as (for_pip, for_uv):
+        stream(
+            argv,
+            what=f"installing the wheels of {lock.name}",
+            logfile=logfile,
+            on_line=lambda line: task.update(line[:100]),
+            base=for_uv if uv is not None else for_pip,
+            hint="the package index that pip or uv is set up for must be reachable",
+        )
     names = sorted(path.name for path in (folder / "site").glob("*.dist-info"))
     return {"wheels": [name.removesuffix(".dist-info") for name in names], "by": Path(argv[0]).name}
 
