@@ -105,6 +105,11 @@ class Interface:
         """The first IPv4 address without its prefix length."""
         return self.ipv4[0].split("/")[0] if self.ipv4 else None
 
+    def __str__(self) -> str:
+        mac = f" with {self.mac}" if self.mac else ""
+        flags = " ".join(sorted(self.flags))
+        return " ".join([f"{self.name}{mac}", *self.ipv4, *self.ipv6, f"mtu {self.mtu}", flags])
+
 
 @dataclass(frozen=True)
 class Route:
@@ -119,6 +124,11 @@ class Route:
     interface: str
     flags: str = "U"
     metric: int = 0
+
+    def __str__(self) -> str:
+        via = f" by {self.gateway}" if self.gateway else ""
+        metric = f" metric {self.metric}" if self.metric else ""
+        return f"{self.destination}{via} on {self.interface} {self.flags}{metric}"
 
 
 @dataclass(frozen=True)
@@ -142,6 +152,9 @@ class Process:
         """The file name of argv[0], without a trailing colon."""
         first = self.argv[0] if self.argv else self.command
         return (first.split() or [""])[0].rstrip(":").rsplit("/", 1)[-1]
+
+    def __str__(self) -> str:
+        return f"{self.user} {self.pid} {self.ppid} {self.command}"
 
 
 def shown_user(name: str) -> str:
@@ -246,6 +259,9 @@ class Connect:
         """Whether the handshake ended."""
         return self.outcome == "open"
 
+    def __str__(self) -> str:
+        return self.outcome
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -260,6 +276,9 @@ class Answer:
     body: str = ""
     error: str = ""
     seconds: float = field(default=0.0, compare=False)
+
+    def __str__(self) -> str:
+        return f"status {self.status}" if self.status else f"no answer: {self.error}"
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Protocol as Interface
 from lab.report.records import BreakRecord, ClaimRecord, Failure
 from lab.scenario import coverage
 from lab.scenario.claims import Claim, ExpectationFailed, NotSeenError
+from lab.scenario.execution import Kept
 from lab.scenario.model import Break, Step
-from lab.scenario.seen import Seen
 from lab.scenario.waiting import deadlines_at_most
 from lab.scenario.wording import show
 from lab.scenario.world import World
@@ -35,7 +35,7 @@ class Go(Interface):
         self,
         step: Step,
         within: float | None = None,
-        seen: Seen | None = None,
+        kept: Kept = ...,
         *,
         goes_on: bool = False,
     ) -> "Attempt":
@@ -77,7 +77,7 @@ class Protocol:
         red_by: dict[Claim, str] = {}
         failure: Failure | None = None
         for one in step.broken_by:
-            record, failure, red = self._one(step, one, green.seen)
+            record, failure, red = self._one(step, one, dict(enumerate(green.outputs)))
             records.append(record)
             for claim in red:
                 red_by.setdefault(claim, one.what)
@@ -89,15 +89,15 @@ class Protocol:
         return Proof(tuple(records), claims, failure)
 
     def _one(
-        self, step: Step, one: Break, before: Seen | None
+        self, step: Step, one: Break, before: Kept
     ) -> tuple[BreakRecord, Failure | None, list[Claim]]:
         started = time.monotonic()
         record = BreakRecord(one.what, False, "", False, 0.0)
-        seen = None if one.rerun else before
+        kept = {n: out for n, out in before.items() if n in step.acts or not one.rerun}
         red: list[ExpectationFailed] = []
         try:
             with broken(one, self.world):
-                attempt = self._redden(step, seen)
+                attempt = self._redden(step, kept)
                 red = findings(attempt)
                 said = "; ".join(map(_sentence, red)) or _sentence(attempt.trouble)
                 record = replace(record, turned_red=bool(red), said=said)
@@ -115,7 +115,7 @@ class Protocol:
                 expected="its check fails",
                 seen=said or "its check still passes",
             )
-        after = self.go(step, within=RECOVERY, seen=seen)
+        after = self.go(step, within=RECOVERY, kept=kept)
         if after.trouble is not None and trouble is None:
             trouble = Failure(
                 "break",
@@ -127,11 +127,11 @@ class Protocol:
         claims = [finding.claim for finding in red if finding.claim]
         return replace(record, green_again=after.ok, seconds=seconds), trouble, claims
 
-    def _redden(self, step: Step, seen: Seen | None) -> "Attempt":
+    def _redden(self, step: Step, kept: Kept) -> "Attempt":
         end = time.monotonic() + REACTION
         with deadlines_at_most(DEADLINE):
             while True:
-                attempt = self.go(step, within=0.0, seen=seen, goes_on=True)
+                attempt = self.go(step, within=0.0, kept=kept, goes_on=True)
                 if findings(attempt) or time.monotonic() >= end:
                     return attempt
                 time.sleep(0.1)

@@ -65,17 +65,18 @@ class Ledger:
     """What became of the claims of one run of a check.
 
     `goes_on`: a claim that fails is written down and the check goes on; otherwise it is raised.
-    `held` has each claim's sentence ("" where the report has none to tell).
+    `held` has each claim's sentence ("" where the report has none to tell), and sentences that
+    claim nothing more than others do (None).
     """
 
     goes_on: bool = False
-    held: list[tuple[Claim, str]] = field(default_factory=list)
+    held: list[tuple[Claim | None, str]] = field(default_factory=list)
     red: list[ExpectationFailed] = field(default_factory=list)
 
     @property
     def claims(self) -> tuple[Claim, ...]:
         """Those that held, once each."""
-        return tuple(dict.fromkeys(claim for claim, _ in self.held))
+        return tuple(dict.fromkeys(claim for claim, _ in self.held if claim))
 
     @property
     def sentences(self) -> list[str]:
@@ -105,11 +106,11 @@ def trying() -> Iterator[Ledger]:
         yield ledger
 
 
-def settle(look: Ledger) -> None:
-    """Take over what held in a look."""
+def settle(look: Ledger, claim: Claim, sentence: str) -> None:
+    """Take over what held in a look. Without claims of its own, that it held is the claim."""
     outer = _ledger.get()
     if outer is not None:
-        outer.held += look.held
+        outer.held += [*look.held, (None if look.held else claim, sentence)]
 
 
 def held(claim: Claim, sentence: str = "") -> None:

@@ -1,16 +1,77 @@
-"""Run one command line of a step: every stage through lab.command, output handed on, no shell."""
+"""Run the command lines of a step: every stage through lab.command, output handed on, no shell."""
 
 import os
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from lab import command
-from lab.errors import CommandError
+from lab.errors import CommandError, ObservationError
+from lab.scenario import claims
+from lab.scenario.claims import Claim, ExpectationFailed
 from lab.scenario.commandline import CommandLine
-from lab.scenario.seen import Output
+from lab.scenario.model import Step
+from lab.scenario.seen import Output, Seen
+from lab.scenario.template import Match
+from lab.scenario.waiting import bounded
 from lab.scenario.world import World
+
+Kept = Mapping[int, Output]
+"""Outputs of a step's commands, by number from 0, that stand for running those again."""
+PAUSE = 0.2
+"""Seconds between two tries of a command that is waited for."""
+
+
+def carry_out(step: Step, world: World, kept: Kept, outputs: list[Output]) -> Seen:
+    """Run the step's commands but those kept; what each prints is put into `outputs` at once.
+
+    Raises CommandError, ExpectationFailed where an output is not as `shows` says.
+    """
+    holes: dict[str, str] = {}
+    for number in range(len(step.commands)):
+        if number in kept:
+            outputs.append(kept[number])
+            match = _fit(step, number, world, kept[number])
+        else:
+            match = _awaited(step, number, world, outputs)
+            _claim(step, number, outputs[-1], match)
+        holes |= match.holes
+    return Seen(tuple(outputs), holes)
+
+
+def _awaited(step: Step, number: int, world: World, outputs: list[Output]) -> Match:
+    end = time.monotonic() + bounded(step.waits.get(number, 0.0))
+    del outputs[number:]
+    while True:
+        late = time.monotonic() >= end
+        try:
+            output = execute(step.commands[number], world, timeout=step.timeout)
+            outputs[number:] = [output]
+            demand(output, step.allow_exit)
+            match = _fit(step, number, world, output)
+            if match.ok or late:
+                return match
+        except (CommandError, ObservationError):
+            if late:
+                raise
+        time.sleep(PAUSE)
+
+
+def _fit(step: Step, number: int, world: World, output: Output) -> Match:
+    template = step.shows[number]
+    return template.fill(world.names.resolve).match(output.text) if template else Match()
+
+
+def _claim(step: Step, number: int, output: Output, match: Match) -> None:
+    if step.shows[number] is None:
+        return
+    claim = Claim(f"what `{step.commands[number].shown}` prints", "shows")
+    if match.ok:
+        claims.held(claim)
+        return
+    what = f"what `{output.shown}` prints"
+    claims.failed(ExpectationFailed(what, match.expected, match.seen, claim=claim))
 
 
 def execute(line: CommandLine, world: World, *, timeout: float) -> Output:

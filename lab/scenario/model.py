@@ -32,7 +32,7 @@ def no_pod(world: World) -> Iterator[None]:
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -58,8 +58,8 @@ _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 class Break:
     """The change that must turn the step's own check red.
 
-    `rerun`: run the step's commands again before the check (False: only the check, with what the
-    commands printed before; for commands that would mend the world or cannot run twice).
+    `rerun`: run the step's commands again before the check, but not those that are its `acts`
+    (False: only the check, with what the commands printed before).
     """
 
     what: str
@@ -87,6 +87,8 @@ class Step:
     allow_exit: frozenset[int]
     within: float
     timeout: float
+    acts: frozenset[int] = frozenset()
+    waits: Mapping[int, float] = field(default_factory=dict)
     broken_by: list[Break] = field(default_factory=list)
     unbroken: dict[str, str] = field(default_factory=dict)
 
@@ -157,6 +159,8 @@ class Chapter:
         allow_exit: Sequence[int] = (),
         within: float = 0.0,
         timeout: float = 60.0,
+        acts: Sequence[int] = (),
+        waits: Mapping[int, float] | None = None,
     ) -> Callable[[Check], Step]:
         """Declare a step on its check; the check's docstring is the step's paragraph.
 
@@ -170,6 +174,10 @@ class Chapter:
         `within`: seconds for which commands and check are repeated until they hold (0: once);
         only for commands that may run any number of times.
         `timeout`: seconds for one command.
+        `acts`: which commands (from 0) change the world and are not run again by a break; a break
+        between two looks is as good as the act's own absence.
+        `waits`: seconds for which a command (from 0) is repeated until it ends well and prints
+        what `shows` says; what is recorded is its last output.
         """
 
         def declare(check: Check) -> Step:
@@ -187,6 +195,11 @@ class Chapter:
                 raise ScenarioError(
                     f"{where} has {len(commands)} commands and {len(templates)} templates"
                 )
+            numbers = {*acts, *(waits or {})}
+            if not numbers <= set(range(len(commands))) or any(
+                not templates[number].strip() for number in waits or {}
+            ):
+                raise ScenarioError(f"{where}: acts are commands, waits commands with a template")
             step = Step(
                 chapter=self,
                 number=len(self.steps) + 1,
@@ -200,6 +213,8 @@ class Chapter:
                 allow_exit=frozenset(allow_exit),
                 within=within,
                 timeout=timeout,
+                acts=frozenset(acts),
+                waits=dict(waits or {}),
             )
             self.steps.append(step)
             return step

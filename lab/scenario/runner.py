@@ -1,8 +1,9 @@
 """Run one chapter: set-up, steps in order, each step's breaks, records of all of it."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from lab.errors import CommandError
@@ -16,13 +17,14 @@ from lab.scenario import claims
 from lab.scenario.breaking import Proof
 from lab.scenario.breaking import Protocol as BreakProtocol
 from lab.scenario.claims import Claim, ExpectationFailed
-from lab.scenario.execution import demand, execute
+from lab.scenario.execution import Kept, carry_out
 from lab.scenario.failures import command_record, failure_of
 from lab.scenario.model import Chapter, Setup, Step
-from lab.scenario.seen import Output, Seen
-from lab.scenario.template import Template
+from lab.scenario.seen import Output
 from lab.scenario.waiting import bounded
 from lab.scenario.world import World
+
+NOTHING: Kept = MappingProxyType({})
 
 
 class Aftermath(Protocol):
@@ -46,7 +48,6 @@ class Attempt:
 
     outputs: list[Output]
     checked: list[str]
-    seen: Seen | None = None
     trouble: Exception | None = None
     claims: tuple[Claim, ...] = ()
     red: tuple[ExpectationFailed, ...] = ()
@@ -195,52 +196,36 @@ class ChapterRunner:
         self,
         step: Step,
         within: float | None = None,
-        seen: Seen | None = None,
+        kept: Kept = NOTHING,
         *,
         goes_on: bool = False,
     ) -> Attempt:
         """Run commands and check, again until they hold or `within` seconds are over.
 
-        With `seen` the commands are left out and the check gets that. With `goes_on` a check does
-        not end at its first finding: it goes as far as it can.
+        Commands whose output is `kept` are left out. With `goes_on` a check does not end at its
+        first finding: it goes as far as it can.
         """
         limit = bounded(step.within) if within is None else within
         end = time.monotonic() + limit
         while True:
-            done = self._once(step, seen, goes_on)
+            done = self._once(step, kept, goes_on)
             if done.ok or time.monotonic() >= end:
                 return done
             time.sleep(min(0.2, max(0.0, end - time.monotonic())))
 
-    def _once(self, step: Step, seen: Seen | None, goes_on: bool) -> Attempt:
-        outputs: list[Output] = [] if seen is None else list(seen.outputs)
-        done = Attempt(outputs, [], seen)
+    def _once(self, step: Step, kept: Kept, goes_on: bool) -> Attempt:
+        outputs: list[Output] = []
 
         def body() -> None:
-            if done.seen is None:
-                done.seen = self._commands(step, outputs)
-            step.check(self.world, done.seen)
+            step.check(self.world, carry_out(step, self.world, kept, outputs))
 
         with claims.keeping(goes_on=goes_on) as ledger:
-            done.trouble = attempt(body)
-        raised = done.trouble
+            raised = attempt(body)
         if isinstance(raised, ExpectationFailed) and raised not in ledger.red:
             ledger.red.append(raised)
-        done.red = tuple(ledger.red)
         # What a check stumbles over after a finding comes of that finding.
-        done.trouble = next(iter(ledger.red), raised)
-        done.claims, done.checked = ledger.claims, ledger.sentences
-        return done
-
-    def _commands(self, step: Step, outputs: list[Output]) -> Seen:
-        holes: dict[str, str] = {}
-        for line, template in zip(step.commands, step.shows, strict=True):
-            output = execute(line, self.world, timeout=step.timeout)
-            outputs.append(output)
-            demand(output, step.allow_exit)
-            if template is not None:
-                holes |= _as_shown(output, template, Claim(f"what `{line.shown}` prints", "shows"))
-        return Seen(tuple(outputs), holes)
+        trouble = next(iter(ledger.red), raised)
+        return Attempt(outputs, ledger.sentences, trouble, ledger.claims, tuple(ledger.red))
 
     def _explained(self, step: str, failure: Failure) -> Failure:
         return self.aftermath(self.world, step, failure)
@@ -250,16 +235,6 @@ def _stops(record: StepRecord) -> bool:
     failure = record.failure
     came_back = all(one.green_again for one in record.breaks)
     return failure is not None and not (failure.kind == "break" and came_back)
-
-
-def _as_shown(output: Output, template: Template, claim: Claim) -> Mapping[str, str]:
-    match = template.match(output.text)
-    if match.ok:
-        claims.held(claim)
-    else:
-        what = f"what `{output.shown}` prints"
-        claims.failed(ExpectationFailed(what, match.expected, match.seen, claim=claim))
-    return match.holes
 
 
 def attempt(body: Callable[[], Any]) -> Exception | None:

@@ -4,11 +4,13 @@
 
 A hole is `<type>` or `<type:name>`; the same name must stand for the same text each time, and
 `Match.holes` gives it back. Runs of blanks match any run of blanks. A line of dots (`...` or
-`......`, as the walkthrough prints) stands for any number of lines. All else is literal, from the
-first line of the output to its last (blank lines at either end do not count).
+`......`, as the walkthrough prints) stands for any number of lines. `{name}` is filled as in
+commands. All else is literal, from the first line of the output to its last (blank lines at
+either end do not count).
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lab.errors import ScenarioError
@@ -31,6 +33,7 @@ HOLES = {
 LITERAL = frozenset({"none", "unknown", "pending", "nil", "unset", "invalid"})
 """kubectl prints these in angle brackets itself."""
 _HOLE = re.compile(r"<([a-z]+)(?::([a-z][a-z0-9_]*))?>")
+_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _DOTS = re.compile(r"\s*(?:\.{3,}|…)\s*")
 
 
@@ -57,6 +60,10 @@ class Template:
     def __post_init__(self) -> None:
         for line in self._lines():
             _pattern(line, {})
+
+    def fill(self, resolve: Callable[[str], str]) -> "Template":
+        """The same with every `{name}` replaced by `resolve(name)`, taken as it is."""
+        return Template(_PLACEHOLDER.sub(lambda found: resolve(found[1]), self.text))
 
     def match(self, output: str) -> Match:
         """Fit `output` against the template, taking skipped lines as late as needed."""

@@ -40,9 +40,8 @@ def eventually(
     while True:
         look = _look(probe, claim)
         if not look.found:
-            claims.settle(look.ledger)
-            if what:
-                claims.held(claim, f"{what} (after {time.monotonic() - started:.1f} s)")
+            told = f"{what} (after {time.monotonic() - started:.1f} s)" if what else ""
+            claims.settle(look.ledger, claim, told)
             return look.values[0]
         left = started + within - time.monotonic()
         if left <= 0:
@@ -70,9 +69,7 @@ def consistently(
             _tell(look, what, f"held only {after:.1f} s of {during:g} s")
             return
         if after >= during:
-            claims.settle(look.ledger)
-            if what:
-                claims.held(claim, f"{what} (for {during:g} s)")
+            claims.settle(look.ledger, claim, f"{what} (for {during:g} s)" if what else "")
             return
         time.sleep(min(every, max(0.0, during - after)))
 

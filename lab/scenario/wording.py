@@ -12,13 +12,13 @@ from collections.abc import Collection, Iterable, Mapping, Set
 LONGEST = 700
 """Characters of a sentence; what needs more is said by the expectation's own words."""
 _MARKS = {
-    "a quotation mark": r"[\"“”]|(?<![A-Za-z0-9])'|'(?![A-Za-z])",
+    "a quotation mark": r"[\"“”]|(?<![A-Za-z0-9])'|\bb'",
     "a brace": r"[{}]",
     "a bracket": r"[\[\]]",
     "a backslash": r"\\",
     "a cut": r"…|\.\.\.",
-    "a pattern": r"\.[*+?]|\(\?|[*+?]\)|\$$|^\^",
-    "a Python value": r"\b(?:None|True|False)\b|\b\w+\(\)?(?=\w*=|$)|\b[A-Z]\w*\(| object at 0x",
+    "a pattern": r"\.[*+?]|\(\?|[*+?]\)|\$$|\^",
+    "a Python value": r"\b(?:None|True|False)\b|\w\(| object at 0x",
 }
 """What a sentence never holds: name and pattern of what would give away where it comes from."""
 

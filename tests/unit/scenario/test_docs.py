@@ -25,9 +25,9 @@ def test_the_page_shows_command_output_and_check(
     assert "## 1. Files" in text
     assert "### 1.1 The file has two lines" in text
     assert "```console\n$ cat 'a file.txt'\none\ntwo\n```" in text
-    assert "- `lines of the file, in this order: one and two`" in text
+    assert "- lines of the file, in this order: one and two\n" in text
     assert (
-        "It fails, as it must, when the file has a third line; or when the file begins otherwise."
+        "It fails, as it must, when:\n\n- the file has a third line\n- the file begins otherwise\n"
         in text
     )
 

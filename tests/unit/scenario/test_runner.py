@@ -300,6 +300,59 @@ def test_a_blind_check_does_not_keep_later_steps_from_being_reached(
     assert [one.outcome for one in record.steps] == ["failed", "passed"]
 
 
+def test_an_act_is_not_run_again_by_a_break_but_a_look_is(make_world: MakeWorld) -> None:
+    chapter = fresh()
+
+    @chapter.given
+    def the_file(world: World) -> None:
+        world.write("log", "")
+
+    @chapter.step("tee log", "cat log", acts=[0])
+    def once(world: World, seen: Seen) -> None:
+        """The log is as it was left."""
+        expect(seen[1].stdout, "the log").equal("")
+
+    @once.breaks("somebody writes the log")
+    def written(world: World) -> Callable[[], object]:
+        world.write("log", "a line")
+        return lambda: world.write("log", "")
+
+    record = one_step(chapter, make_world(), breaks=True)
+    assert record.passed
+    assert record.breaks[0].said == "the log: expected '', seen a line"
+
+
+def test_a_command_that_is_waited_for_is_repeated_until_it_shows_what_it_should(
+    make_world: MakeWorld,
+) -> None:
+    chapter = fresh()
+
+    @chapter.given
+    def a_counter(world: World) -> None:
+        world.names["python"] = sys.executable
+        world.names["wanted"] = "3"
+        world.write("count.py", COUNT)
+
+    @chapter.step("{python} count.py", shows="{wanted}", waits={0: 10})
+    def three(world: World, seen: Seen) -> None:
+        """It comes to three."""
+        expect(seen.stdout, "the count").equal("3\n", "is three")
+
+    record = one_step(chapter, make_world())
+    assert record.passed
+    assert [one.stdout for one in record.commands] == ["3\n"]
+
+
+COUNT = """\
+from pathlib import Path
+file = Path("count")
+count = int(file.read_text()) + 1 if file.exists() else 1
+file.write_text(str(count))
+print(count)
+raise SystemExit(count < 2)
+"""
+
+
 def test_what_a_command_prints_is_an_expectation_like_others(make_world: MakeWorld) -> None:
     chapter = fresh()
 
@@ -477,7 +530,7 @@ def test_a_value_with_blanks_and_operators_stays_one_word(make_world: MakeWorld)
     @chapter.step("{python} -c 'import sys; print(sys.argv[1:])' {nasty}")
     def one_word(world: World, seen: Seen) -> None:
         """It is."""
-        expect(seen.stdout, "argv").equal(f"{[nasty]!r}\n")
+        expect(seen.stdout, "argv").equal(f"{[nasty]!r}\n", "is one word")
 
     assert one_step(chapter, make_world()).passed
 
