@@ -10,6 +10,7 @@ class Cause(Enum):
     """Why a pod has no sidecar; the value is the name for programs, and stays the same."""
 
     NOT_A_POD = "not-a-pod"
+    MANIFEST = "manifest-refused"
     HOST_NETWORK = "host-network"
     IGNORED_NAMESPACE = "ignored-namespace"
     POD_DECLINES = "pod-declines"

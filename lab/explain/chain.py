@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from lab.explain.model import Entry, Situation, proxy_of
-from lab.explain.pod_findings import LINES, bad_annotation, decision_of, line_of
+from lab.explain.pod_findings import LINES, decision_of, line_of, refused
 from lab.explain.selectors import Labels, LabelSelector
 from lab.explain.webhook_findings import policy
 from lab.mesh import annotations, contract
@@ -168,12 +168,12 @@ def _decision(seen: Situation) -> Iterator[Line]:
 
 
 def _annotations(seen: Situation) -> Iterator[Line]:
-    question = "the pod's annotations are accepted"
+    question = "the injector takes the pod and its annotations"
     trial = seen.trial
     if trial is not None and trial.outcome == "refused":
         yield Line("annotations", question, "no", trial.message[:400])
         return
-    bad = bad_annotation(seen)
+    bad = refused(seen)
     taken = trial is not None and trial.outcome == "injected"
     if bad is not None and not taken:
         yield Line("annotations", question, "no", bad.sentence)

@@ -11,11 +11,11 @@ import click
 
 from lab.explain.causes import Cause
 from lab.explain.errors import ExplainError
-from lab.explain.judge import Explanation, Verdict, judge
+from lab.explain.judge import Explanation, Verdict, judge, unreadable
 from lab.explain.model import Situation
 from lab.explain.render import as_json, as_text
 from lab.explain.sources import Manifest, is_file, read, target
-from lab.mesh.errors import SidecarLabError
+from lab.mesh.errors import MOST_TOLD, SidecarLabError
 from lab.paths import DEFAULT_NAME, lab_paths
 
 SLOW = 2.0
@@ -169,7 +169,7 @@ def _asked(
                 judge(gatherer.situation(one, spaces.get(one.namespace), tried=trial))
                 for one in manifest.subjects
             ]
-            return told or _no_pods(manifest)
+            return _with_mistakes(told, manifest)
         named = target(what, namespace)
         meant = Target(named.kind, named.name, named.namespace or default)
         return [judge(gatherer.situation(one, None, tried=trial)) for one in gatherer.live(meant)]
@@ -186,7 +186,12 @@ def _offline(manifest: Manifest) -> list[Explanation]:
         space = spaces.get(one.namespace)
         doubts = unknown[: 1 if space else 2]
         told.append(judge(Situation(one, namespace=space, unknown=doubts)))
-    return told or _no_pods(manifest)
+    return _with_mistakes(told, manifest)
+
+
+def _with_mistakes(told: list[Explanation], manifest: Manifest) -> list[Explanation]:
+    wrong = [unreadable(one) for one in manifest.mistakes[:MOST_TOLD]]
+    return [*wrong, *told] or _no_pods(manifest)
 
 
 def _no_pods(manifest: Manifest) -> list[Explanation]:

@@ -1,6 +1,6 @@
 """From an API server to a Situation: reads, and one dry-run create. Thin; judges nothing."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -22,8 +22,10 @@ from lab.explain.model import (
     proxy_of,
 )
 from lab.explain.sources import Target
-from lab.mesh import contract
-from lab.mesh.decision import Policy
+from lab.explain.trial import short
+from lab.mesh import contract, injector_config
+from lab.mesh.errors import SidecarLabError
+from lab.mesh.sidecar import Settings
 from lab.mesh.workloads import WORKLOADS
 
 _CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
@@ -78,9 +80,9 @@ class Gatherer:
             kubectl=self._kubectl,
             restore=self._restore,
         )
-        policy = self._policy(known.matching or entries or ())
+        settings = self._settings(known)
         refusals = self._refusals(subject) if subject.origin == "template" else ()
-        known = replace(known, policy=policy, refusals=refusals)
+        known = replace(known, settings=settings, refusals=refusals)
         wanted = tried and not (subject.origin == "live" and proxy_of(subject.pod))
         there = namespace is not None and namespace.exists and namespace is not space
         answer = self._try(known) if wanted and there else None
@@ -203,18 +205,28 @@ class Gatherer:
         data: Mapping[str, str] = found.get("data") or {}
         return data
 
-    def _policy(self, entries: Iterable[Entry]) -> Policy:
-        """The injector's policy, where its configuration can be read."""
+    def _settings(self, known: Situation) -> Settings:
+        """The injector's settings, where its configuration can be read."""
+        entries = known.matching or known.entries or ()
         service = next((one.service for one in entries if one.service), None)
         if service is None:
-            return Policy()
-        ours = service[1] == contract.WEBHOOK_SERVICE
-        name, key = contract.INJECTOR_CONFIG if ours else _ISTIO_CONFIG
+            return Settings()
+        name, key = _ISTIO_CONFIG if known.foreign else contract.INJECTOR_CONFIG
+        text = self._config_map(service[0], name).get(key, "")
         try:
-            return objects.policy(yaml.safe_load(self._config_map(service[0], name).get(key, "")))
-        except yaml.YAMLError:
-            self._unknown.append(f"the injector's policy (ConfigMap {name} is no YAML)")
-            return Policy()
+            if known.foreign:
+                return Settings(policy=objects.policy(yaml.safe_load(text)))
+            return injector_config.read(text, f"ConfigMap {name}", None, self._kubelets(text))
+        except (yaml.YAMLError, SidecarLabError) as bad:
+            self._unknown.append(f"the injector's policy (ConfigMap {name}: {short(str(bad))})")
+            return Settings()
+
+    def _kubelets(self, text: str) -> tuple[str, ...]:
+        """Versions of the nodes' kubelets, where the injector's configuration asks for them."""
+        if "auto" not in text:
+            return ()
+        nodes = self._optional("nodes", self._api.items, "/api/v1/nodes") or ()
+        return tuple(one["status"]["nodeInfo"]["kubeletVersion"] for one in nodes)
 
     def _refusals(self, subject: Subject) -> tuple[str, ...]:
         path = f"/api/v1/namespaces/{subject.namespace}/events"

@@ -15,9 +15,10 @@ from lab.explain.chain import Line, chain
 from lab.explain.changes import Advice, EditPod, Move, Renew, joined
 from lab.explain.label_findings import nearest, unmatched
 from lab.explain.model import Situation, proxy_of
-from lab.explain.pod_findings import decision_of, declined, line_of
+from lab.explain.pod_findings import decision_of, declined, line_of, refused
 from lab.explain.webhook_findings import called
 from lab.mesh import contract
+from lab.mesh.errors import DocumentError
 from lab.mesh.workloads import WORKLOADS
 
 LIMIT: Final = 8
@@ -96,20 +97,42 @@ def judge(situation: Situation) -> Explanation:
     )
 
 
+def unreadable(mistake: DocumentError) -> Explanation:
+    """What is said of a manifest for a mistake that no injector and no API server passes."""
+    hint = (Step(mistake.hint),) if mistake.hint else ()
+    return Explanation(
+        title="the manifest",
+        namespace="",
+        name="",
+        origin="file",
+        verdict=Verdict.REFUSED,
+        sentence=mistake.problem,
+        cause=Cause.MANIFEST,
+        steps=hint,
+        place=str(mistake.place),
+    )
+
+
 def find(situation: Situation) -> Finding | None:
     """The first thing that keeps a pod such as this one from a sidecar, if it were made now."""
     if situation.trial is not None and situation.trial.outcome == "injected":
         return None
-    return declined(situation) or unmatched(situation) or called(situation)
+    found = declined(situation) or unmatched(situation) or called(situation)
+    if found is None and _ignorant(situation):
+        # Whether it is asked is not known; what it says is.
+        return refused(situation)
+    return found
 
 
 def _verdict(situation: Situation) -> tuple[Verdict, Finding | None, str]:
     subject = situation.subject
     there = proxy_of(subject.pod) is not None
     stamped = contract.STATUS_ANNOTATION in subject.annotations
-    if there and (subject.origin == "live" or stamped):
+    if there and subject.origin == "live":
         return Verdict.INJECTED, None, notes.origin(situation)
     found = find(situation)
+    if there and stamped and not (found and found.refused):
+        return Verdict.INJECTED, None, notes.origin(situation)
     if subject.origin == "live":
         if found is None and _ignorant(situation):
             say = "it has no sidecar; why is not known"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from lab.explain.selectors import Labels, LabelSelector
 from lab.mesh import contract
-from lab.mesh.decision import Policy
+from lab.mesh.sidecar import Settings
 
 Object = Mapping[str, Any]
 """A Kubernetes object, or a part of one, as JSON."""
@@ -201,10 +201,18 @@ class Situation:
     trial: Trial | None = None
     refusals: tuple[str, ...] = ()
     """Messages of the workload's FailedCreate events, the newest last."""
-    policy: Policy = field(default_factory=Policy)
+    settings: Settings = field(default_factory=Settings)
+    """The injector's own, where its configuration can be read."""
     unknown: tuple[str, ...] = ()
     kubectl: tuple[str, ...] = ("kubectl",)
     restore: tuple[str, ...] = ()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the injector that is there is another mesh's."""
+        ours = (one.service and one.service[1] == contract.WEBHOOK_SERVICE for one in
+                self.entries or ())  # fmt: skip
+        return bool(self.entries) and not any(ours)
 
     @property
     def matching(self) -> tuple[Entry, ...]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from lab.explain.model import Object, Situation, proxy_of
+from lab.explain.model import Situation, proxy_of
 from lab.explain.objects import REVISION_LABEL
 from lab.explain.pod_findings import decision_of
+from lab.explain.thought import think
 from lab.mesh import annotations, contract
 from lab.mesh.workloads import WORKLOADS
 
@@ -35,7 +36,9 @@ def by_hand(situation: Situation) -> bool:
 def notes(situation: Situation, *, injected: bool) -> Iterator[str]:
     """Sentences, the weightiest first."""
     subject = situation.subject
-    yield from _user(subject.spec)
+    told = situation.trial.warnings if situation.trial is not None else ()
+    warned = think(situation).warnings
+    yield from warned
     holder = subject.holder
     workload = WORKLOADS.get(holder.kind) if holder is not None else None
     if workload is not None and workload.runs_once and injected and not _native(situation):
@@ -52,24 +55,8 @@ def notes(situation: Situation, *, injected: bool) -> Iterator[str]:
         )
     yield from _workload(situation)
     yield from _webhook(situation)
-    if situation.trial is not None:
-        yield from situation.trial.warnings
-
-
-def _user(spec: Object) -> Iterator[str]:
-    uid = contract.PROXY_UID
-    contexts = [("the pod", spec.get("securityContext") or {})]
-    contexts += [
-        (f"container {one.get('name')}", one.get("securityContext") or {})
-        for one in spec.get("containers") or ()
-        if one.get("name") != contract.PROXY_CONTAINER
-    ]
-    for who, context in contexts:
-        if context.get("runAsUser") == uid or context.get("runAsGroup") == uid:
-            yield (
-                f"{who} runs as {uid}, the proxy's own user: its traffic goes past the proxy; "
-                "choose another runAsUser"
-            )
+    # The webhook runs the same injector: what was said is not said again.
+    yield from (one for one in told if one not in warned)
 
 
 def _native(situation: Situation) -> bool:

@@ -7,29 +7,19 @@ from lab.explain.changes import Advice, Change, EditPod, Move
 from lab.explain.model import Situation, Subject
 from lab.explain.objects import INJECTION_KEYS
 from lab.explain.selectors import Changes, repair
-from lab.mesh import annotations, contract
+from lab.explain.thought import think
+from lab.mesh import contract
 from lab.mesh.decision import Decision, Reason, decide
+from lab.mesh.errors import AnnotationError
 
 ELSEWHERE: Final = "meshed-apps"
 """The name that is proposed for a namespace that may be injected."""
-_NOT_OURS: Final = frozenset(
-    {
-        *(annotations.INTERCEPTION_MODE, *annotations.RESOURCES, annotations.STATUS_PORT),
-        *(annotations.INITIAL_DELAY, annotations.PERIOD, annotations.FAILURE_THRESHOLD),
-        *(annotations.INCLUDE_OUTBOUND_CIDRS, annotations.EXCLUDE_OUTBOUND_CIDRS),
-        *(annotations.INCLUDE_INBOUND_PORTS, annotations.EXCLUDE_INBOUND_PORTS),
-        *(annotations.EXCLUDE_OUTBOUND_PORTS, annotations.EXCLUDE_INTERFACES),
-        *(annotations.KUBEVIRT_INTERFACES, annotations.REROUTE_INTERFACES),
-        annotations.PROXY_CONFIG,
-    }
-)
-"""The annotations that Istio's own injector checks; ours checks more."""
 
 
 def decision_of(situation: Situation) -> Decision:
     """The injector's decision, as if it were asked."""
     subject = situation.subject
-    return decide(subject.pod, subject.namespace, situation.policy)
+    return decide(subject.pod, subject.namespace, situation.settings.policy)
 
 
 def declined(situation: Situation) -> Finding | None:
@@ -76,15 +66,16 @@ def line_of(reason: Reason) -> str:
     return next((key for key, reasons in LINES.items() if reason in reasons), "policy")
 
 
-def bad_annotation(situation: Situation) -> Finding | None:
-    """The first annotation whose value the injector refuses; a trial that passed knows better."""
-    subject = situation.subject
-    ours = any(one.service and one.service[1] == contract.WEBHOOK_SERVICE
-               for one in situation.entries or ())  # fmt: skip
-    for error in annotations.check(subject.annotations):
-        if ours or error.annotation in _NOT_OURS:
-            return refused_annotation(subject, error.annotation, error.message)
-    return None
+def refused(situation: Situation) -> Finding | None:
+    """What the injector refuses the pod for, were it asked."""
+    refusal = think(situation).refusal
+    if refusal is None:
+        return None
+    if isinstance(refusal, AnnotationError):
+        return refused_annotation(situation.subject, refusal.annotation, refusal.message)
+    say = f"the injector refuses the pod: {refusal.message}"
+    advice = Advice(refusal.hint or "change the pod as the injector's message says")
+    return Finding(Cause.INJECTOR_REFUSES, "annotations", say, advice, refused=True)
 
 
 def refused_annotation(subject: Subject, name: str, message: str) -> Finding:

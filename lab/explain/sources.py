@@ -1,16 +1,16 @@
 """What the command line names: a pod, a workload, or the documents of a manifest. Pure."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, Final
 
 from lab.explain.errors import ExplainError
 from lab.explain.model import Holder, Namespace, Subject
-from lab.mesh import documents, fields, workloads
+from lab.mesh import documents, manifests
 from lab.mesh.documents import Document
+from lab.mesh.errors import DocumentError, DocumentErrors
 from lab.mesh.workloads import WORKLOADS
-from lab.mesh.yaml_reader import FieldPath
 
 KINDS: Final = {alias: kind for kind, one in WORKLOADS.items() for alias in one.aliases}
 """From what people type to the kind."""
@@ -58,44 +58,64 @@ def target(given: str, namespace: str) -> Target:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a file holds: pods and templates, the other documents (in words), its namespaces."""
+    """What a file holds: pods and templates, the other documents (in words), its namespaces, and
+    the mistakes for which an injection refuses it.
+    """
 
-    subjects: tuple[Subject, ...]
+    subjects: tuple[Subject, ...] = ()
     others: tuple[str, ...] = ()
     namespaces: Mapping[str, Namespace] | None = None
+    mistakes: tuple[DocumentError, ...] = ()
 
 
 def read(data: bytes, file: str, namespace: str, default: str) -> Manifest:
     """Read a manifest; `namespace` is -n's, `default` counts where neither says one.
 
-    Raises DocumentErrors for what cannot be read, ExplainError where -n contradicts the file.
+    The injector's own walk says what is in it, and what is wrong with it.
+    Raises ExplainError where -n contradicts the file.
     """
-    found = [one for one in documents.read(data, file) if one.value is not None]
+    try:
+        found = [one for one in documents.read(data, file) if one.value is not None]
+    except DocumentErrors as unreadable:
+        return Manifest(mistakes=unreadable.errors)
     subjects: list[Subject] = []
     others: list[str] = []
     spaces: dict[str, Namespace] = {}
+    mistakes: list[DocumentError] = []
     for document in found:
-        for value, path in _objects(document.value, ()):
-            meta = value.get("metadata")
-            meta = meta if isinstance(meta, dict) else {}
-            name = str(meta.get("name") or meta.get("generateName") or "?")
-            kind = value["kind"]
-            if kind == "Namespace" and value["apiVersion"] == "v1":
-                spaces[name] = Namespace(name, labels=_labels(meta, name))
-            if workloads.of(value["apiVersion"], kind) is None:
-                others.append(f"{kind} {name}")
-                continue
-            given = str(meta.get("namespace") or "")
-            if namespace and given and namespace != given:
-                raise ExplainError(
-                    f"{document.place(path)}: its namespace is {given}, -n says {namespace}",
-                    hint="leave -n out, or change the manifest",
-                )
-            alone = len(found) == 1 and path == ()
-            subjects.append(
-                _subject(document, value, path, given or namespace or default, file, alone)
-            )
-    return Manifest(tuple(subjects), tuple(others), spaces)
+        held, wrong = manifests.survey(document)
+        mistakes += wrong
+        for one in held:
+            subject = _subject(document, one, namespace, default, file)
+            alone = len(found) == 1 and one.path == ()
+            subjects.append(replace(subject, alone=alone))
+        pods = {id(one.holder) for one in held}
+        others += _others(document.value, pods, spaces)
+    return Manifest(tuple(subjects), tuple(others), spaces, tuple(mistakes))
+
+
+def _others(
+    value: Mapping[str, Any], pods: Set[int], spaces: dict[str, Namespace]
+) -> Iterator[str]:
+    """What else than `pods` (by id) a document holds, in words; namespaces go into `spaces`."""
+    if id(value) in pods:
+        return
+    items = value.get("items") if value.get("kind") == "List" else None
+    if isinstance(items, list):
+        for item in items:
+            if isinstance(item, dict):
+                yield from _others(item, pods, spaces)
+        return
+    meta = value.get("metadata")
+    meta = meta if isinstance(meta, dict) else {}
+    name = _name(meta)
+    if value.get("kind") == "Namespace" and value.get("apiVersion") == "v1":
+        spaces[name] = Namespace(name, labels=_labels(meta, name))
+    yield f"{value.get('kind')} {name}"
+
+
+def _name(meta: Mapping[str, Any]) -> str:
+    return str(meta.get("name") or meta.get("generateName") or "?")
 
 
 def _labels(meta: Mapping[str, Any], name: str) -> dict[str, str]:
@@ -104,39 +124,24 @@ def _labels(meta: Mapping[str, Any], name: str) -> dict[str, str]:
     return {**labels, "kubernetes.io/metadata.name": name}
 
 
-def _objects(
-    value: Mapping[str, Any], path: FieldPath
-) -> Iterator[tuple[Mapping[str, Any], FieldPath]]:
-    if value.get("kind") != "List":
-        yield value, path
-        return
-    for index, item in enumerate(value.get("items") or ()):
-        if isinstance(item, dict) and not fields.object_faults(item):
-            yield from _objects(item, (*path, "items", index))
-
-
 def _subject(
-    document: Document,
-    value: Mapping[str, Any],
-    path: FieldPath,
-    namespace: str,
-    file: str,
-    alone: bool,
+    document: Document, one: manifests.Subject, namespace: str, default: str, file: str
 ) -> Subject:
-    workload = WORKLOADS[value["kind"]]
-    where, template = workload.template, workload.pod_in(value)
-    for fault in fields.template_faults(template, (*path, *where)):
-        raise document.error(fault.text, fault.path, hint=fault.hint)
-    meta = value.get("metadata") or {}
-    name = str(meta.get("name") or meta.get("generateName") or "?")
+    meta = one.holder.get("metadata") or {}
+    given = str(meta.get("namespace") or "")
+    if namespace and given and namespace != given:
+        raise ExplainError(
+            f"{document.place(one.path)}: its namespace is {given}, -n says {namespace}",
+            hint="leave -n out, or change the manifest",
+        )
+    name = _name(meta)
     return Subject(
         origin="file",
-        namespace=namespace,
+        namespace=given or namespace or default,
         name=name,
-        pod=template,
-        holder=Holder(value["kind"], name, meta, template) if where else None,
-        where=where,
-        place=str(document.place((*path, "kind"))),
+        pod=one.template,
+        holder=Holder(one.holder["kind"], name, meta, one.template) if one.where else None,
+        where=one.where,
+        place=str(document.place((*one.path, "kind"))),
         file="" if file == "-" else file,
-        alone=alone,
     )

@@ -12,7 +12,7 @@ from lab.explain import webhook_changes as changes
 from lab.explain.causes import Cause, Finding
 from lab.explain.changes import Advice, Change, LabelNamespace, kubectl
 from lab.explain.model import Entry, Service, Situation, Trial
-from lab.explain.pod_findings import bad_annotation, refused_annotation
+from lab.explain.pod_findings import refused, refused_annotation
 from lab.mesh import annotations, contract
 
 _PEM: Final = "-----BEGIN CERTIFICATE-----"
@@ -32,7 +32,7 @@ def called(situation: Situation) -> Finding | None:
         return None
     if trial is not None and trial.outcome == "refused":
         return _refused(situation, trial)
-    bad = bad_annotation(situation)
+    bad = refused(situation)
     if bad is not None and (trial is None or trial.outcome != "plain"):
         return bad
     if trial is None or trial.outcome in ("failed", "plain", "untried"):

@@ -34,12 +34,14 @@ class Outcome:
 
 
 class Subject(NamedTuple):
-    """One pod or pod template, `where` in the object that holds it."""
+    """One pod or pod template, `where` in the object that holds it, that at `path`."""
 
     template: Mapping[str, Any]
     namespace: str
     owner: Owner
     where: tuple[str, ...]
+    holder: Mapping[str, Any]
+    path: FieldPath
 
 
 class Change(NamedTuple):
@@ -83,6 +85,22 @@ def uninject_files(sources: Sequence[tuple[str, bytes]]) -> Outcome:
         return Change(stripping.strip(subject.template), tuple(f": {text}" for text in lost))
 
     return _change_files(sources, action)
+
+
+def survey(document: Document) -> tuple[list[Subject], list[DocumentError]]:
+    """The pods and pod templates of one document, and its mistakes: what `inject_files` would
+    come to inject, and what it would refuse before it does.
+    """
+    found: list[Subject] = []
+
+    def action(subject: Subject) -> Change:
+        found.append(subject)
+        return Change(None)
+
+    walk = _Walk(document, action, Outcome())
+    if document.value is not None:
+        walk.visit(document.value, ())
+    return found, walk.errors
 
 
 def _change_files(sources: Sequence[tuple[str, bytes]], action: Action) -> Outcome:
@@ -165,7 +183,8 @@ class _Walk:
         known = metadata or {}
         name = known.get("name") or (known.get("generateName") or "").rstrip("-")
         owner = Owner(name, workload.kind, workload.api_version) if where else owner_of(template)
-        return Subject(template, known.get("namespace") or "default", owner, where)
+        space = known.get("namespace") or "default"
+        return Subject(template, space, owner, where, value, path)
 
     def visit_list(self, value: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]:
         """A List with its items changed; the very same where nothing changes."""

@@ -13,6 +13,7 @@ from lab.explain.judge import Verdict, judge
 from lab.explain.model import Holder, Namespace, Port, Situation, Trial
 from lab.mesh import contract
 from lab.mesh.decision import Policy, Selector
+from lab.mesh.sidecar import Settings
 from tests.unit.explain.sample import (
     INJECT,
     KEY,
@@ -30,6 +31,7 @@ from tests.unit.explain.sample import (
 ENTRY = "namespace.injector.sidecar-lab.dev"
 IGNORING = tuple(replace(one, ignores_failure=True) for one in ours())
 NO_CA = "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+NEVER = Policy(never=(Selector(labels=(("app", "web"),)),))
 PORT = "traffic.sidecar.istio.io/excludeInboundPorts"
 
 
@@ -56,11 +58,11 @@ CASES: list[tuple[Cause, str, Situation]] = [
     ),
     (Cause.POD_DECLINES, "objects", situation(template({INJECT: "false"}), ON)),
     (Cause.POD_DECLINES, "own-label", situation(template(annotations={INJECT: "false"}), ON)),
-    (Cause.POLICY, "policy", situation(labels=ON, policy=Policy("disabled"))),
+    (Cause.POLICY, "policy", situation(labels=ON, settings=Settings(policy=Policy("disabled")))),
     (
         Cause.POLICY,
         "never-selector",
-        situation(labels=ON, policy=Policy(never=(Selector(labels=(("app", "web"),)),))),
+        situation(labels=ON, settings=Settings(policy=NEVER)),
     ),
     (Cause.NO_CONFIGURATION, "configuration", situation(labels=ON, entries=())),
     (
@@ -165,6 +167,16 @@ CASES: list[tuple[Cause, str, Situation]] = [
         situation(labels=ON, trial=Trial("refused", ENTRY, "two containers of one name")),
     ),
     (
+        Cause.INJECTOR_REFUSES,
+        "annotations",
+        situation(template(spec={"os": {"name": "windows"}}), ON),
+    ),
+    (
+        Cause.BAD_ANNOTATION,
+        "annotations",
+        situation(template(annotations={PORT: "eighty"}), entries=None),
+    ),
+    (
         Cause.POD_SECURITY,
         "created",
         situation(labels=ON, trial=Trial("rejected", message='violates PodSecurity "baseline"')),
@@ -215,7 +227,7 @@ def test_a_cause_is_named_its_line_marked_and_its_change_leads_on(
 
 
 def test_every_cause_has_a_case() -> None:
-    elsewhere = {Cause.NOT_A_POD, Cause.POD_OLDER}
+    elsewhere = {Cause.NOT_A_POD, Cause.MANIFEST, Cause.POD_OLDER}
     assert {cause for cause, _, _ in CASES} | elsewhere == set(Cause)
 
 

@@ -4,7 +4,6 @@ import pytest
 
 from lab.explain.errors import ExplainError
 from lab.explain.sources import Target, is_file, read, target
-from lab.mesh.errors import SidecarLabError
 
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: a, image: b}]}\n"
 WEB = """\
@@ -94,14 +93,29 @@ def test_a_single_document_can_be_edited_in_place() -> None:
     assert (one.alone, one.file, one.namespace, one.title) == (True, "pod.yaml", "shop", "pod p")
 
 
+def test_a_namespace_that_contradicts_the_command_line_is_misuse() -> None:
+    with pytest.raises(ExplainError, match="its namespace is shop, -n says other"):
+        read(WEB.encode(), "app.yaml", "other", "default")
+
+
 @pytest.mark.parametrize(
-    ("text", "space", "words"),
+    ("text", "place"),
     [
-        (WEB, "other", "its namespace is shop, -n says other"),
-        (WEB.replace("{containers: [{name: a, image: b}]}", "[]"), "", "spec.template.spec"),
-        ("kind: [", "", "app.yaml:2, document 1"),
+        (WEB.replace("{containers: [{name: a, image: b}]}", "[]"), "spec.template.spec"),
+        ("kind: [", "app.yaml:2, document 1"),
+        ("apiVersion: v1\nkind: List\nitems: [{}]\n", "items[0]"),
     ],
 )
-def test_a_manifest_that_cannot_be_explained_says_where(text: str, space: str, words: str) -> None:
-    with pytest.raises(SidecarLabError, match=words.replace(".", r"\.")):
-        read(text.encode(), "app.yaml", space, "default")
+def test_a_mistake_for_which_an_injection_refuses_the_file_is_found_with_its_place(
+    text: str, place: str
+) -> None:
+    found = read(text.encode(), "app.yaml", "", "default")
+    assert not found.subjects
+    assert place in str(found.mistakes[0].place)
+
+
+def test_beside_a_mistake_the_other_pods_are_still_found() -> None:
+    bad = POD.replace("{name: p}", "[]")
+    found = read(f"{POD}---\n{bad}".encode(), "app.yaml", "", "default")
+    assert [one.name for one in found.subjects] == ["p"]
+    assert [one.place.document for one in found.mistakes] == [2]

@@ -1,0 +1,63 @@
+"""What the injector makes of a pod, were it asked: the injection itself, run in thought. Pure.
+
+An explanation decides nothing anew. Whatever kube-inject and the webhook would say, refusals and
+warnings among it, comes from the very function that they call.
+"""
+
+from typing import Final, NamedTuple
+
+from lab.explain.model import Object, Situation
+from lab.mesh import annotations, containers
+from lab.mesh.decision import Decision, decide
+from lab.mesh.errors import AnnotationError, SidecarLabError
+from lab.mesh.injection import inject
+from lab.mesh.manifests import owner_of
+from lab.mesh.sidecar import Owner
+
+_ISTIO_CHECKS: Final = frozenset(
+    {
+        *(annotations.INTERCEPTION_MODE, *annotations.RESOURCES, annotations.STATUS_PORT),
+        *(annotations.INITIAL_DELAY, annotations.PERIOD, annotations.FAILURE_THRESHOLD),
+        *(annotations.INCLUDE_OUTBOUND_CIDRS, annotations.EXCLUDE_OUTBOUND_CIDRS),
+        *(annotations.INCLUDE_INBOUND_PORTS, annotations.EXCLUDE_INBOUND_PORTS),
+        *(annotations.EXCLUDE_OUTBOUND_PORTS, annotations.EXCLUDE_INTERFACES),
+        *(annotations.KUBEVIRT_INTERFACES, annotations.REROUTE_INTERFACES),
+        annotations.PROXY_CONFIG,
+    }
+)
+"""The annotations that Istio's own injector checks; ours checks more."""
+
+
+class Thought(NamedTuple):
+    """The decision; the pod as it would become; or why it is refused."""
+
+    decision: Decision
+    pod: Object
+    warnings: tuple[str, ...] = ()
+    refusal: SidecarLabError | None = None
+
+
+def think(situation: Situation) -> Thought:
+    """Inject the pod, or say what the injector says. Of another mesh's injector only the
+    decision and the annotations that it checks are known.
+    """
+    subject = situation.subject
+    holder = subject.holder if subject.origin != "live" else None
+    owner = Owner(holder.name, holder.kind) if holder is not None else owner_of(subject.pod)
+    decision = decide(subject.pod, subject.namespace, situation.settings.policy)
+    try:
+        made = inject(subject.pod, subject.namespace, owner, situation.settings)
+    except SidecarLabError as refusal:
+        if not situation.foreign:
+            return Thought(decision, subject.pod, (), refusal)
+        return Thought(decision, subject.pod, (), _known_to_istio(situation))
+    warnings = made.warnings
+    if situation.foreign:
+        # What our agent lacks, another has.
+        warnings = tuple(one for one in warnings if containers.DNS_CAPTURE not in one)
+    return Thought(made.decision, made.template, warnings)
+
+
+def _known_to_istio(situation: Situation) -> AnnotationError | None:
+    wrong = annotations.check(situation.subject.annotations)
+    return next((one for one in wrong if one.annotation in _ISTIO_CHECKS), None)
