@@ -147,12 +147,16 @@ def doctor(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Format, lint, types, import contracts, and the generated pages up to date."""
+    """Format, lint, types, import contracts, generated pages, and locks that fit every host.
+
+    `-- --index` asks the package index which files there are.
+    """
     run(session, "-m", "ruff", "format", "--check", "--quiet", ".")
     run(session, "-m", "ruff", "check", "--quiet", ".")
     run(session, "-m", "mypy")
     run(session, "-c", "from importlinter.cli import lint_imports_command as c; c(['--no-logo'])")
     run(session, "-m", "lab", "docs", "--check")
+    run(session, "-m", "tests.locks", *session.posargs)
 
 
 @nox.session

@@ -1,5 +1,6 @@
 """`ensure`: from sources to the node image and everything beside it, only what changed anew."""
 
+import platform
 import shutil
 import socket
 import sys
@@ -194,11 +195,28 @@ class _Part:
         self._task.update(reason)
 
 
+_GO_MACHINES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "i386": "386",
+    "i686": "386",
+    "armv6l": "arm",
+    "armv7l": "arm",
+}
+
+
 def host_go() -> tuple[str, str]:
     """GOOS and GOARCH of this host, for kind."""
-    system = {"win32": "windows"}.get(sys.platform, sys.platform)
-    machine = sysconfig.get_platform().rpartition("-")[2]
-    return system, {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    return go_names(sys.platform, platform.machine())
+
+
+def go_names(system: str, machine: str) -> tuple[str, str]:
+    """GOOS and GOARCH of sys.platform and platform.machine().
+
+    Not of sysconfig.get_platform(), whose machine is "universal2" in python.org's macOS Python.
+    """
+    known = machine.lower()
+    return {"win32": "windows"}.get(system, system), _GO_MACHINES.get(known, known)
 
 
 def kubectl() -> Path:

@@ -46,7 +46,9 @@ def image_platform(architecture: str) -> Platform:
 
 def host_platform() -> Platform:
     """This machine."""
-    return Platform(sysconfig.get_platform() or platform.machine())
+    name, machine = sysconfig.get_platform(), platform.machine()
+    # python.org's macOS Python says "universal2", on both kinds of processor.
+    return Platform(name if machine in name else f"{name}-{machine}")
 
 
 def inputs(lock: Path, target: Platform) -> cache.Inputs:
