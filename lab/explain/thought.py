@@ -7,7 +7,7 @@ warnings among it, comes from the very function that they call.
 from typing import Final, NamedTuple
 
 from lab.explain.model import Object, Situation
-from lab.mesh import annotations, containers
+from lab.mesh import annotations, program_checks
 from lab.mesh.decision import Decision, decide
 from lab.mesh.errors import AnnotationError, SidecarLabError
 from lab.mesh.injection import inject
@@ -54,7 +54,8 @@ def think(situation: Situation) -> Thought:
     warnings = made.warnings
     if situation.foreign:
         # What our agent lacks, another has.
-        warnings = tuple(one for one in warnings if containers.DNS_CAPTURE not in one)
+        lacking = program_checks.DNS_VARIABLES
+        warnings = tuple(w for w in warnings if not any(name in w for name in lacking))
     return Thought(made.decision, made.template, warnings)
 
 

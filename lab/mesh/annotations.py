@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from lab.mesh import config_annotation
+from lab.mesh import config_annotation, contract, proxy_grammar, traffic_grammar
 from lab.mesh.config_annotation import ProxyConfig
 from lab.mesh.errors import AnnotationError
 
@@ -48,21 +48,21 @@ MERGE_METRICS: Final = "prometheus.istio.io/merge-metrics"
 NATIVE_SIDECAR: Final = SIDECAR + "nativeSidecar"
 REWRITE_PROBES: Final = SIDECAR + "rewriteAppHTTPProbers"
 RESOURCES: Final = (PROXY_CPU, PROXY_MEMORY, PROXY_CPU_LIMIT, PROXY_MEMORY_LIMIT)
-MODES: Final = (*config_annotation.MODES, "NONE")
+MODES: Final = (*traffic_grammar.MODES, "NONE")
 
 TEMPLATE: Final = "sidecar"
 """The one injection template of this mesh."""
 
 # Patterns are compiled when they are first wanted, which for most manifests is never.
 _QUANTITY: Final = r"\+?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?"
-_INTERFACE: Final = r"[A-Za-z][A-Za-z0-9_.-]{0,14}"
-_BITS: Final = r"0|[1-9][0-9]{0,2}"
-_LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error", "critical", "off")
-_AGENT_LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "none")
+_PATH: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_IMAGE: Final = (
+    r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::[0-9]+)?/|\[[0-9a-fA-F:]+\](?::[0-9]+)?/)?"
+    rf"{_PATH}(?:/{_PATH})*(?::[\w][\w.-]{{0,127}})?(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*"
+    r":[0-9a-fA-F]{32,})?"
+)
 _NAME: Final = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?"
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
-_FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
 def check(annotations: Mapping[str, str]) -> Iterator[AnnotationError]:
@@ -72,14 +72,12 @@ def check(annotations: Mapping[str, str]) -> Iterator[AnnotationError]:
             yield AnnotationError(name, value, problem)
 
 
-def csv(value: str) -> list[str]:
-    """The entries of a comma-separated value; blanks around them are no part of them."""
-    return [entry.strip() for entry in value.split(",")] if value.strip() else []
-
-
 def flag(value: str | None, default: bool) -> bool:
     """A truth value as Go reads it (1, t, true, ...); `default` for anything else."""
-    return True if value in _TRUE else False if value in _FALSE else default
+    try:
+        return traffic_grammar.boolean(value or "")
+    except ValueError:
+        return default
 
 
 def mappings(value: str) -> dict[str, dict[str, Any]]:
@@ -116,71 +114,29 @@ def _number(least: int, most: int) -> Callable[[str], str]:
     return rule
 
 
-def _ports(value: str) -> str:
-    port = _number(0, 65535)
-    bad = [entry for entry in csv(value) if port(entry)]
-    return f"{bad[0]!r} is no port; expected ports as in 80,443" if bad else ""
+def status_port(value: str) -> int:
+    """The agent's port; 0: no probes go to it. Raises ValueError."""
+    found = traffic_grammar.any_port(value)
+    if found in contract.ENVOY_PORTS:
+        raise ValueError(f"Envoy listens on {found} already")
+    return found
 
 
-def _ports_or_all(value: str) -> str:
-    return "" if value == "*" else _ports(value).replace("80,443", "80,443, or *")
-
-
-def _cidrs(value: str) -> str:
-    import ipaddress  # 2 ms that few pods need
-
-    for entry in value.split(",") if value else ():
-        address, _, bits = entry.partition("/")
-        try:
-            most = ipaddress.ip_address(address).max_prefixlen
-            usable = "%" not in address and bool(re.fullmatch(_BITS, bits)) and int(bits) <= most
-        except ValueError:
-            usable = False
-        if not usable:
-            return f"{entry!r} is no CIDR; expected ranges as in 10.0.0.0/8,fd00::/8"
-    return ""
-
-
-def _cidrs_or_all(value: str) -> str:
-    return "" if value == "*" else _cidrs(value).replace("fd00::/8", "fd00::/8, or *")
-
-
-def _interfaces(value: str) -> str:
-    bad = [entry for entry in csv(value) if not re.fullmatch(_INTERFACE, entry)]
-    return f"{bad[0]!r} is no interface; expected names as in eth1,tap0" if bad else ""
-
-
-def _boolean(value: str) -> str:
-    return "" if value in _TRUE or value in _FALSE else "must be true or false"
-
-
-def _one_of(known: tuple[str, ...]) -> Callable[[str], str]:
+def _read_by(reader: Callable[[str], Any]) -> Callable[[str], str]:
     def rule(value: str) -> str:
-        return "" if value in known else f"must be one of {', '.join(known)}"
+        try:
+            reader(value)
+        except ValueError as problem:
+            return str(problem)
+        return ""
 
     return rule
 
 
-def _agent_log_level(value: str) -> str:
-    """LEVEL, or SCOPE:LEVEL, several with commas between them."""
-    for entry in value.split(","):
-        level = entry.rpartition(":")[2]
-        if level not in _AGENT_LOG_LEVELS:
-            levels = ", ".join(_AGENT_LOG_LEVELS)
-            return f"{level!r} is no log level; expected default:LEVEL, LEVEL one of {levels}"
-    return ""
-
-
-def _component_log_level(value: str) -> str:
-    for entry in value.split(",") if value else ():
-        component, _, level = entry.partition(":")
-        if not component or level not in _LOG_LEVELS:
-            return f"{entry!r} is no component with its log level, as in misc:error,http:debug"
-    return ""
-
-
 def _image(value: str) -> str:
-    return "must be an image, without blanks" if not value or re.search(r"\s", value) else ""
+    if re.fullmatch(_IMAGE, value):
+        return ""
+    return "must be an image, as in registry.example:5000/proxy:1.2 or proxy@sha256:..."
 
 
 def _object_name(value: str) -> str:
@@ -219,25 +175,25 @@ def _config(value: str) -> str:
 RULES: Final[dict[str, Callable[[str], str]]] = {
     INTERCEPTION_MODE: _mode,
     **dict.fromkeys(RESOURCES, _quantity),
-    STATUS_PORT: _number(0, 65535),
+    STATUS_PORT: _read_by(status_port),
     INITIAL_DELAY: _number(0, 2**31 - 1),
     PERIOD: _number(1, 2**31 - 1),
     FAILURE_THRESHOLD: _number(1, 2**31 - 1),
-    INCLUDE_OUTBOUND_CIDRS: _cidrs_or_all,
-    EXCLUDE_OUTBOUND_CIDRS: _cidrs,
-    INCLUDE_INBOUND_PORTS: _ports_or_all,
-    EXCLUDE_INBOUND_PORTS: _ports,
-    EXCLUDE_OUTBOUND_PORTS: _ports,
-    EXCLUDE_INTERFACES: _interfaces,
-    KUBEVIRT_INTERFACES: _interfaces,
-    REROUTE_INTERFACES: _interfaces,
+    INCLUDE_OUTBOUND_CIDRS: _read_by(traffic_grammar.ranges_or_all),
+    EXCLUDE_OUTBOUND_CIDRS: _read_by(traffic_grammar.ranges),
+    INCLUDE_INBOUND_PORTS: _read_by(traffic_grammar.ports_or_all),
+    EXCLUDE_INBOUND_PORTS: _read_by(traffic_grammar.ports),
+    EXCLUDE_OUTBOUND_PORTS: _read_by(traffic_grammar.ports),
+    EXCLUDE_INTERFACES: _read_by(traffic_grammar.interfaces),
+    KUBEVIRT_INTERFACES: _read_by(traffic_grammar.interfaces),
+    REROUTE_INTERFACES: _read_by(traffic_grammar.interfaces),
     PROXY_CONFIG: _config,
-    MERGE_METRICS: _boolean,
-    INCLUDE_OUTBOUND_PORTS: _ports_or_all,
+    MERGE_METRICS: _read_by(traffic_grammar.boolean),
+    INCLUDE_OUTBOUND_PORTS: _read_by(traffic_grammar.ports_with_gaps),
     PROXY_IMAGE: _image,
-    LOG_LEVEL: _one_of(_LOG_LEVELS),
-    COMPONENT_LOG_LEVEL: _component_log_level,
-    AGENT_LOG_LEVEL: _agent_log_level,
+    LOG_LEVEL: _read_by(proxy_grammar.log_level),
+    COMPONENT_LOG_LEVEL: _read_by(proxy_grammar.component_log_levels),
+    AGENT_LOG_LEVEL: _read_by(proxy_grammar.agent_log_level),
     BOOTSTRAP_OVERRIDE: _object_name,
     TEMPLATES: _templates,
     USER_VOLUME: _volumes,

@@ -12,18 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lab.mesh import contract
+from lab.mesh import contract, proxy_grammar
 from lab.mesh.errors import BootstrapError
 
 XDS_CLUSTER: Final = "xds-grpc"
 STATS_CLUSTER: Final = "prometheus_stats"
-LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error", "critical", "off")
 LOG_FORMAT: Final = "%Y-%m-%dT%T.%fZ\t%l\tenvoy %n %g:%#\t%v\tthread=%t"
-MAX_CONCURRENCY: Final = 128
 _UNIX_PATH_LIMIT: Final = 107
 """Bytes of `sockaddr_un.sun_path` less its final NUL."""
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_COMPONENT_LEVELS = re.compile(r"[a-z0-9_]+:[a-z]+(,[a-z0-9_]+:[a-z]+)*")
 
 
 @dataclass(frozen=True)
@@ -192,10 +189,9 @@ def check(pod: PodIdentity, settings: EnvoySettings) -> None:
             raise BootstrapError(f"{name}: {port} is no TCP port (1 to 65535)")
     if settings.admin_port == settings.stats_port:
         raise BootstrapError(f"statsPort: {settings.stats_port} is the admin port already")
-    if not 0 <= settings.concurrency <= MAX_CONCURRENCY:
-        raise BootstrapError(
-            f"concurrency: {settings.concurrency} is not between 0 and {MAX_CONCURRENCY}"
-        )
+    most = proxy_grammar.MAX_CONCURRENCY
+    if not 0 <= settings.concurrency <= most:
+        raise BootstrapError(f"concurrency: {settings.concurrency} is not between 0 and {most}")
     if settings.drain_seconds < 0:
         raise BootstrapError(f"drainDuration: {settings.drain_seconds} s is negative")
     if settings.max_connections < 1:
@@ -207,19 +203,18 @@ def check(pod: PodIdentity, settings: EnvoySettings) -> None:
             f"xdsSocket: {settings.xds_socket!r} is longer than {_UNIX_PATH_LIMIT} bytes",
             hint="a unix socket's path has that limit; choose a shorter --configPath",
         )
-    if settings.log_level not in LOG_LEVELS:
-        raise BootstrapError(
-            f"proxyLogLevel: {settings.log_level!r} is not one of {', '.join(LOG_LEVELS)}"
-        )
-    levels = settings.component_log_level
-    if levels and (
-        not _COMPONENT_LEVELS.fullmatch(levels)
-        or any(part.split(":")[1] not in LOG_LEVELS for part in levels.split(","))
+    for flag, read, text in (
+        ("proxyLogLevel", proxy_grammar.log_level, settings.log_level),
+        (
+            "proxyComponentLogLevel",
+            proxy_grammar.component_log_levels,
+            settings.component_log_level,
+        ),
     ):
-        raise BootstrapError(
-            f"proxyComponentLogLevel: {levels!r} is not a list of component:level",
-            hint="for instance misc:error,upstream:debug",
-        )
+        try:
+            read(text)
+        except ValueError as bad:
+            raise BootstrapError(f"{flag}: {bad}") from bad
 
 
 def _is_ip(text: str) -> bool:

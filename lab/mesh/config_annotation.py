@@ -2,14 +2,13 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from lab.mesh import yaml_reader
+from lab.mesh import contract, proxy_grammar, traffic_grammar, yaml_reader
 from lab.mesh.proxy_config_fields import ELSEWHERE, KNOWN
 
-MODES: Final = ("REDIRECT", "TPROXY")
 _TYPES: Final = {
     **KNOWN,
     "holdApplicationUntilProxyStarts": bool,
@@ -19,7 +18,13 @@ _TYPES: Final = {
 _SHORT: Final = 4096
 """Characters; longer texts are not kept in memory."""
 _VARIABLE: Final = r"[!-<>-~][ -<>-~]*"
-_DURATIONS: Final = ("drainDuration", "terminationDrainDuration")
+_READERS: Final[Mapping[str, Callable[[str], object]]] = {
+    "discoveryAddress": proxy_grammar.host_port,
+    "drainDuration": proxy_grammar.seconds,
+    "terminationDrainDuration": proxy_grammar.seconds,
+}
+_OURS: Final = frozenset({"INSTANCE_IPS", "ISTIO_KUBE_APP_PROBERS", "PROXY_CONFIG"})
+"""Variables by which injector and agent talk: another value and the agent does not start."""
 _KINDS: Final = {dict: "a mapping", bool: "true or false", int: "a whole number"}
 
 
@@ -37,7 +42,7 @@ class ProxyConfig(NamedTuple):
     @property
     def mode(self) -> str:
         """interceptionMode, REDIRECT where it is not given."""
-        return str(self.fields.get("interceptionMode") or MODES[0])
+        return str(self.fields.get("interceptionMode") or traffic_grammar.MODES[0])
 
     @property
     def status_port(self) -> int | None:
@@ -100,14 +105,21 @@ def _problem(key: str, entry: Any) -> str:
                 return f"field {key}.{name} must be a plain value"
             if key == "proxyMetadata" and not re.fullmatch(_VARIABLE, name):
                 return f"field {key}: {name!r} is no name of a variable"
-    if key == "interceptionMode" and entry not in MODES:
-        return f"field 'interceptionMode' must be one of {', '.join(MODES)}"
-    if key == "statusPort" and not 0 <= entry <= 65535:
-        return "field 'statusPort' must be a port"
-    if key == "concurrency" and not 0 <= entry <= 128:
-        return "field 'concurrency' must be from 0 to 128"
-    if key in _DURATIONS and not re.fullmatch(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+", entry):
-        return f"field {key!r} must be a duration, for instance 5s"
+            if key == "proxyMetadata" and name in _OURS:
+                return f"field {key}: {name} is set by the injector alone"
+            if key == "proxyMetadata" and "\0" in str(inner):
+                return f"field {key}.{name}: holds a NUL, which no environment can"
+    if key == "interceptionMode" and entry not in traffic_grammar.MODES:
+        return f"field 'interceptionMode' must be one of {', '.join(traffic_grammar.MODES)}"
+    if key == "statusPort" and (not 0 <= entry <= 65535 or entry in contract.ENVOY_PORTS):
+        return "field 'statusPort' must be a port on which Envoy does not listen"
+    if key == "concurrency" and not 0 <= entry <= proxy_grammar.MAX_CONCURRENCY:
+        return f"field 'concurrency' must be from 0 to {proxy_grammar.MAX_CONCURRENCY}"
+    if reader := _READERS.get(key):
+        try:
+            reader(entry)
+        except ValueError as bad:
+            return f"field {key!r}: {bad}"
     try:
         json.dumps(entry, allow_nan=False)
     except ValueError:

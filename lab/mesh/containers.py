@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lab.mesh import annotations as names
-from lab.mesh import contract
-from lab.mesh.annotations import csv
+from lab.mesh import contract, traffic_grammar
+from lab.mesh.program_checks import DNS_VARIABLES
 from lab.mesh.sidecar import Owner, Wishes
 
 VOLUME_CONFIG: Final = "istio-envoy"
@@ -22,8 +22,6 @@ VOLUMES: Final = (VOLUME_CONFIG, VOLUME_DATA, VOLUME_PODINFO, VOLUME_ROOT)
 VOLUME_BOOTSTRAP: Final = "custom-bootstrap-volume"
 BOOTSTRAP_DIR: Final = "/etc/istio/custom-bootstrap"
 BOOTSTRAP_FILE: Final = f"{BOOTSTRAP_DIR}/custom_bootstrap.json"
-DNS_CAPTURE: Final = "ISTIO_META_DNS_CAPTURE"
-"""Would have the rules send DNS to the agent, and this agent does not answer it."""
 WORKLOAD_LABEL: Final = "service.istio.io/workload-name"
 NETWORK_LABEL: Final = "topology.istio.io/network"
 
@@ -81,7 +79,7 @@ def volumes(wishes: Wishes) -> list[dict[str, Any]]:
 def init_container(wishes: Wishes) -> dict[str, Any]:
     """istio-init: programs the pod's redirection rules and ends."""
     metadata = wishes.config.metadata
-    env = [{"name": k, "value": v} for k, v in metadata.items() if k != DNS_CAPTURE]
+    env = [{"name": k, "value": v} for k, v in metadata.items() if k not in DNS_VARIABLES]
     return {
         "name": contract.INIT_CONTAINER,
         "image": _image(wishes),
@@ -100,7 +98,7 @@ def iptables_arguments(wishes: Wishes) -> list[str]:
         str(contract.ENVOY_STATS_PORT),
         str(contract.ENVOY_HEALTH_PORT),
         *([str(wishes.status_port)] if wishes.status_port else []),
-        *csv(given.get(names.EXCLUDE_INBOUND_PORTS, "")),
+        *traffic_grammar.entries(given.get(names.EXCLUDE_INBOUND_PORTS, "")),
     ]
     arguments = [
         *("-p", str(contract.OUTBOUND_PORT)),

@@ -21,9 +21,9 @@ ENVOY_HEALTH_PORT: Final = 15021
 """Newer Istio's health port. Excluded from capture, not opened by this lab."""
 ENVOY_STATS_PORT: Final = 15090
 """Envoy's Prometheus statistics, open to scrapers."""
-SIDECAR_PORTS: Final = frozenset(
-    {ENVOY_ADMIN_PORT, OUTBOUND_PORT, INBOUND_PORT, AGENT_PORT, ENVOY_STATS_PORT}
-)
+ENVOY_PORTS: Final = frozenset({ENVOY_ADMIN_PORT, OUTBOUND_PORT, INBOUND_PORT, ENVOY_STATS_PORT})
+"""On which Envoy listens, so nobody else in the pod can."""
+SIDECAR_PORTS: Final = ENVOY_PORTS | {AGENT_PORT}
 """The walkthrough's "five more ports"."""
 DISCOVERY_PORT: Final = 15012
 """xDS over TLS, on the discovery Service."""

@@ -67,6 +67,10 @@ MOST_TOLD = 100
 """So many mistakes of one run are listed; the rest is counted."""
 
 
+MOST_SHOWN = 300
+"""Characters of a value that a message repeats."""
+
+
 class DocumentErrors(SidecarLabError):  # noqa: N818 - several at once
     """Everything wrong with the given documents, each with its place; at least one."""
 
@@ -92,7 +96,8 @@ class AnnotationError(SidecarLabError):
     exit_code = 2
 
     def __init__(self, annotation: str, value: str, problem: str) -> None:
-        super().__init__(f"annotation {annotation}: {problem} (value {value!r})")
+        told = repr(value) if len(value) <= MOST_SHOWN else f"{value[:MOST_SHOWN]!r} and so on"
+        super().__init__(f"annotation {annotation}: {problem} (value {told})")
         self.annotation = annotation
         self.value = value
 
@@ -110,9 +115,16 @@ class RulesError(SidecarLabError):
 
 
 class SettingError(RulesError):
-    """A flag or variable of istio-iptables that cannot be used; the message names it."""
+    """A flag or variable of istio-iptables that cannot be used; the message names it.
+
+    `setting`: the flag or `$VARIABLE`, as the message has it.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, *, hint: str = "", setting: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.setting = setting
 
 
 class UnusableError(RulesError):

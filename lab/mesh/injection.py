@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from lab.mesh import annotations as names
 from lab.mesh import containers as made
-from lab.mesh import contract, fields, fitting, overrides, probes, stripping
+from lab.mesh import contract, fields, fitting, overrides, probes, program_checks, stripping
 from lab.mesh.decision import Decision, decide
 from lab.mesh.errors import DocumentError, Place
 from lab.mesh.overrides import OURS, Own
@@ -101,6 +101,9 @@ def _inject(template: Template, owner: Owner, settings: Settings) -> dict[str, A
     init = overrides.apply(made.init_container(wishes), own)
     overrides.agree_on_user(init, proxy, own, wishes.mode)
     setup = [] if wishes.mode == "NONE" else [init]
+    for container in setup:
+        program_checks.check_init(container, wishes)
+    program_checks.check_sizes([*setup, proxy], wishes)
     # A pod needs one container that is no init container.
     if wishes.native and apps:
         inits, containers = [*setup, proxy, *inits], apps
@@ -198,8 +201,11 @@ def _warnings(template: Template) -> list[str]:
     if policy not in (None, "", "ClusterFirst"):
         told.append(f"dnsPolicy {policy}: the proxy may not find the discovery service")
     config = names.config((template.get("metadata") or {}).get("annotations") or {})
-    if made.DNS_CAPTURE in config.metadata:
-        told.append(f"{made.DNS_CAPTURE} is left out: this mesh's agent does not answer DNS")
+    told += (
+        f"{name} is left out: this mesh's agent does not answer DNS"
+        for name in program_checks.DNS_VARIABLES
+        if name in config.metadata
+    )
     return told
 
 

@@ -10,6 +10,7 @@ import json
 import re
 from typing import Any, TypeAlias
 
+from lab.mesh import proxy_grammar
 from lab.mesh.errors import BootstrapError
 from lab.mesh.proxy_config_fields import ELSEWHERE, KNOWN
 
@@ -23,9 +24,6 @@ _ODD = re.compile(
     r"|.*[^\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff].*"
 )
 """Plain words to which YAML gives a meaning of their own, and characters that it forbids."""
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)")
 _PAIR = re.compile(r'([^=\n]+)="((?:[^"\\\n]|\\.)*)"')
@@ -60,22 +58,18 @@ def parse(text: str, source: str) -> dict[str, Any]:
 
 def seconds(text: str, field: str) -> float:
     """Return the seconds of a Go duration ("5s", "1m30s", "500ms"). Raises BootstrapError."""
-    if not _DURATION.fullmatch(text):
-        raise BootstrapError(f"{field}: {text!r} is no duration", hint="for instance 5s or 500ms")
-    return sum(float(n) * _UNITS[unit] for n, unit in _DURATION_PART.findall(text))
+    try:
+        return proxy_grammar.seconds(text)
+    except ValueError as bad:
+        raise BootstrapError(f"{field}: {bad}") from bad
 
 
 def host_port(text: str, field: str) -> tuple[str, int]:
     """Return host and port of `host:port`; an IPv6 host is in brackets. Raises BootstrapError."""
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    host = host[1:-1] if bracketed else host
-    usable = bool(host and host.isascii()) and not re.search(r"[\s/@\[\]]", host)
-    if (":" in host) != bracketed:
-        usable = False
-    if not colon or not usable or not re.fullmatch(r"\d{1,5}", port) or not 0 < int(port) < 65536:
-        raise BootstrapError(f"{field}: {text!r} is not host:port")
-    return host, int(port)
+    try:
+        return proxy_grammar.host_port(text)
+    except ValueError as bad:
+        raise BootstrapError(f"{field}: {bad}") from bad
 
 
 def downward_pairs(text: str, source: str) -> dict[str, str]:

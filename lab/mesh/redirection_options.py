@@ -5,15 +5,15 @@ that rules that differ are replaced unless `--reconcile=false` is given. A flag 
 environment. A flag that this program does not implement is refused.
 """
 
-import argparse
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple, NoReturn, TypeVar
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
-from lab.mesh import redirection_values as values
+from lab.mesh import traffic_flags, traffic_grammar
 from lab.mesh.errors import SettingError
-from lab.mesh.redirection_settings import EVERYTHING, LOOPBACK, Everything, Mode, Settings
-
-T = TypeVar("T")
+from lab.mesh.redirection_settings import LOOPBACK, Settings
+from lab.mesh.traffic_flags import Given
+from lab.mesh.traffic_grammar import EVERYTHING, Everything, Mode
 
 
 class Request(NamedTuple):
@@ -35,115 +35,105 @@ class Request(NamedTuple):
 
 def parse(argv: Sequence[str], env: Mapping[str, str]) -> Request:
     """Read flags and environment. Raises SettingError, naming the flag or the variable."""
-    given = vars(_parser().parse_args(list(argv)))
-    for name, why in _REFUSED.items():
-        if given[_attribute(name)] not in (None, False):
-            raise SettingError(f"--{name} is not implemented", hint=why)
-    read = _Reader(given, env)
-    uids = read.value("proxy-uid", values.owners, Settings().proxy_uids)
+    for word in argv:
+        name = word.removeprefix("--").partition("=")[0]
+        if word.startswith("--") and name in _REFUSED:
+            raise SettingError(f"--{name} is not implemented", hint=_REFUSED[name], setting=word)
+    if {"-h", "--help"} & set(argv):
+        print(_help())
+        sys.exit(0)
+    given = traffic_flags.given(traffic_flags.split(argv), env, _number_of)
+    read = _Reader(given).value
+    uids = read("proxy-uid", Settings().proxy_uids)
     redirect: Mode = "REDIRECT"
     nothing: tuple[int, ...] | Everything = ()  # without -b Istio captures nothing inbound
+    captured = given.get("istio-service-cidr")
     settings = Settings(
-        proxy_port=read.value("envoy-port", values.port, 15001),
-        inbound_port=read.value("inbound-capture-port", values.port, 15006),
-        tunnel_port=read.value("inbound-tunnel-port", values.port, 15008),
+        proxy_port=read("envoy-port", 15001),
+        inbound_port=read("inbound-capture-port", 15006),
+        tunnel_port=read("inbound-tunnel-port", 15008),
         proxy_uids=uids,
-        proxy_gids=read.value("proxy-gid", values.owners, uids) or uids,
-        mode=read.value("istio-inbound-interception-mode", values.mode, redirect),
-        tproxy_mark=read.value("istio-inbound-tproxy-mark", values.mark, 1337),
-        tproxy_route_table=read.value("istio-inbound-tproxy-route-table", values.table, 133),
-        inbound_ports=read.value("istio-inbound-ports", values.ports_or_all, nothing),
-        exclude_inbound_ports=read.value("istio-local-exclude-ports", values.ports, ()),
-        outbound_ranges=read.value("istio-service-cidr", values.ranges_or_all, ()),
-        captures_loopback=read.value("istio-service-cidr", values.names_loopback, False),
-        exclude_outbound_ranges=read.value("istio-service-exclude-cidr", values.ranges, ()),
-        outbound_ports=read.value("istio-outbound-ports", values.ports, ()),
-        exclude_outbound_ports=read.value("istio-local-outbound-ports-exclude", values.ports, ()),
-        exclude_interfaces=read.value("istio-exclude-interfaces", values.interfaces, ()),
-        virtual_interfaces=read.value("kube-virt-interfaces", values.interfaces, ()),
-        owner_groups=read.variable("ISTIO_OUTBOUND_OWNER_GROUPS", values.groups_or_all, EVERYTHING),
-        exclude_owner_groups=read.variable(
-            "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", values.groups, ()
-        ),
-        loopback=read.variable("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", values.loopback, LOOPBACK),
-        redirect_dns=read.value("redirect-dns", values.boolean, False),
-        capture_all_dns=read.value("capture-all-dns", values.boolean, False),
-        drop_invalid=read.value("drop-invalid", values.boolean, False),
+        proxy_gids=read("proxy-gid", uids) or uids,
+        mode=read("istio-inbound-interception-mode", redirect),
+        tproxy_mark=read("istio-inbound-tproxy-mark", 1337),
+        tproxy_route_table=read("istio-inbound-tproxy-route-table", 133),
+        inbound_ports=read("istio-inbound-ports", nothing),
+        exclude_inbound_ports=read("istio-local-exclude-ports", ()),
+        outbound_ranges=(outbound := read("istio-service-cidr", ())),
+        captures_loopback=bool(outbound)
+        and captured is not None
+        and traffic_grammar.names_loopback(captured.text),
+        exclude_outbound_ranges=read("istio-service-exclude-cidr", ()),
+        outbound_ports=read("istio-outbound-ports", ()),
+        exclude_outbound_ports=read("istio-local-outbound-ports-exclude", ()),
+        exclude_interfaces=read("istio-exclude-interfaces", ()),
+        virtual_interfaces=read("kube-virt-interfaces", ()),
+        owner_groups=read(traffic_flags.OWNER_GROUPS, EVERYTHING),
+        exclude_owner_groups=read(traffic_flags.EXCLUDED_OWNER_GROUPS, ()),
+        loopback=read(traffic_flags.LOOPBACK_RANGE, LOOPBACK),
+        redirect_dns=read("redirect-dns", False),
+        capture_all_dns=read("capture-all-dns", False),
+        drop_invalid=read("drop-invalid", False),
     )
     return Request(
         settings,
-        dry_run=read.value("dry-run", values.boolean, False),
-        skip_rule_apply=read.value("skip-rule-apply", values.boolean, False),
-        run_validation=read.value("run-validation", values.boolean, False),
-        cleanup_only=read.value("cleanup-only", values.boolean, False),
-        reconcile=read.value("reconcile", values.boolean, True),
-        force_apply=read.value("force-apply", values.boolean, False),
-        comments=read.value("comments", values.boolean, False),
-        dual_stack=read.value("dual-stack", values.boolean, False),
-        network_namespace=read.value("network-namespace", values.existing_file, ""),
-        probe_port=read.value("iptables-probe-port", values.port, 15002),
-        probe_timeout=read.value("probe-timeout", values.duration, 5.0),
+        dry_run=read("dry-run", False),
+        skip_rule_apply=read("skip-rule-apply", False),
+        run_validation=read("run-validation", False),
+        cleanup_only=read("cleanup-only", False),
+        reconcile=read("reconcile", True),
+        force_apply=read("force-apply", False),
+        comments=read("comments", False),
+        dual_stack=read("dual-stack", False),
+        network_namespace=read("network-namespace", ""),
+        probe_port=read("iptables-probe-port", 15002),
+        probe_timeout=read("probe-timeout", 5.0),
     )
 
 
-class _Flag(NamedTuple):
-    short: str
-    name: str
-    metavar: str
-    help: str
-    env: str = ""
-    """A variable beside the one named like the flag; where both are set, this one counts."""
+class _Reader:
+    """The value of a setting, or its default where it was not given."""
 
-    @property
-    def variables(self) -> tuple[str, ...]:
-        own = self.name.upper().replace("-", "_")
-        if self.name in _WITHOUT_VARIABLE:
-            return ()
-        return (self.env, own) if self.env else (own,)
+    def __init__(self, given: Mapping[str, Given]) -> None:
+        self.given = given
 
-    @property
-    def about(self) -> str:
-        return "; ".join([self.help, *(f"${name}" for name in self.variables)])
+    def value(self, name: str, default: Any) -> Any:
+        found = self.given[name].value() if name in self.given else None
+        return default if found is None else found
 
 
-_WITHOUT_VARIABLE: Final = frozenset({"envoy-port"})
-"""Istio's program does not read $ENVOY_PORT, so neither does this one."""
-
-
-_VALUES: Final = (
-    _Flag("-p", "envoy-port", "PORT", "Envoy's outbound listener (default 15001)"),
-    _Flag("-z", "inbound-capture-port", "PORT", "Envoy's inbound listener (default 15006)"),
-    _Flag("-e", "inbound-tunnel-port", "PORT", "port that is never captured (default 15008)"),
-    _Flag("-u", "proxy-uid", "UIDS", "users whose traffic is not captured (default 1337)"),
-    _Flag("-g", "proxy-gid", "GIDS", "groups whose traffic is not captured (default: as -u)"),
-    _Flag("-m", "istio-inbound-interception-mode", "MODE", "REDIRECT (default) or TPROXY"),
-    _Flag("-b", "istio-inbound-ports", "PORTS", "inbound ports to capture, * for all"),
-    _Flag("-d", "istio-local-exclude-ports", "PORTS", "inbound ports to leave alone, with -b *"),
-    _Flag("-i", "istio-service-cidr", "CIDRS", "outbound ranges to capture, * for all"),
-    _Flag("-x", "istio-service-exclude-cidr", "CIDRS", "outbound ranges to leave alone"),
-    _Flag("-q", "istio-outbound-ports", "PORTS", "outbound ports to capture at any address"),
-    _Flag("-o", "istio-local-outbound-ports-exclude", "PORTS", "outbound ports to leave alone"),
-    _Flag("-c", "istio-exclude-interfaces", "NAMES", "interfaces to leave alone"),
-    _Flag("-k", "kube-virt-interfaces", "NAMES", "interfaces of virtual machines in the pod"),
-    _Flag("-t", "istio-inbound-tproxy-mark", "MARK", "packet mark of TPROXY mode (default 1337)"),
-    _Flag("-r", "istio-inbound-tproxy-route-table", "N", "route table of TPROXY (default 133)"),
-    _Flag("", "network-namespace", "PATH", "set the rules of this network namespace"),
-    _Flag("", "iptables-probe-port", "PORT", "port that validation dials (default 15002)"),
-    _Flag("", "probe-timeout", "SECONDS", "how long validation waits (default 5)"),
-)
-_SWITCHES: Final = (
-    _Flag("-n", "dry-run", "", "print what would be applied, apply nothing"),
-    _Flag("", "skip-rule-apply", "", "apply nothing (for use with --run-validation)"),
-    _Flag("", "run-validation", "", "dial through the rules and see where it lands; exit 126"),
-    _Flag("", "cleanup-only", "", "remove every rule of ours"),
-    _Flag("", "reconcile", "", "replace rules of ours that differ (default true)"),
-    _Flag("", "force-apply", "", "apply again also when nothing differs"),
-    _Flag("", "comments", "", "label every rule by a comment", "SIDECAR_LAB_RULE_COMMENTS"),
-    _Flag("", "redirect-dns", "", "send DNS to an agent on 15053", "ISTIO_META_DNS_CAPTURE"),
-    _Flag("", "capture-all-dns", "", "with redirect-dns: any server, not only resolv.conf's"),
-    _Flag("", "drop-invalid", "", "drop packets that belong to no connection", "INVALID_DROP"),
-    _Flag("", "dual-stack", "", "IPv6 beside IPv4", "ISTIO_DUAL_STACK"),
-)
+_ABOUT: Final = {
+    "envoy-port": ("PORT", "Envoy's outbound listener (default 15001)"),
+    "inbound-capture-port": ("PORT", "Envoy's inbound listener (default 15006)"),
+    "inbound-tunnel-port": ("PORT", "port that is never captured (default 15008)"),
+    "proxy-uid": ("UIDS", "users whose traffic is not captured (default 1337)"),
+    "proxy-gid": ("GIDS", "groups whose traffic is not captured (default: as -u)"),
+    "istio-inbound-interception-mode": ("MODE", "REDIRECT (default) or TPROXY"),
+    "istio-inbound-ports": ("PORTS", "inbound ports to capture, * for all"),
+    "istio-local-exclude-ports": ("PORTS", "inbound ports to leave alone, with -b *"),
+    "istio-service-cidr": ("CIDRS", "outbound ranges to capture, * for all"),
+    "istio-service-exclude-cidr": ("CIDRS", "outbound ranges to leave alone"),
+    "istio-outbound-ports": ("PORTS", "outbound ports to capture at any address"),
+    "istio-local-outbound-ports-exclude": ("PORTS", "outbound ports to leave alone"),
+    "istio-exclude-interfaces": ("NAMES", "interfaces to leave alone"),
+    "kube-virt-interfaces": ("NAMES", "interfaces of virtual machines in the pod"),
+    "istio-inbound-tproxy-mark": ("MARK", "packet mark of TPROXY mode (default 1337)"),
+    "istio-inbound-tproxy-route-table": ("N", "route table of TPROXY (default 133)"),
+    "network-namespace": ("PATH", "set the rules of this network namespace"),
+    "iptables-probe-port": ("PORT", "port that validation dials (default 15002)"),
+    "probe-timeout": ("SECONDS", "how long validation waits (default 5)"),
+    "dry-run": ("", "print what would be applied, apply nothing"),
+    "skip-rule-apply": ("", "apply nothing (for use with --run-validation)"),
+    "run-validation": ("", "dial through the rules and see where it lands; exit 126"),
+    "cleanup-only": ("", "remove every rule of ours"),
+    "reconcile": ("", "replace rules of ours that differ (default true)"),
+    "force-apply": ("", "apply again also when nothing differs"),
+    "comments": ("", "label every rule by a comment"),
+    "redirect-dns": ("", "send DNS to an agent on 15053"),
+    "capture-all-dns": ("", "with redirect-dns: any server, not only resolv.conf's"),
+    "drop-invalid": ("", "drop packets that belong to no connection"),
+    "dual-stack": ("", "IPv6 beside IPv4"),
+}
 _REFUSED: Final = {
     "iptables-trace-logging": "use `xtables-monitor --trace` with `-j TRACE` in the raw table",
     "cni-mode": "this lab has no CNI plugin: the init container sets the rules",
@@ -151,34 +141,37 @@ _REFUSED: Final = {
     "native-nftables": "this lab shows iptables; `nft list ruleset` prints what it makes",
     "force-iptables-binary": "take the other variant off PATH; the log says which one is used",
 }
-_BY_NAME: Final = {flag.name: flag for flag in (*_VALUES, *_SWITCHES)}
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SettingError(message, hint="istio-iptables --help")
+def _number_of(group: str) -> int | None:
+    import grp  # rarely needed: every import is paid for at each pod's start
+
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="istio-iptables",
-        description="Redirect a pod's TCP traffic to Envoy, by netfilter rules that are read back "
-        "and verified. Run again it changes nothing.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        epilog=_EPILOG,
-    )
-    for flag in _VALUES:
-        names = [flag.short] if flag.short else []
-        parser.add_argument(*names, f"--{flag.name}", metavar=flag.metavar, help=flag.about)
-    for flag in _SWITCHES:
-        names = [flag.short] if flag.short else []
-        parser.add_argument(
-            *names, f"--{flag.name}", metavar="true|false", nargs="?", const="true", help=flag.about
-        )
-    for name in _REFUSED:
-        parser.add_argument(f"--{name}", nargs="?", const="true", help=argparse.SUPPRESS)
-    return parser
+def _help() -> str:
+    lines = []
+    for flag in traffic_flags.FLAGS:
+        metavar, about = _ABOUT[flag.name]
+        value = " [true|false]" if flag.switch else f" {metavar}"
+        short = f"{flag.short}, " if flag.short else ""
+        told = "; ".join([about, *(f"${name}" for name in flag.variables)])
+        lines += [f"  {short}--{flag.name}{value}", f"        {told}"]
+    return "\n".join([_USAGE, *lines, "", _EPILOG]).rstrip("\n")
+
+
+_USAGE: Final = """\
+usage: istio-iptables [FLAG VALUE | --FLAG=VALUE]...
+
+Redirect a pod's TCP traffic to Envoy, by netfilter rules that are read back and verified. Run again
+it changes nothing.
+
+flags:
+  -h, --help
+        show this and exit"""
 
 
 _EPILOG: Final = """\
@@ -199,46 +192,3 @@ exit codes:
   5    what was read back is not what was planned
   126  --run-validation: a connection did not land where it should
 """
-
-
-def _attribute(name: str) -> str:
-    return name.replace("-", "_")
-
-
-class _Reader:
-    """Looks a setting up: flag, then environment, then default; says which one was bad."""
-
-    def __init__(self, given: Mapping[str, str | None], env: Mapping[str, str]) -> None:
-        self.given, self.env = given, env
-
-    def value(self, name: str, convert: Callable[[str], T], default: T) -> T:
-        flag = _BY_NAME[name]
-        text = self.given[_attribute(name)]
-        if text is not None:
-            where = f"{flag.short}/--{name}" if flag.short else f"--{name}"
-            return _converted(where, text, convert, default)
-        name = next((known for known in flag.variables if known in self.env), "")
-        return self.variable(name, convert, default)
-
-    def variable(self, name: str, convert: Callable[[str], T], default: T) -> T:
-        if name not in self.env:
-            return default
-        return _converted(f"${name}", self.env[name], convert, default)
-
-
-def _converted(where: str, text: str, convert: Callable[[str], T], default: T) -> T:
-    stripped = text.strip()
-    # A quoted nothing reaches us as two quotes when args come from YAML rather than a shell.
-    if stripped in ("", '""', "''"):
-        stripped = ""
-        unset = convert is values.boolean and where.startswith("$")
-        if unset or convert in _EMPTY_IS_DEFAULT:
-            return default
-    try:
-        return convert(stripped)
-    except ValueError as problem:
-        raise SettingError(f"{where}: {problem} (value {text!r})") from problem
-
-
-_EMPTY_IS_DEFAULT: Final = frozenset({values.owners, values.mode, values.existing_file})
-"""Elsewhere nothing is an empty list, or where one thing must be given a mistake."""

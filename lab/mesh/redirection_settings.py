@@ -4,14 +4,12 @@ Pure data. Source: istio-iptables' options and the arguments that injection give
 """
 
 from ipaddress import IPv4Network, IPv6Network
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from lab.mesh import contract
+from lab.mesh.traffic_grammar import EVERYTHING, Everything, Mode
 
-Everything = Literal["*"]
-EVERYTHING: Final[Everything] = "*"
 Network = IPv4Network | IPv6Network
-Mode = Literal["REDIRECT", "TPROXY"]
 
 LOOPBACK: Final = IPv4Network("127.0.0.1/32")
 DNS_PORT: Final = 53

@@ -47,7 +47,23 @@ _PORT: Final = (
     "*",
     "1.5",
 )
-_PORTS: Final = ("x", "-1", "65536", "80,x", "80,-1", "80 90", "1e3", "80,*", "é", "80;90", "8080x")
+_GAPS: Final = ("80,,443", "80,", ",80")
+_OCTAL: Final = ("0443", "00080", "80,010")
+_PATTERNS: Final = ("eth+", "veth0@if3", "1eth", "eth0,,eth1")
+_PORTS: Final = (
+    "x",
+    "-1",
+    "65536",
+    "80,x",
+    "80,-1",
+    "80 90",
+    "1e3",
+    "80,*",
+    "é",
+    "80;90",
+    "8080x",
+    *_OCTAL,
+)
 _RANGES: Final = (
     *("10.0.0.0", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0/8", "10.0.0.0/08", "x", "*,10.0.0.0/8"),
     *("10.0.0.0/255.0.0.0", "10.0.0.0/8,x", "::1", "fd00::/129", "fe80::1%eth0/64", "256.0.0.1/8"),
@@ -61,14 +77,14 @@ _VALUES: Final[dict[str, tuple[str, ...]]] = {
     "-u": _OWNERS,
     "-g": _OWNERS,
     "-m": ("redirect", "tproxy", "NONE"),
-    "-b": _PORTS,
-    "-d": (*_PORTS, "*"),
+    "-b": (*_PORTS, *_GAPS),
+    "-d": (*_PORTS, *_GAPS, "*"),
     "-i": _RANGES,
     "-x": (*_RANGES[:-1], "*"),
     "-q": (*_PORTS, "*"),
-    "-o": (*_PORTS, "*"),
-    "-c": ("sixteen-letters-", "eth0,a-name-far-too-long", "eth 0"),
-    "-k": ("sixteen-letters-", "eth0,a-name-far-too-long", "eth 0"),
+    "-o": (*_PORTS, *_GAPS, "*"),
+    "-c": ("sixteen-letters-", "eth0,a-name-far-too-long", "eth 0", *_PATTERNS),
+    "-k": ("sixteen-letters-", "eth0,a-name-far-too-long", "eth 0", *_PATTERNS),
     "-t": ("x", "0x539", "-1", "1.5", "", "4294967296", "1337/0xff", "1 2"),
     "-r": ("x", "main", "1.5", "", "0x85", "1 2"),
     "--redirect-dns": ("maybe", "2", "yes", ""),
@@ -123,5 +139,22 @@ BAD_ROWS: Final = (
         "Istio's program takes any word but TPROXY as REDIRECT, so that a slip of the pen changes "
         "how traffic is captured; its annotation allows only the two",
         lambda bad: bad.name == "-m",
+    ),
+    BadRow(
+        "nothing between two commas",
+        "Istio's program passes over it, its annotations of the same setting refuse it; ours have "
+        "one grammar, the annotation's",
+        lambda bad: bad.value in (*_GAPS, "eth0,,eth1"),
+    ),
+    BadRow(
+        "an interface by a pattern, or by a name with other letters",
+        "Istio's program hands it to iptables, its annotations refuse it; ours have one grammar, "
+        "the annotation's",
+        lambda bad: bad.name in ("-c", "-k") and bad.value in _PATTERNS,
+    ),
+    BadRow(
+        "a port with zeros in front",
+        "iptables reads 0443 as the octal number of port 291, an annotation's reader as 443",
+        lambda bad: bad.value in _OCTAL,
     ),
 )

@@ -57,7 +57,7 @@ RANGES: Final = (
     *("127.0.0.1/32", "127.0.0.0/8", "127.0.0.1/4", "::1/128", "::1/64", "::/0", "::6/128"),
     *("fd00::/8", "2001:db8::1/64", "2001:db8:1:2:3:4:5:6/127", "::ffff:10.0.0.0/104"),
 )
-INTERFACES: Final = ("eth0", "eth9", "net1", "vnet0", "tap0", "tap+", "cali12345678901", "a.b@c")
+INTERFACES: Final = ("eth0", "eth9", "net1", "vnet0", "tap0", "cali12345678901", "a.b-c_d")
 OWNERS: Final = ("1337", "1338", "0", "65534", "4294967294", "1000-1005", "7-7")
 GROUPS: Final = ("202", "203", "0", "root", "nogroup", "1000-1010", "3-3")
 LOOPBACKS: Final = ("127.0.0.1/32", "127.0.0.0/8", "127.1.2.3/16", "127.0.0.6/32")
@@ -101,6 +101,7 @@ def listed(items: st.SearchStrategy[str], most: int) -> st.SearchStrategy[str]:
 
 
 _port = st.one_of(st.sampled_from(PORTS), st.integers(1, 65535)).map(str)
+_any_port = st.one_of(_port, st.just("0"))
 _ranges = listed(
     st.one_of(
         st.sampled_from(RANGES),
@@ -121,12 +122,12 @@ _VALUES: Final[dict[str, tuple[int, st.SearchStrategy[str]]]] = {
     "-u": (50, listed(_id, 3)),
     "-g": (30, listed(_id, 3)),
     "-m": (60, st.sampled_from(["REDIRECT", "TPROXY", "TPROXY"])),
-    "-b": (80, st.one_of(_everything, _everything, st.just(""), listed(_port, 15))),
-    "-d": (60, st.one_of(st.just("15090,15021,15020"), listed(_port, 6))),
+    "-b": (80, st.one_of(_everything, _everything, st.just(""), listed(_any_port, 15))),
+    "-d": (60, st.one_of(st.just("15090,15021,15020"), listed(_any_port, 6))),
     "-i": (80, st.one_of(_everything, _everything, st.just(""), _ranges)),
     "-x": (45, st.one_of(st.just(""), _ranges)),
-    "-q": (25, listed(_port, 4)),
-    "-o": (30, listed(_port, 4)),
+    "-q": (25, listed(_any_port, 4)),
+    "-o": (30, listed(_any_port, 4)),
     "-c": (20, _interfaces),
     "-k": (25, _interfaces),
     "-t": (25, st.one_of(st.sampled_from(["1338", "1", "4294967295"]), _port)),

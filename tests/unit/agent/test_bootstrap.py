@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.mesh import agent_settings, bootstrap
+from lab.mesh import agent_settings, bootstrap, proxy_grammar
 from lab.mesh.agent_settings import Flags, Inputs
 from lab.mesh.bootstrap import EnvoySettings, PodIdentity
 from lab.mesh.errors import BootstrapError
@@ -155,7 +155,7 @@ def test_meta_variables_and_proxy_metadata_become_node_metadata() -> None:
 @given(
     name=st.text(max_size=20) | st.text(string.ascii_lowercase + "-.", max_size=20),
     ip=st.text(max_size=12) | st.ip_addresses().map(str),
-    level=st.sampled_from([*bootstrap.LOG_LEVELS, "", "x"]),
+    level=st.sampled_from([*proxy_grammar.LOG_LEVELS, "", "x"]),
     labels=st.dictionaries(st.text(), st.text(), max_size=3),
 )
 def test_any_input_gives_json_or_a_named_refusal(

@@ -173,7 +173,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "5", "s", "-5s", "5 s", "5x"])
 def test_no_duration(text: str) -> None:
-    with pytest.raises(BootstrapError, match=r"x: .* is no duration"):
+    with pytest.raises(BootstrapError, match="x: expected a duration"):
         proxy_config.seconds(text, "x")
 
 
@@ -184,5 +184,5 @@ def test_host_and_port(text: str, pair: tuple[str, int]) -> None:
 
 @pytest.mark.parametrize("text", ["", "a", ":1", "a:", "a:0", "a:65536", "::1:5", "a b:1", "a:1x"])
 def test_no_host_and_port(text: str) -> None:
-    with pytest.raises(BootstrapError, match="is not host:port"):
+    with pytest.raises(BootstrapError, match="expected host:port"):
         proxy_config.host_port(text, "x")

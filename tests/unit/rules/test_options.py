@@ -77,7 +77,7 @@ def test_the_group_follows_the_user_unless_given() -> None:
         (["-u", "4294967295"], ["-u/--proxy-uid", "at most 4294967294"]),
         (["-g", "20-10"], ["-g/--proxy-gid", "20-10"]),
         (["-m", "redirect"], ["-m/--istio-inbound-interception-mode", "REDIRECT or TPROXY"]),
-        (["-b", "80,,x"], ["-b/--istio-inbound-ports", "a port", "'x'"]),
+        (["-b", "80,x"], ["-b/--istio-inbound-ports", "a port", "'x'"]),
         (["-d", "*"], ["-d/--istio-local-exclude-ports", "'*'"]),
         (["-i", "10.0.0.0"], ["-i/--istio-service-cidr", "10.0.0.0/8"]),
         (["-x", "*"], ["-x/--istio-service-exclude-cidr", "a range"]),

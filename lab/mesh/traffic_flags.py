@@ -1,0 +1,186 @@
+"""The flags and variables of istio-iptables: their names, and by which grammar each is read. Pure.
+
+Every flag has its long name and its variables from Istio's program. The program reads its settings
+with this; the injector asks it what the program would say of the container that it makes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from lab.mesh import traffic_grammar as grammar
+from lab.mesh.errors import SettingError
+
+Reader = Callable[[str], Any]
+NumberOf = Callable[[str], int | None]
+
+
+class Flag(NamedTuple):
+    """One setting. `switch`: a flag that may stand alone, for true. `variables`: the first that
+    is set counts. `blank_is_default`: nothing is its default, rather than a value or a mistake.
+    """
+
+    short: str
+    name: str
+    read: Reader
+    variables: tuple[str, ...] = ()
+    switch: bool = False
+    blank_is_default: bool = False
+
+    @property
+    def title(self) -> str:
+        """As messages call it."""
+        return f"{self.short}/--{self.name}" if self.short else f"--{self.name}"
+
+
+class Given(NamedTuple):
+    """A setting that was given: by which flag or `$VARIABLE`, and its text."""
+
+    flag: Flag
+    where: str
+    text: str
+
+    def value(self) -> Any:
+        """The setting's value; None stands for its default. Raises SettingError."""
+        text = self.text.strip()
+        # A quoted nothing reaches us as two quotes when args come from YAML rather than a shell.
+        quoted = text in ('""', "''")
+        if quoted or not text:
+            unset = self.flag.switch and self.where.startswith("$")
+            if unset or self.flag.blank_is_default:
+                return None
+        if quoted:
+            text = ""
+        elif self.flag.read in _TO_THE_LETTER:
+            text = self.text
+        try:
+            return self.flag.read(text)
+        except ValueError as problem:
+            raise SettingError(
+                f"{self.where}: {problem} (value {grammar.shown(self.text)})", setting=self.where
+            ) from problem
+
+
+def _flag(short: str, name: str, read: Reader, more: str = "", **kind: bool) -> Flag:
+    own = name.upper().replace("-", "_")
+    return Flag(short, name, read, (more, own) if more else (own,), **kind)
+
+
+def existing_file(text: str) -> str:
+    """The path of a file that is there, such as a network namespace's."""
+    import os
+
+    if not os.access(text, os.F_OK):
+        raise ValueError(f"expected a file such as /proc/PID/ns/net, found nothing at {text!r}")
+    return text
+
+
+_TO_THE_LETTER: Final = frozenset(
+    {
+        *(grammar.ports, grammar.ports_with_gaps, grammar.ports_or_all),
+        *(grammar.ranges, grammar.ranges_or_all, grammar.interfaces, grammar.mode),
+    }
+)
+"""Readers of annotations, too: blanks mean to them what they mean there."""
+
+VALUES: Final = (
+    # Istio's program does not read $ENVOY_PORT, so neither does this one.
+    Flag("-p", "envoy-port", grammar.port),
+    _flag("-z", "inbound-capture-port", grammar.port),
+    _flag("-e", "inbound-tunnel-port", grammar.port),
+    _flag("-u", "proxy-uid", grammar.owners, blank_is_default=True),
+    _flag("-g", "proxy-gid", grammar.owners, blank_is_default=True),
+    _flag("-m", "istio-inbound-interception-mode", grammar.mode, blank_is_default=True),
+    _flag("-b", "istio-inbound-ports", grammar.ports_or_all),
+    _flag("-d", "istio-local-exclude-ports", grammar.ports),
+    _flag("-i", "istio-service-cidr", grammar.ranges_or_all),
+    _flag("-x", "istio-service-exclude-cidr", grammar.ranges),
+    _flag("-q", "istio-outbound-ports", grammar.ports_with_gaps),
+    _flag("-o", "istio-local-outbound-ports-exclude", grammar.ports),
+    _flag("-c", "istio-exclude-interfaces", grammar.interfaces),
+    _flag("-k", "kube-virt-interfaces", grammar.interfaces),
+    _flag("-t", "istio-inbound-tproxy-mark", grammar.mark),
+    _flag("-r", "istio-inbound-tproxy-route-table", grammar.table),
+    _flag("", "network-namespace", existing_file, blank_is_default=True),
+    _flag("", "iptables-probe-port", grammar.port),
+    _flag("", "probe-timeout", grammar.duration),
+)
+SWITCHES: Final = (
+    _flag("-n", "dry-run", grammar.boolean, switch=True),
+    _flag("", "skip-rule-apply", grammar.boolean, switch=True),
+    _flag("", "run-validation", grammar.boolean, switch=True),
+    _flag("", "cleanup-only", grammar.boolean, switch=True),
+    _flag("", "reconcile", grammar.boolean, switch=True),
+    _flag("", "force-apply", grammar.boolean, switch=True),
+    _flag("", "comments", grammar.boolean, "SIDECAR_LAB_RULE_COMMENTS", switch=True),
+    _flag("", "redirect-dns", grammar.boolean, "ISTIO_META_DNS_CAPTURE", switch=True),
+    _flag("", "capture-all-dns", grammar.boolean, switch=True),
+    _flag("", "drop-invalid", grammar.boolean, "INVALID_DROP", switch=True),
+    _flag("", "dual-stack", grammar.boolean, "ISTIO_DUAL_STACK", switch=True),
+)
+OWNER_GROUPS: Final = "ISTIO_OUTBOUND_OWNER_GROUPS"
+EXCLUDED_OWNER_GROUPS: Final = "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE"
+LOOPBACK_RANGE: Final = "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR"
+
+
+def _variables(number_of: NumberOf) -> tuple[Flag, ...]:
+    """Settings that only the environment has."""
+    groups = grammar.groups_known(number_of)
+
+    def some_or_all(text: str) -> tuple[str, ...] | grammar.Everything:
+        return grammar.EVERYTHING if text == "*" else grammar.at_most(groups(text))
+
+    return (
+        Flag("", OWNER_GROUPS, some_or_all, (OWNER_GROUPS,)),
+        Flag("", EXCLUDED_OWNER_GROUPS, groups, (EXCLUDED_OWNER_GROUPS,)),
+        Flag("", LOOPBACK_RANGE, grammar.loopback, (LOOPBACK_RANGE,)),
+    )
+
+
+FLAGS: Final = (*VALUES, *SWITCHES)
+
+
+def given(
+    texts: Mapping[str, str],
+    env: Mapping[str, str],
+    number_of: NumberOf = grammar.IMAGE_GROUPS.get,
+) -> dict[str, Given]:
+    """The settings given, by name: a flag wins over the environment.
+
+    `texts`: by flag's name. `number_of`: the id of a group's name, or None.
+    """
+    found = {}
+    for flag in (*FLAGS, *_variables(number_of)):
+        if flag.name in texts:
+            found[flag.name] = Given(flag, flag.title, texts[flag.name])
+        elif (name := next((one for one in flag.variables if one in env), None)) is not None:
+            found[flag.name] = Given(flag, f"${name}", env[name])
+    return found
+
+
+def split(argv: Sequence[str]) -> dict[str, str]:
+    """The texts of flags, by name. Raises SettingError for what is no flag, or has no value."""
+    by_name = {f"--{flag.name}": flag for flag in FLAGS}
+    by_name |= {flag.short: flag for flag in FLAGS if flag.short}
+    found: dict[str, str] = {}
+    words = list(reversed(argv))
+    while words:
+        word = words.pop()
+        name, assigned, text = word.partition("=") if word.startswith("--") else (word, "", "")
+        if not word.startswith("--") and len(word) > 2 and word[:2] in by_name:
+            name, assigned, text = word[:2], "=", word[2:].removeprefix("=")
+        flag = by_name.get(name)
+        if flag is None:
+            raise SettingError(f"{word!r} is no flag of istio-iptables", hint=_HELP, setting=word)
+        if assigned:
+            found[flag.name] = text
+        elif not flag.switch:
+            if not words:
+                raise SettingError(f"{flag.title}: a value is missing", hint=_HELP, setting=word)
+            found[flag.name] = words.pop()
+        else:
+            alone = not words or words[-1].startswith("-")
+            found[flag.name] = "true" if alone else words.pop()
+    return found
+
+
+_HELP: Final = "istio-iptables --help"

@@ -1,0 +1,220 @@
+"""What a setting of the redirection may hold: its text → its value. Pure; standard library alone.
+
+Annotations of pods, flags and variables of istio-iptables carry the same texts. The injector
+checks annotations with this module and istio-iptables reads its flags with it, so what one takes
+the other takes. Every reader raises ValueError with what was expected and what was found.
+"""
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
+
+    Network: TypeAlias = IPv4Network | IPv6Network
+
+Everything = Literal["*"]
+EVERYTHING: Final[Everything] = "*"
+Mode = Literal["REDIRECT", "TPROXY"]
+MODES: Final[tuple[Mode, ...]] = ("REDIRECT", "TPROXY")
+"""What the rules know; a pod may say NONE, too, and then has no rules."""
+
+MAX_OWNER_GROUPS: Final = 64
+"""One rule holds a condition a group; the kernel bounds the conditions of a rule."""
+MAX_ID: Final = 2**32 - 2
+"""The last id; the one after it means "nobody" to the kernel."""
+MAX_INTERFACE: Final = 15
+"""Characters; Linux gives an interface no longer name."""
+_SHOWN: Final = 300
+"""Characters of a value that a message repeats."""
+IMAGE_GROUPS: Final = {
+    **{"root": 0, "daemon": 1, "bin": 2, "sys": 3, "adm": 4, "tty": 5, "disk": 6, "lp": 7},
+    **{"mail": 8, "news": 9, "uucp": 10, "man": 12, "proxy": 13, "kmem": 15, "dialout": 20},
+    **{"fax": 21, "voice": 22, "cdrom": 24, "floppy": 25, "tape": 26, "sudo": 27, "audio": 29},
+    **{"dip": 30, "www-data": 33, "backup": 34, "operator": 37, "list": 38, "irc": 39, "src": 40},
+    **{"shadow": 42, "utmp": 43, "video": 44, "sasl": 45, "plugdev": 46, "staff": 50, "games": 60},
+    **{"users": 100, "nogroup": 65534, "istio-proxy": 1337},
+}
+"""Groups that the proxy's image knows by name: Debian's own, and the proxy's."""
+
+# Patterns are compiled when they are first wanted, which for most pods is never.
+_INTERFACE: Final = r"[A-Za-z][A-Za-z0-9_.-]*"
+_OWNER: Final = r"[0-9]{1,10}(-[0-9]{1,10})?"
+_RANGE: Final = r"[0-9a-fA-F:.]+/(0|[1-9][0-9]{0,2})"
+_TIME: Final = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)"
+_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+_FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+
+
+def shown(text: str) -> str:
+    """A text as messages show it: quoted, a long one cut."""
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r} and so on"
+
+
+def entries(text: str) -> list[str]:
+    """The entries of a comma-separated text, without the blanks around them; of a blank one none.
+
+    An entry may be empty.
+    """
+    return [entry.strip() for entry in text.split(",")] if text.strip() else []
+
+
+def number(text: str, low: int, high: int, what: str) -> int:
+    """A whole number in decimal digits, from `low` to `high`."""
+    plain = text.isascii() and text.isdigit() and (text == "0" or text[0] != "0")
+    # 010 would be eight to iptables and ten to Go. Long ones are not even read.
+    if not plain or len(text) > 10 or not low <= int(text) <= high:
+        raise ValueError(f"expected {what}, a number from {low} to {high}, found {shown(text)}")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """A TCP port that somebody can listen on."""
+    return number(text, 1, 65535, "a port")
+
+
+def any_port(text: str) -> int:
+    """A port of a packet, blanks around it allowed: 0, too, as Istio's parser has it."""
+    return number(text.strip(), 0, 65535, "a port")
+
+
+def ports(text: str) -> tuple[int, ...]:
+    """Ports, comma separated."""
+    return tuple(any_port(entry) for entry in entries(text))
+
+
+def ports_with_gaps(text: str) -> tuple[int, ...]:
+    """As `ports`, and nothing between two commas is no port.
+
+    So Istio has includeOutboundPorts, which only its iptables program reads.
+    """
+    return tuple(any_port(entry) for entry in text.split(",") if entry) if text.strip() else ()
+
+
+def ports_or_all(text: str) -> tuple[int, ...] | Everything:
+    """Ports, or `*`."""
+    return EVERYTHING if text == EVERYTHING else ports(text)
+
+
+def table(text: str) -> int:
+    """A route table number."""
+    return number(text, 1, 2**32 - 1, "a route table")
+
+
+def mark(text: str) -> int:
+    """A packet mark, decimal: Istio's program cannot make a route for another spelling."""
+    return number(text, 1, 2**32 - 1, "a packet mark")
+
+
+def mode(text: str) -> Mode:
+    """REDIRECT or TPROXY."""
+    for known in MODES:
+        if text == known:
+            return known
+    raise ValueError(f"expected {' or '.join(MODES)}, found {shown(text)}")
+
+
+def network(text: str) -> "Network":
+    """An address range; host bits are dropped."""
+    import ipaddress  # 2 ms that few pods need
+
+    problem = f"expected a range such as 10.0.0.0/8 or fd00::/8, found {shown(text)}"
+    if not re.fullmatch(_RANGE, text):  # also 10.0.0.0/255.0.0.0, which Python would take
+        raise ValueError(problem)
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(problem) from None
+
+
+def ranges(text: str) -> "tuple[Network, ...]":
+    """Address ranges, comma separated and without blanks, as in Istio."""
+    return tuple(network(entry) for entry in text.split(",")) if text else ()
+
+
+def ranges_or_all(text: str) -> "tuple[Network, ...] | Everything":
+    """Address ranges, or `*`."""
+    return EVERYTHING if text == EVERYTHING else ranges(text)
+
+
+def names_loopback(text: str) -> bool:
+    """Whether ranges (or `*`) have one that is written with a loopback address."""
+    import ipaddress
+
+    return text not in ("", EVERYTHING) and any(
+        ipaddress.ip_address(entry.partition("/")[0]).is_loopback for entry in text.split(",")
+    )
+
+
+def loopback(text: str) -> "IPv4Network":
+    """A range within 127.0.0.0/8."""
+    import ipaddress
+
+    found = network(text)
+    if not isinstance(found, ipaddress.IPv4Network) or not found.is_loopback:
+        raise ValueError(f"expected a range within 127.0.0.0/8, found {shown(text)}")
+    return found
+
+
+def interfaces(text: str) -> tuple[str, ...]:
+    """Interface names, comma separated. Wildcards of iptables (eth+) are none."""
+    found = tuple(entry.strip() for entry in text.split(",")) if text else ()
+    for entry in found:
+        if len(entry) > MAX_INTERFACE or not re.fullmatch(_INTERFACE, entry):
+            raise ValueError(
+                f"expected interface names such as eth1,tap0 of at most {MAX_INTERFACE} letters, "
+                f"found {shown(entry)}"
+            )
+    return found
+
+
+def owners(text: str) -> tuple[str, ...]:
+    """User or group ids, comma separated; `LOW-HIGH` is a range."""
+    return tuple(_owner(entry) for entry in entries(text) if entry)
+
+
+def _owner(text: str) -> str:
+    ends = text.split("-") if re.fullmatch(_OWNER, text) else []
+    numbers = [int(end) for end in ends if end == "0" or end[0] != "0"]
+    if not ends or len(numbers) < len(ends) or sorted(numbers) != numbers or numbers[-1] > MAX_ID:
+        raise ValueError(f"expected ids such as 1337, at most {MAX_ID}, found {shown(text)}")
+    return ends[0] if ends[0] == ends[-1] else text
+
+
+def groups_known(number_of: Callable[[str], int | None]) -> Callable[[str], tuple[str, ...]]:
+    """The reader of group ids or names, comma separated; `number_of` tells a name's id, or None."""
+
+    def group(text: str) -> str:
+        if re.fullmatch(_OWNER, text):
+            return _owner(text)
+        if (known := number_of(text)) is None:
+            raise ValueError(
+                f"expected groups that are known here, or numbers, found {shown(text)}"
+            )
+        return str(known)
+
+    return lambda text: tuple(group(entry) for entry in entries(text) if entry)
+
+
+def at_most(found: tuple[str, ...]) -> tuple[str, ...]:
+    """The groups to capture, which one rule has to hold."""
+    if len(found) > MAX_OWNER_GROUPS:
+        raise ValueError(f"expected at most {MAX_OWNER_GROUPS} groups, found {len(found)}")
+    return found
+
+
+def boolean(text: str) -> bool:
+    """True or false, as Go reads it."""
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    raise ValueError(f"expected true or false, found {shown(text)}")
+
+
+def duration(text: str) -> float:
+    """A time such as `5s` or `1m30s`, in Go's words; returns seconds."""
+    parts = re.findall(_TIME, text)
+    if not parts or "".join(count + unit for count, unit in parts) != text:
+        raise ValueError(f"expected a time such as 5s, found {shown(text)}")
+    return float(sum(float(count) * _SECONDS[unit] for count, unit in parts))
