@@ -5,12 +5,11 @@ Subcommands live beside what they drive and are imported when called, so that
 """
 
 import importlib
-import os
 import sys
 
 import click
 
-from lab import __version__
+from lab import __version__, streams
 from lab.mesh.errors import SidecarLabError
 
 COMMANDS = {
@@ -69,41 +68,94 @@ def lab(verbose: bool) -> None:
             logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
+INTERRUPTED = {
+    "up": "run the same command again: it goes on from where this one was",
+    "down": "run the same command again: it removes what is left",
+    "pause": "run the same command again; `lab status` says what the lab is now",
+    "rotate": "a rotation that was asked for is carried out all the same; `lab status` shows it",
+    "cache": "run the same command again: it goes on from where this one was",
+    "e2e": "run the same command again: it begins with the first step",
+    "docs": "run the same command again: it begins with the first step",
+    "kube-inject": "nothing was written",
+    "explain": "nothing was changed",
+}
+"""What is true of a command that was interrupted."""
+
+
 def main(raised: BaseException | None = None) -> None:
-    """Run the command line; never ends in a traceback for a fault we foresaw.
+    """Run the command line; never ends in a traceback.
 
     `raised`: what ended a command that ran without click; it is told as any other.
     """
     try:
-        if raised:
-            raise raised
-        # Without standalone mode click returns the exit code of a command that names one.
-        sys.exit(lab.main(standalone_mode=False))
+        code = _run(raised)
+        # Here, where it can be told: at the interpreter's own end it would be a traceback.
+        streams.finish()
     except SidecarLabError as error:
-        say_error(error.message, error.hint)
-        sys.exit(error.exit_code)
+        code = say(error)
     except ModuleNotFoundError as missing:
-        lacking = _lacking(missing)
-        say_error(lacking.message, lacking.hint)
-        sys.exit(lacking.exit_code)
+        code = say(_lacking(missing))
     except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        code = done.exit_code
     except click.ClickException as misuse:
         misuse.show()
-        sys.exit(2)
+        code = 2
     except (click.Abort, KeyboardInterrupt):
-        say_error("interrupted", "run the same command again: it goes on from where this one was")
-        sys.exit(130)
+        say_error("interrupted", INTERRUPTED.get(_command(), ""))
+        code = 130
     except BrokenPipeError:
-        # The reader of our output went away (`| head`): not a fault, and nothing more to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        # Some other pipe's reader went away; what befalls our own output is lab/streams.py's.
+        code = 141
+    except Exception as fault:  # noqa: BLE001 - this is where every other fault ends
+        code = say(_fault(fault))
+    sys.exit(code)
+
+
+def _run(raised: BaseException | None) -> int:
+    if raised:
+        raise raised
+    try:
+        # Without standalone mode click returns the exit code of a command that names one.
+        return int(lab.main(standalone_mode=False) or 0)
+    except SystemExit as done:
+        if isinstance(done.code, str):
+            click.echo(done.code, err=True)
+        return done.code if isinstance(done.code, int) else int(done.code is not None)
+
+
+def _command() -> str:
+    return next((word for word in sys.argv[1:] if word in COMMANDS), "")
+
+
+def say(error: SidecarLabError) -> int:
+    """Tell an error on stderr, if there is anything to tell; its exit code."""
+    if error.message:
+        say_error(error.message, error.hint)
+    return error.exit_code
+
+
+def _fault(fault: Exception) -> SidecarLabError:
+    """A fault that nobody foresaw, as one line; its trace goes to a file."""
+    import traceback
+
+    trace = "".join(traceback.format_exception(fault))
+    said = f"a fault of the lab's own: {type(fault).__name__}: {fault}".splitlines()[0][:300]
+    if isinstance(fault, OSError) and fault.filename:
+        said = f"{fault.filename}: {fault.strerror}"
+    try:
+        from lab.cluster.longrun import build_log
+
+        file = build_log(_command() or "lab")
+        file.write_text(trace, encoding="utf-8")
+    except (OSError, ImportError):
+        return SidecarLabError(f"{said}\n{trace}")
+    return SidecarLabError(said, hint=f"the whole trace is in {file}")
 
 
 def _lacking(missing: ModuleNotFoundError) -> SidecarLabError:
     # A module of our own that is missing is a fault of ours, not of the installation.
     if (missing.name or "").split(".")[0] in {"lab", "scenarios"}:
-        raise missing
+        return _fault(missing)
     return SidecarLabError(
         f"this command needs the Python package {missing.name!r}",
         hint="pip install 'sidecar-lab[lab]' (in a checkout: pip install '.[lab]')",

@@ -38,6 +38,12 @@ class LabPaths:
     name: str
     root: Path
 
+    def make(self) -> None:
+        """Make the folder, open to its owner alone: it holds keys. One that is there is closed."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.root.stat().st_mode & 0o077:
+            self.root.chmod(0o700)
+
     @property
     def kubeconfig(self) -> Path:
         """The lab's own kubeconfig; the user's is never touched."""

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
+from lab import streams
+
 FLAGS: Final = {
     "--native": ("native", True),
     "--no-native": ("native", False),
@@ -48,21 +50,22 @@ def plain(arguments: Sequence[str]) -> dict[str, Any] | None:
 
 def main() -> None:
     """Run the command line."""
-    fields = plain(sys.argv[1:])
-    if fields is None:
-        from lab import cli
-
-        cli.main()
-        return
-    # Loading makes thousands of small objects and no cycles: collecting would only cost time.
-    gc.disable()
     from lab.mesh.errors import SidecarLabError
 
+    fields = plain(sys.argv[1:])
     try:
-        from lab.inject_run import Request, run
+        streams.prepare()
+        if fields is not None:
+            # Loading makes thousands of small objects and no cycles: collecting only costs time.
+            gc.disable()
+            from lab.inject_run import Request, run
 
-        run(Request(**fields))
-    except (SidecarLabError, ModuleNotFoundError, BrokenPipeError, KeyboardInterrupt) as error:
+            run(Request(**fields))
+            return
+    except (SidecarLabError, ModuleNotFoundError, KeyboardInterrupt) as error:
         from lab import cli
 
         cli.main(error)
+    from lab import cli
+
+    cli.main()

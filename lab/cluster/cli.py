@@ -1,14 +1,12 @@
 """The commands that drive the lab's life: up, down, pause, status, doctor, cache."""
 
 import json
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -39,15 +37,11 @@ def progress() -> "Progress":
 
 @contextmanager
 def exclusively(paths: LabPaths, say: Callable[[str], None]) -> Iterator[None]:
-    """One command at a time works on a lab; SIGTERM counts as Ctrl-C meanwhile."""
+    """One command at a time works on a lab."""
     from filelock import Timeout
 
     from lab.cluster.cache import named_lock
 
-    def interrupt(_: int, __: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before: Any = signal.signal(signal.SIGTERM, interrupt)
     lock = named_lock(f"lab-{paths.name}")
     try:
         try:
@@ -64,7 +58,6 @@ def exclusively(paths: LabPaths, say: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         lock.release()
-        signal.signal(signal.SIGTERM, before)
 
 
 @click.command()

@@ -44,10 +44,6 @@ UNREAD = ("doc", "man", "info", "locale", "lintian", "bug", "bash-completion")
 """Folders of /usr/share that nobody reads in a container."""
 
 
-WORKDIR = "sidecar-lab-root-"
-"""How the folders begin, in the system's temporary one, in which mmdebstrap works."""
-
-
 @dataclass(frozen=True)
 class Root:
     """One Debian root: its packages, hooks of mmdebstrap, and packages only to be downloaded."""
@@ -89,9 +85,10 @@ def _build(root: Root, architecture: str, folder: Path, task: Task) -> cache.Fac
     debs = folder / "debs"
     debs.mkdir()
     target = folder / "rootfs.tar"
-    # Cut off, mmdebstrap leaves folders behind; in one of ours they go with it.
-    sweep(Path(tempfile.gettempdir()))
-    with tempfile.TemporaryDirectory(prefix=f"{WORKDIR}{os.getpid()}-") as workdir:
+    # Cut off, mmdebstrap leaves folders behind; in one of ours the next builder removes them. Not
+    # in the system's temporary folder, where others may put a link in their place.
+    wanted = inputs(root, architecture)
+    with tempfile.TemporaryDirectory(prefix=f"{wanted.key}.work-", dir=folder.parent) as workdir:
         Path(workdir).chmod(0o711)  # apt downloads as a user of its own
         stream(
             bootstrap(root, architecture, target, debs),
@@ -108,16 +105,6 @@ def _build(root: Root, architecture: str, folder: Path, task: Task) -> cache.Fac
         "packages": installed_packages(target),
         "downloaded": sorted(path.name for path in debs.glob("*.deb")),
     }
-
-
-def sweep(folder: Path) -> None:
-    """Remove the work folders in `folder` of builders that were killed."""
-    import psutil
-
-    for stale in folder.glob(f"{WORKDIR}*"):
-        pid = stale.name.removeprefix(WORKDIR).partition("-")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            cache.remove_tree(stale)
 
 
 def bootstrap(root: Root, architecture: str, target: Path, debs: Path) -> list[str | Path]:

@@ -4,6 +4,7 @@ Imports nothing heavy: `lab up` on a lab that is up, and every scenario, begin h
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -100,10 +101,14 @@ def save(paths: LabPaths, state: LabState) -> None:
 
 
 def write_atomically(file: Path, text: str, mode: int = 0o600) -> None:
-    """Write `text` beside `file`, then rename."""
+    """Write `text` beside `file`, then rename. At no moment may anyone read it whom `mode` bars."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(file.name + ".new")
-    partial.write_text(text)
+    # One that an earlier writer left may be open to others, or be a link.
+    partial.unlink(missing_ok=True)
+    made = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(made, "w") as out:
+        out.write(text)
     partial.chmod(mode)
     partial.replace(file)
 

@@ -95,7 +95,8 @@ def preflight(up: Bringup, task: Task) -> None:
 
     from lab.paths import cache_root
 
-    up.paths.logs.mkdir(parents=True, exist_ok=True)
+    up.paths.make()
+    up.paths.logs.mkdir(exist_ok=True)
     cache_root().mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(cache_root()).free
     if free < MINIMUM_FREE:

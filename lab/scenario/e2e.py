@@ -1,6 +1,8 @@
 """Run the chapters under pytest: the one place that knows its arguments."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +16,10 @@ from lab.scenario.failures import failure_of
 
 WORKERS = 2
 """Chapters that run side by side. They mostly wait for the cluster, which is busy itself."""
+
+
+END_SECONDS = 30.0
+"""How long an interrupted run may take to put things in order; a second Ctrl-C ends that wait."""
 
 
 def pytest_arguments(
@@ -35,14 +41,31 @@ def pytest_arguments(
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run pytest in a process of its own, on this terminal; its exit code."""
-    argv = [sys.executable, "-m", "pytest", *arguments]
+    """Run pytest in a process of its own, on this terminal; its exit code.
+
+    An interrupt of this process is handed on, once, and the end of what it interrupts is waited
+    for. Raises KeyboardInterrupt then.
+    """
+    argv = [sys.executable, "-m", "lab.scenario", *arguments]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    return subprocess.run(argv, env=environment, check=False).returncode
+    # A group of its own: a Ctrl-C reaches this process alone, so that pytest hears of it once.
+    process = subprocess.Popen(argv, env=environment, process_group=0)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            process.wait(END_SECONDS)
+        raise
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def report_abort(paths: LabPaths, trouble: SidecarLabError, begun: str, seconds: float) -> None:
     """Reports of a run that ended before its first chapter: the lab could not be set up."""
+    paths.make()
     failure = failure_of(trouble)
     record = RunRecord("", paths.name, begun, seconds, aborted=failure)
     write_reports(paths.records, record)

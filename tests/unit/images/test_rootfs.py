@@ -1,23 +1,41 @@
-"""Debian roots: what a builder that was killed leaves is swept by the next."""
+"""Debian roots: where mmdebstrap works, and what is left of it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import pytest
+
 from lab.cluster import rootfs
+from lab.progress import Quiet
 
 
-def test_only_work_folders_of_dead_builders_are_swept(tmp_path: Path) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    dead = tmp_path / f"{rootfs.WORKDIR}{ended.pid}-x"
-    alive = tmp_path / f"{rootfs.WORKDIR}{os.getpid()}-x"
-    strange = tmp_path / f"{rootfs.WORKDIR}of-somebody"
-    for folder in (dead, alive, strange):
-        (folder / "etc").mkdir(parents=True)
-    rootfs.sweep(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted([alive, strange])
+def test_mmdebstrap_works_below_the_cache_where_nobody_else_can_put_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIDECAR_LAB_CACHE", str(tmp_path / "cache"))
+    shared = tmp_path / "tmp"
+    victim = tmp_path / "victim"
+    (victim / "inner").mkdir(parents=True)
+    (victim / "inner").chmod(0o500)
+    shared.mkdir()
+    (shared / "sidecar-lab-root-999999999-x").symlink_to(victim)
+    monkeypatch.setattr("tempfile.tempdir", str(shared))
+    works: list[Path] = []
+
+    def stream(words: object, *, env: dict[str, str], **_: object) -> None:
+        works.append(Path(env["TMPDIR"]))
+        assert works[-1].is_dir()
+
+    monkeypatch.setattr(rootfs, "stream", stream)
+    monkeypatch.setattr(rootfs, "ensure_mmdebstrap", lambda task: None)
+    monkeypatch.setattr(rootfs, "installed_packages", lambda target: {})
+    cut_off = tmp_path / "cache" / "building" / f"{rootfs.inputs(rootfs.BASE, 'amd64').key}.work-x"
+    (cut_off / "etc").mkdir(parents=True)
+    with Quiet().task("base") as task:
+        rootfs.build(rootfs.BASE, "amd64", task)
+    assert works[0].is_relative_to(tmp_path / "cache")
+    assert not works[0].exists()
+    assert not cut_off.exists()
+    assert (victim / "inner").stat().st_mode & 0o777 == 0o500
 
 
 def test_mmdebstrap_mounts_where_its_end_unmounts(tmp_path: Path) -> None:

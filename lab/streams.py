@@ -1,0 +1,122 @@
+"""Standard streams and signals of a program of ours: what befalls them is one line, no traceback.
+
+The standard library alone, and little of it: `kube-inject` begins here, too.
+"""
+
+import errno
+import io
+import os
+import signal
+import sys
+from _thread import get_ident
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final
+
+from lab.mesh.errors import SidecarLabError
+
+BROKEN_PIPE_CODE: Final = 141
+"""The exit code of a program that SIGPIPE ends, as shells show it (128 + 13)."""
+INTERRUPTS: Final = ("SIGTERM", "SIGHUP")
+"""Signals that mean what Ctrl-C means."""
+
+
+class OutputError(SidecarLabError):
+    """Standard output cannot be written. The message is "" when its reader went away (`| head`)."""
+
+    def __init__(self, reason: OSError) -> None:
+        gone = reason.errno in (errno.EPIPE, errno.ECONNRESET)
+        said = reason.strerror or str(reason)
+        super().__init__(
+            "" if gone else f"standard output cannot be written: {said}",
+            hint="" if gone else "send it to a terminal, a pipe, or a file on a disk with room",
+        )
+        self.exit_code = BROKEN_PIPE_CODE if gone else 1
+
+
+class _Output(io.FileIO):
+    """Descriptor 1. Its first failure is raised in the main thread, once; then nothing is written.
+
+    Once, so that what is said while the program ends (tasks, reports) does not fail again; in the
+    main thread, for in another nobody would hear of it.
+    """
+
+    failed: OSError | None = None
+    raised = False
+    main = 0
+    """The main thread's number."""
+    make: Callable[[OSError], BaseException] = OutputError
+
+    def write(self, data: Any) -> int:
+        if self.failed is None:
+            try:
+                return super().write(data) or 0
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                self.failed = error
+        if not self.raised and get_ident() == self.main:
+            self.raised = True
+            raise self.make(self.failed) from self.failed
+        return len(memoryview(data).cast("B"))
+
+
+def prepare(make: Callable[[OSError], BaseException] = OutputError) -> None:
+    """Make ready for a whole program: streams that are open, output that fails in one way, signals.
+
+    `make` turns a failed write into what is raised. Raises OutputError when standard output is
+    closed: what is opened next would become it, and be written to.
+    """
+    for name in INTERRUPTS:
+        _interrupt_at(getattr(signal, name, None))
+    lost = [number for number in (0, 1, 2) if not _is_open(number)]
+    for number in lost:
+        # The lowest free number is what is taken, and that is this one.
+        os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+    if 0 in lost:
+        sys.stdin = os.fdopen(0)
+    if 2 in lost:
+        sys.stderr = os.fdopen(2, "w")
+    if 1 in lost:
+        raise OutputError(OSError(errno.EBADF, "it is closed"))
+    if os.name != "nt":  # where a console is no file
+        sys.stdout = _guarded(sys.stdout, make)
+
+
+def finish() -> None:
+    """Write what is still held back. Raises OutputError when not all could be written."""
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if isinstance(raw, _Output):
+        raw.make = OutputError
+    sys.stdout.flush()
+    if isinstance(raw, _Output) and raw.failed is not None:
+        raise OutputError(raw.failed)
+
+
+def _guarded(before: Any, make: Callable[[OSError], BaseException]) -> Any:
+    raw = _Output(1, "w", closefd=False)
+    raw.make, raw.main = make, get_ident()
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=before.encoding,
+        errors=before.errors,
+        line_buffering=before.line_buffering or before.write_through,
+    )
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def _interrupt_at(number: int | None) -> None:
+    # What is ignored stays so: `nohup lab up` shall outlive its terminal.
+    if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(_: int, __: FrameType | None) -> None:
+    raise KeyboardInterrupt
