@@ -5,6 +5,7 @@ SidecarLabError
 ├── HostError            this machine lacks something (Docker, rights, disk, a kernel feature)
 ├── BuildError           an image or binary could not be built; names the log
 ├── ClusterError         the cluster could not be made, reached or removed
+│   └── RefusedError     nothing failed: what is not the lab's to decide is left as it is
 ├── ObservationError     a pod or its node could not be looked at
 ├── MisuseError          a command line says what cannot be
 └── ScenarioError        a scenario is badly declared (not: a check that failed)
@@ -52,6 +53,10 @@ class BuildError(SidecarLabError):
 
 class ClusterError(SidecarLabError):
     """The cluster could not be made, reached or removed."""
+
+
+class RefusedError(ClusterError):
+    """Nothing failed: what was asked for would harm what is not the lab's to decide about."""
 
 
 class ObservationError(SidecarLabError):

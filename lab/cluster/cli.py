@@ -78,10 +78,14 @@ def exclusively(paths: LabPaths, say: Callable[[str], None]) -> Iterator[None]:
     help="Whose control plane: ours, or real Istio in its place (built from its Go modules).",
 )
 @click.option("--no-provision", is_flag=True, help="Never install or start Docker.")
+@click.option("--recreate", is_flag=True, help="Delete the cluster, and make it anew.")
 @with_yes
-def up(name: str, source: str, mesh: str, no_provision: bool, yes: bool) -> None:
-    """Bring the lab up; on a lab that is up, check it and load what changed."""
-    from lab.cluster import provision, steps
+def up(name: str, source: str, mesh: str, no_provision: bool, recreate: bool, yes: bool) -> None:
+    """Bring the lab up; on a lab that is up, check it and load what changed.
+
+    A cluster that is there is never deleted without a question on a terminal, or --recreate.
+    """
+    from lab.cluster import bringup, provision, steps
     from lab.cluster.images import ImageSource
     from lab.cluster.meshes import Mesh
 
@@ -89,14 +93,16 @@ def up(name: str, source: str, mesh: str, no_provision: bool, yes: bool) -> None
     paths = lab_paths(name)
     shown = progress()
     ask = provision.is_terminal() and not yes
-    options = steps.Options(
+    options = bringup.Options(
         source=ImageSource(source),
         mesh=Mesh(mesh),
         provision=not no_provision,
         confirm=(lambda text: click.confirm(text, default=True)) if ask else None,
+        recreate=recreate,
+        confirm_loss=(lambda text: click.confirm(text, default=False)) if ask else None,
     )
     with exclusively(paths, shown.note):
-        steps.bring_up(steps.Bringup(paths, options, shown))
+        steps.bring_up(bringup.Bringup(paths, options, shown))
     shown.note(f"the lab {name} is up in {time.monotonic() - started:.1f} s")
 
 
@@ -146,13 +152,13 @@ Examples:
 @click.option("--times", type=click.IntRange(1, 1000), default=1, show_default=True)
 def rotate(name: str, times: int) -> None:
     """Give the webhook a new certificate and authority, with no pod refused meanwhile."""
-    from lab.cluster import rotation, state
+    from lab.cluster import gate, rotation
     from lab.cluster.kubeapi import KubeApi
 
     paths = lab_paths(name)
     shown = progress()
     with exclusively(paths, shown.note):
-        api = KubeApi.from_file(Path(state.load(paths).kubeconfig))
+        api = KubeApi.from_file(Path(gate.require(paths).kubeconfig))
         for number in range(1, times + 1):
             with shown.task(f"rotation {number} of {times}") as task:
                 done = rotation.rotate(api, ROTATION_SECONDS, task)

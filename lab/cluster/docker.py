@@ -4,40 +4,19 @@ Everything goes through the `docker` command, so that contexts, DOCKER_HOST, Doc
 remote daemons work as the user has set them up.
 """
 
-import json
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.command import Completed, run
-from lab.errors import CommandError, HostError
+from lab.errors import CommandError
 
 LABEL = "sidecar-lab.name"
 """Label of every container, network and volume that the lab makes itself; its value is the lab."""
 KIND_LABEL = "io.x-k8s.kind.cluster"
 """Label that kind puts on its node containers; its value is the cluster's name."""
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
-
-
-@dataclass(frozen=True)
-class Daemon:
-    """What a daemon that answers says of itself (`docker info`)."""
-
-    version: str
-    api: str
-    storage_driver: str
-    cgroup_driver: str
-    cgroup_version: str
-    operating_system: str
-    architecture: str
-    data_root: str
-    cpus: int
-    memory: int
-    """Bytes."""
-    rootless: bool
-    http_proxy: str
 
 
 @dataclass(frozen=True)
@@ -77,45 +56,6 @@ def why_unreachable(host: str = "") -> str:
     if answer.ok and answer.stdout.strip():
         return ""
     return answer.stderr.strip() or "the client printed no server version"
-
-
-def daemon() -> Daemon:
-    """What the daemon says of itself. Raises HostError when none answers."""
-    reason = why_unreachable()
-    if reason:
-        raise HostError(f"no Docker daemon answers: {reason}", hint="run `lab doctor`")
-    info = json.loads(docker("info", "--format", "{{json .}}").stdout)
-    api = docker("version", "--format", "{{.Server.APIVersion}}").stdout.strip()
-    return parse_info(info, api)
-
-
-def parse_info(info: dict[str, object], api: str) -> Daemon:
-    """`docker info`'s JSON as a Daemon; fields that a daemon leaves out become empty."""
-
-    def text(field: str) -> str:
-        value = info.get(field)
-        return value if isinstance(value, str) else ""
-
-    def number(field: str) -> int:
-        value = info.get(field)
-        return value if isinstance(value, int) else 0
-
-    security = info.get("SecurityOptions")
-    options = security if isinstance(security, list) else []
-    return Daemon(
-        version=text("ServerVersion"),
-        api=api,
-        storage_driver=text("Driver"),
-        cgroup_driver=text("CgroupDriver"),
-        cgroup_version=text("CgroupVersion"),
-        operating_system=text("OperatingSystem"),
-        architecture=text("Architecture"),
-        data_root=text("DockerRootDir"),
-        cpus=number("NCPU"),
-        memory=number("MemTotal"),
-        rootless=any("rootless" in str(option) for option in options),
-        http_proxy=text("HttpProxy") or text("HttpsProxy"),
-    )
 
 
 def containers(*filters: str) -> list[Container]:
@@ -164,8 +104,3 @@ def remove_containers(ids: Sequence[str]) -> None:
     """Remove containers with their anonymous volumes, running or not; absent ones are fine."""
     if ids:
         docker("rm", "-f", "-v", *ids, timeout=120)
-
-
-def configured_host() -> str:
-    """The daemon address that the environment names; "" is the client's default."""
-    return os.environ.get("DOCKER_HOST", "")

@@ -4,12 +4,13 @@ A finding says what was seen, how bad that is, and what mends it.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from lab.cluster import provision
-from lab.cluster.host import Host
+from lab.cluster import daemons, provision
+from lab.cluster.host import Host, gather
+from lab.mesh.errors import SidecarLabError
 
 Verdict = Literal["ok", "warn", "fail"]
 GIB = 1 << 30
@@ -18,6 +19,8 @@ DISK_NEEDED, DISK_WANTED = 4 * GIB, 25 * GIB
 MEMORY_NEEDED, MEMORY_WANTED = 2 * GIB, 4 * GIB
 WATCHES_WANTED, INSTANCES_WANTED = 65536, 256
 """kubelet, containerd and the pods share the machine's inotify limits with the user's editor."""
+INSTANCES_NEEDED = 16
+"""A node that is up holds 13: with fewer none starts."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,39 @@ class Finding:
     seen: str
     verdict: Verdict
     fix: str = ""
+
+
+BEARS: Mapping[str, tuple[str, ...]] = {
+    step: tuple(names.split(", "))
+    for step, names in {
+        "preflight": "disk",
+        "docker": "docker client, docker daemon, docker rights, docker product, cgroup, wsl",
+        "images": "disk, memory, storage driver, registry, go, kubectl, proxy, docker product",
+        "cluster": "inotify instances, inotify watches, cgroup, capabilities, netfilter, "
+        "address pool, docker product, disk, memory, storage driver, proxy, wsl",
+        "control plane": "inotify instances, inotify watches, netfilter, disk, memory, proxy",
+        "ready": "inotify instances, inotify watches, netfilter, disk, memory, proxy",
+    }.items()
+}
+"""Step of `lab up` → names of the findings that may be why it fails, the likeliest first."""
+
+
+def bearing(step: str) -> list[Finding]:
+    """What is amiss on this machine that may be why a step failed; [] where nothing can be told."""
+    if step not in BEARS:
+        return []
+    try:
+        found = judge(gather())
+    except (SidecarLabError, OSError):
+        return []  # what failed is said all the same
+    return amiss(found, step)
+
+
+def amiss(found: Sequence[Finding], step: str) -> list[Finding]:
+    """Of `found`, what is not well and bears on the step: what would stop it, then the rest."""
+    names = BEARS.get(step, ())
+    there = [one for one in found if one.name in names and one.verdict != "ok"]
+    return sorted(there, key=lambda one: (one.verdict != "fail", names.index(one.name)))
 
 
 def judge(host: Host) -> list[Finding]:
@@ -69,6 +105,8 @@ def _daemon(host: Host) -> Finding:
     if host.socket_denied:
         return Finding("docker rights", "no access to Docker's socket", "fail", plan.instruction)
     seen = host.machine.unreachable.splitlines()[0] if host.machine.unreachable else "no answer"
+    if host.machine.address.by:
+        return Finding("docker daemon", plan.sentence, "fail", plan.instruction)
     if plan.action in ("install", "start"):
         return Finding("docker daemon", seen, "warn", plan.sentence)
     return Finding("docker daemon", seen, "fail", plan.instruction)
@@ -78,16 +116,16 @@ def _about_daemon(host: Host) -> list[Finding]:
     daemon = host.daemon
     if daemon is None:
         return []
-    found = [Finding("docker rights", "this user may talk to the daemon", "ok")]
+    found = [
+        Finding("docker rights", "this user may talk to the daemon", "ok"),
+        Finding("docker product", *_kind(host, daemon)),
+    ]
     if daemon.storage_driver == "vfs":
         fix = "put Docker's data root on ext4 or xfs (or SIDECAR_LAB_CACHE, if the lab starts it)"
         found.append(Finding("storage driver", "vfs: copies every layer whole", "warn", fix))
     else:
         found.append(Finding("storage driver", daemon.storage_driver, "ok"))
     found.append(Finding("cgroup driver", daemon.cgroup_driver or "unknown", "ok"))
-    if daemon.rootless and daemon.cgroup_version != "2":
-        fix = "boot with systemd.unified_cgroup_hierarchy=1, or use Docker as root"
-        found.append(Finding("rootless docker", "under cgroup v1", "fail", fix))
     if host.free_pool not in ("", "?"):
         fix = (
             "`docker network prune`, or other default-address-pools in Docker's settings; "
@@ -97,6 +135,11 @@ def _about_daemon(host: Host) -> list[Finding]:
     elif host.free_pool == "":
         found.append(Finding("address pool", "Docker has a free range", "ok"))
     return found
+
+
+def _kind(host: Host, daemon: daemons.Daemon) -> tuple[str, Verdict, str]:
+    found = daemons.judge(daemon, host.machine.address, host.here, host.cache)
+    return found.seen, found.verdict, found.fix
 
 
 def _cgroup(host: Host) -> Finding:
@@ -149,15 +192,15 @@ def _memory(host: Host) -> Finding:
 
 def _inotify(host: Host) -> list[Finding]:
     found = []
-    for name, seen, wanted in (
-        ("max_user_watches", host.inotify_watches, WATCHES_WANTED),
-        ("max_user_instances", host.inotify_instances, INSTANCES_WANTED),
+    for name, seen, needed, wanted in (
+        ("max_user_watches", host.inotify_watches, 0, WATCHES_WANTED),
+        ("max_user_instances", host.inotify_instances, INSTANCES_NEEDED, INSTANCES_WANTED),
     ):
         if seen is None:
             continue
         low = seen < wanted
         fix = f"sudo sysctl fs.inotify.{name}={wanted * 4}" if low else ""
-        verdict: Verdict = "warn" if low else "ok"
+        verdict: Verdict = "fail" if seen < needed else "warn" if low else "ok"
         found.append(Finding(f"inotify {name.removeprefix('max_user_')}", str(seen), verdict, fix))
     return found
 
@@ -173,7 +216,7 @@ def _netfilter(host: Host) -> Finding:
         )
     if host.machine.wsl:
         fix = "wsl --update: older WSL 2 kernels lack netfilter modules (xt_owner, xt_REDIRECT)"
-    elif host.daemon and "Docker Desktop" in host.daemon.operating_system:
+    elif host.daemon and host.daemon.kind == "Docker Desktop":
         fix = "update Docker Desktop: 4.27 came without these netfilter modules"
     else:
         fix = "sudo modprobe -a nf_tables nft_compat nft_chain_nat xt_REDIRECT xt_owner xt_tcpudp"
@@ -216,8 +259,6 @@ def _proxies(host: Host) -> list[Finding]:
 
 
 def _platform(host: Host) -> list[Finding]:
-    if host.daemon and "Docker Desktop" in host.daemon.operating_system:
-        return [Finding("docker desktop", "the node runs in its virtual machine", "ok")]
     if host.machine.wsl and not host.machine.systemd and host.daemon is None:
         fix = "Docker Desktop with WSL integration, or systemd=true in /etc/wsl.conf"
         return [Finding("wsl", "without systemd", "warn", fix)]

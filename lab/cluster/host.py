@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from lab.cluster import daemons, dockerd, provision
 from lab.cluster import docker as engine
-from lab.cluster import dockerd, provision
 from lab.cluster.docker import docker
 from lab.command import run
 from lab.errors import CommandError, HostError
@@ -30,7 +30,9 @@ class Host:
     """The facts. Sizes are bytes; None means that the question has no answer on this system."""
 
     machine: provision.Machine
-    daemon: engine.Daemon | None
+    daemon: daemons.Daemon | None
+    here: daemons.Here
+    cache: Path
     daemon_is_ours: bool
     client: str
     socket_denied: bool
@@ -68,6 +70,8 @@ def gather() -> Host:
         return Host(
             machine=machine,
             daemon=daemon,
+            here=daemons.here(),
+            cache=cache_root(),
             daemon_is_ours=dockerd.process(dockerd.recorded()) is not None,
             client=_version(["docker", "--version"]),
             socket_denied="permission denied" in unreachable.lower(),
@@ -89,10 +93,10 @@ def gather() -> Host:
         )
 
 
-def _daemon() -> engine.Daemon | None:
+def _daemon() -> daemons.Daemon | None:
     try:
-        return engine.daemon()
-    except (HostError, CommandError):
+        return daemons.daemon()
+    except (HostError, CommandError, ValueError):
         return None
 
 

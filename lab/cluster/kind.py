@@ -6,11 +6,13 @@ its own clusters from others of the same name, and nothing is shared between two
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.cluster import docker as engine
+from lab.cluster.daemons import Daemon
 from lab.cluster.docker import docker
 from lab.cluster.longrun import stream
 from lab.cluster.state import write_atomically
@@ -183,8 +185,27 @@ def create(
     except BuildError as error:
         journal = collect_node_log(plan.name, log.with_name("node.log"))
         raise ClusterError(
-            error.message, hint=f"the node's own log is {journal}; `lab doctor` may know why"
+            f"kind could not make the cluster: {cause(log.read_text(errors='replace'))}",
+            hint=f"kind's log is {log}, the node's {journal}",
         ) from error
+
+
+_TELLING = re.compile(
+    r"(docker: )?Error response from daemon: .*|\[ERROR .*|error execution phase .*"
+)
+"""Of the output of a command that kind ran, what says why it failed: docker's and kubeadm's."""
+_COMMAND = re.compile(r'command "(\S+ \S+) [^"]*" failed')
+
+
+def cause(log: str) -> str:
+    """What kind says of its failure, of its whole log: without the trace of its own calls."""
+    said = log.rpartition("\n$ ")[2].splitlines()
+    at = max((number for number, row in enumerate(said) if row.startswith("ERROR: ")), default=None)
+    if at is None:
+        return said[-1].strip()[:400] if said else "it said nothing"
+    first = said[at].removeprefix("ERROR: ").removeprefix("failed to create cluster: ")
+    told = [found[0] for row in said[at + 1 :] if (found := _TELLING.search(row))]
+    return "\n".join(row[:400] for row in [_COMMAND.sub(r"`\1 …` failed", first), *told[:4]])
 
 
 def environment(name: str) -> dict[str, str]:
@@ -239,6 +260,6 @@ def published_address(node: str) -> str | None:
     return rows[0] if answer.ok and rows else None
 
 
-def cgroup_v1(daemon: engine.Daemon) -> bool:
+def cgroup_v1(daemon: Daemon) -> bool:
     """Whether the daemon's machine runs cgroup v1."""
     return daemon.cgroup_version == "1"

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from lab.cluster import dockerd, kind
-from lab.errors import ClusterError
+from lab.errors import RefusedError
 from lab.paths import LabPaths
 
 
 def find(paths: LabPaths, *, insist: bool = False) -> str:
     """The folder of an abandoned lab of this name; "" when the name is free or ours.
 
-    `insist`: the user said that a lab whose folder is gone may be removed. Raises ClusterError
+    `insist`: the user said that a lab whose folder is gone may be removed. Raises RefusedError
     when it is another's.
     """
     owner = kind.owner(paths.name)
@@ -29,19 +29,19 @@ def judge(paths: LabPaths, owner: str | None, *, gone: bool, may_go: bool) -> st
         return ""
     taken = f"the name {paths.name!r} is taken by"
     if not owner:
-        raise ClusterError(
+        raise RefusedError(
             f"{taken} a kind cluster that no lab made: it is not touched",
             hint=f"use another --name, or `kind delete cluster --name {paths.name}`",
         )
     if gone and may_go:
         return owner
     if gone:
-        raise ClusterError(
+        raise RefusedError(
             f"{taken} the lab in {owner}, and there is no such folder on this machine",
             hint=f"if it was deleted, `lab down --name {paths.name} --yes` removes that lab; "
             "else use another --name",
         )
-    raise ClusterError(
+    raise RefusedError(
         f"{taken} the lab in {owner}: it is not touched from here",
         hint=f"use another --name, or `lab down --name {paths.name}` {_where(Path(owner).parent)}",
     )

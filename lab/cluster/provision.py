@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lab.cluster import dockerd
-from lab.cluster.docker import client, configured_host, why_unreachable
+from lab.cluster import daemons, dockerd
+from lab.cluster.daemons import Address
+from lab.cluster.docker import client, why_unreachable
 from lab.command import run
 from lab.errors import CommandError, HostError
+from lab.paths import cache_root
 from lab.progress import Progress, Task
 
 Action = Literal["nothing", "start", "install", "instruct"]
+SCHEMES = ("unix", "tcp", "ssh", "http", "https", "npipe", "fd")
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _APT = ("apt-get", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", "-q", "-y")
 
@@ -31,7 +34,8 @@ class Machine:
     apt: bool
     client: bool
     dockerd: bool
-    docker_host: str
+    address: Address
+    """Which daemon the docker command is told to talk with."""
     unreachable: str
     """Empty: a daemon answers; else why not."""
     wsl: bool = False
@@ -56,12 +60,8 @@ def plan(machine: Machine) -> Plan:
             "Docker runs, but this user may not talk to it",
             "sudo usermod -aG docker $USER, then log in again (or run as root)",
         )
-    if machine.docker_host:
-        return Plan(
-            "instruct",
-            f"DOCKER_HOST is {machine.docker_host}, and nothing answers there",
-            "start that daemon, or `unset DOCKER_HOST`",
-        )
+    if machine.address.lost or machine.address.by:
+        return plan_address(machine.address)
     if machine.system == "Darwin":
         step = "start Docker Desktop" if machine.client else "install and start Docker Desktop"
         return Plan("instruct", "Docker does not answer", f"{step}: open -a Docker")
@@ -72,6 +72,31 @@ def plan(machine: Machine) -> Plan:
             "start Docker Desktop with its WSL 2 engine, and run the lab inside WSL",
         )
     return _plan_linux(machine)
+
+
+def plan_address(address: Address) -> Plan:
+    """A daemon that the user named is not replaced by ours; what is wrong with it is said."""
+    by, host = address.by, address.host
+    context = by != "DOCKER_HOST"
+    leave = "`docker context use default`" if by.startswith("the") else f"`unset {by}`"
+    if address.lost:
+        return Plan(
+            "instruct",
+            f"{by} is {address.lost!r}, and there is no Docker context of that name",
+            f"`docker context ls` lists those there are; {leave} goes back to the default",
+        )
+    scheme, separator, place = host.partition("://")
+    if not context and (not separator or scheme not in SCHEMES):
+        said = f"DOCKER_HOST is {host!r}, which is no address of a daemon"
+        return Plan(
+            "instruct", said, f"write unix:///path, tcp://host:port, ssh://host, or {leave}"
+        )
+    socket = Path(place)
+    if scheme == "unix" and not socket.exists():
+        said = f"{by} means {host}, and there is no such socket"
+    else:
+        said = f"{by} means {host or 'a daemon'}, and nothing answers there"
+    return Plan("instruct", said, f"start that daemon, or {leave}")
 
 
 def _plan_linux(machine: Machine) -> Plan:
@@ -118,7 +143,7 @@ def look(unreachable: str) -> Machine:
         apt=shutil.which("apt-get") is not None,
         client=client() is not None,
         dockerd=shutil.which("dockerd") is not None,
-        docker_host=configured_host(),
+        address=daemons.address() if client() else daemons.Address(),
         unreachable=unreachable,
         wsl="microsoft" in platform.release().lower(),
     )
@@ -139,6 +164,7 @@ def ensure_docker(
     """
     unreachable = why_unreachable()
     if not unreachable:
+        refuse_where_it_cannot_run()
         ours = dockerd.runs()
         task.skip("answers (started by the lab)" if ours else "answers")
         return
@@ -159,6 +185,13 @@ def ensure_docker(
         task.update("starting dockerd")
         dockerd.start()
     task.update("answers (started by the lab)")
+
+
+def refuse_where_it_cannot_run() -> None:
+    """Raises HostError when what answers to `docker` is nothing that the lab can run on."""
+    found = daemons.judge(daemons.daemon(), daemons.address(), daemons.here(), cache_root())
+    if found.verdict == "fail":
+        raise HostError(found.seen, hint=found.fix)
 
 
 def install(task: Task, log: Path) -> None:

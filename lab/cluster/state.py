@@ -89,9 +89,11 @@ def load(paths: LabPaths) -> LabState:
     """The state of a lab that is ready. Raises ClusterError when there is none."""
     state = find(paths)
     if state is None:
-        raise ClusterError(f"there is no lab {paths.name!r} here", hint=_up(paths))
+        raise ClusterError(f"there is no lab {paths.name!r} here", hint=f"run {up_command(paths)}")
     if state.phase != "ready":
-        raise ClusterError(f"the lab {paths.name!r} is not complete", hint=_up(paths))
+        raise ClusterError(
+            f"the lab {paths.name!r} is not complete", hint=f"run {up_command(paths)}"
+        )
     return state
 
 
@@ -113,8 +115,9 @@ def write_atomically(file: Path, text: str, mode: int = 0o600) -> None:
     partial.replace(file)
 
 
-def _up(paths: LabPaths) -> str:
+def up_command(paths: LabPaths) -> str:
+    """The command that brings this lab up, in backticks."""
     from lab.paths import DEFAULT_NAME
 
     named = "" if paths.name == DEFAULT_NAME else f" --name {paths.name}"
-    return f"run `lab up{named}`"
+    return f"`lab up{named}`"

@@ -3,32 +3,28 @@
 preflight → docker → images → certificates → cluster → control plane → ready
 """
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from lab.cluster import (
     certificates,
+    cluster_step,
+    doctor,
     images,
     install,
-    kind,
     mesh_manifests,
     meshes,
-    node,
     ownership,
     provision,
     teardown,
 )
 from lab.cluster import docker as engine
-from lab.cluster import state as states
-from lab.cluster.images import Built, ImageSource
-from lab.cluster.kubeapi import KubeApi, Object
+from lab.cluster.bringup import Bringup, Step
 from lab.cluster.meshes import Mesh
 from lab.cluster.state import LabState
-from lab.cluster.versions import DEFAULT, Versions
-from lab.errors import HostError
-from lab.paths import LabPaths, manifests
+from lab.errors import HostError, RefusedError
+from lab.mesh.errors import SidecarLabError
+from lab.paths import manifests
 from lab.progress import Progress, Quiet, Task
 
 MINIMUM_FREE = 4 << 30
@@ -37,56 +33,6 @@ MINIMUM_FREE = 4 << 30
 
 GONE_SECONDS = 60.0
 """How long the objects of a mesh that is replaced may take to go."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line decides. `confirm` asks before Docker is installed or started."""
-
-    source: ImageSource = ImageSource.AUTO
-    provision: bool = True
-    confirm: Callable[[str], bool] | None = None
-    versions: Versions = DEFAULT
-    mesh: Mesh = Mesh.OURS
-
-
-@dataclass
-class Bringup:
-    """What one `up` works on and what its steps found so far."""
-
-    paths: LabPaths
-    options: Options
-    progress: Progress
-    built: Built | None = None
-    serving: list[certificates.Serving] = field(default_factory=list)
-    wanted: list[Object] = field(default_factory=list)
-    """Every object of the mesh that is to run."""
-    ours: list[Object] = field(default_factory=list)
-    """Every object of our own mesh, to be removed where it is not to run."""
-    peer_images: dict[str, str] = field(default_factory=dict)
-    """Images of Istio where it is to run: reference → tag in Docker."""
-    tools: str = ""
-    """Folder of the mesh's own command line."""
-    state: LabState | None = None
-    api: KubeApi | None = None
-
-    @property
-    def name(self) -> str:
-        """The lab's name, which is also kind's name of the cluster."""
-        return self.paths.name
-
-    def remember(self, state: LabState) -> None:
-        """Keep and save the state."""
-        self.state = state
-        states.save(self.paths, state)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of `up`: the name of its line, and what it does."""
-
-    name: str
-    run: Callable[[Bringup, Task], None]
 
 
 def preflight(up: Bringup, task: Task) -> None:
@@ -153,118 +99,6 @@ def make_certificates(up: Bringup, task: Task) -> None:
         task.update("Istio makes its own")
 
 
-def cluster(up: Bringup, task: Task) -> None:
-    """A node whose API server answers: as it is, healed, or made anew."""
-    assert up.built is not None
-    up.state = states.find(up.paths)
-    found = node.judge(
-        engine.container_state(kind.node_name(up.name)),
-        up.state,
-        up.built.stage,
-    )
-    if found.action != "create":
-        up.api = node.heal(up.name, found, up.paths, task)
-    if up.api is None:
-        if found.action == "create" and found.reason:
-            up.progress.note(f"the cluster is made anew: {found.reason}")
-        create_cluster(up, task)
-    assert up.state is not None
-    load_changed_images(up, task)
-
-
-def create_cluster(up: Bringup, task: Task) -> None:
-    """Remove what is left of an earlier node and make the cluster."""
-    assert up.built is not None
-    node.remove(up.name)
-    up.paths.kubeconfig.unlink(missing_ok=True)
-    daemon = engine.daemon()
-    up.remember(_new_state(up, up.built))
-    kind.ensure_network(up.name, up.paths.root)
-    plan = kind.ClusterPlan(
-        up.name,
-        up.built.node_image,
-        up.built.default_cni,
-        kind.cgroup_v1(daemon),
-        up.options.versions.kubernetes_minor,
-    )
-    # Istio's images are not in the node yet.
-    early = install.EarlyInstall(up.wanted if up.options.mesh is Mesh.OURS else [])
-
-    def on_line(line: str) -> None:
-        text = line.strip(" •✓✗\t.…")
-        if text and not line.startswith(("I", "W", "DEBUG", "Command")):
-            task.update(text[:80])
-        if "Starting control-plane" in line:
-            early.begin(lambda: kind.early_kubeconfig(up.name))
-
-    try:
-        kind.create(up.built.kind, plan, up.paths, up.paths.logs / "kind.log", on_line)
-    finally:
-        early.end(seconds=6)
-    up.api = KubeApi.from_file(up.paths.kubeconfig)
-    up.api.wait_ready(60)
-    assert up.state is not None
-    up.remember(up.state.having(phase="installing"))
-    task.update(f"Kubernetes {up.options.versions.kubernetes}, made anew")
-
-
-def _new_state(up: Bringup, built: Built) -> LabState:
-    return LabState(
-        name=up.name,
-        phase="creating",
-        node=kind.node_name(up.name),
-        network=kind.network_name(up.name),
-        kubeconfig=str(up.paths.kubeconfig),
-        node_image=built.node_image,
-        observer_image=built.observer_image,
-        kind=str(built.kind),
-        kubectl=str(built.kubectl),
-        default_cni=built.default_cni,
-        kubernetes=up.options.versions.kubernetes,
-        mesh=up.options.mesh.value,
-        tools=up.tools,
-        images=_image_refs(built),
-        source=built.source.value,
-        stage=built.stage,
-        created=time.time(),
-    )
-
-
-def _image_refs(built: Built) -> dict[str, str]:
-    return {"proxy": built.proxy_image, "control": built.control_image, "nginx": built.nginx_image}
-
-
-def load_changed_images(up: Bringup, task: Task) -> None:
-    """Bring images that changed since into a node that runs."""
-    assert up.built is not None
-    assert up.state is not None
-    there, ours = dict(up.state.images), _image_refs(up.built)
-    versions, source = up.options.versions, up.built.source
-    if lacks(there, ours):
-        task.update("loading changed images")
-        images.load_into(up.state.node, source, versions, up.progress)
-    if lacks(there, up.peer_images):
-        from lab.cluster import peerimages
-
-        with up.progress.task("images of Istio into the node") as part:
-            peerimages.load_into(up.state.node, source, versions, part)
-    wanted = {**ours, **up.peer_images}
-    same = not lacks(there, wanted) and up.state.mesh == up.options.mesh
-    now = _new_state(up, up.built).having(
-        phase=up.state.phase if same else "installing",
-        images={**there, **wanted},
-        created=up.state.created,
-        node_image=up.built.node_image,
-    )
-    if now != up.state:
-        up.remember(now)
-
-
-def lacks(there: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Whether the node's images are not all those wanted: reference → what names its content."""
-    return any(there.get(reference) != content for reference, content in wanted.items())
-
-
 def control_plane(up: Bringup, task: Task) -> None:
     """The mesh's objects as its manifests say; those of the other mesh go."""
     assert up.api is not None
@@ -301,16 +135,36 @@ STEPS = (
     Step("docker", docker),
     Step("images", build_images),
     Step("certificates", make_certificates),
-    Step("cluster", cluster),
+    Step("cluster", cluster_step.cluster),
     Step("control plane", control_plane),
     Step("ready", ready),
 )
 
 
 def bring_up(up: Bringup) -> LabState:
-    """Run the steps in order. Raises what a step raises; what was done stays done."""
+    """Run the steps in order. Raises what a step raises; what was done stays done.
+
+    What `lab doctor` finds here that bears on a step that failed is said before, with its fix.
+    """
     for step in STEPS:
-        with up.progress.task(step.name) as task:
-            step.run(up, task)
+        try:
+            with up.progress.task(step.name) as task:
+                step.run(up, task)
+        except RefusedError:
+            raise
+        except SidecarLabError as error:
+            explain(error, doctor.bearing(step.name), up.progress)
+            raise
     assert up.state is not None
     return up.state
+
+
+def explain(error: SidecarLabError, findings: Sequence[doctor.Finding], progress: Progress) -> None:
+    """Say the findings; the first one's fix leads the error's hint."""
+    if not findings:
+        return
+    progress.note("what `lab doctor` finds here that may be the cause:")
+    for row in doctor.text(findings).splitlines():
+        progress.note(f"  {row}")
+    fix = next((one.fix for one in findings if one.fix), "")
+    error.hint = f"first: {fix}\n{error.hint}".strip() if fix else error.hint

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from lab.cluster import daemons, dockerd, kind, leftovers, node, ownership, provision
 from lab.cluster import docker as engine
-from lab.cluster import dockerd, kind, leftovers, node, ownership
 from lab.cluster.docker import docker
 from lab.cluster.leftovers import Leftover
 from lab.errors import ClusterError, HostError
@@ -57,11 +57,9 @@ def _nothing_answers(progress: Progress) -> bool:
     """Whether there is no daemon; one of ours that died is started, to remove what it held."""
     if not engine.why_unreachable():
         return False
-    if elsewhere := engine.configured_host():
-        raise HostError(
-            f"DOCKER_HOST is {elsewhere}, and nothing answers there: what it holds cannot be seen",
-            hint="start that daemon, or `unset DOCKER_HOST`",
-        )
+    if engine.client() and (where := daemons.address()).by:
+        plan = provision.plan_address(where)
+        raise HostError(f"{plan.sentence}: what it holds cannot be seen", hint=plan.instruction)
     if dockerd.recorded() is None:
         return True
     progress.note("the Docker daemon of the lab has died: starting it, to remove what it held")

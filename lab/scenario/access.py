@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from lab.cluster import state
+from lab.cluster import gate
 from lab.observe.cluster import Cluster
 from lab.paths import LabPaths
 
@@ -60,8 +60,8 @@ def search_path(*programs: Path | None) -> str:
 
 
 def open_lab(paths: LabPaths) -> LabAccess:
-    """The lab `paths` speaks of. Raises ClusterError, with how to make it, when it is not up."""
-    known = state.load(paths)
+    """The lab `paths` speaks of. Raises ClusterError, with what mends it, when it is not up."""
+    known = gate.require(paths)
     return LabAccess(
         name=paths.name,
         home=paths.root.parent,

@@ -104,7 +104,8 @@ def e2e(
     where = paths.lab_paths(name)
     if up:
         _bring_up(where, mesh or OURS.name)
-    elif mesh and (there := access.open_lab(where).mesh) != mesh:
+    there = _at_the_gate(where).mesh
+    if mesh and there != mesh:
         raise ScenarioError(
             f"the lab {name!r} runs the mesh {there}, not {mesh}",
             hint=f"`lab up --name {name} --mesh {mesh}` changes it, or give --up here",
@@ -130,8 +131,10 @@ def docs(name: str, check: bool, from_records: bool, page: Path) -> None:
         _check(page, every)
         return
     where = paths.lab_paths(name)
-    if not from_records and (code := pytest_run.run(pytest_run.pytest_arguments(name))):
-        sys.exit(code)
+    if not from_records:
+        access.open_lab(where)
+        if code := pytest_run.run(pytest_run.pytest_arguments(name)):
+            sys.exit(code)
     records = {one.number: one for one in store.load_chapters(where.records)}
     for chapter in every:
         known = records.get(chapter.number)
@@ -174,6 +177,17 @@ def _check(page: Path, every: list[Chapter]) -> None:
             hint="`nox -s docs` writes it anew",
         )
     click.echo(f"{page} fits {len(every)} chapters")
+
+
+def _at_the_gate(where: paths.LabPaths) -> access.LabAccess:
+    """The lab, if it can be worked with. Raises ClusterError, told in the reports of a lab's."""
+    begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    try:
+        return access.open_lab(where)
+    except SidecarLabError as trouble:
+        if where.root.is_dir():
+            pytest_run.report_abort(where, trouble, begun, 0.0)
+        raise
 
 
 def _bring_up(where: paths.LabPaths, mesh: str) -> None:

@@ -12,7 +12,7 @@ import click
 
 from lab import console, paths
 from lab.cli import say_error
-from lab.cluster import state
+from lab.cluster import gate
 from lab.mesh.errors import SidecarLabError
 from tests.fuzz import apiserver
 from tests.fuzz.cases import Cases, Kind
@@ -53,7 +53,7 @@ def fuzz(
     again: Path | None,
 ) -> None:
     """Mutate reviews and manifests; nothing may crash, hang or be answered wrongly."""
-    kubeconfig = None if offline else Path(state.load(paths.lab_paths(name)).kubeconfig)
+    kubeconfig = None if offline else Path(gate.require(paths.lab_paths(name)).kubeconfig)
     left = paths.lab_paths(name).root / "fuzz"
     if kubeconfig:
         apiserver.prepare(kubeconfig)

@@ -99,10 +99,18 @@ start.main()
 """
 
 
+def _as_in_a_terminal() -> None:
+    # A test run in the background, or under nohup, ignores these, and would hand that down.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def waiting(*before: str) -> "subprocess.Popen[str]":
     argv = [*before, sys.executable, "-c", WAITS]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    process = subprocess.Popen(
+        argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True, preexec_fn=_as_in_a_terminal
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     return process

@@ -5,63 +5,9 @@ from dataclasses import replace
 import pytest
 
 from lab.cluster import doctor, provision
-from lab.cluster.docker import Daemon, parse_info
+from lab.cluster.daemons import Address
 from lab.cluster.host import Host
-
-MACHINE = provision.Machine(
-    system="Linux",
-    distribution=frozenset({"debian"}),
-    root=True,
-    systemd=False,
-    apt=True,
-    client=True,
-    dockerd=True,
-    docker_host="",
-    unreachable="",
-)
-DAEMON = Daemon(
-    version="28.0",
-    api="1.48",
-    storage_driver="overlay2",
-    cgroup_driver="systemd",
-    cgroup_version="2",
-    operating_system="Debian GNU/Linux 12",
-    architecture="x86_64",
-    data_root="/var/lib/docker",
-    cpus=4,
-    memory=16 << 30,
-    rootless=False,
-    http_proxy="",
-)
-SOUND = Host(
-    machine=MACHINE,
-    daemon=DAEMON,
-    daemon_is_ours=False,
-    client="Docker version 28.0",
-    socket_denied=False,
-    cgroup="2",
-    lacking=frozenset(),
-    disk_path="/var/lib/docker",
-    disk_free=100 << 30,
-    memory=16 << 30,
-    inotify_watches=524288,
-    inotify_instances=1024,
-    netfilter="",
-    netfilter_where="a network namespace of its own",
-    registry="",
-    go="go version go1.26 linux/amd64",
-    kubectl="/usr/bin/kubectl",
-    proxies={},
-    free_pool="",
-    labs=(),
-)
-BARE = replace(
-    SOUND,
-    daemon=None,
-    client="",
-    free_pool="?",
-    machine=replace(MACHINE, client=False, dockerd=False, unreachable="there is no docker client"),
-)
+from tests.unit.cluster.hosts import BARE, DAEMON, MACHINE, SOUND
 
 
 def finding(host: Host, name: str) -> doctor.Finding:
@@ -107,7 +53,7 @@ def test_a_missing_capability_is_harmless_to_a_docker_of_our_own() -> None:
 
 def test_docker_desktop_and_wsl_get_their_own_netfilter_fix() -> None:
     broken = replace(SOUND, netfilter="no such module")
-    desktop = replace(broken, daemon=replace(DAEMON, operating_system="Docker Desktop"))
+    desktop = replace(broken, daemon=replace(DAEMON, kind="Docker Desktop"))
     wsl = replace(broken, machine=replace(MACHINE, wsl=True))
     assert "Docker Desktop" in finding(desktop, "netfilter").fix
     assert "wsl --update" in finding(wsl, "netfilter").fix
@@ -122,7 +68,7 @@ def test_up_says_where_it_would_stop() -> None:
     [
         ({"unreachable": ""}, "nothing", ""),
         ({"unreachable": "dial: permission denied"}, "instruct", "usermod"),
-        ({"docker_host": "tcp://a:1"}, "instruct", "DOCKER_HOST"),
+        ({"address": Address("DOCKER_HOST", "tcp://a:1")}, "instruct", "DOCKER_HOST"),
         ({"system": "Darwin"}, "instruct", "Docker Desktop"),
         ({"system": "Windows"}, "instruct", "WSL"),
         ({"dockerd": True}, "start", ""),
@@ -140,8 +86,3 @@ def test_what_is_done_about_a_docker_that_does_not_answer(
     plan = provision.plan(replace(bare, **changes))  # type: ignore[arg-type]
     assert plan.action == action
     assert words in plan.sentence + plan.instruction
-
-
-def test_docker_info_with_fields_missing_is_read() -> None:
-    read = parse_info({"ServerVersion": "20.10", "SecurityOptions": ["name=rootless"]}, "1.41")
-    assert (read.version, read.api, read.rootless, read.memory) == ("20.10", "1.41", True, 0)

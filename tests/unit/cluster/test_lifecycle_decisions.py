@@ -9,28 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.cluster import kind, leftovers, node, state, steps
+from lab.cluster import bringup, cluster_step, kind, leftovers, node, state, steps
+from lab.cluster import docker as engine
 from lab.cluster.network_rules import without_docker
 from lab.cluster.state import LabState
-from lab.errors import ClusterError
+from lab.command import Completed
+from lab.errors import ClusterError, RefusedError
 from lab.mesh.errors import SidecarLabError
 from lab.paths import LabPaths, lab_paths
 from lab.progress import Quiet, Task
-
-READY = LabState(
-    name="x",
-    phase="ready",
-    node="x-control-plane",
-    network="sidecar-lab-x",
-    kubeconfig="/k",
-    node_image="node:1",
-    observer_image="observer:1",
-    kind="/kind",
-    kubectl="/kubectl",
-    default_cni=False,
-    images={"proxy": "p:1"},
-    stage="stage:1",
-)
+from tests.unit.cluster.labs import READY
 
 
 @given(st.builds(LabState, **dict.fromkeys(("created",), st.floats(allow_nan=False))))
@@ -62,26 +50,106 @@ def test_loading_needs_a_lab_that_is_ready(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("container", "known", "action"),
+    ("container", "known", "folder", "action"),
     [
-        (None, None, "create"),
-        (None, READY, "create"),
-        ("running", None, "create"),
-        ("running", replace(READY, phase="creating"), "create"),
-        ("running", replace(READY, stage="stage:0"), "create"),
-        ("running", READY, "use"),
-        ("running", replace(READY, phase="installing"), "use"),
-        ("paused", READY, "unpause"),
-        ("exited", READY, "start"),
-        ("dead", READY, "create"),
-        ("removing", READY, "create"),
-        ("created", READY, "create"),
+        (None, None, False, "create"),
+        (None, READY, True, "create"),
+        ("running", None, False, "create"),
+        ("running", None, True, "ask"),
+        ("exited", None, True, "ask"),
+        ("running", replace(READY, phase="creating"), True, "create"),
+        ("running", replace(READY, stage="stage:0"), True, "ask"),
+        ("paused", replace(READY, stage="stage:0"), True, "ask"),
+        ("exited", replace(READY, stage="stage:0"), True, "ask"),
+        ("running", READY, True, "use"),
+        ("restarting", READY, True, "use"),
+        ("running", replace(READY, phase="installing"), True, "use"),
+        ("paused", READY, True, "unpause"),
+        ("exited", READY, True, "start"),
+        ("created", READY, True, "start"),
+        ("dead", READY, True, "create"),
+        ("removing", READY, True, "create"),
     ],
 )
-def test_a_node_is_used_only_when_it_is_known_whole_and_current(
-    container: str | None, known: LabState | None, action: str
+def test_a_node_is_used_when_it_can_be_and_what_may_hold_something_is_asked_about(
+    container: str | None, known: LabState | None, folder: bool, action: str
 ) -> None:
-    assert node.judge(container, known, "stage:1").action == action
+    assert node.judge(container, known, "stage:1", folder=folder).action == action
+
+
+@given(
+    container=st.sampled_from(["running", "restarting", "paused", "exited", "created"]),
+    stage=st.sampled_from(["stage:0", "stage:1"]),
+    phase=st.sampled_from(["creating", "installing", "ready"]),
+    known=st.booleans(),
+)
+def test_a_node_that_can_live_is_made_anew_unasked_only_if_its_making_never_ended(
+    container: str, stage: str, phase: state.Phase, known: bool
+) -> None:
+    recorded = replace(READY, stage=stage, phase=phase) if known else None
+    found = node.judge(container, recorded, "stage:1", folder=True)
+    assert (found.action == "create") == (known and phase == "creating")
+
+
+def up_of(tmp_path: Path, options: bringup.Options) -> bringup.Bringup:
+    return bringup.Bringup(LabPaths("x", tmp_path), options, Quiet())
+
+
+CHANGED = node.Found("ask", "the node image has changed")
+
+
+@pytest.mark.parametrize("options", [bringup.Options(), bringup.Options(confirm=lambda _: True)])
+def test_nobody_to_ask_means_that_a_cluster_is_kept_and_recreate_named(
+    tmp_path: Path, options: bringup.Options
+) -> None:
+    with pytest.raises(RefusedError, match="the node image has changed") as refused:
+        cluster_step.agreed(up_of(tmp_path, options), CHANGED)
+    assert "`lab up --name x --recreate`" in refused.value.hint
+
+
+def test_a_no_keeps_the_cluster_and_a_yes_or_the_flag_makes_it_anew(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def answer(text: str) -> bool:
+        asked.append(text)
+        return len(asked) > 1
+
+    asking = up_of(tmp_path, bringup.Options(confirm_loss=answer))
+    with pytest.raises(RefusedError):
+        cluster_step.agreed(asking, CHANGED)
+    assert cluster_step.agreed(asking, CHANGED).action == "create"
+    assert "everything that runs in it is lost" in asked[0]
+    flag = up_of(tmp_path, bringup.Options(recreate=True))
+    assert cluster_step.agreed(flag, CHANGED) == node.Found("create", CHANGED.reason)
+
+
+class SlowApi:
+    """An API server that accepts and never answers."""
+
+    def ready(self) -> str:
+        return "timed out"
+
+    def wait_ready(self, seconds: float) -> None:
+        raise ClusterError(f"the API server was not ready in {seconds:.0f} s: timed out")
+
+
+@pytest.mark.parametrize("action", ["use", "unpause", "start"])
+@pytest.mark.parametrize(("container", "kept"), [("running", True), ("exited", False)])
+def test_slowness_never_costs_a_cluster_but_a_node_that_does_not_live_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, action: node.Action, container: str, kept: bool
+) -> None:
+    done = Completed((), 0, "", "", 0)
+    monkeypatch.setattr(node, "docker", lambda *words, **_: done)
+    monkeypatch.setattr(node, "_connect", lambda name, paths: SlowApi())
+    monkeypatch.setattr(engine, "container_state", lambda name: container)
+    with Quiet().task("cluster") as task:
+        if not kept:
+            assert node.heal("x", node.Found(action), LabPaths("x", tmp_path), task) is None
+            return
+        with pytest.raises(ClusterError, match="runs, but the API server") as slow:
+            node.heal("x", node.Found(action), LabPaths("x", tmp_path), task)
+    assert "`lab up --name x` waits" in slow.value.hint
+    assert "`lab up --name x --recreate` deletes" in slow.value.hint
 
 
 class Recording(Quiet):
@@ -98,17 +166,17 @@ def test_steps_run_in_order_and_the_first_that_fails_is_the_last(
 ) -> None:
     ran: list[str] = []
 
-    def fail(_: steps.Bringup, __: Task) -> None:
+    def fail(_: bringup.Bringup, __: Task) -> None:
         raise ClusterError("broken")
 
     made = [
-        steps.Step("one", lambda up, task: ran.append("one")),
-        steps.Step("two", fail),
-        steps.Step("three", lambda up, task: ran.append("three")),
+        bringup.Step("one", lambda up, task: ran.append("one")),
+        bringup.Step("two", fail),
+        bringup.Step("three", lambda up, task: ran.append("three")),
     ]
     monkeypatch.setattr(steps, "STEPS", tuple(made))
     shown = Recording()
-    up = steps.Bringup(LabPaths("x", tmp_path), steps.Options(), shown)
+    up = bringup.Bringup(LabPaths("x", tmp_path), bringup.Options(), shown)
     with pytest.raises(ClusterError, match="broken"):
         steps.bring_up(up)
     assert shown.titles == ["one", "two"]

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 
-from lab.cluster import istio, meshes, peerimages, peers, steps
+from lab.cluster import cluster_step, istio, meshes, peerimages, peers
 from lab.cluster.kubeapi import KubeApi, Object
 from lab.cluster.meshes import Mesh
 from lab.cluster.versions import DEFAULT
@@ -120,10 +120,10 @@ def test_every_setting_reaches_istioctl_once() -> None:
 
 
 def test_images_are_loaded_only_where_their_content_differs() -> None:
-    assert not steps.lacks({"proxy": "p:1", "more": "m"}, {"proxy": "p:1"})
-    assert steps.lacks({"proxy": "p:1"}, {"proxy": "p:2"})
-    assert steps.lacks({}, {"proxy": "p:1"})
-    assert not steps.lacks({}, {})
+    assert not cluster_step.lacks({"proxy": "p:1", "more": "m"}, {"proxy": "p:1"})
+    assert cluster_step.lacks({"proxy": "p:1"}, {"proxy": "p:2"})
+    assert cluster_step.lacks({}, {"proxy": "p:1"})
+    assert not cluster_step.lacks({}, {})
 
 
 def test_programs_depend_on_the_architecture_and_the_template_does_not() -> None:

@@ -1,0 +1,147 @@
+"""The step `cluster` of `lab up`: the node as it is, healed, or made anew; images into it."""
+
+import time
+from collections.abc import Mapping
+
+from lab.cluster import daemons, images, install, kind, node
+from lab.cluster import docker as engine
+from lab.cluster import state as states
+from lab.cluster.bringup import Bringup
+from lab.cluster.images import Built
+from lab.cluster.kubeapi import KubeApi
+from lab.cluster.meshes import Mesh
+from lab.cluster.state import LabState
+from lab.errors import RefusedError
+from lab.progress import Task
+
+
+def cluster(up: Bringup, task: Task) -> None:
+    """A node whose API server answers: as it is, healed, or made anew."""
+    assert up.built is not None
+    up.state = states.find(up.paths)
+    found = node.judge(
+        engine.container_state(kind.node_name(up.name)),
+        up.state,
+        up.built.stage,
+        folder=up.paths.state.exists() or up.paths.kubeconfig.exists(),
+    )
+    if found.action == "ask" or (up.options.recreate and found.action != "create"):
+        found = agreed(up, found)
+    if found.action != "create":
+        up.api = node.heal(up.name, found, up.paths, task)
+    if up.api is None:
+        if found.action == "create" and found.reason:
+            up.progress.note(f"the cluster is made anew: {found.reason}")
+        create_cluster(up, task)
+    assert up.state is not None
+    load_changed_images(up, task)
+
+
+def agreed(up: Bringup, found: node.Found) -> node.Found:
+    """That the cluster is made anew, by its user's word. Raises RefusedError without it."""
+    if up.options.recreate:
+        return node.Found("create", found.reason or "--recreate asks for it")
+    lost = "everything that runs in it is lost"
+    if up.options.confirm_loss is not None and up.options.confirm_loss(
+        f"The cluster of the lab {up.name!r} can only be made anew: {found.reason}. "
+        f"It is deleted then, and {lost}. Go on?"
+    ):
+        return node.Found("create", found.reason)
+    raise RefusedError(
+        f"the cluster of the lab {up.name!r} is kept as it is: {found.reason}, and only a cluster "
+        "that is made anew could follow",
+        hint=f"{node.recreate_command(up.paths)} deletes it and makes it anew: {lost}",
+    )
+
+
+def create_cluster(up: Bringup, task: Task) -> None:
+    """Remove what is left of an earlier node and make the cluster."""
+    assert up.built is not None
+    node.remove(up.name)
+    up.paths.kubeconfig.unlink(missing_ok=True)
+    daemon = daemons.daemon()
+    up.remember(_new_state(up, up.built))
+    kind.ensure_network(up.name, up.paths.root)
+    plan = kind.ClusterPlan(
+        up.name,
+        up.built.node_image,
+        up.built.default_cni,
+        kind.cgroup_v1(daemon),
+        up.options.versions.kubernetes_minor,
+    )
+    # Istio's images are not in the node yet.
+    early = install.EarlyInstall(up.wanted if up.options.mesh is Mesh.OURS else [])
+
+    def on_line(line: str) -> None:
+        text = line.strip(" •✓✗\t.…")
+        if text and not line.startswith(("I", "W", "DEBUG", "Command")):
+            task.update(text[:80])
+        if "Starting control-plane" in line:
+            early.begin(lambda: kind.early_kubeconfig(up.name))
+
+    try:
+        kind.create(up.built.kind, plan, up.paths, up.paths.logs / "kind.log", on_line)
+    finally:
+        early.end(seconds=6)
+    up.api = KubeApi.from_file(up.paths.kubeconfig)
+    up.api.wait_ready(60)
+    assert up.state is not None
+    up.remember(up.state.having(phase="installing"))
+    task.update(f"Kubernetes {up.options.versions.kubernetes}, made anew")
+
+
+def _new_state(up: Bringup, built: Built) -> LabState:
+    return LabState(
+        name=up.name,
+        phase="creating",
+        node=kind.node_name(up.name),
+        network=kind.network_name(up.name),
+        kubeconfig=str(up.paths.kubeconfig),
+        node_image=built.node_image,
+        observer_image=built.observer_image,
+        kind=str(built.kind),
+        kubectl=str(built.kubectl),
+        default_cni=built.default_cni,
+        kubernetes=up.options.versions.kubernetes,
+        mesh=up.options.mesh.value,
+        tools=up.tools,
+        images=_image_refs(built),
+        source=built.source.value,
+        stage=built.stage,
+        created=time.time(),
+    )
+
+
+def _image_refs(built: Built) -> dict[str, str]:
+    return {"proxy": built.proxy_image, "control": built.control_image, "nginx": built.nginx_image}
+
+
+def load_changed_images(up: Bringup, task: Task) -> None:
+    """Bring images that changed since into a node that runs."""
+    assert up.built is not None
+    assert up.state is not None
+    there, ours = dict(up.state.images), _image_refs(up.built)
+    versions, source = up.options.versions, up.built.source
+    if lacks(there, ours):
+        task.update("loading changed images")
+        images.load_into(up.state.node, source, versions, up.progress)
+    if lacks(there, up.peer_images):
+        from lab.cluster import peerimages
+
+        with up.progress.task("images of Istio into the node") as part:
+            peerimages.load_into(up.state.node, source, versions, part)
+    wanted = {**ours, **up.peer_images}
+    same = not lacks(there, wanted) and up.state.mesh == up.options.mesh
+    now = _new_state(up, up.built).having(
+        phase=up.state.phase if same else "installing",
+        images={**there, **wanted},
+        created=up.state.created,
+        node_image=up.built.node_image,
+    )
+    if now != up.state:
+        up.remember(now)
+
+
+def lacks(there: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Whether the node's images are not all those wanted: reference → what names its content."""
+    return any(there.get(reference) != content for reference, content in wanted.items())
