@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from lab.cluster import network_rules, runtime_shim
+from lab.cluster import machine_notes, runtime_shim
 from lab.cluster.docker import DEFAULT_SOCKET, docker, why_unreachable
 from lab.command import run
 from lab.errors import HostError
@@ -98,6 +98,8 @@ def start() -> Started | None:
 def _start() -> Started | None:
     living = process(recorded())
     if not silent():
+        if living:
+            machine_notes.settle(_notes())
         return recorded() if living else None
     if living:
         # It may only be slow to answer; one that stays silent is replaced.
@@ -116,11 +118,12 @@ def _start() -> Started | None:
                 raise
         else:
             break
+    machine_notes.settle(_notes())
     return recorded()
 
 
 def _spawn() -> Started:
-    """Start dockerd in a session of its own and record it."""
+    """Start dockerd in a session of its own and record it; what it changes here is noted."""
     settings = home() / "settings.json"
     settings.write_text(json.dumps(_settings(), indent=1))
     log = home() / "dockerd.log"
@@ -129,6 +132,7 @@ def _spawn() -> Started:
     program = shutil.which("dockerd")
     if program is None:
         raise HostError("dockerd is missing", hint="apt-get install docker.io")
+    machine_notes.before_start(_notes())
     # Not subprocess: this process shall neither wait for the daemon nor warn about it.
     pid = os.posix_spawn(
         program,
@@ -230,10 +234,7 @@ def _wait(running: psutil.Process) -> None:
     """Until the daemon answers; raises HostError when it ends or the deadline passes."""
     deadline = time.monotonic() + START_DEADLINE
     while reason := silent():
-        try:
-            ended = not running.is_running() or running.status() == psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            ended = True
+        ended = _ended(running, 0.01)
         if ended or time.monotonic() > deadline:
             log = home() / "dockerd.log"
             what = "ended at once" if ended else f"did not answer in {START_DEADLINE:.0f} s"
@@ -252,25 +253,39 @@ def tail(log: Path, lines: int = 8) -> str:
         return ""
 
 
-def stop() -> bool:
-    """Stop the daemon that the lab started and take away what it made; False: there was none.
+def stop() -> list[str] | None:
+    """Stop the daemon that the lab started and take away what it made; None: there was none.
 
-    Containers must be gone before (live-restore would leave them running).
+    Returns what had to stay, a sentence each. Containers and networks must be gone before
+    (live-restore would leave them running).
     """
     record = recorded()
     living = process(record)
     if record is None:
-        return False
+        return None
+    machine_notes.settle(_notes())
     if living:
         _end(living, 30)
     _end_containerd()
-    network_rules.remove()
     for folder in (home() / "data", _EXEC_ROOT):
         _unmount(folder)
     shutil.rmtree(_EXEC_ROOT, ignore_errors=True)
-    for file in (DEFAULT_SOCKET, _EXEC_ROOT.with_suffix(".pid"), home() / "daemon.json"):
+    for file in (DEFAULT_SOCKET, _EXEC_ROOT.with_suffix(".pid")):
         file.unlink(missing_ok=True)
-    return True
+    stays = machine_notes.undo(_notes())
+    # The last: as long as there is a record, the next `down --all` does all of this again.
+    (home() / "daemon.json").unlink(missing_ok=True)
+    return stays
+
+
+def note_what_it_made() -> None:
+    """Complete the note of a start that was cut off before the daemon answered."""
+    if runs():
+        machine_notes.settle(_notes())
+
+
+def _notes() -> Path:
+    return home() / "machine.json"
 
 
 def _unmount(folder: Path) -> None:
@@ -292,11 +307,22 @@ def _end_containerd() -> None:
 def _end(running: psutil.Process, patience: float) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         running.terminate()
-        try:
-            running.wait(patience)
-        except psutil.TimeoutExpired:
+        if not _ended(running, patience):
             running.kill()
-            running.wait(10)
+            _ended(running, 10)
+
+
+def _ended(running: psutil.Process, seconds: float) -> bool:
+    """Wait for its end. A zombie has ended: its parent, process 1 of a container, may never ask."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if not running.is_running() or running.status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.05)  # between two looks at the condition
+    return False
 
 
 def still_there() -> list[str]:

@@ -166,6 +166,8 @@ def ensure_docker(
     if not unreachable:
         refuse_where_it_cannot_run()
         ours = dockerd.runs()
+        if ours:
+            dockerd.note_what_it_made()
         task.skip("answers (started by the lab)" if ours else "answers")
         return
     machine = look(unreachable)

@@ -9,7 +9,7 @@ from lab.cluster import daemons, dockerd, kind, leftovers, node, ownership, prov
 from lab.cluster import docker as engine
 from lab.cluster.docker import docker
 from lab.cluster.leftovers import Leftover
-from lab.errors import ClusterError, HostError
+from lab.errors import HostError, RefusedError
 from lab.paths import LabPaths
 from lab.progress import Progress
 
@@ -20,7 +20,7 @@ SETTLE_SECONDS = 10.0
 
 
 def down(paths: LabPaths, progress: Progress, *, insist: bool = False) -> list[Leftover]:
-    """Remove one lab; what is left of it. Raises ClusterError when it is another checkout's.
+    """Remove one lab; what is left of it. Raises RefusedError when it is another checkout's.
 
     `insist` as in ownership.find.
     """
@@ -110,15 +110,21 @@ def down_all(
             task.skip("not started by the lab: left as it is")
             return left
         others = engine.containers()
-        if others and not force:
-            names = ", ".join(one.name for one in others)
-            raise ClusterError(
-                f"the lab's Docker daemon also runs containers that are no lab's: {names}",
+        networks = engine.names("network", "type=custom")
+        if (others or networks) and not force:
+            names = ", ".join([*(one.name for one in others), *networks])
+            raise RefusedError(
+                f"the lab's Docker also has containers or networks that are no lab's: {names}",
                 hint="remove them, or `lab down --all --yes` does",
             )
         engine.remove_containers([one.id for one in others])
-        dockerd.stop()
+        # By the daemon: what it made for a network, it alone takes away exactly.
+        for network in networks:
+            docker("network", "rm", network, check=False)
+        stays = dockerd.stop() or []
         task.update("stopped")
+    for sentence in stays:
+        progress.note(sentence)
     return left + [Leftover("process", one) for one in dockerd.still_there()]
 
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from lab.cluster import bringup, cluster_step, kind, leftovers, node, state, steps
 from lab.cluster import docker as engine
-from lab.cluster.network_rules import without_docker
 from lab.cluster.state import LabState
 from lab.command import Completed
 from lab.errors import ClusterError, RefusedError
@@ -239,16 +238,6 @@ def test_named_namespaces_of_a_lab(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert leftovers.named_namespaces("x", tmp_path) == ["sidecar-lab-x", "sidecar-lab-x-1"]
     assert leftovers.named_namespaces("x", tmp_path / "absent") == []
-
-
-def test_dockers_rules_go_and_others_stay() -> None:
-    saved = (
-        "*filter\n:FORWARD DROP [0:0]\n:DOCKER - [0:0]\n:MINE - [0:0]\n"
-        "-A FORWARD -j DOCKER-USER\n-A FORWARD -o docker0 -j ACCEPT\n-A MINE -j RETURN\n"
-        "-A DOCKER-USER -j RETURN\nCOMMIT\n"
-    )
-    left = ["*filter", ":FORWARD DROP [0:0]", ":MINE - [0:0]", "-A MINE -j RETURN", "COMMIT"]
-    assert without_docker(saved).splitlines() == left
 
 
 def test_no_lab_name_reaches_another_folder() -> None:
