@@ -124,6 +124,18 @@ def istio() -> Component:
     )
 
 
+def prober(versions: Versions) -> Component:
+    """Kubelet's own probes and hooks as a program, for comparing the agent's with them."""
+    package = "k8s.io/component-base/version"
+    major, minor, _ = versions.kubernetes.split(".")
+    return Component(
+        "prober",
+        f"prober-{versions.kubernetes}",
+        {"prober": "."},
+        {f"{package}.gitMajor": major, f"{package}.gitMinor": minor},
+    )
+
+
 def node_components(versions: Versions) -> list[Component]:
     """What a built node image needs, longest first."""
     return [

@@ -1,10 +1,9 @@
-"""A small HTTP/1.1 client on asyncio: what the agent asks of Envoy's admin and of applications.
+"""A small HTTP/1.1 client on asyncio: what the agent asks of Envoy's admin.
 
 `http.client` would need a thread for each request; this needs none and no memory of note.
 """
 
 import asyncio
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -34,13 +33,10 @@ class Response:
 
 @dataclass(frozen=True)
 class Target:
-    """Where to ask. `source` binds the local address; `tls` is spoken without verification,
-    as kubelet does when it probes an application."""
+    """Where to ask."""
 
     host: str
     port: int
-    source: str = ""
-    tls: bool = False
 
 
 async def fetch(
@@ -65,7 +61,7 @@ async def fetch(
     what = f"{method} {target.host}:{target.port}{path}"
     try:
         async with asyncio.timeout(timeout):
-            reader, writer = await connect(target)
+            reader, writer = await asyncio.open_connection(target.host, target.port, limit=MAX_HEAD)
             try:
                 writer.write(f"{head}\r\n".encode())
                 await writer.drain()
@@ -76,19 +72,6 @@ async def fetch(
         raise FetchError(f"{what}: no answer within {timeout:g} s") from late
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as bad:
         raise FetchError(f"{what}: {bad}") from bad
-
-
-async def connect(target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Open a connection to `target`. Raises OSError."""
-    context = None
-    if target.tls:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    local = (target.source, 0) if target.source else None
-    return await asyncio.open_connection(
-        target.host, target.port, ssl=context, local_addr=local, limit=MAX_HEAD
-    )
 
 
 async def _response(reader: asyncio.StreamReader, max_body: int) -> Response:

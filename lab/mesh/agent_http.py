@@ -1,10 +1,12 @@
 """The agent's HTTP port (15020): health, metrics, application probes, drain and quit."""
 
 import asyncio
+import contextlib
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 log = logging.getLogger("pilot-agent")
 
@@ -14,6 +16,8 @@ HEAD_TIMEOUT = 10.0
 MAX_CONNECTIONS = 128
 TEXT = "text/plain; charset=utf-8"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
+HOOKS = "/app-lifecycle/"
+"""Below it are the application's hooks, which are given up when whoever asked has gone."""
 _REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found",
             405: "Method Not Allowed", 503: "Service Unavailable"}  # fmt: skip
 _LOCAL = ("127.0.0.1", "::1")
@@ -28,27 +32,46 @@ class Request:
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
     local: bool = False
+    chunks: bool = True
+    """The client takes a body whose length is not said at once."""
+
+
+Begin = Callable[[int], Awaitable[None]]
+"""Sends an answer's status before its body is known; may be left out, and is used once."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What to answer."""
+    """What to answer. `cut`: the answer breaks off, as that of which it tells did."""
 
     status: int
     body: bytes
     content_type: str = TEXT
+    cut: bool = False
+    broken: str = ""
+    """Why there is to be no answer: whoever asked gets an error, and this as its reason."""
 
     @classmethod
     def say(cls, status: int, sentence: str) -> "Answer":
         """Answer with one line of text."""
         return cls(status, f"{sentence}\n".encode())
 
+    @classmethod
+    def broke(cls, sentence: str) -> "Answer":
+        """No answer, for this reason."""
+        return cls(503, f"{sentence}\n".encode(), broken=sentence)
+
+
+Answering = Coroutine[Any, Any, Answer]
+
 
 class AgentHttp:
     """HTTP/1.1 on `listener`, one request a connection, answered by `answer`."""
 
     def __init__(
-        self, listener: socket.socket, answer: Callable[[Request], Awaitable[Answer]]
+        self,
+        listener: socket.socket,
+        answer: Callable[[Request, Begin], Answering],
     ) -> None:
         self._listener, self._answer = listener, answer
         self._server: asyncio.Server | None = None
@@ -72,6 +95,9 @@ class AgentHttp:
             await self._one(reader, writer)
         except (OSError, asyncio.IncompleteReadError) as gone:
             log.debug("http: client went away: %s", gone)
+        except asyncio.CancelledError:
+            # The agent ends. Python 3.11 would report this task as one that failed.
+            log.debug("http: not answered, for the agent ends")
         finally:
             self._open -= 1
             writer.close()
@@ -87,14 +113,77 @@ class AgentHttp:
         else:
             peer = writer.get_extra_info("peername")
             request = parse(head, local=bool(peer) and peer[0] in _LOCAL)
-            answer = await self._answer(request) if request else Answer.say(400, "not HTTP/1.1")
-        reason = _REASONS.get(answer.status, "Application")
-        writer.write(
-            f"HTTP/1.1 {answer.status} {reason}\r\nContent-Type: {answer.content_type}\r\n"
-            f"Content-Length: {len(answer.body)}\r\nConnection: close\r\n\r\n".encode()
-        )
-        writer.write(answer.body)
+            if request is not None:
+                await self._respond(request, reader, writer)
+                return
+            answer = Answer.say(400, "not HTTP/1.1")
+        writer.write(_whole(answer))
         await writer.drain()
+
+    async def _respond(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        begun = False
+
+        async def begin(status: int) -> None:
+            nonlocal begun
+            if not begun and request.chunks:
+                begun = True
+                writer.write(_head(status, TEXT, "Transfer-Encoding: chunked"))
+                await writer.drain()
+
+        answer = await _unless_left(
+            self._answer(request, begin), reader if request.path.startswith(HOOKS) else None
+        )
+        if answer is None:
+            return
+        if not begun:
+            writer.write(_whole(answer))
+        elif not answer.cut:
+            writer.write(f"{len(answer.body):x}\r\n".encode() + answer.body + b"\r\n0\r\n\r\n")
+        await writer.drain()
+
+
+async def _unless_left(answering: Answering, reader: asyncio.StreamReader | None) -> Answer | None:
+    """The answer; None when the client of `reader` went away before it was there."""
+    if reader is None:
+        return await answering
+    task, leaving = asyncio.ensure_future(answering), asyncio.ensure_future(_left(reader))
+    try:
+        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for one in (task, leaving):
+            one.cancel()
+        await asyncio.wait((task, leaving))
+
+
+async def _left(reader: asyncio.StreamReader) -> None:
+    """Return when the client has gone; what it still says is not listened to."""
+    with contextlib.suppress(OSError):
+        while await reader.read(1024):
+            pass
+
+
+def _whole(answer: Answer) -> bytes:
+    """The answer as it is sent. One that is to be none holds an encoding that no client knows:
+    kubelet then reports an error with that text, where it would take any status for success.
+    """
+    length = f"Content-Length: {len(answer.body)}"
+    if answer.broken:
+        text = "".join(c if c.isascii() and c.isprintable() else "?" for c in answer.broken)
+        length = f"Transfer-Encoding: {text}"
+    return _head(answer.status, answer.content_type, length) + answer.body
+
+
+def _head(status: int, content_type: str, *headers: str) -> bytes:
+    lines = (
+        f"HTTP/1.1 {status} {_REASONS.get(status, 'Application')}",
+        f"Content-Type: {content_type}",
+        *headers,
+        "Connection: close",
+    )
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def parse(head: bytes, *, local: bool) -> Request | None:
@@ -105,7 +194,8 @@ def parse(head: bytes, *, local: bool) -> Request | None:
         return None
     pairs = (line.partition(":") for line in lines[1:] if line)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    return Request(words[0], words[1], headers, local)
+    chunks = words[0] != "HEAD" and words[2] != "HTTP/1.0"
+    return Request(words[0], words[1], headers, local, chunks)
 
 
 def exposition(samples: Mapping[str, tuple[str, str, float]]) -> bytes:

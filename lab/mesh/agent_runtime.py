@@ -8,11 +8,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.mesh import agent_settings, app_health
+from lab.mesh import agent_settings
 from lab.mesh.agent_fetch import FetchError
-from lab.mesh.agent_http import METRICS, AgentHttp, Answer, Request, exposition
+from lab.mesh.agent_http import METRICS, AgentHttp, Answer, Begin, Request, exposition
 from lab.mesh.agent_settings import Flags, Plan
 from lab.mesh.agent_start import HANDLED_SIGNALS, Signature, signature, write_revision
+from lab.mesh.app_checks import AppChecks
 from lab.mesh.envoy_admin import EnvoyAdmin, Verdict
 from lab.mesh.envoy_process import Reaper, Supervisor
 from lab.mesh.errors import BootstrapError
@@ -58,6 +59,7 @@ class Agent:
         )
         self._xds = XdsPassthrough(started.xds, self._plan.upstream)
         self._http = AgentHttp(started.http, self._answer)
+        self._checks = AppChecks()
         self._admin = EnvoyAdmin(self._flags.admin_port, self._flags.stats_port)
         self._reached = self._draining = False
         self._stop, self._at_once, self._look = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -105,13 +107,17 @@ class Agent:
 
     async def _wind_down(self, envoy: asyncio.Task[None]) -> None:
         self._draining = True
-        drain = asyncio.ensure_future(self._drain())
+        drain = asyncio.ensure_future(self._drain_and_hooks())
         at_once = asyncio.ensure_future(self._at_once.wait())
         await asyncio.wait((drain, at_once, envoy), return_when=asyncio.FIRST_COMPLETED)
         drain.cancel()
         at_once.cancel()
         await self._supervisor.stop(KILL_GRACE)
         await asyncio.wait({envoy})
+
+    async def _drain_and_hooks(self) -> None:
+        """Drain; the application's preStop hooks have their own time, and need this agent."""
+        await asyncio.gather(self._drain(), self._checks.stopped(self._plan.probes))
 
     async def _drain(self) -> None:
         """Drain until no connection is active, at most the termination drain duration."""
@@ -180,7 +186,7 @@ class Agent:
 
     # --- HTTP ------------------------------------------------------------------------------
 
-    async def _answer(self, request: Request) -> Answer:
+    async def _answer(self, request: Request, begin: Begin) -> Answer:
         path = request.path.partition("?")[0]
         posts = {"/quitquitquit": self._quit, "/drain": self._drain_now}
         if path in posts:
@@ -200,8 +206,7 @@ class Agent:
             return Answer(200, await self._metrics(), METRICS)
         probe = self._plan.probes.get(path)
         if probe is not None:
-            status, sentence = await app_health.probe(probe, self._plan.pod_ip, request.headers)
-            return Answer.say(status, sentence)
+            return await self._checks.answer(probe, self._plan.pod_ip, request, path, begin)
         return Answer.say(404, f"{path} is not served here")
 
     async def _ready(self) -> Verdict:

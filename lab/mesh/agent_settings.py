@@ -5,7 +5,6 @@ proxy.istio.io/config. Flags come from the injection template, so what one pod s
 beats them. Reading is apart from deciding: `read` touches the file system, `decide` does not.
 """
 
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any, Final
 from lab.mesh import bootstrap, contract, proxy_config
 from lab.mesh.bootstrap import EnvoySettings, PodIdentity
 from lab.mesh.errors import BootstrapError
+from lab.mesh.probe_settings import Probe, probes
 
 CONFIG_ANNOTATION: Final = "proxy.istio.io/config"
 META_PREFIX: Final = "ISTIO_META_"
@@ -72,20 +72,6 @@ class Upstream:
     host: str
     port: int
     root_cert: str
-
-
-@dataclass(frozen=True)
-class Probe:
-    """One rewritten probe or lifecycle hook: `kind` is http, tcp or grpc. `timeout` in s."""
-
-    kind: str
-    port: int
-    timeout: float = 1.0
-    path: str = "/"
-    scheme: str = "http"
-    host: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
-    service: str = ""
 
 
 @dataclass(frozen=True)
@@ -234,62 +220,6 @@ def identity(inputs: Inputs, proxy_metadata: Mapping[str, object]) -> PodIdentit
         workload=meta.get("WORKLOAD_NAME", ""),
         metadata=meta,
     )
-
-
-def probes(text: str) -> dict[str, Probe]:
-    """Return the probes in ISTIO_KUBE_APP_PROBERS, by path. Raises BootstrapError.
-
-    Shape, Istio's: `{"/app-health/<container>/livez": {"httpGet"|"tcpSocket"|"grpc": {…},
-    "timeoutSeconds": 1}}`; ports are numbers, for only the injector knows the ports' names.
-    """
-    where = "ISTIO_KUBE_APP_PROBERS"
-    if not text:
-        return {}
-    try:
-        found = json.loads(text)
-    except ValueError as bad:
-        raise BootstrapError(f"{where}: not JSON: {bad}") from bad
-    if not isinstance(found, dict):
-        raise BootstrapError(f"{where}: not a JSON object")
-    return {path: _probe(value, f"{where} {path}") for path, value in found.items()}
-
-
-def _probe(value: object, where: str) -> Probe:
-    if not isinstance(value, dict):
-        raise BootstrapError(f"{where}: not an object")
-    timeout = value.get("timeoutSeconds") or 1
-    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or timeout <= 0:
-        raise BootstrapError(f"{where}: timeoutSeconds {timeout!r} is no positive number")
-    for key, kind in (("httpGet", "http"), ("tcpSocket", "tcp"), ("grpc", "grpc")):
-        action = value.get(key)
-        if action is None:
-            continue
-        if not isinstance(action, dict):
-            raise BootstrapError(f"{where}: {key} is not an object")
-        port = str(action.get("port", ""))
-        if not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
-            raise BootstrapError(f"{where}: {key}.port {action.get('port')!r} is no port number")
-        scheme = str(action.get("scheme") or "HTTP").lower()
-        if scheme not in ("http", "https"):
-            raise BootstrapError(f"{where}: {key}.scheme {action['scheme']!r} is not HTTP or HTTPS")
-        path = str(action.get("path") or "/")
-        headers = tuple(_header(h, f"{where}: {key}") for h in action.get("httpHeaders") or ())
-        host, service = str(action.get("host") or ""), str(action.get("service") or "")
-        if any(c.isspace() or not c.isprintable() for c in path + host):
-            raise BootstrapError(f"{where}: {key} has a path or host with blanks in it")
-        path = path if path.startswith("/") else f"/{path}"
-        return Probe(kind, int(port), float(timeout), path, scheme, host, headers, service)
-    raise BootstrapError(f"{where}: none of httpGet, tcpSocket, grpc")
-
-
-def _header(value: object, where: str) -> tuple[str, str]:
-    name = value.get("name") if isinstance(value, dict) else None
-    text = value.get("value", "") if isinstance(value, dict) else None
-    if not isinstance(name, str) or not isinstance(text, str) or not name:
-        raise BootstrapError(f"{where}.httpHeaders: {value!r} is no name and value")
-    if any(c in name + text for c in "\r\n\0"):
-        raise BootstrapError(f"{where}.httpHeaders: {name!r} holds a line break")
-    return name, text
 
 
 def _merge(config: dict[str, Any], more: Mapping[str, Any]) -> None:

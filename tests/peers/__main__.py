@@ -1,7 +1,9 @@
 """`nox -s peers`: what this mesh decides beside what real Istio decides.
 
     nox -s peers                every comparison
-    nox -s peers -- injection   only the named ones: injection, rules, flows
+    nox -s peers -- injection   only the named ones: injection, rules, flows, probers
+
+The last is beside kubelet: its own probes and hooks, on odd servers.
 
 Exit code 1 when a difference is not explained; 2 for an unknown name.
 """
@@ -14,9 +16,12 @@ from typing import Final
 from lab import console
 from lab.cluster.peers import IstioBinaries, istio_binaries
 from lab.progress import Progress
+from tests.peers import probers
 from tests.peers.result import Result
 
-COMPARISONS: Final = ("injection", "rules", "flows")
+KUBELETS: Final = "probers"
+"""The comparison that needs nothing of Istio."""
+COMPARISONS: Final = ("injection", "rules", "flows", KUBELETS)
 
 
 def _comparison(name: str) -> Callable[[IstioBinaries, Progress], Result]:
@@ -47,10 +52,12 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: no comparison {unknown[0]!r}\nhint: there are {known}", file=sys.stderr)
         return 2
     progress = console.progress(sys.stderr)
-    binaries = istio_binaries(progress)
     results = []
     for name in arguments or COMPARISONS:
-        results.append(_comparison(name)(binaries, progress))
+        if name == KUBELETS:
+            results.append(probers.compare(progress))
+        else:
+            results.append(_comparison(name)(istio_binaries(progress), progress))
         print(told(results[-1]), flush=True)
     return 1 if any(result.unexplained for result in results) else 0
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from lab.mesh import (
     admission,
-    agent_settings,
     annotations,
     contract,
     manifests,
+    probe_settings,
     probes,
     stripping,
 )
@@ -150,7 +150,7 @@ def test_an_agent_can_read_whatever_probes_it_is_handed(probe: Any) -> None:
     except SidecarLabError:
         return
     env = {e["name"]: e.get("value") for e in made["spec"]["containers"][-1]["env"]}
-    agent_settings.probes(env.get(probes.ENVIRONMENT, ""))
+    probe_settings.probes(env.get(probes.ENVIRONMENT, ""))
 
 
 @given(junk, pods)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import agent_settings, contract, injection, stripping
+from lab.mesh import contract, injection, probe_settings, stripping
 from lab.mesh.sidecar import Owner, Settings
 from tests.unit.inject.pods import OWNER, annotated, container, inject, names, pod
 
@@ -184,7 +184,7 @@ def test_what_is_handed_to_the_agent_it_can_read() -> None:
         "startupProbe": {"grpc": {"port": 9, "service": ""}, "timeoutSeconds": 7},
     }
     made = inject({"spec": {"containers": [app]}})
-    read = agent_settings.probes(environment(made)["ISTIO_KUBE_APP_PROBERS"])
+    read = probe_settings.probes(environment(made)["ISTIO_KUBE_APP_PROBERS"])
     assert {probe.kind: probe.timeout for probe in read.values()} == {
         "http": 1.0, "tcp": 1.0, "grpc": 7.0,
     }  # fmt: skip

@@ -4,6 +4,7 @@ import pytest
 
 from tests.peers import __main__ as peers
 from tests.peers.result import Accepted, Result
+from tests.probers import compare
 
 GOOD = Result("manifests", 9, (Accepted("images", "another one", 3),), ())
 BAD = Result("flows", 2, (), ("a to b: captured, Istio's not",))
@@ -24,6 +25,18 @@ def test_an_unexplained_difference_fails_and_everything_is_told(
     assert ("unexplained: a to b: captured, Istio's not" in out) is bool(code)
 
 
+def test_the_comparison_with_kubelet_builds_nothing_of_istio(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(peers, "istio_binaries", lambda progress: pytest.fail("Istio was built"))
+    outcome = compare.Outcome(3, 4, ("LF alone: kubelet success, the agent failure",))
+    monkeypatch.setattr(compare, "compare", lambda progress: outcome)
+    assert peers.main(["probers"]) == 1
+    out = capsys.readouterr().out
+    assert "probes and hooks (3 servers, 4 Locations): 10 compared, 0 differences accepted" in out
+    assert "1 unexplained\n  unexplained: LF alone: kubelet success, the agent failure" in out
+
+
 def test_an_unknown_comparison_is_a_misuse(capsys: pytest.CaptureFixture[str]) -> None:
     assert peers.main(["injections"]) == 2
-    assert "hint: there are injection, rules, flows" in capsys.readouterr().err
+    assert "hint: there are injection, rules, flows, probers" in capsys.readouterr().err

@@ -1,0 +1,230 @@
+"""An httpGet done as kubelet does it: Go's client, redirects, and what counts as success.
+
+Redirects are followed as long as they stay on the host that was asked, ten requests in all.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Final, NamedTuple, Protocol
+
+from lab.mesh import http1_client
+from lab.mesh.byte_stream import (
+    HANDSHAKE_TIMEOUT,
+    PlainAnswerError,
+    Stream,
+    StreamError,
+    dial,
+)
+from lab.mesh.http1_client import Head
+from lab.mesh.http2_client import Http2, RefusedError
+from lab.mesh.probe_request import Request, http1_bytes, http2_fields, redirected
+
+MAX_REQUESTS: Final = 10
+MAX_BODY: Final = 10 * 1024
+"""Bytes of a body that kubelet reads; the rest is of no account."""
+_SKIPPED: Final = 2 * 1024
+"""Bytes that Go's client reads of a redirect's body before it follows."""
+_FOLLOWED: Final = (301, 302, 303, 307, 308)
+_RETRY: Final = 0.1
+"""Seconds before a request that an HTTP/2 server refused unread is made again."""
+
+Began = Callable[[int], Awaitable[None]]
+
+
+class Way(NamedTuple):
+    """How a connection is made: from which address, and whether for a hook.
+
+    Hooks have a client of their own in kubelet: HTTP/1.1 alone, connections that may stay open,
+    compressed answers welcome.
+    """
+
+    source: str = ""
+    hook: bool = False
+
+
+class Answer(Protocol):
+    """An answer of which the head is known."""
+
+    @property
+    def head(self) -> Head:
+        """Status and headers."""
+
+    async def body(self, most: int) -> bytes:
+        """The body's first `most` bytes. Raises StreamError when it breaks off."""
+
+
+class _Answer1:
+    def __init__(self, stream: Stream, head: Head) -> None:
+        self._stream, self.head = stream, head
+
+    async def body(self, most: int) -> bytes:
+        return await http1_client.read_body(self._stream, self.head, most)
+
+
+class _Answer2:
+    def __init__(self, connection: Http2, head: Head, ended: bool) -> None:
+        self._connection, self.head, self._ended = connection, head, ended
+
+    async def body(self, most: int) -> bytes:
+        body, declared = bytearray(), self.head.length
+        while not self._ended and len(body) < most:
+            event = await self._connection.event()
+            self._ended = event.ended
+            if event.fields is not None and (
+                not event.ended or any(name.startswith(":") for name, _ in event.fields)
+            ):
+                raise StreamError("http2: malformed trailer")
+            body += event.data
+            if 0 <= declared < len(body):
+                raise StreamError("server replied with more than declared Content-Length")
+        if self._ended and len(body) < min(declared, most):
+            raise StreamError("unexpected EOF")
+        return bytes(body[:most])
+
+
+async def get(first: Request, way: Way, began: Began | None = None) -> Head:
+    """The final answer's head, after redirects and after its body was read.
+
+    `began` is told the status when the head is there. Raises StreamError where no answer came,
+    and BodyError where one came whose body broke off.
+    """
+    request, keeps_body = first, True
+    for count in range(1, MAX_REQUESTS + 1):
+        async with _asked(request, way) as answer:
+            head = answer.head
+            location = head.first("Location")
+            if head.status not in _FOLLOWED or not location:
+                return await _finish(answer, way, began)
+            keeps_body = keeps_body and head.status in (307, 308)
+            try:
+                after = redirected(first, request, location, keeps_body=keeps_body)
+            except ValueError as bad:
+                raise StreamError(f"failed to parse Location header {location!r}: {bad}") from bad
+            if after.url.hostname != first.url.hostname:
+                return await _finish(answer, way, began)
+            if head.length <= _SKIPPED:
+                with contextlib.suppress(StreamError):
+                    await answer.body(_SKIPPED)
+            if count == MAX_REQUESTS:
+                break
+            request = after
+    raise StreamError(f"stopped after {MAX_REQUESTS} redirects")
+
+
+class BodyError(StreamError):
+    """An answer came, and its body broke off: kubelet asks again at once."""
+
+
+async def _finish(answer: Answer, way: Way, began: Began | None) -> Head:
+    if began is not None:
+        await began(answer.head.status)
+    if way.hook:
+        # A hook's body is of no account, whether it comes or not; a long one is not waited for.
+        if answer.head.length <= MAX_BODY:
+            with contextlib.suppress(StreamError):
+                await answer.body(MAX_BODY)
+        return answer.head
+    try:
+        await answer.body(MAX_BODY)
+    except StreamError as broken:
+        raise BodyError(broken.message) from broken
+    return answer.head
+
+
+@contextlib.asynccontextmanager
+async def _asked(request: Request, way: Way) -> AsyncIterator[Answer]:
+    """Ask once, on a connection that lives as long as the answer is read."""
+    while True:
+        async with _connected(request, way) as (stream, protocol):
+            if protocol != "h2":
+                extra = (("Accept-Encoding", "gzip"),) if _wants_gzip(request, way) else ()
+                await stream.write(http1_bytes(request, extra, closes=not way.hook))
+                yield _Answer1(stream, await http1_client.read_head(stream))
+                return
+            try:
+                answer = await _ask2(stream, request)
+            except RefusedError:
+                await asyncio.sleep(_RETRY)
+                continue
+            yield answer
+            return
+
+
+@contextlib.asynccontextmanager
+async def _connected(request: Request, way: Way) -> AsyncIterator[tuple[Stream, str]]:
+    url = request.url
+    if url.scheme not in ("http", "https"):
+        raise StreamError(f"unsupported protocol scheme {url.scheme!r}")
+    if not url.host:
+        raise StreamError("no Host in request URL")
+    try:
+        port = url.port
+    except ValueError as bad:
+        raise StreamError(str(bad)) from bad
+    stream = await dial(url.hostname, port, way.source)
+    try:
+        protocol = ""
+        if url.scheme == "https" and way.hook:
+            await stream.start_tls()
+        elif url.scheme == "https":
+            protocol = await _handshake(stream)
+        yield stream, protocol
+    finally:
+        stream.close()
+
+
+async def _handshake(stream: Stream) -> str:
+    limit = asyncio.timeout(HANDSHAKE_TIMEOUT)
+    try:
+        async with limit:
+            return await stream.start_tls(("h2", "http/1.1"))
+    except TimeoutError:
+        if limit.expired():
+            raise StreamError("TLS handshake timeout") from None
+        raise
+
+
+async def _ask2(stream: Stream, request: Request) -> Answer:
+    connection = Http2(stream)
+    fields = http2_fields(request)
+    await connection.open()
+    await connection.request(fields)
+    while True:
+        event = await connection.event()
+        if event.fields is None:
+            raise StreamError("http2: data before headers")
+        found: dict[str, list[str]] = {}
+        for name, value in event.fields:
+            found.setdefault(name, []).append(value)
+        code = found.get(":status", [""])[0]
+        if not code.lstrip("+-").isdigit():
+            raise StreamError(f"http2: malformed status {code!r}")
+        status = int(code)
+        if not 100 <= status < 200:
+            break
+        if event.ended:
+            raise StreamError("http2: an interim answer that ends the stream")
+    lengths = found.get("content-length", [])
+    given = lengths[0] if len(lengths) == 1 else ""
+    length = int(given) if given.isascii() and given.isdigit() and len(given) < 19 else -1
+    if length < 0 and event.ended:
+        length = 0
+    headers = {"Location": found["location"]} if "location" in found else {}
+    return _Answer2(connection, Head(status, headers, length), event.ended)
+
+
+def _wants_gzip(request: Request, way: Way) -> bool:
+    said = request.headers
+    return way.hook and not any(said.get(n, [""])[0] for n in ("Accept-Encoding", "Range"))
+
+
+async def hook(request: Request, way: Way) -> Head:
+    """A hook's request: over HTTP again where a server that was to speak TLS answers in HTTP."""
+    try:
+        return await get(request, way)
+    except PlainAnswerError:
+        plain = replace(request.url, scheme="http")
+        headers = {k: v for k, v in request.headers.items() if k != "Authorization"}
+        return await get(Request(plain, headers, request.host), way)

@@ -1,0 +1,134 @@
+"""The request that kubelet sends for an httpGet: which headers, of what was asked for and by whom.
+
+Names are written Go's way and sorted; of one name all values are sent. Host, lengths and
+encodings that a manifest names are the client's own business.
+"""
+
+import base64
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from lab.mesh.byte_stream import StreamError
+from lab.mesh.http1_client import canonical
+from lab.mesh.probe_url import Url
+
+Headers = Mapping[str, list[str]]
+
+_OWN: Final = ("Host", "User-Agent", "Content-Length", "Transfer-Encoding", "Trailer")
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_HOST: Final = re.compile(r"[A-Za-z0-9!$%&()*+,\-.:;='\[\]_~]*")
+_ZONE: Final = re.compile(r"^(\[.*)%.*\]", re.DOTALL)
+_BLANKS: Final = " \t\r\n"
+_OF_BODY: Final = ("Content-Encoding", "Content-Language", "Content-Location", "Content-Type")
+_OF_CONNECTION: Final = (
+    *("Connection", "Proxy-Connection", "Transfer-Encoding", "Upgrade", "Keep-Alive"),
+)
+
+
+class Request(NamedTuple):
+    """One GET: where to, and with which headers. `host`: the Host header, "" for the URL's."""
+
+    url: Url
+    headers: Headers
+    host: str = ""
+
+
+def first_request(url: Url, given: Iterable[tuple[str, str]], user_agent: str) -> Request:
+    """The request before any redirect. `given`: the manifest's headers."""
+    headers: dict[str, list[str]] = {}
+    for name, value in given:
+        text = value.encode().decode("latin-1")
+        headers.setdefault(canonical(name), []).append(text)
+    headers.setdefault("User-Agent", [user_agent])
+    if headers.setdefault("Accept", ["*/*"])[0] == "":
+        del headers["Accept"]
+    return Request(url, headers, headers.get("Host", [""])[0])
+
+
+def redirected(first: Request, last: Request, location: str, *, keeps_body: bool) -> Request:
+    """The request that a redirect leads to. `keeps_body`: every redirect so far was 307 or 308.
+
+    Raises ValueError for a Location that is no URL.
+    """
+    url = last.url.resolve(location)
+    relative = not _has_scheme(location)
+    host = last.host if last.host and last.host != last.url.host and relative else ""
+    headers = {k: v for k, v in first.headers.items() if keeps_body or k not in _OF_BODY}
+    if not (last.url.scheme == "https" and url.scheme == "http"):
+        headers.setdefault("Referer", [last.url.without_user])
+        if not headers["Referer"][0]:
+            headers["Referer"] = [last.url.without_user]
+    return Request(url, headers, host)
+
+
+def http1_bytes(request: Request, extra: Iterable[tuple[str, str]], *, closes: bool) -> bytes:
+    """The request as it is sent over HTTP/1.1. Raises StreamError for what kubelet cannot send.
+
+    `extra`: the client's own headers; `closes`: the connection serves this request alone.
+    """
+    headers = _sent(request)
+    lines = [f"GET {request.url.request_uri} HTTP/1.1", f"Host: {_host(request)}"]
+    if agent := headers["User-Agent"][0].strip(_BLANKS):
+        lines.append(f"User-Agent: {agent}")
+    tokens = [t.strip().lower() for v in headers.get("Connection", ()) for t in v.split(",")]
+    said = "close" in tokens
+    switches = "upgrade" in tokens and headers.get("Upgrade", [""])[0] != ""
+    for name in sorted(headers):
+        if name not in _OWN:
+            lines += (f"{name}: {value.strip(_BLANKS)}" for value in headers[name])
+    lines += (f"{name}: {value}" for name, value in extra)
+    if closes and not said and not switches:
+        lines.append("Connection: close")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def http2_fields(request: Request) -> list[tuple[str, str]]:
+    """The same as fields of HTTP/2. Raises StreamError for what kubelet cannot send."""
+    headers = _sent(request)
+    connection = headers.get("Connection", [])
+    if headers.get("Upgrade", [""])[0] not in ("", "chunked"):
+        raise StreamError("http2: invalid Upgrade request header")
+    if connection and (
+        len(connection) > 1 or connection[0].lower() not in ("", "close", "keep-alive")
+    ):
+        raise StreamError("http2: invalid Connection request header")
+    encoding = headers.get("Transfer-Encoding", [])
+    if encoding and (len(encoding) > 1 or encoding[0] not in ("", "chunked")):
+        raise StreamError("http2: invalid Transfer-Encoding request header")
+    fields = [(":authority", _host(request)), (":method", "GET")]
+    fields += [(":path", request.url.request_uri), (":scheme", request.url.scheme)]
+    for name in sorted(headers):
+        values = headers[name]
+        if name == "User-Agent":
+            values = [value for value in values[:1] if value]
+        elif name in ("Host", "Content-Length", *_OF_CONNECTION):
+            continue
+        fields += ((name.lower(), value) for value in values)
+    return fields
+
+
+def _sent(request: Request) -> dict[str, list[str]]:
+    headers = dict(request.headers)
+    for name, values in headers.items():
+        if not _TOKEN.fullmatch(name):
+            raise StreamError(f"invalid header field name {name!r}")
+        if any(_CONTROL.search(value) for value in values):
+            raise StreamError(f"invalid header field value for {name!r}")
+    if request.url.user is not None and not headers.get("Authorization", [""])[0]:
+        name, password = request.url.user
+        pair = f"{name}:{password or ''}".encode("latin-1")
+        headers["Authorization"] = ["Basic " + base64.b64encode(pair).decode()]
+    return headers
+
+
+def _host(request: Request) -> str:
+    host = request.host or request.url.host
+    if not host.isascii():
+        raise StreamError(f"the host {host!r} has letters that are not ASCII")
+    return _ZONE.sub(r"\1]", host) if _HOST.fullmatch(host) else ""
+
+
+def _has_scheme(location: str) -> bool:
+    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", location.partition("#")[0]))

@@ -1,0 +1,83 @@
+"""The application's probes and hooks, of which the injector tells the agent. Pure."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lab.mesh.errors import BootstrapError
+from lab.mesh.probes import ENVIRONMENT
+
+_KINDS: Final = {"httpGet": "http", "tcpSocket": "tcp", "grpc": "grpc"}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One rewritten probe or lifecycle hook: `kind` is http, tcp or grpc. `timeout` in s.
+
+    `path` and `headers` are the manifest's, as they stand there.
+    """
+
+    kind: str
+    port: int
+    timeout: float = 1.0
+    path: str = "/"
+    scheme: str = "http"
+    host: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    service: str = ""
+
+
+def probes(text: str) -> dict[str, Probe]:
+    """Return the probes in ISTIO_KUBE_APP_PROBERS, by path. Raises BootstrapError.
+
+    Shape, Istio's: `{"/app-health/<container>/livez": {"httpGet"|"tcpSocket"|"grpc": {…},
+    "timeoutSeconds": 1}}`; ports are numbers, for only the injector knows the ports' names.
+    """
+    if not text:
+        return {}
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as bad:
+        raise BootstrapError(f"{ENVIRONMENT}: not JSON: {bad}") from bad
+    if not isinstance(found, dict):
+        raise BootstrapError(f"{ENVIRONMENT}: not a JSON object")
+    return {path: _probe(value, f"{ENVIRONMENT} {path}") for path, value in found.items()}
+
+
+def _probe(value: object, where: str) -> Probe:
+    if not isinstance(value, dict):
+        raise BootstrapError(f"{where}: not an object")
+    timeout = value.get("timeoutSeconds") or 1
+    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or timeout <= 0:
+        raise BootstrapError(f"{where}: timeoutSeconds {timeout!r} is no positive number")
+    for key, kind in _KINDS.items():
+        action = value.get(key)
+        if action is None:
+            continue
+        if not isinstance(action, dict):
+            raise BootstrapError(f"{where}: {key} is not an object")
+        return _action(kind, action, float(timeout), f"{where}: {key}")
+    raise BootstrapError(f"{where}: none of httpGet, tcpSocket, grpc")
+
+
+def _action(kind: str, action: dict[str, Any], timeout: float, where: str) -> Probe:
+    port = str(action.get("port", ""))
+    if not (port.isascii() and port.isdigit()) or not 0 < int(port[:6]) < 65536:
+        raise BootstrapError(f"{where}.port {action.get('port')!r} is no port number")
+    scheme = str(action.get("scheme") or "HTTP").lower()
+    if scheme not in ("http", "https"):
+        raise BootstrapError(f"{where}.scheme {action['scheme']!r} is not HTTP or HTTPS")
+    headers = tuple(_header(one, where) for one in action.get("httpHeaders") or ())
+    path, host = str(action.get("path") or "/"), str(action.get("host") or "")
+    if any(c.isspace() or not c.isprintable() for c in host):
+        raise BootstrapError(f"{where}.host {host!r} is no host")
+    service = str(action.get("service") or "")
+    return Probe(kind, int(port), timeout, path, scheme, host, headers, service)
+
+
+def _header(value: object, where: str) -> tuple[str, str]:
+    name = value.get("name") if isinstance(value, dict) else None
+    text = (value.get("value") or "") if isinstance(value, dict) else None
+    if not isinstance(name, str) or not isinstance(text, str) or not name:
+        raise BootstrapError(f"{where}.httpHeaders: {value!r} is no name and value")
+    return name, text

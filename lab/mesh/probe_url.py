@@ -1,0 +1,247 @@
+"""URLs as kubelet reads them, which is Go's way: where a probe goes, and where a redirect leads.
+
+Go and Python disagree on much that is odd: escapes that are none, a path without a leading
+slash, an address in brackets. Texts hold one character for each byte (Latin-1).
+"""
+
+import ipaddress
+import re
+import string
+from dataclasses import dataclass, replace
+from typing import Final
+
+_ALWAYS: Final = frozenset(string.ascii_letters + string.digits + "-_.~")
+_PATH: Final = _ALWAYS | set("$&+,/:;=@")
+_HOST: Final = _ALWAYS | set("!$&'()*+,;=:[]<>\"")
+_USER: Final = _ALWAYS | set("$&+,;=")
+_KEPT_IN_PATH: Final = _PATH | set("!'()*[]%")
+_ESCAPE: Final = re.compile(r"%(..)?", re.DOTALL)
+_HEX: Final = re.compile(r"[0-9A-Fa-f]{2}")
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
+_PORT: Final = re.compile(r"(:[0-9]*)?")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Url:
+    """A URL or a reference to one. `path` is decoded, `written` its spelling where not the usual.
+
+    `host` has its port with it, if it was given one; `user` is name and password.
+    """
+
+    scheme: str = ""
+    host: str = ""
+    path: str = ""
+    written: str = ""
+    query: str = ""
+    bare_query: bool = False
+    """A question mark with nothing after it."""
+    opaque: str = ""
+    user: tuple[str, str | None] | None = None
+
+    @property
+    def hostname(self) -> str:
+        """The host without port and brackets: what kubelet compares of a redirect."""
+        return _split(self.host)[0]
+
+    @property
+    def port(self) -> int:
+        """The port, that of the scheme where none is given. Raises ValueError above 65535."""
+        given = _split(self.host)[1]
+        port = int(given[:6]) if given else _DEFAULT_PORTS.get(self.scheme, 0)
+        if port > 65535:
+            raise ValueError(f"port {given} is none")
+        return port
+
+    @property
+    def escaped_path(self) -> str:
+        """The path as it is sent."""
+        if self.written and set(self.written) <= _KEPT_IN_PATH:
+            return self.written
+        return "*" if self.path == "*" else _escape(self.path, _PATH)
+
+    @property
+    def request_uri(self) -> str:
+        """What the request line asks for."""
+        asked = self.opaque or self.escaped_path or "/"
+        if self.opaque.startswith("//"):
+            asked = f"{self.scheme}:{asked}"
+        return asked + self._question
+
+    @property
+    def without_user(self) -> str:
+        """The whole URL as a Referer names it. For a URL with a scheme."""
+        if self.opaque:
+            return f"{self.scheme}:{self.opaque}{self._question}"
+        path = self.escaped_path
+        lead = "/" if path and not path.startswith("/") and self.host else ""
+        return f"{self.scheme}://{_escape(self.host, _HOST)}{lead}{path}{self._question}"
+
+    @property
+    def _question(self) -> str:
+        return f"?{self.query}" if self.query or self.bare_query else ""
+
+    def resolve(self, reference: str) -> "Url":
+        """Where `reference` (a Location) leads from here. Raises ValueError for what is none."""
+        to = parse(reference)
+        if to.scheme or to.host or to.user:
+            return replace(to, scheme=to.scheme or self.scheme)._at(_resolve(to.escaped_path, ""))
+        if to.opaque:
+            return replace(to, scheme=self.scheme, host="", user=None, path="", written="")
+        query = to.query
+        if not (to.path or to.bare_query or to.query):
+            query = self.query
+        if not to.path and self.opaque:
+            return Url(self.scheme, query=query, bare_query=to.bare_query, opaque=self.opaque)
+        path = _resolve(self.escaped_path, to.escaped_path)
+        base = Url(self.scheme, self.host, user=self.user, query=query, bare_query=to.bare_query)
+        return base._at(path)
+
+    def _at(self, path: str) -> "Url":
+        decoded = _unescape(path)
+        return replace(self, path=decoded, written="" if path == _escape(decoded, _PATH) else path)
+
+
+def probe_url(scheme: str, address: str, port: int, path: str) -> Url:
+    """Where kubelet sends an httpGet; `path` is the manifest's. Raises ValueError as kubelet does.
+
+    kubelet parses the path as a URL of its own and puts scheme and host in, so that a path may
+    bring a query, lose a host, or be no path.
+    """
+    text = path.encode().decode("latin-1")
+    try:
+        url = parse(text)
+    except ValueError:
+        url = Url(path=text)
+    host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    whole = replace(url, scheme=scheme, host=host)
+    # It goes through a text, which is parsed again.
+    user = "" if whole.user is None else f"{_user_text(whole.user)}@"
+    again = whole.without_user
+    if user and not whole.opaque:
+        again = again.replace("://", f"://{user}", 1)
+    return parse(again)
+
+
+def parse(text: str) -> Url:
+    """A URL or reference. Raises ValueError with the reason."""
+    text, _, fragment = text.partition("#")
+    if _CONTROL.search(text):
+        raise ValueError("a control character in a URL")
+    _unescape(fragment)
+    if text == "*":
+        return Url(path="*")
+    scheme, rest = "", text
+    if match := _SCHEME.fullmatch(text):
+        scheme, rest = match[1].lower(), match[2]
+    elif text.startswith(":"):
+        raise ValueError("a URL without its scheme")
+    bare = rest.endswith("?") and rest.count("?") == 1
+    rest, _, query = rest.partition("?")
+    if not rest.startswith("/"):
+        if scheme:
+            return Url(scheme, opaque=rest, query=query, bare_query=bare)
+        if ":" in rest.partition("/")[0]:
+            raise ValueError("a colon in the first segment of a path")
+    host, user = "", None
+    if rest.startswith("//") and (scheme or not rest.startswith("///")):
+        authority, slash, path = rest[2:].partition("/")
+        user, host = _authority(scheme, authority)
+        rest = slash + path
+    return Url(scheme, host, query=query, bare_query=bare, user=user)._at(rest)
+
+
+def _authority(scheme: str, text: str) -> tuple[tuple[str, str | None] | None, str]:
+    user, at, host = text.rpartition("@")
+    found = _host(scheme, host)
+    if not at:
+        return None, found
+    if not set(user) <= _ALWAYS | set(":!$&'()*+,;=%@"):
+        raise ValueError("an invalid user in a URL")
+    name, colon, password = user.partition(":")
+    return (_unescape(name), _unescape(password) if colon else None), found
+
+
+def _host(scheme: str, text: str) -> str:
+    if text.rfind("[") > 0:
+        raise ValueError("an address in brackets that does not begin with one")
+    if text.startswith("["):
+        inside, closed, port = text[1:].rpartition("]")
+        if not closed:
+            raise ValueError("a bracket that is not closed")
+        name, percent, zone = inside.partition("%25")
+        name = _unescape(name, host=True) + _unescape(percent + zone, zone=True)
+        ipaddress.IPv6Address(name)
+        _check_port(port)
+        return f"[{name}]{port}"
+    if ":" in text:
+        first = scheme in ("http", "https")
+        _check_port(text[text.index(":") if first else text.rindex(":") :])
+    return _unescape(text, host=True)
+
+
+def _check_port(text: str) -> None:
+    if not _PORT.fullmatch(text):
+        raise ValueError(f"{text!r} is no port")
+
+
+def _split(host: str) -> tuple[str, str]:
+    name, colon, port = host.rpartition(":")
+    if not colon or (port and not (port.isascii() and port.isdigit())):
+        name, port = host, ""
+    if name.startswith("[") and name.endswith("]"):
+        name = name[1:-1]
+    return name, port
+
+
+def _unescape(text: str, *, host: bool = False, zone: bool = False) -> str:
+    for match in _ESCAPE.finditer(text):
+        digits = match[1] or ""
+        if not _HEX.fullmatch(digits):
+            raise ValueError(f"{match[0]!r} is no escape")
+        byte = chr(int(digits, 16))
+        in_host = host and byte < "\x80" and digits != "25"
+        if in_host or (zone and byte not in _HOST and byte != " " and digits != "25"):
+            raise ValueError(f"{match[0]!r} cannot be in a host")
+    if host or zone:
+        plain = _ESCAPE.sub("", text)
+        if any(c < "\x80" and c not in _HOST for c in plain):
+            raise ValueError(f"{plain!r} is no host")
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
+
+
+def _escape(text: str, kept: frozenset[str] | set[str]) -> str:
+    return "".join(c if c in kept else f"%{ord(c):02X}" for c in text)
+
+
+def _user_text(user: tuple[str, str | None]) -> str:
+    name, password = user
+    shown = _escape(name, _USER)
+    return shown if password is None else f"{shown}:{_escape(password, _USER)}"
+
+
+def _resolve(base: str, reference: str) -> str:
+    """A path without its dot segments."""
+    if not reference:
+        full = base
+    elif reference.startswith("/"):
+        full = reference
+    else:
+        full = base[: base.rfind("/") + 1] + reference
+    if not full:
+        return ""
+    done, first, element = "/", True, ""
+    for element in full.split("/"):
+        if element == ".":
+            first = False
+        elif element == "..":
+            cut = done.rfind("/", 1)
+            done = done[:cut] if cut > 0 else "/"
+            first = len(done) == 1
+        else:
+            done += ("" if first else "/") + element
+            first = False
+    if element in (".", ".."):
+        done += "/"
+    return done[1:] if done[1:2] == "/" else done

@@ -1,0 +1,1 @@
+"""Kubelet's prober beside the agent's, on a table of odd servers."""
