@@ -2,9 +2,34 @@
 
 import json
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
-from lab.cluster import cache, engine, images
+from filelock import Timeout
+
+from lab.cluster import cache, engine, gobuild, images
 from lab.cluster import docker as docker_engine
+from lab.paths import cache_root
+
+GO = ("mod", "build")
+"""Go's caches of modules and of compiled objects, in the cache's folder `go`."""
+USED = "used"
+"""Beside them: a file whose time is that of the last compile."""
+
+
+def go_caches() -> dict[str, int]:
+    """Name → bytes of Go's caches, those that are there."""
+    folder = cache_root() / "go"
+    found = {f"go {name}": folder / name for name in GO}
+    return {name: cache.tree_size(path) for name, path in found.items() if path.is_dir()}
+
+
+def go_used() -> float:
+    """When a program was compiled last, a Unix time; 0.0 when there are no caches."""
+    folder = cache_root() / "go"
+    # The others: caches that were filled before the file was kept.
+    found = [folder / name for name in (USED, "mod", "build", "build/trim.txt")]
+    return max((one.stat().st_mtime for one in found if one.exists()), default=0.0)
 
 
 def as_json() -> str:
@@ -13,6 +38,10 @@ def as_json() -> str:
     entries = [
         {"kind": one.kind, "key": one.key, "size": one.size, "unused_for": round(now - one.used)}
         for one in cache.entries()
+    ]
+    entries += [
+        {"kind": name, "key": "", "size": size, "unused_for": round(now - go_used())}
+        for name, size in go_caches().items()
     ]
     made = [{"tag": one.tag, "size": one.size, "inputs": one.inputs} for one in _images()]
     return json.dumps({"entries": entries, "images": made}, indent=1)
@@ -26,20 +55,63 @@ def text() -> str:
         f"{one.kind:<28}{one.key[:12]}  {_size(one.size):>10}  used {_age(now - one.used)} ago"
         for one in entries
     ]
+    go = go_caches()
+    when = f"used {_age(now - go_used())} ago" if go_used() else "not used lately"
+    rows += [f"{name:<40}  {_size(size):>10}  {when}" for name, size in go.items()]
     rows += [f"{one.tag:<40}  {_size(one.size):>10}  image" for one in _images()]
-    rows.append(f"{len(entries)} entries, {_size(sum(one.size for one in entries))}")
+    whole = _size(sum(one.size for one in entries))
+    rows.append(f"{len(entries)} entries, {whole}; Go's caches, {_size(sum(go.values()))}")
     return "\n".join(rows)
 
 
-def prune(unused_for: float) -> str:
-    """Remove entries unused for so many seconds, and images that no container uses."""
-    gone = cache.prune(unused_for=unused_for)
-    freed = _size(sum(one.size for one in gone))
-    said = f"removed {len(gone)} entries, {freed}"
-    if docker_engine.why_unreachable():
-        return said + "; Docker does not answer, its images stay"
-    keep = _in_use() if unused_for == 0 else _in_use() | _current()
-    return f"{said}; {len(images.prune_images(keep))} images"
+def prune(unused_for: float, say: Callable[[str], None]) -> str:
+    """Remove entries unused for so many seconds, Go's caches if as old, and images that no
+    container uses.
+
+    Waits, after `say` said so, for builds that run: what they are about to use is in no list.
+    """
+    with ExitStack() as held:
+        for name in ("images", gobuild.COMPILING):
+            held.enter_context(_idle(name, say))
+        gone = cache.prune(unused_for=unused_for)
+        go = prune_go(unused_for)
+        freed = _size(sum(one.size for one in gone))
+        said = f"removed {len(gone)} entries, {freed}; Go's caches, {_size(go)}"
+        if docker_engine.why_unreachable():
+            return said + "; Docker does not answer, its images stay"
+        keep = _in_use() if unused_for == 0 else _in_use() | _current()
+        return f"{said}; {len(images.prune_images(keep))} images"
+
+
+def prune_go(unused_for: float) -> int:
+    """Remove Go's caches when nothing was compiled for so long; returns the bytes freed.
+
+    The caller holds the lock of who compiles.
+    """
+    if time.time() - go_used() < unused_for:
+        return 0
+    freed = sum(go_caches().values())
+    for name in (*GO, USED):
+        path = cache_root() / "go" / name
+        if path.is_file():
+            path.unlink()
+        else:
+            cache.remove_tree(path)
+    return freed
+
+
+@contextmanager
+def _idle(name: str, say: Callable[[str], None]) -> Iterator[None]:
+    lock = cache.named_lock(name)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say("a build runs: waiting for it to end")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _images() -> list[engine.DockerImage]:
