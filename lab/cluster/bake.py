@@ -106,12 +106,14 @@ def bake(
         import_images(container, images(container), task, logfile=logfile, address=SOCKET)
         task.update("moving the images into the node image")
         _exec(container, _FINISH, "moving the images into the node image", logfile)
+        version = docker("exec", container, "cat", "/kind/version").stdout.strip()
         task.update("committing the node image")
         words = ["docker", "commit", "--pause=false"]
         for change in (
             'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]',
             "CMD []",
             f"LABEL {engine.INPUTS_LABEL}={inputs.key} {engine.BAKE_LABEL}=done "
+            f"{engine.KUBERNETES_LABEL}={version} "
             f"org.opencontainers.image.title=sidecar-lab/{inputs.kind} "
             f"org.opencontainers.image.base.name={engine.with_digest(base)}",
         ):

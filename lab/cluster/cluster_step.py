@@ -87,7 +87,7 @@ def create_cluster(up: Bringup, task: Task) -> None:
     up.api.wait_ready(60)
     assert up.state is not None
     up.remember(up.state.having(phase="installing"))
-    task.update(f"Kubernetes {up.options.versions.kubernetes}, made anew")
+    task.update(f"Kubernetes {up.built.kubernetes}, made anew")
 
 
 def _new_state(up: Bringup, built: Built) -> LabState:
@@ -102,7 +102,7 @@ def _new_state(up: Bringup, built: Built) -> LabState:
         kind=str(built.kind),
         kubectl=str(built.kubectl),
         default_cni=built.default_cni,
-        kubernetes=up.options.versions.kubernetes,
+        kubernetes=built.kubernetes,
         mesh=up.options.mesh.value,
         tools=up.tools,
         images=_image_refs(built),

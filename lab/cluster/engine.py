@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cluster import cache
+from lab.cluster import cache, digests
 from lab.cluster.docker import docker
 from lab.cluster.longrun import build_log, stream
 from lab.paths import PACKAGE, cache_root
@@ -22,6 +22,8 @@ INPUTS_LABEL = "sidecar-lab.inputs"
 """On every image of ours: the sha256 of what it was built from."""
 BAKE_LABEL = "sidecar-lab.bake"
 """On a container in which a node image is being made. One that no process owns is a leftover."""
+KUBERNETES_LABEL = "sidecar-lab.kubernetes"
+"""On a node image: the version of the Kubernetes in it."""
 STAGE_LABEL = "sidecar-lab.stage"
 """On what a build only passes through."""
 DOCKERFILES = PACKAGE / "cluster" / "dockerfiles"
@@ -54,9 +56,8 @@ def present(tags: Sequence[str]) -> set[str]:
 
 def listed_as(reference: str) -> str:
     """How the daemon lists a reference: what is pulled by its digest is listed without its tag."""
-    name, at, digest = reference.partition("@")
-    folder, slash, last = name.rpartition("/")
-    return f"{folder}{slash}{last.partition(':')[0]}@{digest}" if at else reference
+    digest = reference.partition("@")[2]
+    return f"{digests.repository(reference)}@{digest}" if digest else reference
 
 
 def architecture() -> str:
@@ -77,25 +78,38 @@ def import_root(inputs: cache.Inputs, rootfs: Path, task: Task) -> str:
 
 
 def pull(reference: str, task: Task) -> str:
-    """Pull an image; returns it with its digest. Raises BuildError."""
+    """Pull an image, by the digest that its tag had at first; returns it with that digest.
+
+    Afterwards the daemon has it under its tag as well. Raises BuildError.
+    """
+    asked = digests.pinned(reference)
+    hint = "without a registry, use `lab up --images build`"
+    if asked != reference:
+        hint = f"if the registry no longer has it: take {reference} out of {digests.file()}"
     stream(
-        ["docker", "pull", reference],
-        what=f"pulling {reference}",
+        ["docker", "pull", asked],
+        what=f"pulling {asked}",
         logfile=build_log("pull"),
         on_line=lambda line: task.update(line[:90]),
-        hint="without a registry, use `lab up --images build`",
+        hint=hint,
     )
-    return with_digest(reference)
+    if asked != reference:
+        docker("tag", asked, reference)
+    found = with_digest(reference)
+    if "@" in found:
+        digests.record(reference, found.partition("@")[2])
+    return found
 
 
 def with_digest(reference: str) -> str:
-    """The reference and the digest under which the daemon had it from a registry."""
+    """The reference and the digest under which the daemon had it from its registry."""
     if "@" in reference:
         return reference
     form = '{{join .RepoDigests " "}}'
     asked = docker("image", "inspect", "--format", form, reference, check=False)
-    digest = asked.stdout.partition("@")[2].split()
-    return f"{reference}@{digest[0]}" if digest else reference
+    known = dict(one.split("@", 1) for one in asked.stdout.split() if "@" in one)
+    digest = known.get(digests.repository(reference))
+    return f"{reference}@{digest}" if digest else reference
 
 
 def build(
@@ -135,6 +149,16 @@ def build(
             env={"BUILDX_BUILDER": "default", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
         )
     return name
+
+
+def kubernetes_of(node_image: str) -> str:
+    """The version of Kubernetes that a node image holds, "1.37.0": its label's, else its file's."""
+    form = '{{index .Config.Labels "%s"}}' % KUBERNETES_LABEL  # noqa: UP031 - Go's template
+    said = docker("image", "inspect", "--format", form, node_image).stdout.strip()
+    if said in ("", "<no value>"):
+        words = ("run", "--rm", "--network", "none", "--entrypoint", "cat", node_image)
+        said = docker(*words, "/kind/version", timeout=120).stdout.strip()
+    return said.removeprefix("v")
 
 
 def remove_stages() -> None:

@@ -45,6 +45,8 @@ class Built:
     """PULL or BUILD, never AUTO."""
     stage: str
     """The part of the node image that holds Kubernetes: our tag, or the stock image's reference."""
+    kubernetes: str
+    """The version that the node image holds: a pulled one may be of another patch level."""
 
 
 def ensure(
@@ -84,6 +86,7 @@ def ensure(
         default_cni=images.pulled,
         source=chosen,
         stage=engine.tag(node.kubernetes) if node.kubernetes is not None else node.stock,
+        kubernetes=engine.kubernetes_of(engine.tag(node.node)),
     )
 
 

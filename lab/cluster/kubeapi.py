@@ -171,6 +171,10 @@ class KubeApi:
         except ApiError as error:
             return error.message
 
+    def version(self) -> str:
+        """The version of the API server that runs, "1.37.0". Raises ApiError."""
+        return str(self.request("GET", "/version")["gitVersion"]).removeprefix("v")
+
     def wait_ready(self, seconds: float) -> None:
         """Until the API server is ready. Raises ClusterError with what it said last."""
         deadline = time.monotonic() + seconds

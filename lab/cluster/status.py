@@ -55,6 +55,7 @@ def _look_inside(seen: Seen) -> None:
     try:
         api = KubeApi.from_file(Path(seen["kubeconfig"]), timeout=5)
         seen["api"] = api.ready() or "ready"
+        seen["kubernetes"] = api.version()
         traits = meshes.TRAITS[meshes.Mesh(seen["mesh"])]
         listed = api.get(collection(("apps/v1", "Deployment"), traits.namespace))
         api.close()

@@ -87,7 +87,7 @@ def make_certificates(up: Bringup, task: Task) -> None:
         manifests() / "lab",
         up.serving,
         up.built.control_image,
-        up.options.versions.kubernetes,
+        up.built.kubernetes,
     )
     up.wanted = up.ours
     task.update(f"made {', '.join(made)}" if made else "sound")
@@ -117,8 +117,9 @@ def ready(up: Bringup, task: Task) -> None:
     install.wait_rolled_out(up.api, up.wanted, install.READY_SECONDS, task, inside)
     install.wait_alive(up.api, since, install.READY_SECONDS, task, inside)
     install.wait_injecting(up.api, 60, task)
-    if up.state.phase != "ready":
-        up.remember(up.state.having(phase="ready"))
+    proven = up.state.having(phase="ready", kubernetes=up.api.version())
+    if proven != up.state:
+        up.remember(proven)
     task.update(f"KUBECONFIG={shown(up.paths.kubeconfig)}")
 
 
