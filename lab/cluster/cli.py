@@ -168,10 +168,19 @@ def rotate(name: str, times: int) -> None:
 @click.command()
 @with_name
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def status(name: str, as_json: bool) -> None:
+@click.option("--sbom", is_flag=True, help="The images' Debian packages, as CycloneDX.")
+def status(name: str, as_json: bool, sbom: bool) -> None:
     """Say what is running and from what it was built; exit code 3 when the lab is not up."""
     from lab.cluster import status as looked
 
+    if sbom:
+        from lab.cluster import sbom as packages
+        from lab.cluster import state
+
+        known = state.load(lab_paths(name))
+        roles = {"node": known.node_image, "observer": known.observer_image, **known.images}
+        click.echo(packages.document(roles))
+        return
     seen = looked.look(lab_paths(name))
     click.echo(json.dumps(seen, indent=1) if as_json else looked.text(seen))
     if seen["lab"] != "up":
@@ -212,4 +221,4 @@ def cache_prune(unused_for: int, everything: bool) -> None:
     """Remove what was not used for a while; the next `up` builds what it needs again."""
     from lab.cluster import cachelist
 
-    click.echo(cachelist.prune(0 if everything else unused_for * 86400))
+    click.echo(cachelist.prune(0 if everything else unused_for * 86400, progress().note))

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cluster import cache, debs, engine, gobuild, rootfs, wheels
+from lab.cluster import cache, debrecord, debs, engine, gobuild, rootfs, wheels
 from lab.cluster.longrun import build_log, stream
 from lab.cluster.tarball import Tarball
 from lab.cluster.versions import STOCK_BASE, Versions
@@ -27,7 +27,7 @@ LOCKS = PACKAGE / "locks"
 SITE = "usr/local/lib/python3.11/dist-packages"
 """On Debian's sys.path, so that no image needs PYTHONPATH."""
 _LAUNCHERS = PACKAGE / "mesh" / "launchers"
-_CONTENT = "4"
+_CONTENT = "5"
 """To be raised when the code of this module puts other files into a layer."""
 
 
@@ -52,7 +52,9 @@ def plan(architecture: str, pulled: bool) -> Plan:
     packages = rootfs.inputs(rootfs.BASE, architecture)
     base = packages
     if pulled:
-        base = _image("base", {"stock": STOCK_BASE, "packages": " ".join(rootfs.BASE_PACKAGES)})
+        values = {"stock": STOCK_BASE, "packages": " ".join(rootfs.BASE_PACKAGES)}
+        asked = debrecord.pins(debrecord.wanted())
+        base = _image("base", {**values, "pins": asked} if asked else values)
     target = wheels.image_platform(architecture)
 
     def locked(name: str) -> str:
@@ -114,6 +116,8 @@ def build_base(made: Plan, task: Task) -> str:
             arguments={
                 "STOCK": engine.pull(STOCK_BASE, task),
                 "PACKAGES": " ".join(rootfs.BASE_PACKAGES),
+                "PINS": debrecord.pins(debrecord.wanted()),
+                "RECORD": debrecord.recorder(""),
             },
             context=None,
             task=task,
@@ -137,14 +141,16 @@ def nginx_packages(made: Plan, base: str, task: Task) -> list[Path]:
 def _download_debs(base: str, folder: Path) -> cache.Facts:
     """Ask apt in a container of the base: the host may be of any system."""
     script = (
+        f'printf "%s" "$PINS" > {debrecord.PIN_FILE} && '
         "apt-get update >&2 && apt-get install --yes --no-install-recommends --download-only "
         f"{' '.join(rootfs.NGINX_PACKAGES)} >&2 && tar -C /var/cache/apt/archives -cf - "
         "--exclude=partial --exclude=lock ."
     )
     archive = folder / "archives.tar"
+    pins = debrecord.pins(debrecord.wanted())
     with archive.open("wb") as out:
         stream(
-            ["docker", "run", "--rm", base, "sh", "-c", script],
+            ["docker", "run", "--rm", "--env", f"PINS={pins}", base, "sh", "-c", script],
             what="downloading nginx's packages",
             logfile=build_log("nginx-debs"),
             stdout=out,
@@ -238,6 +244,7 @@ def _nginx(layer: Tarball, made: Plan, task: Task) -> None:
     }
     packages = nginx_packages(made, engine.tag(made.base), task)
     debs.add(layer, packages, without=frozenset(replaced))
+    layer.file(f"{debrecord.FOLDER}/nginx", debrecord.text(debrecord.of_files(packages)))
     for name, path in replaced.items():
         layer.file(name, path)
     layer.folder("var/lib/nginx", 0o755)

@@ -5,19 +5,17 @@ Debian's stock image by docker (labimages.py) and the node's root is part of the
 """
 
 import os
-import re
 import shlex
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.cluster import cache
+from lab.cluster import cache, debrecord
 from lab.cluster.longrun import build_log, stream
 from lab.cluster.versions import DEBIAN_SUITE
-from lab.errors import HostError
+from lab.errors import BuildError, HostError
 from lab.progress import Task
 
 PROXY_USER = ("istio-proxy", 1337)
@@ -62,14 +60,16 @@ BASE = Root("base", BASE_PACKAGES, NGINX_PACKAGES, PROXY_USER)
 
 def inputs(root: Root, architecture: str) -> cache.Inputs:
     """What a root depends on; Debian's security updates come in when the entry is pruned."""
-    return cache.Inputs(
-        f"rootfs-{root.name}",
-        {"root": repr(root), "architecture": architecture, "format": "2"},
-    )
+    values = {"root": repr(root), "architecture": architecture, "format": "3"}
+    if asked := debrecord.pins(debrecord.wanted()):
+        values["pins"] = asked
+    return cache.Inputs(f"rootfs-{root.name}", values)
 
 
 def build(root: Root, architecture: str, task: Task) -> cache.Entry:
     """`rootfs.tar`, and the downloaded packages in `debs/`; facts: version of each package.
+
+    Of a record that is asked for, the versions that the archive still has are installed.
 
     Raises HostError where mmdebstrap is not to be had, BuildError when it fails.
     """
@@ -90,8 +90,11 @@ def _build(root: Root, architecture: str, folder: Path, task: Task) -> cache.Fac
     wanted = inputs(root, architecture)
     with tempfile.TemporaryDirectory(prefix=f"{wanted.key}.work-", dir=folder.parent) as workdir:
         Path(workdir).chmod(0o711)  # apt downloads as a user of its own
+        asked = debrecord.wanted()
+        pins = Path(workdir, "pins")
+        pins.write_text(debrecord.pins(asked))
         stream(
-            bootstrap(root, architecture, target, debs),
+            bootstrap(root, architecture, target, debs, pins if asked else None),
             what=f"making the Debian root of {root.name}",
             logfile=logfile,
             on_line=lambda line: task.update(line.removeprefix("I: ")[:100]),
@@ -101,14 +104,25 @@ def _build(root: Root, architecture: str, folder: Path, task: Task) -> cache.Fac
     for stray in debs.iterdir():
         if stray.suffix != ".deb":
             cache.remove_tree(stray) if stray.is_dir() else stray.unlink()
+    packages = recorded_packages(target)
+    downloaded = debrecord.of_files(debs.glob("*.deb"))
+    if not packages:
+        raise BuildError(f"{target} holds no record of its packages", hint=f"see {logfile}")
+    moved = debrecord.compare(asked, {*packages, *downloaded})
+    if moved:
+        task.update(f"{len(moved)} packages are newer than recorded: the archive lacks those")
     return {
-        "packages": installed_packages(target),
+        "packages": {one.name: one.version for one in packages},
+        "hashes": {one.name: one.sha256 for one in packages},
         "downloaded": sorted(path.name for path in debs.glob("*.deb")),
+        "moved": moved,
     }
 
 
-def bootstrap(root: Root, architecture: str, target: Path, debs: Path) -> list[str | Path]:
-    """The mmdebstrap command for a root."""
+def bootstrap(
+    root: Root, architecture: str, target: Path, debs: Path, pins: Path | None = None
+) -> list[str | Path]:
+    """The mmdebstrap command for a root; `pins` is a file of apt's preferences."""
     # In a mount namespace of its own: killed, it would leave /proc and /sys mounted.
     words: list[str | Path] = ["unshare", "--mount", "--propagation", "private", "mmdebstrap"]
     words += ["--variant=minbase", f"--architectures={architecture}"]
@@ -116,6 +130,12 @@ def bootstrap(root: Root, architecture: str, target: Path, debs: Path) -> list[s
     for name in root.unread:
         words.append(f"--dpkgopt=path-exclude=/usr/share/{name}/*")
     words.append("--dpkgopt=path-include=/usr/share/doc/*/copyright")
+    if pins is not None:
+        into = f'"$1"{debrecord.PIN_FILE}'
+        words.append(
+            f'--setup-hook=mkdir -p "$1/etc/apt/preferences.d" && '
+            f"cp {shlex.quote(str(pins))} {into} && chmod 644 {into}"
+        )
     if root.user is not None:
         name, number = root.user
         passwd = f"{name}:x:{number}:{number}::/nonexistent:/usr/sbin/nologin"
@@ -132,6 +152,10 @@ def bootstrap(root: Root, architecture: str, target: Path, debs: Path) -> list[s
         )
         words.append(f"--customize-hook=sync-out /var/cache/apt/archives {shlex.quote(str(debs))}")
         words.append(drop)
+    record = debrecord.recorder('"$1"', 'env APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-cache')
+    words.append(f"--customize-hook={record}")
+    if pins is not None:
+        words.append(f'--customize-hook=rm "$1"{debrecord.PIN_FILE}')
     return [*words, root.suite, target]
 
 
@@ -166,25 +190,12 @@ def ensure_mmdebstrap(task: Task) -> None:
         )
 
 
-def installed_packages(rootfs: Path) -> dict[str, str]:
-    """Name → version of every package, read from the root's dpkg status."""
+def recorded_packages(rootfs: Path) -> list[debrecord.Package]:
+    """The record that lies in a root; empty where there is none."""
     with tarfile.open(rootfs) as tar:
         for member in tar:
-            if member.name.removeprefix("./") == "var/lib/dpkg/status":
+            if member.name.removeprefix("./") == f"{debrecord.FOLDER}/root":
                 content = tar.extractfile(member)
                 assert content is not None
-                return parse_status(content.read().decode().splitlines())
-    return {}
-
-
-def parse_status(lines: Iterable[str]) -> dict[str, str]:
-    """Name → version from the lines of a dpkg status file."""
-    found: dict[str, str] = {}
-    name = ""
-    for line in lines:
-        match = re.match(r"(Package|Version): (.+)", line)
-        if match and match[1] == "Package":
-            name = match[2]
-        elif match:
-            found[name] = match[2]
-    return found
+                return debrecord.parse(content.read().decode())
+    return []

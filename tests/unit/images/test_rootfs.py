@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lab.cluster import rootfs
+from lab.cluster.debrecord import Package
 from lab.progress import Quiet
 
 
@@ -27,7 +28,7 @@ def test_mmdebstrap_works_below_the_cache_where_nobody_else_can_put_a_link(
 
     monkeypatch.setattr(rootfs, "stream", stream)
     monkeypatch.setattr(rootfs, "ensure_mmdebstrap", lambda task: None)
-    monkeypatch.setattr(rootfs, "installed_packages", lambda target: {})
+    monkeypatch.setattr(rootfs, "recorded_packages", lambda target: [Package("a", "1", "all", "")])
     cut_off = tmp_path / "cache" / "building" / f"{rootfs.inputs(rootfs.BASE, 'amd64').key}.work-x"
     (cut_off / "etc").mkdir(parents=True)
     with Quiet().task("base") as task:
