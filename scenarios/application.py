@@ -1,5 +1,9 @@
 """The walkthrough's nginx, as several chapters begin with it: plain, injected, and a neighbour."""
 
+import json
+from collections.abc import Iterator
+
+from lab.mesh.contract import INIT_CONTAINER, NGINX_IMAGE, PROXY_CONTAINER
 from lab.observe.model import ports
 from lab.observe.pod import Pod
 from lab.scenario import World, eventually
@@ -34,6 +38,14 @@ spec:
 """
 """A second nginx that nobody injects, behind a Service: somebody to talk with."""
 
+STAND_IN = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: stand-in, labels: {app: stand-in}}
+spec:
+  terminationGracePeriodSeconds: 1
+"""
+
 
 def plain(world: World) -> Pod:
     """The corrected manifest applied as it is."""
@@ -59,14 +71,22 @@ def kube_inject(world: World, file: str, stdin: str | None = None) -> str:
     return world.run(world.mesh.cli, "kube-inject", "-f", file, stdin=stdin).stdout
 
 
+def follow(world: World) -> None:
+    """Have `{pod}`, `{pid}`, `{ip}` speak of the one pod of the Deployment at each use."""
+    world.names["pod"] = lambda: world.pod(APP).name
+    world.names["ip"] = lambda: spoken_of(world).ip
+    world.names["pid"] = lambda: str(spoken_of(world).pid("nginx"))
+
+
+def spoken_of(world: World) -> Pod:
+    """The pod that `{pod}` names now: a check looks at the pod that its commands looked at."""
+    return world.pod(world.names.resolve("pod"))
+
+
 def adopt(world: World) -> Pod:
-    """Wait for the rollout and have `{pod}`, `{pid}`, `{ip}`, `{node}` speak of its one pod."""
+    """Wait for the rollout, and until nginx listens; the one pod. Names follow it."""
     (pod,) = world.rolled_out("jiuxi")
-    world.names["pod"] = pod.name
-    world.names["ip"] = pod.ip
-    if world.lab is not None:
-        world.names["node"] = world.lab.node
-    world.names["pid"] = lambda: str(pod.pid("nginx"))
+    follow(world)
     return _listening(pod)
 
 
@@ -82,3 +102,44 @@ def _listening(pod: Pod) -> Pod:
     """The manifests have no readiness probe: a pod is Ready as soon as nginx is started."""
     eventually(lambda: 80 in ports(pod.listeners()), "nginx listens on port 80", within=10)
     return pod
+
+
+# --- breaks: another pod in its place ----------------------------------------------------
+
+
+def container(name: str, command: str = "", *, image: str = NGINX_IMAGE, more: str = "") -> str:
+    """A container of a stand-in, running `command` in a shell ("": what the image runs)."""
+    run = f", command: [sh, -c, {json.dumps(command)}]" if command else ""
+    extra = f", {more}" if more else ""
+    return f"  - {{name: {name}, image: {image}, imagePullPolicy: IfNotPresent{run}{extra}}}\n"
+
+
+def stand_in(
+    world: World, *, init: str = "", nginx: str = "", proxy: str = "", ready: bool = True
+) -> Iterator[None]:
+    """Have `{pod}` speak of a pod that is none of the mesh's, though its containers are called so.
+
+    `init`, `nginx` and `proxy` are the containers (see `container`); by default those two sleep,
+    and there is no init container.
+    """
+    inits = f"  initContainers:\n{init}" if init else ""
+    sleeping = "exec sleep 1000"
+    both = (nginx or container("nginx", sleeping)) + (proxy or container(PROXY_CONTAINER, sleeping))
+    world.apply(f"{STAND_IN}{inits}  containers:\n{both}")
+    if ready:
+        world.ready("app=stand-in", within=30)
+    yield from another_pod(world, "stand-in")
+    world.kubectl("delete", "pod", "stand-in", "--force", "--grace-period=0")
+
+
+def another_pod(world: World, name: str) -> Iterator[None]:
+    """Have `{pod}` speak of the pod of that name."""
+    followed = world.names["pod"]
+    world.names["pod"] = name
+    yield
+    world.names["pod"] = followed
+
+
+def endless_init(image: str = NGINX_IMAGE) -> str:
+    """An istio-init that never ends: kubelet starts the others beside it."""
+    return container(INIT_CONTAINER, "exec sleep 1000", image=image, more="restartPolicy: Always")

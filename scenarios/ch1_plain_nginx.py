@@ -6,11 +6,12 @@ The walkthrough's manifest, as it is printed, cannot be applied. Its mistakes ar
 the first lesson is to read what a tool says about them.
 """
 
+import json
 import re
 from collections.abc import Iterator
 
-from lab.mesh.contract import CHAINS, INJECTION_LABEL
-from lab.observe.model import Listener, seen_from
+from lab.mesh.contract import CHAINS, INJECTION_LABEL, NGINX_IMAGE
+from lab.observe.model import Listener, ports, seen_from
 from lab.observe.parsers.iptables_list import parse_iptables_list
 from lab.observe.parsers.netstat import parse_netstat
 from lab.scenario import Chapter, Seen, World, eventually, expect
@@ -27,17 +28,29 @@ def the_manifests(world: World) -> None:
     """The walkthrough's file as printed, and the corrected one."""
     world.take(PRINTED)
     world.take(application.MANIFEST)
+    world.memory["printed"] = world.read(PRINTED)
+    application.follow(world)
 
 
-@chapter.step("kubectl create ns {ns}", shows="namespace/jiuxi-ns created", proves=1)
+@chapter.step(
+    "kubectl create ns {ns}",
+    "kubectl get ns {ns} --show-labels",
+    acts=[0],
+    shows="""
+        NAME STATUS AGE LABELS
+        jiuxi-ns Active <age> kubernetes.io/metadata.name=jiuxi-ns
+    """,
+    proves=1,
+)
 def a_namespace_of_its_own(world: World, seen: Seen) -> None:
     """A namespace to work in. Nothing in it asks for injection: the label that would is absent."""
-    expect(world.cluster.namespace_labels(world.ns), "labels of the namespace").lacks(
+    expect(seen.rows[0]["LABELS"], "the column LABELS").lacks(INJECTION_LABEL)
+    expect(world.cluster.namespace_labels(world.ns), "the namespace's labels").lacks(
         INJECTION_LABEL
     )
 
 
-@a_namespace_of_its_own.breaks("the namespace asks for injection", rerun=False)
+@a_namespace_of_its_own.breaks("the namespace asks for injection")
 def a_labelled_namespace(world: World) -> Iterator[None]:
     """Label it, then take the label off."""
     world.kubectl("label", "ns", world.ns, f"{INJECTION_LABEL}=enabled")
@@ -47,6 +60,7 @@ def a_labelled_namespace(world: World) -> Iterator[None]:
 
 @chapter.step(
     "{cli} kube-inject -f jiuxi-deployment-as-printed.yaml -o refused.yaml",
+    "ls -l refused.yaml",
     allow_exit=[1, 2],
     proves=2,
     hint="the corrected file is manifests/jiuxi-deployment.yaml",
@@ -55,17 +69,17 @@ def the_printed_manifest_is_refused(world: World, seen: Seen) -> None:
     """The manifest as the walkthrough prints it has three mistakes. Each is named with its line,
     in one go, and nothing is written: half a manifest would be worse than none.
     """
-    lines = world.read(PRINTED).splitlines()
+    lines = world.memory["printed"].splitlines()
     refusal = world.mesh.refusal
-    expect(seen.last.returncode, "exit code").equal(refusal.exit_code)
-    expect(seen.stdout, "standard output").equal("")
+    expect(seen[0].returncode, "the exit code of kube-inject").equal(refusal.exit_code)
+    expect(seen[0].stdout, "its standard output").equal("")
     written = world.read(REFUSED) if (world.workdir / REFUSED).exists() else None
-    expect(written, "the output file").equal(refusal.writes)
+    expect(written, f"the file {REFUSED}").equal(refusal.writes)
     for text, complaint in refusal.complaints.items():
         at = 1 + max(number for number, line in enumerate(lines) if line.strip() == text)
-        pattern = complaint.replace("FILE", re.escape(PRINTED))
+        pattern = complaint.pattern.replace("FILE", re.escape(PRINTED))
         pattern = pattern.replace("LINE", str(at)).replace("NEXT", str(at + 1))
-        expect(seen.text, f"what is said of line {at}").matches(pattern, "names the mistake")
+        expect(seen[0].text, f"what is said of line {at}").matches(pattern, complaint.words)
 
 
 @the_printed_manifest_is_refused.breaks("the file has no mistakes")
@@ -78,11 +92,36 @@ def a_sound_file(world: World) -> Iterator[None]:
     (world.workdir / REFUSED).unlink()
 
 
+@the_printed_manifest_is_refused.breaks("kube-inject prints what it could make of it")
+def half_a_manifest(world: World) -> Iterator[None]:
+    """A program that prints the file's first lines and ends with the same exit code."""
+    kept = world.names["cli"]
+    script = f"#!/bin/sh\nhead -n 5 {PRINTED}\nexit {world.mesh.refusal.exit_code}\n"
+    world.write("half", script).chmod(0o755)
+    world.names["cli"] = "./half"
+    yield
+    world.names["cli"] = kept
+
+
 @chapter.step(
     "kubectl apply -f jiuxi-deployment.yaml -n {ns}",
     "kubectl rollout status deployment/jiuxi -n {ns} --timeout=30s",
     "kubectl get po -n {ns}",
-    shows=["deployment.apps/jiuxi <any>", "", ""],
+    "kubectl get po -n {ns} -o "
+    "'custom-columns=INIT:.spec.initContainers[*].name,CONTAINERS:.spec.containers[*].name'",
+    acts=[0, 1],
+    shows=[
+        "",
+        "",
+        """
+        NAME READY STATUS RESTARTS AGE
+        jiuxi-<hash>-<hash> 1/1 Running 0 <age>
+        """,
+        """
+        INIT CONTAINERS
+        <none> nginx
+        """,
+    ],
     proves=[1, 2],
     hint="`kubectl describe po -n jiuxi-ns` says why a pod is not Ready",
 )
@@ -90,27 +129,38 @@ def the_corrected_manifest_runs(world: World, seen: Seen) -> None:
     """With the three mistakes corrected the same file is accepted. The pod has one container:
     READY says 1/1.
     """
-    (pod,) = world.ready("app=jiuxi", within=20)
-    application.adopt(world)
+    pod = world.pod(application.APP)
+    eventually(lambda: expect(ports(pod.listeners()), "the ports that listen").equal({80}))
     expect(pod.ready, "READY").equal("1/1")
-    expect([one.name for one in pod.containers()], "containers").equal(["nginx"])
-    expect(pod.inits(), "init containers").has_length(0)
-    expect([row["NAME"] for row in seen.rows], "pods that kubectl lists").contains(pod.name)
+    expect([one.name for one in pod.containers()], "the containers").equal(["nginx"])
+    expect(pod.inits(), "the init containers").has_length(0)
+    expect([row["NAME"] for row in seen[2].rows], "the pods that kubectl lists").equal([pod.name])
 
 
-@the_corrected_manifest_runs.breaks("the deployment asks for an image nobody has", rerun=False)
-def a_missing_image(world: World) -> Iterator[None]:
-    """A rollout that cannot end leaves two pods, one of them not Ready."""
-    world.kubectl("set", "image", "deployment/jiuxi", "nginx=docker.io/sidecar-lab/nowhere:lab")
-    world.cluster.wait(
-        f"/api/v1/namespaces/{world.ns}/pods",
-        lambda pods: len(pods) == 2,
-        what="a second pod",
-        timeout=20,
-    )
+@the_corrected_manifest_runs.breaks("the deployment has more containers, and no server")
+def more_containers(world: World) -> Iterator[None]:
+    """An init container, a second container, and nginx's place taken by a program that sleeps."""
+    idle = {"image": NGINX_IMAGE, "imagePullPolicy": "IfNotPresent"}
+    sleeps = {"command": ["sleep", "1000"]}
+    patch = {
+        "initContainers": [{"name": "first", "command": ["true"], **idle}],
+        "containers": [{"name": "nginx", **sleeps}, {"name": "second", **sleeps, **idle}],
+    }
+    text = json.dumps({"spec": {"template": {"spec": patch}}})
+    world.kubectl("patch", "deployment", "jiuxi", "--patch", text)
+    world.rolled_out("jiuxi")
     yield
     world.kubectl("rollout", "undo", "deployment/jiuxi")
     application.adopt(world)
+
+
+@the_corrected_manifest_runs.breaks("another pod stands in the namespace")
+def a_second_pod(world: World) -> Iterator[None]:
+    """One that the Deployment knows nothing of, and whose image nobody has."""
+    image = "--image=docker.io/sidecar-lab/nowhere:lab"
+    world.kubectl("run", "another", image, "--image-pull-policy=Never")
+    yield
+    world.kubectl("delete", "pod", "another", "--grace-period=1")
 
 
 @chapter.step(
@@ -124,14 +174,10 @@ def a_missing_image(world: World) -> Iterator[None]:
 )
 def one_listener(world: World, seen: Seen) -> None:
     """Only nginx's master process listens, on port 80 of every address."""
-    pod = world.pod("app=jiuxi")
-    outside = pod.listeners()
-    expect(parse_netstat(seen.stdout), "listeners that netstat prints").equal(
-        frozenset({Listener("0.0.0.0", 80, "nginx: master pro", 1)})  # noqa: S104
-    )
-    expect(seen_from(outside, "nginx"), "the same, read from outside").equal(
-        parse_netstat(seen.stdout)
-    )
+    only = frozenset({Listener("0.0.0.0", 80, "nginx: master pro", 1)})  # noqa: S104
+    outside = world.pod(application.APP).listeners()
+    expect(parse_netstat(seen.stdout), "the listeners that netstat prints").equal(only)
+    expect(seen_from(outside, "nginx"), "the listeners read from the node").equal(only)
 
 
 @one_listener.breaks("a second server listens in the pod")
@@ -156,8 +202,10 @@ def no_redirection(world: World, seen: Seen) -> None:
     four ISTIO chains. Whatever redirects traffic later was not here before.
     """
     pod = world.pod("app=jiuxi")
-    expect(parse_iptables_list(seen.stdout).user_chains, "chains that somebody made").lacks(*CHAINS)
-    expect(pod.nat().user_chains, "the same, read by the observer").lacks(*CHAINS)
+    expect(parse_iptables_list(seen.stdout).user_chains, "the chains that iptables lists").lacks(
+        *CHAINS
+    )
+    expect(pod.nat().user_chains, "the chains that the observer reads").lacks(*CHAINS)
     world.attach("rules", before=pod.nat().rules)
 
 

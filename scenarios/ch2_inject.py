@@ -7,12 +7,12 @@ by the application. Here the two containers are asked about their network and mu
 answers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import yaml
 
 from lab.mesh.contract import INIT_CONTAINER, PROXY_CONTAINER
-from lab.observe.model import ports, seen_from, sockets
+from lab.observe.model import Listener, ports, seen_from, sockets
 from lab.observe.parsers.ifconfig import parse_ifconfig
 from lab.observe.parsers.netstat import parse_netstat
 from lab.observe.parsers.route import parse_route
@@ -31,13 +31,15 @@ def the_plain_pod(world: World) -> None:
     pod = application.plain(world)
     world.memory["listeners"] = pod.listeners()
     world.memory["routes"] = pod.routes()
-    world.memory["rules"] = pod.nat().rules
     world.memory["hash"] = pod.template_hash
     world.memory["name"] = pod.name
 
 
 @chapter.step(
-    "{cli} kube-inject -f jiuxi-deployment.yaml -o jiuxi-deployment-inject.yaml", proves=3
+    "{cli} kube-inject -f jiuxi-deployment.yaml -o jiuxi-deployment-inject.yaml",
+    "grep -n -E 'initContainers:|containers:|- name: (nginx|istio)|name: istio-(proxy|init)$' "
+    "jiuxi-deployment.yaml jiuxi-deployment-inject.yaml",
+    proves=3,
 )
 def injection_is_a_text_edit(world: World, seen: Seen) -> None:
     """No cluster is asked: the manifest goes in and comes out with a sidecar. nginx is as it was;
@@ -47,8 +49,9 @@ def injection_is_a_text_edit(world: World, seen: Seen) -> None:
     expect(before, "the manifest").lacks(PROXY_CONTAINER, INIT_CONTAINER)
     spec = next(yaml.safe_load_all(after))["spec"]["template"]["spec"]
     named = {kind: [one["name"] for one in spec.get(kind, ())] for kind in KINDS_OF_CONTAINER}
-    expect(named, "containers in the injected manifest").equal(
-        {"initContainers": [INIT_CONTAINER], "containers": ["nginx", PROXY_CONTAINER]}
+    expect(named["initContainers"], "the init containers of what comes out").equal([INIT_CONTAINER])
+    expect(named["containers"], "the containers of what comes out").equal(
+        ["nginx", PROXY_CONTAINER]
     )
 
 
@@ -62,11 +65,21 @@ def a_pod_that_wants_none(world: World) -> Iterator[None]:
     world.write("jiuxi-deployment.yaml", before)
 
 
+@injection_is_a_text_edit.breaks("the manifest was injected before")
+def an_injected_manifest(world: World) -> Iterator[None]:
+    """What came out put in the place of what went in."""
+    before = world.read("jiuxi-deployment.yaml")
+    world.write("jiuxi-deployment.yaml", world.read("jiuxi-deployment-inject.yaml"))
+    yield
+    world.write("jiuxi-deployment.yaml", before)
+
+
 @chapter.step(
+    "kubectl get po -n {ns}",
     "{cli} kube-inject -f jiuxi-deployment.yaml | kubectl apply -f - -n {ns}",
     "kubectl rollout status deployment/jiuxi -n {ns} --timeout=60s",
     "kubectl get po -n {ns}",
-    shows=["deployment.apps/jiuxi <any>", "", ""],
+    acts=[0, 1, 2],
     proves=3,
     hint="`kubectl logs -n jiuxi-inject deployment/jiuxi -c istio-proxy` says why",
 )
@@ -75,17 +88,23 @@ def a_new_pod_takes_over(world: World, seen: Seen) -> None:
     in the pod's name has changed, and READY says 2/2, nginx and istio-proxy. istio-init has
     already ended, with exit code 0.
     """
-    (pod,) = world.ready("app=jiuxi", within=30)
-    application.adopt(world)
+
+    def only_one() -> object:
+        names = [one.name for one in world.pods()]
+        return expect(names, "the pods that are there").lacks(world.memory["name"])
+
+    eventually(only_one, within=10)
+    pod = world.pod(application.APP)
     expect(pod.ready, "READY").equal("2/2")
-    expect(pod.name, "the pod's name").differ(world.memory["name"])
     expect(pod.template_hash, "the template's hash").differ(world.memory["hash"])
-    expect([one.name for one in world.pods()], "pods of the namespace").lacks(world.memory["name"])
-    expect({one.name for one in pod.containers()}, "containers").equal({"nginx", PROXY_CONTAINER})
-    expect(pod.init(INIT_CONTAINER).exit_code, "exit code of istio-init").equal(0)
+    expect({one.name for one in pod.containers()}, "the containers").equal(
+        {"nginx", PROXY_CONTAINER}
+    )
+    ended = {one.name: one.exit_code for one in pod.inits()}
+    expect(ended, "the init containers' exit codes").equal({INIT_CONTAINER: 0})
 
 
-@a_new_pod_takes_over.breaks("the plain manifest is applied again", rerun=False)
+@a_new_pod_takes_over.breaks("the plain manifest is applied again")
 def the_plain_manifest(world: World) -> Iterator[None]:
     """Back to the pod without a sidecar, and forth again."""
     world.kubectl("apply", "-f", application.MANIFEST)
@@ -94,35 +113,71 @@ def the_plain_manifest(world: World) -> Iterator[None]:
     application.inject_again(world)
 
 
+@a_new_pod_takes_over.breaks("a pod of the old name is there")
+def the_old_name(world: World) -> Iterator[None]:
+    """One that the Deployment knows nothing of."""
+    image = "--image=docker.io/sidecar-lab/nowhere:lab"
+    world.kubectl("run", world.memory["name"], image, "--image-pull-policy=Never")
+    yield
+    world.kubectl("delete", "pod", world.memory["name"], "--grace-period=1")
+
+
 @chapter.step(
     "kubectl exec -n {ns} {pod} -c nginx -- ifconfig",
     "kubectl exec -n {ns} {pod} -c istio-proxy -- ifconfig",
+    "kubectl exec -n {ns} {pod} -c nginx -- readlink /proc/self/ns/net",
+    "kubectl exec -n {ns} {pod} -c istio-proxy -- readlink /proc/self/ns/net",
     proves=4,
 )
 def one_network_two_containers(world: World, seen: Seen) -> None:
     """Both containers print the same interfaces and the same address: the pod's. Read from the
     node they are the same, and the inode of the network namespace is one and the same number.
     """
-    pod = world.pod("app=jiuxi")
-    nginx, proxy = (parse_ifconfig(output.stdout) for output in seen)
-    expect(proxy, "interfaces in istio-proxy").equal(nginx)
-    expect(tuple(sorted(nginx, key=lambda one: one.name)), "interfaces in nginx").equal(
-        tuple(sorted(pod.interfaces(), key=lambda one: one.name))
+    pod = application.spoken_of(world)
+    nginx, proxy = (parse_ifconfig(output.stdout) for output in seen.outputs[:2])
+    expect(proxy, "the interfaces in istio-proxy").equal(nginx, "are those in nginx")
+    expect(tuple(sorted(nginx, key=lambda one: one.name)), "the interfaces in nginx").equal(
+        tuple(sorted(pod.interfaces(), key=lambda one: one.name)), "are those read from the node"
     )
     addresses = {one.name: one.address for one in nginx}
-    expect(addresses, "addresses").equal({"eth0": pod.ip, "lo": "127.0.0.1"})
-    expect(pod.netns(PROXY_CONTAINER), "network namespace of istio-proxy").equal(pod.netns("nginx"))
+    expect(addresses, "the addresses").equal({"eth0": pod.ip, "lo": "127.0.0.1"})
+    expect(seen[3].stdout, "the network namespace of istio-proxy").equal(
+        seen[2].stdout, "is that of nginx"
+    )
+    expect(pod.netns(PROXY_CONTAINER), "its inode, read from the node,").equal(
+        pod.netns("nginx"), "is that of nginx's"
+    )
+
+
+@one_network_two_containers.breaks("nginx has a network namespace of its own")
+def apart(world: World) -> Iterator[None]:
+    """A container that may, and does, leave the network that its pod gave it."""
+    yield from _apart(world)
 
 
 @one_network_two_containers.breaks("somebody adds an interface")
 def a_third_interface(world: World) -> Iterator[None]:
     """A pair of virtual interfaces, brought up in the pod."""
-    pod = world.pod("app=jiuxi")
+    pod = world.pod(application.APP)
     pod.run(["ip", "link", "add", "extra0", "type", "veth", "peer", "name", "extra1"])
     pod.run(["ip", "addr", "add", "192.0.2.9/24", "dev", "extra0"])
     pod.run(["ip", "link", "set", "extra0", "up"])
     yield
     pod.run(["ip", "link", "del", "extra0"])
+
+
+def _apart(world: World) -> Iterator[None]:
+    alone = "exec unshare -n sh -c 'ifconfig lo up && exec python3 -m http.server 80'"
+    may = "securityContext: {privileged: true}"
+    proxy = application.container(PROXY_CONTAINER, "exec python3 -m http.server 15020")
+    nginx = application.container("nginx", alone, more=may)
+    course = application.stand_in(world, nginx=nginx, proxy=proxy)
+    next(course)
+    pod = application.spoken_of(world)
+    eventually(lambda: 15020 in ports(pod.listeners()), "it listens", within=10)
+    eventually(lambda: pod.netns("nginx") != pod.netns(PROXY_CONTAINER), "it is apart", within=10)
+    yield
+    next(course, None)
 
 
 @chapter.step(
@@ -134,22 +189,28 @@ def the_same_routes(world: World, seen: Seen) -> None:
     """The routing table too is one. Injection added no route: capture is not
     done by routing.
     """
-    pod = world.pod("app=jiuxi")
+    pod = application.spoken_of(world)
     nginx, proxy = (parse_route(output.stdout) for output in seen)
-    expect(proxy, "routes in istio-proxy").equal(nginx)
-    expect(frozenset(nginx), "routes in nginx, beside those read from outside").equal(
-        frozenset(pod.routes())
+    expect(proxy, "the routes in istio-proxy").equal(nginx, "are those in nginx")
+    expect(frozenset(nginx), "the routes in nginx").equal(
+        frozenset(pod.routes()), "are those read from the node"
     )
-    expect(frozenset(nginx), "routes, beside those of the plain pod").equal(
-        frozenset(world.memory["routes"])
+    expect(frozenset(nginx), "the routes").equal(
+        frozenset(world.memory["routes"]), "are those that the plain pod had"
     )
     world.attach("routes", before=world.memory["routes"], after=nginx)
+
+
+@the_same_routes.breaks("nginx has a network namespace of its own")
+def routes_apart(world: World) -> Iterator[None]:
+    """As before: a network without routes."""
+    yield from _apart(world)
 
 
 @the_same_routes.breaks("somebody adds a route")
 def another_route(world: World) -> Iterator[None]:
     """A network nobody has, sent to eth0."""
-    pod = world.pod("app=jiuxi")
+    pod = world.pod(application.APP)
     pod.run(["ip", "route", "add", "192.0.2.0/24", "dev", "eth0"])
     yield
     pod.run(["ip", "route", "del", "192.0.2.0/24", "dev", "eth0"])
@@ -166,26 +227,41 @@ def five_more_ports(world: World, seen: Seen) -> None:
     owner: Envoy's administration on loopback (15000), its two capture ports (15001, 15006), its
     statistics (15090), and the agent's health port (15020).
     """
-    pod = world.pod("app=jiuxi")
+    pod = application.spoken_of(world)
     nginx, proxy = (parse_netstat(output.stdout) for output in seen)
     before, after = world.memory["listeners"], pod.listeners()
-    expect(sockets(nginx), "sockets in nginx").equal(sockets(proxy))
-    expect(sockets(nginx), "sockets, beside those read from outside").equal(sockets(after))
-    expect(nginx, "netstat in nginx").equal(seen_from(after, "nginx"))
-    sidecar = world.mesh.listeners
-    expect(sockets(after) - sockets(before), "sockets that are new").equal(sockets(sidecar))
-    expect(ports(before) - ports(after), "ports that are gone").equal(frozenset())
-    owners = {one.port: (one.container, one.program) for one in after}
-    expect(owners, "owners").equal(
-        {80: ("nginx", "nginx")} | {one.port: (one.container, one.program) for one in sidecar}
+    expect(sockets(nginx), "the sockets in nginx").equal(sockets(proxy), "are those in istio-proxy")
+    expect(nginx, "the sockets and owners in nginx").equal(
+        seen_from(after, "nginx"), "are those read from the node, as far as nginx may know"
     )
+    sidecar = world.mesh.listeners
+    expect(_places(sockets(after) - sockets(before)), "the sockets that are new").equal(
+        _places(sockets(sidecar))
+    )
+    expect(ports(before) - ports(after), "the ports that are gone").equal(frozenset())
+    wanted = _owners(sidecar) | {80: "nginx in nginx"}
+    expect(_owners(after), "the owners of the ports").equal(dict(sorted(wanted.items())))
     world.attach("ports", before=before, after=after)
+
+
+def _owners(listeners: Iterable[Listener]) -> dict[int, str]:
+    return {one.port: f"{one.program} in {one.container}" for one in listeners}
+
+
+def _places(sockets: frozenset[tuple[str, int]]) -> frozenset[str]:
+    return frozenset(f"{address}:{port}" for address, port in sockets)
+
+
+@five_more_ports.breaks("nginx has a network namespace of its own")
+def ports_apart(world: World) -> Iterator[None]:
+    """As before: its port is none of the pod's."""
+    yield from _apart(world)
 
 
 @five_more_ports.breaks("a sixth server listens in the pod")
 def a_sixth(world: World) -> Iterator[None]:
     """Python's web server on port 8080, in nginx's container."""
-    pod = world.pod("app=jiuxi")
+    pod = world.pod(application.APP)
     end = world.start_in(pod.name, "nginx", "python3", "-m", "http.server", "8080")
     eventually(lambda: 8080 in ports(pod.listeners()), "8080 listens", within=10)
     yield

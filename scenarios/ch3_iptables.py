@@ -8,78 +8,21 @@ live table, and then follows one request out of the pod and one into it: the rul
 Envoy logs and answers them.
 """
 
-import re
-from collections.abc import Iterator, Mapping
-
-from lab.errors import ObservationError
 from lab.mesh.contract import (
     CHAIN_IN_REDIRECT,
-    CHAIN_INBOUND,
-    CHAIN_OUTPUT,
     CHAIN_REDIRECT,
     CHAINS,
     INIT_CONTAINER,
-    PROXY_CONTAINER,
 )
-from lab.observe.model import Table
 from lab.observe.parsers import parse_init_log, parse_iptables_list, parse_iptables_save
-from lab.observe.pod import Pod
-from lab.scenario import Chapter, Seen, World, eventually, expect
-from scenarios import application
+from lab.scenario import Chapter, Seen, World, expect
+from scenarios import application, rules
+from scenarios.rules import LIST, LOG, LOGGED, PLANNED, STATS
 
 chapter = Chapter(3, "iptables", namespace="jiuxi-iptables", prose=__doc__)
 
-RULES = """\
--A PREROUTING -p tcp -j ISTIO_INBOUND
--A OUTPUT -j ISTIO_OUTPUT
--A ISTIO_INBOUND -p tcp -m tcp --dport 15008 -j RETURN
--A ISTIO_INBOUND -p tcp -m tcp --dport 15090 -j RETURN
--A ISTIO_INBOUND -p tcp -m tcp --dport 15021 -j RETURN
--A ISTIO_INBOUND -p tcp -m tcp --dport 15020 -j RETURN
--A ISTIO_INBOUND -p tcp -j ISTIO_IN_REDIRECT
--A ISTIO_IN_REDIRECT -p tcp -j REDIRECT --to-ports 15006
--A ISTIO_OUTPUT -s 127.0.0.6/32 -o lo -j RETURN
--A ISTIO_OUTPUT ! -d 127.0.0.1/32 -o lo -p tcp -m tcp ! --dport 15008 \
--m owner --uid-owner 1337 -j ISTIO_IN_REDIRECT
--A ISTIO_OUTPUT -o lo -m owner ! --uid-owner 1337 -j RETURN
--A ISTIO_OUTPUT -m owner --uid-owner 1337 -j RETURN
--A ISTIO_OUTPUT ! -d 127.0.0.1/32 -o lo -p tcp -m tcp ! --dport 15008 \
--m owner --gid-owner 1337 -j ISTIO_IN_REDIRECT
--A ISTIO_OUTPUT -o lo -m owner ! --gid-owner 1337 -j RETURN
--A ISTIO_OUTPUT -m owner --gid-owner 1337 -j RETURN
--A ISTIO_OUTPUT -d 127.0.0.1/32 -j RETURN
--A ISTIO_OUTPUT -j ISTIO_REDIRECT
--A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001
-"""
-"""What `iptables-save -t nat` printed after Istio's own program ran with these arguments."""
-REFERENCES = {CHAIN_REDIRECT: 1, CHAIN_IN_REDIRECT: 3, CHAIN_INBOUND: 1, CHAIN_OUTPUT: 1}
-"""How many of these rules jump to each chain."""
-NOBODY = ("192.0.2.1", 81)
-"""An address of TEST-NET-1 (RFC 5737): no host has it."""
-TO_ENVOY = {CHAIN_REDIRECT: "15001", CHAIN_IN_REDIRECT: "15006"}
-LIST = "docker exec --privileged {node} nsenter -t {pid} -n iptables -nvL"
-
-
-def _planned() -> Table:
-    return parse_iptables_save(f"*nat\n{RULES}COMMIT\n")["nat"]
-
-
-def _rules(table: Table) -> list[str]:
-    return [str(rule) for rule in table.rules]
-
-
-def _iptables(pod: Pod, *words: str) -> None:
-    # The observer's own iptables: nothing in the pod may change its rules any more.
-    ran = pod.run(["iptables", "-w", "-t", "nat", *words])
-    if ran.returncode:
-        raise ObservationError(f"{' '.join(ran.argv)}: {ran.stderr.strip()}")
-
-
-def _flushed(world: World, chain: str) -> Iterator[None]:
-    pod = world.pod(application.APP)
-    _iptables(pod, "-F", chain)
-    yield
-    _iptables(pod, "-A", chain, "-p", "tcp", "-j", "REDIRECT", "--to-ports", TO_ENVOY[chain])
+TAKEN = "listener.0.0.0.0_15001.downstream_cx_total'"
+ANSWERS = "web.*local.?.upstream_rq_200$'"
 
 
 @chapter.given
@@ -88,7 +31,9 @@ def an_injected_nginx_and_a_neighbour(world: World) -> None:
     application.web(world)
     application.injected(world)
     world.memory["requests"] = 0
+    world.names["web_pid"] = lambda: str(world.pod("app=web").pid("nginx"))
     world.names["request"] = lambda: _next_request(world)
+    world.names["made"] = lambda: f"request-{world.memory['requests']}"
 
 
 def _next_request(world: World) -> str:
@@ -120,29 +65,25 @@ def the_log_holds_the_rules(world: World, seen: Seen) -> None:
     where Envoy listens. COMMIT applies all of it at once or nothing.
     """
     log = parse_init_log(seen.stdout)
-    expect(log.made, "chains in the order in which they are made").equal(world.mesh.chains_as_made)
-    expect(_rules(log.nat), "rules in the log").equal(_rules(_planned()))
-    expect(log.lines[-1], "the last line of the table").equal("COMMIT")
+    expect(log.made, "the four chains that are made").equal(world.mesh.chains_as_made)
+    expect(rules.texts(log.nat), "the rules in the log").equal(
+        rules.texts(rules.planned()), PLANNED
+    )
 
 
-@the_log_holds_the_rules.breaks("the pod asks that port 443 is left alone")
-def an_excluded_port(world: World) -> Iterator[None]:
-    """The annotation adds a rule, so a new pod has another log."""
-    original = world.read(application.MANIFEST)
-    annotation = "annotations: {traffic.sidecar.istio.io/excludeOutboundPorts: '443'}"
-    template = "  template:\n    metadata:\n"
-    if template not in original:
-        raise ObservationError(f"{application.MANIFEST} has no pod template where it is expected")
-    world.write(application.MANIFEST, original.replace(template, f"{template}      {annotation}\n"))
-    application.inject_again(world)
-    yield
-    world.write(application.MANIFEST, original)
-    application.inject_again(world)
+the_log_holds_the_rules.breaks("istio-init makes other rules, and its chains in another order")(
+    rules.another_log
+)
+
+
+the_log_holds_the_rules.breaks("the pod asks that port 443 is left alone")(rules.an_excluded_port)
 
 
 @chapter.step(
     f"{LIST} -t nat",
-    shows="""
+    "docker exec --privileged {node} nsenter -t {web_pid} -n iptables -nvL -t nat",
+    shows=(
+        """
         ......
         Chain ISTIO_INBOUND (1 references)
         ......
@@ -154,7 +95,9 @@ def an_excluded_port(world: World) -> Iterator[None]:
         pkts bytes target prot opt in out source destination
         <any> REDIRECT <any> 0.0.0.0/0 0.0.0.0/0 <any>redir ports 15001
         ......
-    """,
+        """,
+        "",
+    ),
     proves=6,
     hint="the pod's own containers may not read the table: ask from the node, as root",
 )
@@ -164,26 +107,25 @@ def the_live_table_holds_exactly_those(world: World, seen: Seen) -> None:
     the log, and four chains more than an ordinary pod's.
     """
     pod = world.pod(application.APP)
-    listed = parse_iptables_list(seen.stdout)
-    expect(sorted(listed.user_chains), "chains that somebody made").equal(sorted(CHAINS))
-    expect(_rules(listed), "rules in the live table").equal(_rules(_planned()))
-    expect(
-        {name: listed.chain(name).references for name in CHAINS}, "references to each chain"
-    ).equal(REFERENCES)
-    expect(_rules(pod.nat()), "the same, read by the observer").equal(_rules(listed))
-    neighbour = world.pod("app=web").nat()
-    expect(neighbour.user_chains, "chains in the plain neighbour").lacks(*CHAINS)
-    world.attach("nat rules: plain, injected", before=_rules(neighbour), after=_rules(listed))
+    listed = parse_iptables_list(seen[0].stdout)
+    wanted = rules.texts(rules.planned())
+    expect(listed.user_chains, "the chains that somebody made").equal(frozenset(CHAINS))
+    expect(rules.texts(listed), "the rules in the live table").equal(wanted, PLANNED)
+    references = {name: listed.chain(name).references for name in CHAINS}
+    expect(references, "the references").equal(rules.REFERENCES)
+    expect(rules.texts(pod.nat()), "the rules that the observer reads").equal(wanted, PLANNED)
+    neighbour = parse_iptables_list(seen[1].stdout)
+    expect(neighbour.user_chains, "the chains in the plain neighbour").lacks(*CHAINS)
+    before, after = rules.texts(neighbour), rules.texts(listed)
+    world.attach("nat rules: plain, injected", before=before, after=after)
 
 
-@the_live_table_holds_exactly_those.breaks("somebody appends a rule")
-def one_rule_too_many(world: World) -> Iterator[None]:
-    """A rule that leaves port 9 alone, at the end of ISTIO_OUTPUT."""
-    rule = (CHAIN_OUTPUT, "-p", "tcp", "--dport", "9", "-j", "RETURN")
-    pod = world.pod(application.APP)
-    _iptables(pod, "-A", *rule)
-    yield
-    _iptables(pod, "-D", *rule)
+the_live_table_holds_exactly_those.breaks("somebody appends a rule")(rules.one_rule_too_many)
+
+
+the_live_table_holds_exactly_those.breaks("somebody makes chains, here and in the neighbour")(
+    rules.chains_too_many
+)
 
 
 @chapter.step(
@@ -192,42 +134,39 @@ def one_rule_too_many(world: World) -> Iterator[None]:
     "ENDED:.status.initContainerStatuses[*].state.terminated.reason,"
     "EXIT:.status.initContainerStatuses[*].state.terminated.exitCode'",
     f"{LIST} ISTIO_REDIRECT -t nat",
+    STATS + TAKEN,
+    "kubectl exec -n {ns} {pod} -c nginx -- curl -sv -m 1 http://192.0.2.1:81/",
+    f"{LIST} ISTIO_REDIRECT -t nat",
+    STATS + TAKEN,
     shows=(
         """
         INIT ENDED EXIT
         istio-init Completed 0
         """,
-        "",
+        *("" for _ in range(5)),
     ),
+    allow_exit=[1, 7, 28, 52, 56],
     proves=7,
 )
 def netfilter_is_the_server(world: World, seen: Seen) -> None:
     """istio-init has ended: no process of it is left. Its rules act all the same, because the
-    kernel keeps them. The application connects to an address that no host has, and the connection
-    is accepted at once: it was counted by ISTIO_REDIRECT, and Envoy took it on port 15001.
+    kernel keeps them. The application connects to an address that no host has (192.0.2.1, of RFC
+    5737's TEST-NET-1), and the connection is accepted at once: ISTIO_REDIRECT has counted it, and
+    Envoy took it on port 15001. Then Envoy finds nobody either.
     """
-    pod = world.pod(application.APP)
-    expect(pod.init(INIT_CONTAINER), "istio-init").satisfies("has ended well", lambda one: one.done)
-    expect(_process_of(pod, INIT_CONTAINER), "processes of istio-init").equal("none")
-    before = pod.nat().chain(CHAIN_REDIRECT).hits
-    expect(pod.connect(*NOBODY, timeout=1.5).outcome, "a connection to nobody").equal("open")
-    expect(pod.nat().chain(CHAIN_REDIRECT).hits, "packets that ISTIO_REDIRECT counted").more_than(
-        before
-    )
-    _more(world, pod, re.escape("listener.0.0.0.0_15001.downstream_cx_total"))
+    pod = application.spoken_of(world)
+    expect(pod.init(INIT_CONTAINER).state, "the state of istio-init").equal("terminated")
+    left = [one.command for one in pod.processes(INIT_CONTAINER)]
+    expect(left, "the processes of istio-init").equal([])
+    expect(seen[3].text, "what curl says of the connection").contains("Connected to 192.0.2.1 ")
+    rules.expect_counted(seen[1], seen[4], CHAIN_REDIRECT)
+    rules.expect_grown(seen[2], seen[5], "connections taken on port 15001")
 
 
-def _process_of(pod: Pod, container: str) -> str:
-    try:
-        return f"process {pod.pid(container)}"
-    except ObservationError:
-        return "none"
+netfilter_is_the_server.breaks("istio-init goes on, and makes no rules")(rules.an_endless_init)
 
 
-@netfilter_is_the_server.breaks("ISTIO_REDIRECT is emptied")
-def no_outbound_rule(world: World) -> Iterator[None]:
-    """Flush the chain; then its one rule is put back."""
-    yield from _flushed(world, CHAIN_REDIRECT)
+netfilter_is_the_server.breaks("ISTIO_REDIRECT is emptied")(rules.no_outbound_rule)
 
 
 @chapter.step(
@@ -253,42 +192,35 @@ def every_client_reads_the_same(world: World, seen: Seen) -> None:
     the observer's. Each has a notation of its own; the rules are the same.
     """
     saved = parse_iptables_save(seen[0].stdout)["nat"]
-    expect(_rules(saved), "rules that iptables-save reads").equal(_rules(_planned()))
-    expect(_rules(world.pod(application.APP).nat()), "rules that the observer's reads").equal(
-        _rules(saved)
+    plan = rules.planned()
+    expect(rules.texts(saved), "the rules that iptables-save reads").equal(
+        rules.texts(plan), PLANNED
     )
-    expect(_nft_rules(seen[1].stdout), "rules in each chain, as nft counts them").equal(
-        {chain.name: len(chain.rules) for chain in _planned().chains}
+    observed = rules.texts(world.pod(application.APP).nat())
+    expect(observed, "the rules that the observer's iptables reads").equal(
+        rules.texts(plan), PLANNED
+    )
+    expect(rules.nft_rules(seen[1].stdout), "the numbers of rules that nft lists").equal(
+        {chain.name: len(chain.rules) for chain in plan.chains}
     )
     expect(seen[1].stdout, "what nft prints").contains("redirect to :15001")
 
 
-def _nft_rules(text: str) -> Mapping[str, int]:
-    # Chains without rules are left out: a client that looks may make the built-in ones.
-    counts: dict[str, int] = {}
-    chain = ""
-    for line in map(str.strip, text.splitlines()):
-        if found := re.fullmatch(r"chain (\S+) \{", line):
-            chain = found[1]
-        elif chain and line and line != "}" and not line.startswith("type "):
-            counts[chain] = counts.get(chain, 0) + 1
-    return counts
+every_client_reads_the_same.breaks("somebody deletes a rule")(rules.one_rule_too_few)
 
 
-@every_client_reads_the_same.breaks("somebody deletes a rule")
-def one_rule_too_few(world: World) -> Iterator[None]:
-    """The exception for Envoy's statistics; the undo puts it back at its place."""
-    rule = ("-p", "tcp", "--dport", "15090", "-j", "RETURN")
-    pod = world.pod(application.APP)
-    _iptables(pod, "-D", CHAIN_INBOUND, *rule)
-    yield
-    _iptables(pod, "-I", CHAIN_INBOUND, "2", *rule)
+every_client_reads_the_same.breaks("ISTIO_REDIRECT is emptied")(rules.no_rule)
 
 
 @chapter.step(
     f"{LIST} ISTIO_REDIRECT -t nat",
+    STATS + ANSWERS,
     "kubectl exec -n {ns} {pod} -c nginx -- curl -si 'http://web.{ns}/?{request}'",
     f"{LIST} ISTIO_REDIRECT -t nat",
+    LOG,
+    STATS + ANSWERS,
+    shows=("", "", "", "", LOGGED, ""),
+    waits={4: 5},
     proves=8,
     hint="`kubectl logs -c istio-proxy` shows what Envoy did with the request",
 )
@@ -297,25 +229,31 @@ def a_request_out_of_the_pod(world: World, seen: Seen) -> None:
     yet ISTIO_REDIRECT counts the connection, Envoy's access log has the request, its statistics
     count an answer 200 from the neighbour's Service, and the answer says `server: envoy`.
     """
-    pod = world.pod(application.APP)
-    _answered(seen[1].stdout)
-    expect(_header(seen[1].stdout, "server"), "header `server`").equal("envoy")
-    _counted(seen[0].stdout, seen[2].stdout, CHAIN_REDIRECT)
-    service = f"outbound|80||web.{world.ns}.svc.cluster.local"
-    _logged(world, pod, f'cluster="{service}"')
-    _more(world, pod, world.mesh.outbound_answers.replace("NAME", re.escape(service)))
+    rules.expect_answered(seen[2])
+    expect(rules.header(seen[2], "server"), "the header `server`").equal("envoy")
+    rules.expect_counted(seen[0], seen[3], CHAIN_REDIRECT)
+    cluster = rules.field(seen[4], world.names.resolve("made"), "cluster")
+    expect(cluster, "the cluster in the request's line of Envoy's log").equal(
+        f"outbound|80||web.{world.ns}.svc.cluster.local"
+    )
+    rules.expect_grown(seen[1], seen[5], "answers 200 from the neighbour's Service")
 
 
-@a_request_out_of_the_pod.breaks("ISTIO_REDIRECT is emptied")
-def the_neighbour_answers_itself(world: World) -> Iterator[None]:
-    """Then the request goes straight to the neighbour's nginx."""
-    yield from _flushed(world, CHAIN_REDIRECT)
+a_request_out_of_the_pod.breaks("ISTIO_REDIRECT is emptied")(rules.the_neighbour_answers_itself)
+
+
+a_request_out_of_the_pod.breaks("the neighbour has lost its page")(rules.a_neighbour_without_a_page)
 
 
 @chapter.step(
     f"{LIST} ISTIO_IN_REDIRECT -t nat",
+    STATS + "{inbound_answers}'",
     "kubectl exec -n {ns} {web} -- curl -si 'http://{ip}/?{request}'",
     f"{LIST} ISTIO_IN_REDIRECT -t nat",
+    LOG,
+    STATS + "{inbound_answers}'",
+    shows=("", "", "", "", LOGGED, ""),
+    waits={4: 5},
     proves=8,
     hint="`kubectl logs -c istio-proxy` shows what Envoy did with the request",
 )
@@ -323,61 +261,20 @@ def a_request_into_the_pod(world: World, seen: Seen) -> None:
     """The neighbour asks the injected pod, at its address and port 80. ISTIO_IN_REDIRECT counts
     the connection: Envoy takes it on port 15006, passes it to nginx over loopback and logs it.
     """
-    pod = world.pod(application.APP)
-    _answered(seen[1].stdout)
-    _counted(seen[0].stdout, seen[2].stdout, CHAIN_IN_REDIRECT)
-    line = _logged(world, pod, f"destination={world.names.resolve('ip')}:80")
-    cluster = re.search(r'cluster="([^"]+)"', line)
-    expect(cluster[1] if cluster else "", "the cluster that Envoy names").matches(
+    rules.expect_answered(seen[2])
+    rules.expect_counted(seen[0], seen[3], CHAIN_IN_REDIRECT)
+    made = world.names.resolve("made")
+    destination = rules.field(seen[4], made, "destination")
+    expect(destination, "the destination in the request's line of Envoy's log").equal(
+        f"{world.names.resolve('ip')}:80"
+    )
+    expect(rules.field(seen[4], made, "cluster"), "the cluster in that line").matches(
         r"(?i)^inbound", "is one for what comes in"
     )
-    name = re.escape(cluster[1] if cluster else "")
-    _more(world, pod, world.mesh.inbound_answers.replace("NAME", name))
+    rules.expect_grown(seen[1], seen[5], "answers from the pod's own nginx")
 
 
-@a_request_into_the_pod.breaks("ISTIO_IN_REDIRECT is emptied")
-def nginx_takes_it_itself(world: World) -> Iterator[None]:
-    """Then the connection reaches nginx and Envoy never sees it."""
-    yield from _flushed(world, CHAIN_IN_REDIRECT)
+a_request_into_the_pod.breaks("ISTIO_IN_REDIRECT is emptied")(rules.nginx_takes_it_itself)
 
 
-def _answered(output: str) -> None:
-    expect((output.splitlines() or [""])[0], "the status line").matches(
-        r"^HTTP/1\.1 200\b", "says 200"
-    )
-    expect(output, "the page").contains("nginx answers")
-
-
-def _header(output: str, name: str) -> str:
-    found = re.search(rf"(?im)^{name}:[ \t]*(.*?)\r?$", output)
-    return found[1] if found else ""
-
-
-def _counted(before: str, after: str, chain: str) -> None:
-    first, then = (parse_iptables_list(text).chain(chain) for text in (before, after))
-    expect(then.hits, f"packets that {chain} counted").more_than(first.hits)
-
-
-def _logged(world: World, pod: Pod, also: str) -> str:
-    """Wait for the line of the last request in Envoy's access log; Envoy writes once a second."""
-    request = f"request-{world.memory['requests']} "
-
-    def line() -> str:
-        rows = pod.logs(PROXY_CONTAINER, tail=50).splitlines()
-        return next((row for row in rows if f"/?{request}" in row and also in row), "")
-
-    found = eventually(line, f"the request is in Envoy's access log with {also}", within=5)
-    expect(found, "its line in the access log").matches(r'" 200 ', "says 200")
-    return found
-
-
-def _more(world: World, pod: Pod, counter: str) -> None:
-    """The counter of that pattern has grown since the last time it was looked at."""
-    before = world.memory.get(counter, 0)
-
-    def now() -> int:
-        return sum(pod.envoy().stats(f"^{counter}$").values())
-
-    world.memory[counter] = eventually(
-        lambda: expect(now(), f"Envoy's counter {counter}").more_than(before), within=5
-    ).value
+a_request_into_the_pod.breaks("nginx has lost its page")(rules.an_nginx_without_a_page)

@@ -12,76 +12,27 @@ image's Entrypoint, pilot-agent, with them. The chapter shows both, and then tri
 with nginx, in pods and in plain Docker.
 """
 
-import json
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from lab.mesh.contract import (
     INIT_CONTAINER,
     IPTABLES_PROGRAM,
-    NGINX_IMAGE,
     PILOT_AGENT_PATH,
     PROXY_CONTAINER,
 )
-from lab.scenario import Chapter, Seen, World, eventually, expect
-from lab.scenario.plain_docker import running
-from scenarios import application
+from lab.scenario import Chapter, Seen, World, expect
+from scenarios import application, image_cases
+from scenarios.image_cases import CASES, EXPECTED, Case
 
 chapter = Chapter(5, "One image, two programs", namespace="jiuxi-one-image", prose=__doc__)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One row of the table: what the pod says, and what its first process is then called.
-
-    nginx rewrites its own title: its argument list follows "nginx: master process ".
-    """
-
-    name: str
-    command: tuple[str, ...] | None
-    args: tuple[str, ...] | None
-    runs: str
-
-
-CASES = (
-    Case("neither", None, None, "nginx: master process nginx -g daemon off;"),
-    Case("command", ("sleep", "infinity"), None, "sleep infinity"),
-    Case(
-        "args",
-        None,
-        ("-e", "/dev/stderr", "-g", "daemon off;"),
-        "nginx: master process nginx -e /dev/stderr -g daemon off;",
-    ),
-    Case("both", ("sleep",), ("1000000",), "sleep 1000000"),
-)
-EXPECTED = {case.name: case.runs for case in CASES}
-"""The image's own are ENTRYPOINT ["nginx"] and CMD ["-g", "daemon off;"]."""
-
-
-def _pod(name: str, case: Case) -> str:
-    lines = [
-        "apiVersion: v1",
-        "kind: Pod",
-        f"metadata: {{name: {name}, labels: {{case: {name}}}}}",
-        "spec:",
-        "  terminationGracePeriodSeconds: 1",
-        "  containers:",
-        "  - name: nginx",
-        f"    image: {NGINX_IMAGE}",
-        "    imagePullPolicy: IfNotPresent",
-    ]
-    for key, words in (("command", case.command), ("args", case.args)):
-        if words is not None:
-            lines.append(f"    {key}: {json.dumps(words)}")
-    return "\n".join(lines) + "\n"
 
 
 @chapter.given
 def an_injected_nginx_and_four_pods(world: World) -> None:
     """An injected nginx, and one pod of nginx's image for each case of the table."""
-    world.write("four-cases.yaml", "---\n".join(_pod(case.name, case) for case in CASES))
+    world.write("four-cases.yaml", "---\n".join(image_cases.pod(case.name, case) for case in CASES))
     world.kubectl("apply", "-f", "four-cases.yaml")
     application.injected(world)
     for case in CASES:
@@ -98,46 +49,34 @@ def the_images_names(world: World) -> None:
 
 
 @chapter.step(
-    "kubectl get po -n {ns} -l app=jiuxi -o "
+    "kubectl get po -n {ns} {pod} -o "
     '\'custom-columns=INIT:.spec.initContainers[?(@.name=="istio-init")].image,'
     'DIGEST:.status.initContainerStatuses[?(@.name=="istio-init")].imageID\'',
-    "kubectl get po -n {ns} -l app=jiuxi -o "
+    "kubectl get po -n {ns} {pod} -o "
     '\'custom-columns=PROXY:.spec.containers[?(@.name=="istio-proxy")].image,'
     'DIGEST:.status.containerStatuses[?(@.name=="istio-proxy")].imageID\'',
-    shows=(
-        """
-        INIT DIGEST
-        ......
-        """,
-        """
-        PROXY DIGEST
-        ......
-        """,
-    ),
     proves=12,
 )
 def one_image(world: World, seen: Seen) -> None:
     """The init container and the proxy name the same image, and the container runtime resolved
     both names to the same digest: not two images that happen to be called alike.
     """
-    for pod in world.pods(application.APP):
-        init, proxy = pod.init(INIT_CONTAINER), pod.container(PROXY_CONTAINER)
-        expect(init.image, f"image of {INIT_CONTAINER}").equal(proxy.image)
-        expect(init.image_id, f"digest of {INIT_CONTAINER}").equal(proxy.image_id)
-        expect(init.image_id, "the digest").matches(r"sha256:[0-9a-f]{64}$", "is one of sha256")
-        expect(pod.container("nginx").image_id, "digest of nginx").differ(proxy.image_id)
-
-
-@one_image.breaks("istio-init is given another image")
-def another_image(world: World) -> Iterator[None]:
-    """The control plane's image; it has no iptables program, so the rollout stops there."""
-    world.kubectl(
-        "set", "image", "deployment/jiuxi", f"{INIT_CONTAINER}=docker.io/sidecar-lab/control:lab"
+    pod = application.spoken_of(world)
+    init, proxy = pod.init(INIT_CONTAINER), pod.container(PROXY_CONTAINER)
+    expect(init.image, f"the image of {INIT_CONTAINER}").equal(proxy.image, "is istio-proxy's")
+    expect(init.image_id, f"the digest of {INIT_CONTAINER}").equal(
+        proxy.image_id, "is istio-proxy's"
     )
-    eventually(lambda: len(world.pods(application.APP)) == 2, "a second pod", within=20)
-    yield
-    world.kubectl("rollout", "undo", "deployment/jiuxi")
-    application.adopt(world)
+    expect(init.image_id, "that digest").matches(r"sha256:[0-9a-f]{64}$", "is one of sha256")
+    expect(pod.container("nginx").image_id, "the digest of nginx").differ(
+        proxy.image_id, "is another"
+    )
+
+
+one_image.breaks("istio-init has another image, and istio-proxy nginx's")(image_cases.another_image)
+
+
+one_image.breaks("istio-init has an image that nobody has")(image_cases.a_missing_image)
 
 
 @chapter.step(
@@ -164,32 +103,19 @@ def entrypoint_but_no_cmd(world: World, seen: Seen) -> None:
     (found,) = seen[1].json()
     expect(found["Config"].get("Entrypoint"), "Entrypoint").equal([PILOT_AGENT_PATH])
     expect(found["Config"].get("Cmd"), "Cmd").equal(None)
-    expect(tags, "images that Docker lists").contains(image)
+    expect(tags, "the images that Docker lists").contains(image)
 
 
-@entrypoint_but_no_cmd.breaks("the image has arguments of its own")
-def an_image_with_a_cmd(world: World) -> Iterator[None]:
-    """An image made from the proxy's that adds a Cmd."""
-    yield from _derived(world, "proxy_image", "proxy-with-cmd", 'CMD ["proxy", "--help"]\n')
-
-
-def _derived(world: World, name: str, title: str, instructions: str) -> Iterator[None]:
-    original = world.names[name]
-    lab = world.names.resolve("lab")
-    tag = f"sidecar-lab/{title}:{lab}"
-    dockerfile = f"FROM {world.names.resolve(name)}\n{instructions}"
-    # Labelled, so that `lab down` finds it if this run is killed before it is removed below.
-    world.run("docker", "build", "--quiet", "--network", "none", "--tag", tag,
-              "--label", f"sidecar-lab.name={lab}", "-", stdin=dockerfile)  # fmt: skip
-    world.names[name] = tag
-    yield
-    world.names[name] = original
-    world.docker("rmi", "--force", tag)
+entrypoint_but_no_cmd.breaks("the image has an Entrypoint and arguments of its own")(
+    image_cases.an_image_with_a_cmd
+)
 
 
 @chapter.step(
     "kubectl get po -n {ns} {pod} -o yaml",
-    shows="""
+    "kubectl exec -n {ns} {pod} -c istio-proxy -- ps -ww -o args= -p 1",
+    shows=(
+        """
         ......
         - args:
         - proxy
@@ -199,7 +125,9 @@ def _derived(world: World, name: str, title: str, instructions: str) -> Iterator
         ......
         - istio-iptables
         ......
-    """,
+        """,
+        "",
+    ),
     proves=12,
 )
 def command_for_one_args_for_the_other(world: World, seen: Seen) -> None:
@@ -207,23 +135,29 @@ def command_for_one_args_for_the_other(world: World, seen: Seen) -> None:
     Entrypoint. istio-proxy has only `args`: its first process is the image's pilot-agent, and the
     args of the pod, `proxy sidecar …`, are what follows.
     """
-    spec = seen.last.yaml()["spec"]
+    spec = seen[0].yaml()["spec"]
     init = _named(spec["initContainers"], INIT_CONTAINER)
     proxy = _named(spec["containers"], PROXY_CONTAINER)
     given = [*(init.get("command") or ()), *(init.get("args") or ())]
     program = (init.get(world.mesh.program_in) or [""])[0]
-    expect(program, f"first word of istio-init's {world.mesh.program_in}").equal(IPTABLES_PROGRAM)
-    expect(given[:7], "command and args of istio-init").equal(
+    expect(program, f"the first word of istio-init's {world.mesh.program_in}").equal(
+        IPTABLES_PROGRAM
+    )
+    expect(given[:7], "the first words of its command and args").equal(
         [IPTABLES_PROGRAM, "-p", "15001", "-z", "15006", "-u", "1337"]
     )
-    expect(proxy.get("command"), "istio-proxy's command").equal(None)
-    expect(proxy["args"][:2], "first args of istio-proxy").equal(["proxy", "sidecar"])
+    expect(proxy.get("command"), "the command of istio-proxy").equal(None)
+    args = proxy.get("args") or []
+    expect(args[:2], "the first args of istio-proxy").equal(["proxy", "sidecar"])
     variables = {"$(POD_NAMESPACE)": world.ns}
-    wanted = (PILOT_AGENT_PATH, *(_expand(word, variables) for word in proxy["args"]))
-    agent = next(
-        one for one in world.pod(application.APP).processes(PROXY_CONTAINER) if one.pid == 1
+    wanted = " ".join([PILOT_AGENT_PATH, *(_expand(word, variables) for word in args)])
+    expect(seen[1].stdout.strip(), "the first process of istio-proxy").equal(
+        wanted, "is the image's Entrypoint with these args"
     )
-    expect(agent.argv, "argument list of istio-proxy's first process").equal(wanted)
+    outside = application.spoken_of(world).processes(PROXY_CONTAINER)
+    expect(
+        [one.command for one in outside if one.pid == 1], "that process, read from the node,"
+    ).equal([wanted], "is the same")
 
 
 def _named(containers: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -236,16 +170,9 @@ def _expand(word: str, variables: Mapping[str, str]) -> str:
     return word
 
 
-@command_for_one_args_for_the_other.breaks("istio-proxy is given a command too")
-def a_command_for_the_proxy(world: World) -> Iterator[None]:
-    """The same program, spelled out: the pod works, and is not as the walkthrough says."""
-    proxy = {"name": PROXY_CONTAINER, "command": [PILOT_AGENT_PATH]}
-    patch = json.dumps({"spec": {"template": {"spec": {"containers": [proxy]}}}})
-    world.kubectl("patch", "deployment", "jiuxi", "--patch", patch)
-    application.adopt(world)
-    yield
-    world.kubectl("rollout", "undo", "deployment/jiuxi")
-    application.adopt(world)
+command_for_one_args_for_the_other.breaks("both containers have other commands")(
+    image_cases.other_commands
+)
 
 
 @chapter.step(
@@ -253,13 +180,6 @@ def a_command_for_the_proxy(world: World) -> Iterator[None]:
     "'custom-columns=POD:.metadata.name,COMMAND:.spec.containers[0].command,"
     "ARGS:.spec.containers[0].args'",
     *(f"kubectl exec -n {{ns}} {case.name} -- ps -o args= -p 1" for case in CASES),
-    shows=(
-        """
-        POD COMMAND ARGS
-        ......
-        """,
-        *("" for _ in CASES),
-    ),
     proves=12,
 )
 def the_four_cases_in_pods(world: World, seen: Seen) -> None:
@@ -271,39 +191,47 @@ def the_four_cases_in_pods(world: World, seen: Seen) -> None:
         case.name: out.stdout.strip() for case, out in zip(CASES, seen.outputs[1:], strict=True)
     }
     outside = {case.name: _first_process(world, case.name) for case in CASES}
-    expect(printed, "process 1 of each pod, as ps prints it").equal(EXPECTED)
-    expect(outside, "the same, seen from the node").equal(EXPECTED)
+    for case in CASES:
+        expect(printed[case.name], f"process 1 of the pod {case.name}").equal(case.runs)
+    expect(outside, "the processes read from the node").equal(EXPECTED, "are the same four")
 
 
 def _first_process(world: World, pod: str) -> str:
     return next(one.command for one in world.pod(f"case={pod}").processes("nginx") if one.pid == 1)
 
 
-@the_four_cases_in_pods.breaks("the pod with neither is replaced by one with a command")
-def another_case(world: World) -> Iterator[None]:
-    """The pod is made anew as another case, and again as it was."""
-    of = {case.name: case for case in CASES}
-    _replace(world, "neither", of["command"])
-    yield
-    _replace(world, "neither", of["neither"])
+the_four_cases_in_pods.breaks("each pod is that of another case")(image_cases.other_cases)
 
 
-def _replace(world: World, name: str, case: Case) -> None:
-    world.kubectl("delete", "pod", name, "--wait=true")
-    world.apply(_pod(name, case))
-    world.ready(f"case={name}")
+IN_DOCKER = "docker run --network none --label sidecar-lab.name={lab}"
+
+
+def _started(case: Case) -> str:
+    """`docker run` of one case, in the background, under a name of its own."""
+    start = f"{IN_DOCKER} --detach --name {{lab}}-{case.name}"
+    entry, *rest = case.command or ("",)
+    words = [*rest, *(case.args or ())]
+    image = f"--entrypoint {entry} {{nginx_image}}" if entry else "{nginx_image}"
+    return f"{start} {image} {shlex.join(words)}".rstrip()
 
 
 @chapter.step(
     "docker inspect --format '{{json .Config.Entrypoint}} {{json .Config.Cmd}}' {nginx_image}",
-    "docker run --rm --network none --label sidecar-lab.name={lab} {nginx_image} -v",
-    "docker run --rm --network none --label sidecar-lab.name={lab} --entrypoint ps {nginx_image} "
-    "-o args= -p 1",
+    f"{IN_DOCKER} --rm {{nginx_image}} -v",
+    f"{IN_DOCKER} --rm --entrypoint ps {{nginx_image}} -o args= -p 1",
+    *(_started(case) for case in CASES),
+    *(f"docker exec {{lab}}-{case.name} ps -ww -o args= -p 1" for case in CASES),
+    "docker rm --force " + " ".join(f"{{lab}}-{case.name}" for case in CASES),
     shows=(
         "",
         "nginx version: nginx/<word>",
         "ps -o args= -p 1",
+        *("" for _ in CASES),
+        *(case.runs for case in CASES),
+        "",
     ),
+    # nginx needs a moment to give itself a title.
+    waits=dict.fromkeys(range(7, 11), 5),
     proves=12,
 )
 def the_four_cases_in_plain_docker(world: World, seen: Seen) -> None:
@@ -311,36 +239,17 @@ def the_four_cases_in_plain_docker(world: World, seen: Seen) -> None:
     alone, so `nginx -v` prints its version; `--entrypoint ps` replaces both. The same four cases
     as above, each in a container of plain Docker, end in the same four argument lists.
     """
-    image = world.names.resolve("nginx_image")
-    lab = world.names.resolve("lab")
-    with ThreadPoolExecutor(len(CASES)) as pool:
-        found = pool.map(lambda case: _in_docker(image, lab, case), CASES)
-        docker = {case.name: runs for case, runs in zip(CASES, found, strict=True)}
-    expect(docker, "first process of each container").equal(EXPECTED)
+    printed = dict(zip(EXPECTED, (out.stdout.strip() for out in seen.outputs[7:11]), strict=True))
+    expect(printed, "the first processes of the four containers").equal(
+        EXPECTED, "are those of the four pods"
+    )
     world.attach(
         "first process: pods, plain Docker",
         before=[f"{name}: {runs}" for name, runs in EXPECTED.items()],
-        after=[f"{name}: {runs}" for name, runs in docker.items()],
+        after=[f"{name}: {runs}" for name, runs in printed.items()],
     )
 
 
-def _in_docker(image: str, lab: str, case: Case) -> str:
-    with running(image, lab=lab, entrypoint=case.command, arguments=case.args) as container:
-
-        def settled() -> str:
-            # Docker's own helper comes first, and nginx needs a moment to give itself a title.
-            command = container.command()
-            return command if command.startswith(("sleep ", "nginx: ")) else ""
-
-        return eventually(settled, f"the program of case {case.name} runs")
-
-
-@the_four_cases_in_plain_docker.breaks("the image has another entrypoint")
-def an_image_with_another_entrypoint(world: World) -> Iterator[None]:
-    """An image made from nginx's whose Entrypoint has one option more."""
-    yield from _derived(
-        world,
-        "nginx_image",
-        "nginx-with-entrypoint",
-        'ENTRYPOINT ["nginx", "-q"]\nCMD ["-g", "daemon off;"]\n',
-    )
+the_four_cases_in_plain_docker.breaks("the image has another entrypoint, and other programs")(
+    image_cases.an_image_with_another_entrypoint
+)

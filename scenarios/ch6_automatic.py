@@ -6,12 +6,19 @@ Only pods that are being created are asked about. A label changes no pod that al
 takes effect when the pod is made anew, and so does taking the label off.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
-from lab.mesh.contract import INIT_CONTAINER, INJECTION_LABEL, PROXY_CONTAINER, STATUS_ANNOTATION
+from lab.mesh.contract import (
+    INIT_CONTAINER,
+    INJECTION_LABEL,
+    NGINX_IMAGE,
+    PROXY_CONTAINER,
+    STATUS_ANNOTATION,
+)
 from lab.observe.pod import Pod
-from lab.scenario import Chapter, Seen, World, expect
+from lab.scenario import Chapter, Seen, World, eventually, expect
 from scenarios import application
 
 chapter = Chapter(
@@ -23,14 +30,19 @@ chapter = Chapter(
 )
 
 TOKEN_VOLUME = "kube-api-access-"  # noqa: S105 - the beginning of a volume's name
+NOWHERE = "docker.io/sidecar-lab/nowhere:lab"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 @chapter.given
 def a_plain_nginx(world: World) -> None:
     """The plain nginx, running in a namespace that asks for nothing, and the manifest of a pod."""
-    world.memory["uid"] = application.plain(world).uid
+    _remember(world, application.plain(world))
     world.take("kinds/pod.yaml")
+
+
+def _remember(world: World, pod: Pod) -> None:
+    world.memory["uid"], world.memory["name"] = pod.uid, pod.name
 
 
 def _label(world: World) -> None:
@@ -46,38 +58,50 @@ def _restart(world: World) -> Pod:
     return application.adopt(world)
 
 
+NAMES = (
+    "kubectl get po -n {ns} -l app=jiuxi -o 'custom-columns=POD:.metadata.name,"
+    "INIT:.spec.initContainers[*].name,CONTAINERS:.spec.containers[*].name'"
+)
+
+
 @chapter.step(
-    "kubectl label ns {ns} istio-injection=enabled --overwrite",
     "kubectl get po -n {ns}",
-    shows=["namespace/jiuxi-auto labeled", ""],
+    "kubectl label ns {ns} istio-injection=enabled --overwrite",
+    "kubectl get ns {ns} -L istio-injection",
+    "kubectl get po -n {ns}",
+    acts=[0, 1],
     proves=13,
 )
 def a_label_leaves_running_pods_alone(world: World, seen: Seen) -> None:
     """The namespace now asks for injection. The pod that runs in it was made before: it is still
     the same pod, with one container.
     """
-    labels = world.cluster.namespace_labels(world.ns)
-    expect(labels.get(INJECTION_LABEL), f"the namespace's label {INJECTION_LABEL}").equal("enabled")
-    pod = world.pod("app=jiuxi")
-    expect(pod.uid, "the pod's uid").equal(world.memory["uid"])
+    (row,) = seen[2].rows
+    expect(row["ISTIO-INJECTION"], "the column ISTIO-INJECTION").equal("enabled")
+    pod = world.pod(application.APP)
+    expect(pod.uid, "the pod's uid").equal(world.memory["uid"], "is what it was")
     expect(pod.ready, "READY").equal("1/1")
 
 
-@a_label_leaves_running_pods_alone.breaks("the pods are made anew", rerun=False)
+@a_label_leaves_running_pods_alone.breaks("the pods are made anew, and the label is gone")
 def pods_made_anew(world: World) -> Iterator[None]:
     """Restart the rollout; then have a plain pod again in the labelled namespace."""
     _restart(world)
-    yield
     _unlabel(world)
-    world.memory["uid"] = _restart(world).uid
+    yield
+    _remember(world, _restart(world))
     _label(world)
 
 
 @chapter.step(
+    NAMES,
     "kubectl rollout restart deployment/jiuxi -n {ns}",
     "kubectl rollout status deployment/jiuxi -n {ns} --timeout=60s",
     "kubectl get po -n {ns}",
-    shows=["deployment.apps/jiuxi restarted", "", ""],
+    NAMES,
+    "kubectl get deployment jiuxi -n {ns} "
+    "-o 'custom-columns=TEMPLATE:.spec.template.spec.containers[*].name'",
+    acts=[0, 1, 2],
     proves=13,
     hint="`kubectl get events -n jiuxi-auto` shows a webhook that could not be asked",
 )
@@ -86,18 +110,32 @@ def a_new_pod_is_injected(world: World, seen: Seen) -> None:
     Deployment's template was not touched: it still names nginx alone. What was changed is the
     pod, on its way into the cluster.
     """
-    pod = application.adopt(world)
-    expect(pod.ready, "READY").equal("2/2")
-    expect({one.name for one in pod.containers()}, "containers").equal({"nginx", PROXY_CONTAINER})
-    expect(pod.init(INIT_CONTAINER).exit_code, "exit code of istio-init").equal(0)
-    expect(pod.annotations, "the pod's annotations").contains(STATUS_ANNOTATION)
-    template = world.json("get", "deployment", "jiuxi")["spec"]["template"]
-    named = [one["name"] for one in template["spec"]["containers"]]
-    expect(named, "containers in the Deployment's template").equal(["nginx"])
-    expect(pod.uid, "the pod's uid").differ(world.memory["uid"])
+    pod = _the_pod(world, "2/2")
+    expect({one.name for one in pod.containers()}, "the containers").equal(
+        {"nginx", PROXY_CONTAINER}
+    )
+    ended = {one.name: one.exit_code for one in pod.inits()}
+    expect(ended, "the init containers' exit codes").equal({INIT_CONTAINER: 0})
+    expect(pod.annotations, "the names of the pod's annotations").contains(STATUS_ANNOTATION)
+    expect([one.name for one in world.pods()], "the pods that are there").lacks(
+        world.memory["name"]
+    )
+    (row,) = seen[5].rows
+    expect(row["TEMPLATE"], "the column TEMPLATE").equal("nginx")
 
 
-@a_new_pod_is_injected.breaks("the namespace has lost its label", rerun=False)
+def _the_pod(world: World, ready: str) -> Pod:
+    """The Deployment's one pod, once those before it are gone, with so many containers Ready."""
+
+    def only() -> object:
+        found = [one.ready for one in world.pods(application.APP)]
+        return expect(found, "READY of the Deployment's pods").equal([ready])
+
+    eventually(only, within=20)
+    return world.pod(application.APP)
+
+
+@a_new_pod_is_injected.breaks("the namespace has lost its label")
 def a_namespace_without_its_label(world: World) -> Iterator[None]:
     """Take the label off and make the pod anew; then the reverse."""
     _unlabel(world)
@@ -107,9 +145,28 @@ def a_namespace_without_its_label(world: World) -> Iterator[None]:
     _restart(world)
 
 
+@a_new_pod_is_injected.breaks("a pod of the old name is there, and the template has a sidecar")
+def a_pod_of_before(world: World) -> Iterator[None]:
+    """A pod that the Deployment knows nothing of; the Deployment waits with its new template."""
+    name, deployment = world.memory["name"], ("deployment", "jiuxi", "--type=json", "-p")
+    second = {"name": "second", "image": NGINX_IMAGE}
+    at = "/spec/template/spec/containers"
+    world.kubectl("rollout", "pause", "deployment/jiuxi")
+    added = {"op": "add", "path": f"{at}/-", "value": second}
+    world.kubectl("patch", *deployment, json.dumps([added]))
+    world.kubectl("run", name, f"--image={NOWHERE}", "--image-pull-policy=Never")
+    yield
+    world.kubectl("delete", "pod", name, "--force", "--grace-period=0")
+    world.kubectl("patch", *deployment, json.dumps([{"op": "remove", "path": f"{at}/1"}]))
+    world.kubectl("rollout", "resume", "deployment/jiuxi")
+
+
 @chapter.step(
-    "kubectl apply --dry-run=server -n {ns} -f pod.yaml -o json",
-    "{cli} kube-inject -f pod.yaml | kubectl apply --dry-run=server -n jiuxi-auto-cli -f - -o json",
+    "kubectl apply --dry-run=server -n {ns} -f pod.yaml -o json > by-webhook.json",
+    "{cli} kube-inject -f pod.yaml "
+    "| kubectl apply --dry-run=server -n jiuxi-auto-cli -f - -o json > by-hand.json",
+    "diff by-webhook.json by-hand.json",
+    allow_exit=[1],
     proves=13,
 )
 def both_ways_make_the_same_pod(world: World, seen: Seen) -> None:
@@ -119,12 +176,13 @@ def both_ways_make_the_same_pod(world: World, seen: Seen) -> None:
     object's identity, and the random name of the volume with the pod's token.
     """
     unlike = world.mesh.place_dependent
-    by_webhook, by_hand = (_comparable(output.json(), unlike) for output in seen)
+    made = [json.loads(one.file or "") for one in seen.outputs[:2]]
+    by_webhook, by_hand = (_comparable(pod, unlike) for pod in made)
     names = [one["name"] for one in by_hand["spec"]["containers"]]
-    expect(names, "containers that kube-inject made").contains("nginx", PROXY_CONTAINER)
+    expect(names, "the containers that kube-inject made").contains("nginx", PROXY_CONTAINER)
     for part in ("labels", "annotations", "spec"):
-        expect(by_webhook[part], f"{part} that the webhook made, beside kube-inject's").equal(
-            by_hand[part]
+        expect(by_webhook[part], f"the pod's {part} by the webhook").equal(
+            by_hand[part], "and by kube-inject: no difference but those that have to be"
         )
 
 
@@ -136,28 +194,39 @@ def a_webhook_that_is_not_asked(world: World) -> Iterator[None]:
     _label(world)
 
 
+@both_ways_make_the_same_pod.breaks("the pod wants no sidecar")
+def a_pod_that_wants_none(world: World) -> Iterator[None]:
+    """`sidecar.istio.io/inject: "false"` among its labels."""
+    before = world.read("pod.yaml")
+    never = '  labels:\n    sidecar.istio.io/inject: "false"\n'
+    world.write("pod.yaml", before.replace("  labels:\n", never))
+    yield
+    world.write("pod.yaml", before)
+
+
 @chapter.step(
+    NAMES,
     "kubectl label ns {ns} istio-injection-",
     "kubectl rollout restart deployment/jiuxi -n {ns}",
     "kubectl rollout status deployment/jiuxi -n {ns} --timeout=60s",
     "kubectl get po -n {ns}",
-    shows=["namespace/jiuxi-auto unlabeled", "deployment.apps/jiuxi restarted", "", ""],
+    NAMES,
+    acts=[0, 1, 2, 3],
     proves=13,
 )
 def without_the_label_pods_are_plain(world: World, seen: Seen) -> None:
     """The label is taken off and the pod made anew: plain nginx again, READY 1/1. Nothing of the
     sidecar was ever in the Deployment, so nothing has to be removed from it.
     """
-    pod = application.adopt(world)
+    pod = _the_pod(world, "1/1")
     labels = world.cluster.namespace_labels(world.ns)
-    expect(labels, "the namespace's labels").lacks(INJECTION_LABEL)
-    expect(pod.ready, "READY").equal("1/1")
-    expect([one.name for one in pod.containers()], "containers").equal(["nginx"])
-    expect(pod.inits(), "init containers").has_length(0)
-    expect(pod.annotations, "the pod's annotations").lacks(STATUS_ANNOTATION)
+    expect(labels, "the names of the namespace's labels").lacks(INJECTION_LABEL)
+    expect([one.name for one in pod.containers()], "the containers").equal(["nginx"])
+    expect(pod.inits(), "the init containers").has_length(0)
+    expect(pod.annotations, "the names of the pod's annotations").lacks(STATUS_ANNOTATION)
 
 
-@without_the_label_pods_are_plain.breaks("the namespace asks for injection again", rerun=False)
+@without_the_label_pods_are_plain.breaks("the namespace asks for injection again")
 def a_label_that_is_back(world: World) -> Iterator[None]:
     """Label it and make the pod anew; then the reverse."""
     _label(world)

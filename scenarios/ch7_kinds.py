@@ -8,12 +8,11 @@ What makes no pods is not touched: a Service, a Secret and a ConfigMap come out 
 byte for byte as they went in.
 """
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
-from lab.mesh.contract import AGENT_PORT, INIT_CONTAINER, PROXY_CONTAINER
-from lab.scenario import Chapter, Seen, World, consistently, eventually, expect
-from scenarios import application
+from lab.mesh.contract import INIT_CONTAINER, PROXY_CONTAINER
+from lab.scenario import Chapter, Seen, World, expect
+from scenarios import kinds
 
 chapter = Chapter(7, "Kinds of resources", namespace="jiuxi-kinds", prose=__doc__)
 
@@ -41,30 +40,11 @@ def the_manifests(world: World) -> None:
 # --- what makes pods ---------------------------------------------------------------------
 
 
-def _is_injected(world: World, app: str) -> None:
-    (pod,) = world.ready(f"app={app}", within=30)
-    expect(pod.ready, "READY").equal("2/2")
-    expect({one.name for one in pod.containers()}, "containers").equal({"nginx", PROXY_CONTAINER})
-    expect(pod.init(INIT_CONTAINER).exit_code, "exit code of istio-init").equal(0)
-
-
-def _replace(world: World, file: str, manifest: str) -> None:
-    """Delete what `file` describes, its pods too, and apply `manifest`."""
-    world.kubectl("delete", "-f", file, "--cascade=foreground", "--timeout=45s")
-    world.apply(manifest)
-
-
-def _plain_instead(kind: str) -> Callable[[World], Iterator[None]]:
-    def instead(world: World) -> Iterator[None]:
-        file, app = f"{kind}.yaml", f"app=kind-{kind}"
-        _replace(world, file, world.read(file))
-        world.ready(app)
-        yield
-        _replace(world, file, application.kube_inject(world, file))
-        world.ready(app)
-
-    instead.__doc__ = f"The {kind} as its manifest says, without a sidecar; then injected again."
-    return instead
+CONTAINERS = (
+    " -o 'custom-columns=POD:.metadata.name,INIT:.spec.initContainers[*].name,"
+    "EXIT:.status.initContainerStatuses[*].state.terminated.exitCode,"
+    "CONTAINERS:.spec.containers[*].name'"
+)
 
 
 INSTEAD = "the plain manifest was applied in its place"
@@ -74,17 +54,18 @@ INSTEAD = "the plain manifest was applied in its place"
     "{cli} kube-inject -f pod.yaml | kubectl apply -n {ns} -f -",
     "kubectl wait --for=condition=Ready pod/kind-pod -n {ns} --timeout=45s",
     "kubectl get po -n {ns} -l app=kind-pod",
-    shows=["pod/kind-pod created", "", ""],
+    f"kubectl get po -n {{ns}} -l app=kind-pod{CONTAINERS}",
+    acts=[0, 1],
     proves=14,
 )
 def a_pod(world: World, seen: Seen) -> None:
     """The plainest kind: the manifest is the pod. istio-init has ended with exit code 0, nginx
     and istio-proxy are Ready.
     """
-    _is_injected(world, "kind-pod")
+    kinds.is_injected(world, "kind-pod")
 
 
-a_pod.breaks(INSTEAD, rerun=False)(_plain_instead("pod"))
+a_pod.breaks(INSTEAD, rerun=False)(kinds.plain_instead("pod"))
 
 
 @chapter.step(
@@ -92,59 +73,51 @@ a_pod.breaks(INSTEAD, rerun=False)(_plain_instead("pod"))
     "kubectl wait --for=jsonpath='{.status.readyReplicas}'=1 rs/kind-replicaset -n {ns} "
     "--timeout=45s",
     "kubectl get po -n {ns} -l app=kind-replicaset",
-    shows=["replicaset.apps/kind-replicaset created", "", ""],
+    f"kubectl get po -n {{ns}} -l app=kind-replicaset{CONTAINERS}",
+    acts=[0, 1],
     proves=14,
 )
 def a_replicaset(world: World, seen: Seen) -> None:
     """A ReplicaSet keeps a number of pods of one template; the sidecar went into the template."""
-    _is_injected(world, "kind-replicaset")
+    kinds.is_injected(world, "kind-replicaset")
 
 
-a_replicaset.breaks(INSTEAD, rerun=False)(_plain_instead("replicaset"))
+a_replicaset.breaks(INSTEAD, rerun=False)(kinds.plain_instead("replicaset"))
 
 
 @chapter.step(
     "{cli} kube-inject -f daemonset.yaml | kubectl apply -n {ns} -f -",
     "kubectl rollout status daemonset/kind-daemonset -n {ns} --timeout=45s",
     "kubectl get po -n {ns} -l app=kind-daemonset",
-    shows=["daemonset.apps/kind-daemonset created", "", ""],
+    f"kubectl get po -n {{ns}} -l app=kind-daemonset{CONTAINERS}",
+    acts=[0, 1],
     proves=14,
 )
 def a_daemonset(world: World, seen: Seen) -> None:
     """A DaemonSet has one pod on each node. The lab has one node, so this is one pod."""
-    _is_injected(world, "kind-daemonset")
+    kinds.is_injected(world, "kind-daemonset")
 
 
-a_daemonset.breaks(INSTEAD, rerun=False)(_plain_instead("daemonset"))
+a_daemonset.breaks(INSTEAD, rerun=False)(kinds.plain_instead("daemonset"))
 
 
 @chapter.step(
     "{cli} kube-inject -f deployment.yaml | kubectl apply -n {ns} -f -",
     "kubectl rollout status deployment/kind-deployment -n {ns} --timeout=45s",
     "kubectl get po -n {ns} -l app=kind-deployment",
-    shows=["deployment.apps/kind-deployment created", "", ""],
+    f"kubectl get po -n {{ns}} -l app=kind-deployment{CONTAINERS}",
+    acts=[0, 1],
     proves=14,
 )
 def a_deployment(world: World, seen: Seen) -> None:
     """A Deployment makes a ReplicaSet, which makes the pod: the sidecar comes along."""
-    _is_injected(world, "kind-deployment")
+    kinds.is_injected(world, "kind-deployment")
 
 
-a_deployment.breaks(INSTEAD, rerun=False)(_plain_instead("deployment"))
+a_deployment.breaks(INSTEAD, rerun=False)(kinds.plain_instead("deployment"))
 
 
 # --- Jobs --------------------------------------------------------------------------------
-
-
-def _complete(world: World, job: str) -> bool:
-    conditions = world.json("get", "job", job)["status"].get("conditions") or ()
-    return any(one["type"] == "Complete" and one["status"] == "True" for one in conditions)
-
-
-def _work_ended(world: World, app: str) -> None:
-    eventually(
-        lambda: world.pod(f"app={app}").container("work").done, "the work has ended", within=30
-    )
 
 
 @chapter.step(
@@ -156,52 +129,44 @@ def _work_ended(world: World, app: str) -> None:
     """{.status.containerStatuses[?(@.name=="istio-proxy")].ready}'=true""",
     "kubectl get po -n {ns} -l app=kind-job",
     "kubectl get job -n {ns} kind-job",
-    shows=["job.batch/kind-job created", "", "", "", "", ""],
+    "kubectl wait --for=condition=complete job/kind-job -n {ns} --timeout=3s",
+    acts=[0, 1, 2, 3],
+    allow_exit=[1],
     proves=14,
 )
 def a_job_that_never_completes(world: World, seen: Seen) -> None:
     """The Job's trouble: its work is done and has ended with 0, but the pod is not done, for
     istio-proxy goes on: READY stays at 1/2. Kubernetes waits for every container, so the Job
-    never completes.
+    never completes: nor does it in the three seconds that `kubectl wait` gives it here.
     """
-    expect([row["READY"] for row in seen[-2].rows], "READY").equal(["1/2"])
-    expect([row["COMPLETIONS"] for row in seen.rows], "COMPLETIONS of the Job").equal(["0/1"])
+    expect([row["READY"] for row in seen[4].rows], "READY").equal(["1/2"])
+    expect([row["COMPLETIONS"] for row in seen[5].rows], "COMPLETIONS of the Job").equal(["0/1"])
+    expect(seen[6].text, "what `kubectl wait` says").contains("timed out waiting")
     pod = world.pod("app=kind-job")
-    expect(pod.init(INIT_CONTAINER).exit_code, "exit code of istio-init").equal(0)
-    expect(pod.container("work").exit_code, "exit code of the work").equal(0)
-
-    def stuck() -> object:
-        expect(pod.container(PROXY_CONTAINER).state, "istio-proxy").equal("running")
-        return expect(_complete(world, "kind-job"), "whether the Job is complete").equal(False)
-
-    consistently(stuck, "the work is done, istio-proxy runs, the Job is not complete", during=3)
-
-
-@a_job_that_never_completes.breaks("somebody tells the proxy to quit", rerun=False)
-def a_proxy_that_quits(world: World) -> Iterator[None]:
-    """A request to the agent's `/quitquitquit`; then the Job made anew."""
-    quit_url = f"http://127.0.0.1:{AGENT_PORT}/quitquitquit"
-    pod = world.pod("app=kind-job")
-    world.kubectl(
-        "exec", pod.name, "-c", PROXY_CONTAINER, "--", "curl", "-s", "-X", "POST", quit_url
+    expect(kinds.ended(pod), "the init containers' exit codes").equal({INIT_CONTAINER: 0})
+    kinds.expect_good_work(pod)
+    states = {one.name: one.state for one in pod.containers()}
+    expect(states, "the containers' states").equal(
+        {"work": "terminated", PROXY_CONTAINER: "running"}
     )
-    world.kubectl("wait", "--for=condition=complete", "job/kind-job", "--timeout=45s")
-    yield
-    _replace(world, "job.yaml", application.kube_inject(world, "job.yaml"))
-    _work_ended(world, "kind-job")
+    expect(kinds.complete(world, "kind-job"), "the Job's condition Complete").equal(None)
+
+
+a_job_that_never_completes.breaks("somebody tells the proxy to quit")(kinds.a_proxy_that_quits)
+
+
+a_job_that_never_completes.breaks("the Job is a plain one, and its work fails")(
+    kinds.work_that_fails
+)
 
 
 @chapter.step(
     "{cli} kube-inject -f job-native.yaml | kubectl apply -n {ns} -f -",
     "kubectl wait --for=condition=complete job/kind-job-native -n {ns} --timeout=30s",
     "kubectl get po -n {ns} -l app=kind-job-native",
+    f"kubectl get po -n {{ns}} -l app=kind-job-native{CONTAINERS}",
     "kubectl get job -n {ns} kind-job-native",
-    shows=[
-        "job.batch/kind-job-native created",
-        "job.batch/kind-job-native condition met",
-        "",
-        "",
-    ],
+    acts=[0, 1],
     proves=14,
 )
 def a_native_sidecar_lets_it_complete(world: World, seen: Seen) -> None:
@@ -211,132 +176,116 @@ def a_native_sidecar_lets_it_complete(world: World, seen: Seen) -> None:
     """
     expect([row["COMPLETIONS"] for row in seen.rows], "COMPLETIONS of the Job").equal(["1/1"])
     pod = world.pod("app=kind-job-native")
-    expect(_complete(world, "kind-job-native"), "whether the Job is complete").equal(True)
-    expect([one.name for one in pod.containers()], "containers").equal(["work"])
-    expect(pod.container("work").exit_code, "exit code of the work").equal(0)
-    proxy = pod.container(PROXY_CONTAINER)
-    expect(proxy, "istio-proxy").satisfies("is a native sidecar", lambda one: one.sidecar)
-    expect(proxy.state, "istio-proxy's state").equal("terminated")
+    expect(kinds.complete(world, "kind-job-native"), "the Job's condition Complete").equal("true")
+    expect([one.name for one in pod.containers()], "the containers").equal(["work"])
+    kinds.expect_good_work(pod)
+    natives = {one.name: one.state for one in pod.inits() if one.sidecar}
+    expect(natives, "the native sidecars' states").equal({PROXY_CONTAINER: "terminated"})
 
 
-@a_native_sidecar_lets_it_complete.breaks("the Job has a classic sidecar", rerun=False)
-def a_classic_sidecar(world: World) -> Iterator[None]:
-    """The other Job under this one's name, until its work has ended; then the native one."""
-    classic = world.read("job.yaml").replace("kind-job", "kind-job-native")
-    _replace(world, "job-native.yaml", application.kube_inject(world, "-", classic))
-    _work_ended(world, "kind-job-native")
-    yield
-    _replace(world, "job-native.yaml", application.kube_inject(world, "job-native.yaml"))
-    world.kubectl("wait", "--for=condition=complete", "job/kind-job-native", "--timeout=45s")
+a_native_sidecar_lets_it_complete.breaks("the Job has a classic sidecar, and its work fails")(
+    kinds.a_classic_sidecar
+)
 
 
 # --- what makes no pods ------------------------------------------------------------------
 
 
-def _untouched(world: World, file: str, injected: str, kind: str) -> None:
-    before, after = ((world.workdir / name).read_bytes() for name in (file, injected))
-    expect(before, file).contains(f"kind: {kind}\n".encode())
-    whole = before + world.mesh.after_untouched
-    expect(after, f"{injected}, byte for byte").equal(whole)
-
-
-def _a_pod_in(file: str) -> Callable[[World], Iterator[None]]:
-    def instead(world: World) -> Iterator[None]:
-        before = world.read(file)
-        world.write(file, f"{before.rstrip().removesuffix('...')}\n---\n{world.read('pod.yaml')}")
-        yield
-        world.write(file, before)
-
-    instead.__doc__ = f"The manifest of a Pod added to {file}, and taken out again."
-    return instead
-
-
 @chapter.step(
     "kubectl expose deployment kind-deployment --name=jiuxi --port=80 -n {ns}",
     "kubectl get svc -n {ns} jiuxi -o yaml > jiuxi-svc.yaml",
-    shows=["service/jiuxi exposed", ""],
+    "kubectl get svc -n {ns} jiuxi -o wide",
+    "kubectl get endpointslices -n {ns} -l kubernetes.io/service-name=jiuxi",
+    "kubectl get po -n {ns} -l app=kind-deployment -o wide",
+    acts=[0],
+    shows=(
+        "",
+        "",
+        "",
+        """
+        NAME ADDRESSTYPE PORTS ENDPOINTS AGE
+        jiuxi-<hash> IPv4 80 <ip> <age>
+        """,
+        "",
+    ),
+    waits={3: 5},
     proves=15,
 )
 def a_service_is_exposed(world: World, seen: Seen) -> None:
     """`kubectl expose` makes a Service from a Deployment: it takes the selector from it, and so
     it finds the injected pod as it would have found the plain one.
     """
-    made: Any = seen.last.documents()[0]
-    expect((made["kind"], made["metadata"]["name"]), "jiuxi-svc.yaml").equal(("Service", "jiuxi"))
-    spec = world.json("get", "svc", "jiuxi")["spec"]
-    expect(spec["selector"], "the Service's selector").equal({"app": "kind-deployment"})
-    expect([one["port"] for one in spec["ports"]], "the Service's ports").equal([80])
-    address = world.pod("app=kind-deployment").ip
-
-    def found() -> object:
-        slices = world.json("get", "endpointslices", "-l", "kubernetes.io/service-name=jiuxi")
-        behind = {
-            one
-            for part in slices["items"]
-            for endpoint in part.get("endpoints") or ()
-            for one in endpoint["addresses"]
-        }
-        return expect(behind, "addresses behind the Service").equal({address})
-
-    eventually(found, within=5)
+    made: Any = seen[1].documents()[0]
+    expect(made["spec"]["selector"], "the Service's selector").equal({"app": "kind-deployment"})
+    expect([one["port"] for one in made["spec"]["ports"]], "the Service's ports").equal([80])
+    behind = {address for row in seen[3].rows for address in row["ENDPOINTS"].split(",")}
+    expect(behind, "the addresses behind the Service").equal({world.pod("app=kind-deployment").ip})
 
 
-@a_service_is_exposed.breaks("the Service selects other pods", rerun=False)
-def another_selector(world: World) -> Iterator[None]:
-    """Its selector set to `app: nobody`, and back."""
-
-    def select(app: str) -> None:
-        world.kubectl("patch", "svc", "jiuxi", "-p", f'{{"spec":{{"selector":{{"app":"{app}"}}}}}}')
-
-    select("nobody")
-    yield
-    select("kind-deployment")
+a_service_is_exposed.breaks("the Service selects other pods, at another port")(
+    kinds.another_selector
+)
 
 
 @chapter.step(
     "{cli} kube-inject -f jiuxi-svc.yaml -o jiuxi-svc-inject.yaml",
+    "cmp jiuxi-svc.yaml jiuxi-svc-inject.yaml",
     "{cli} kube-inject -f service.yaml -o service-inject.yaml",
+    "cmp service.yaml service-inject.yaml",
+    allow_exit=[1],
     proves=15,
 )
 def a_service_is_not_touched(world: World, seen: Seen) -> None:
     """A Service makes no pods, so there is nothing to inject. The one from the cluster and one
-    that a person wrote, comments and blanks included, come out byte for byte.
+    that a person wrote, comments and blanks included, come out byte for byte: `cmp` finds nothing
+    to say.
     """
-    _untouched(world, "jiuxi-svc.yaml", "jiuxi-svc-inject.yaml", "Service")
-    _untouched(world, "service.yaml", "service-inject.yaml", "Service")
+    kinds.untouched(world, "jiuxi-svc.yaml", "jiuxi-svc-inject.yaml", "Service")
+    kinds.untouched(world, "service.yaml", "service-inject.yaml", "Service")
 
 
-a_service_is_not_touched.breaks("a Pod stands in the file from the cluster")(
-    _a_pod_in("jiuxi-svc.yaml")
+a_service_is_not_touched.breaks("a Pod stands in each file, too")(
+    kinds.with_a_pod("jiuxi-svc.yaml", "service.yaml")
 )
-a_service_is_not_touched.breaks("a Pod stands in the written file")(_a_pod_in("service.yaml"))
 
 
 @chapter.step(
     "kubectl get secret -n {ns} kind-secret -o yaml > jiuxi-secret.yaml",
     "{cli} kube-inject -f jiuxi-secret.yaml -o jiuxi-secret-inject.yaml",
+    "cmp jiuxi-secret.yaml jiuxi-secret-inject.yaml",
     "{cli} kube-inject -f secret.yaml -o secret-inject.yaml",
+    "cmp secret.yaml secret-inject.yaml",
+    acts=[0],
+    allow_exit=[1],
     proves=15,
 )
 def a_secret_is_not_touched(world: World, seen: Seen) -> None:
     """The same for a Secret: from the cluster, and as written, with its odd indentation."""
-    _untouched(world, "jiuxi-secret.yaml", "jiuxi-secret-inject.yaml", "Secret")
-    _untouched(world, "secret.yaml", "secret-inject.yaml", "Secret")
+    kinds.untouched(world, "jiuxi-secret.yaml", "jiuxi-secret-inject.yaml", "Secret")
+    kinds.untouched(world, "secret.yaml", "secret-inject.yaml", "Secret")
 
 
-a_secret_is_not_touched.breaks("a Pod stands in the written file")(_a_pod_in("secret.yaml"))
+a_secret_is_not_touched.breaks("a Pod stands in each file, too")(
+    kinds.with_a_pod("jiuxi-secret.yaml", "secret.yaml")
+)
 
 
 @chapter.step(
     "kubectl get cm -n {ns} kind-configmap -o yaml > jiuxi-configmap.yaml",
     "{cli} kube-inject -f jiuxi-configmap.yaml -o jiuxi-configmap-inject.yaml",
+    "cmp jiuxi-configmap.yaml jiuxi-configmap-inject.yaml",
     "{cli} kube-inject -f configmap.yaml -o configmap-inject.yaml",
+    "cmp configmap.yaml configmap-inject.yaml",
+    acts=[0],
+    allow_exit=[1],
     proves=15,
 )
 def a_configmap_is_not_touched(world: World, seen: Seen) -> None:
     """And for a ConfigMap, even one whose data holds a text that looks like a Pod: it is data."""
-    _untouched(world, "jiuxi-configmap.yaml", "jiuxi-configmap-inject.yaml", "ConfigMap")
-    _untouched(world, "configmap.yaml", "configmap-inject.yaml", "ConfigMap")
+    kinds.untouched(world, "jiuxi-configmap.yaml", "jiuxi-configmap-inject.yaml", "ConfigMap")
+    kinds.untouched(world, "configmap.yaml", "configmap-inject.yaml", "ConfigMap")
 
 
-a_configmap_is_not_touched.breaks("a Pod stands in the written file")(_a_pod_in("configmap.yaml"))
+a_configmap_is_not_touched.breaks("a Pod stands in each file, too")(
+    kinds.with_a_pod("jiuxi-configmap.yaml", "configmap.yaml")
+)

@@ -41,7 +41,9 @@ def carry_out(step: Step, world: World, kept: Kept, outputs: list[Output]) -> Se
 
 
 def _awaited(step: Step, number: int, world: World, outputs: list[Output]) -> Match:
-    end = time.monotonic() + bounded(step.waits.get(number, 0.0))
+    patience = step.waits.get(number, 0.0)
+    seconds = patience if isinstance(patience, int | float) else patience(world)
+    end = time.monotonic() + bounded(seconds)
     del outputs[number:]
     while True:
         late = time.monotonic() >= end

@@ -15,16 +15,26 @@ ENVOY, AGENT = "envoy", "pilot-agent"
 
 
 @dataclass(frozen=True)
+class Complaint:
+    """What kube-inject says of a line: a pattern, and what that is in words.
+
+    In the pattern FILE, LINE and NEXT stand for the file's name and the line's number and the next.
+    """
+
+    pattern: str
+    words: str
+
+
+@dataclass(frozen=True)
 class Refusal:
     """How kube-inject refuses the walkthrough's manifest as printed.
 
-    `complaints`: a line of the file → a pattern for what is said of it, in which FILE and LINE
-    stand for the file's name and that line's number. `writes` is what the output file then holds,
-    None when there is none.
+    `complaints`: a line of the file → what is said of it. `writes` is what the output file then
+    holds, None when there is none.
     """
 
     exit_code: int
-    complaints: Mapping[str, str]
+    complaints: Mapping[str, Complaint]
     writes: str | None
 
 
@@ -59,10 +69,8 @@ class Mesh:
     """The merge patch that does it, with COUNT for the number of worker threads."""
     place_dependent: frozenset[str]
     """Environment of istio-proxy that kube-inject cannot know as the webhook does."""
-    outbound_answers: str
-    """Pattern of Envoy's counter of answers 200 that came from a cluster, called NAME here."""
     inbound_answers: str
-    """The same for answers of the pod's own application."""
+    """Pattern of Envoy's counter of good answers of the pod's own application."""
     after_untouched: bytes
     """What kube-inject puts after a document that it does not touch."""
     refusal: Refusal
@@ -79,6 +87,7 @@ class Mesh:
         return {
             "cli": self.cli,
             "control": self.control_namespace,
+            "inbound_answers": self.inbound_answers,
             "proxy_repository": self.proxy_repository,
         }
 
@@ -117,15 +126,16 @@ OURS = Mesh(
     reconfigured="pod/POD",
     reconfiguration='{"metadata":{"annotations":{"proxy.istio.io/config":"concurrency: COUNT"}}}',
     place_dependent=frozenset(),
-    outbound_answers=r"cluster\.NAME\.upstream_rq_200",
-    inbound_answers=r"cluster\.NAME\.upstream_rq_200",
+    inbound_answers="cluster.InboundPassthroughCluster.upstream_rq_200$",
     after_untouched=b"",
     refusal=Refusal(
         2,
         {
-            "apiVersion: app/v1": r"FILE:LINE\b.*app/v1",
-            "spec": r"FILE:LINE\b.*no colon",
-            "image:nginx:1.14-alpine": r"FILE:LINE\b.*no blank after the colon",
+            "apiVersion: app/v1": Complaint(r"FILE:LINE\b.*app/v1", "names file, line and app/v1"),
+            "spec": Complaint(r"FILE:LINE\b.*no colon", "names file, line and the missing colon"),
+            "image:nginx:1.14-alpine": Complaint(
+                r"FILE:LINE\b.*no blank after the colon", "names file, line and the missing blank"
+            ),
         },
         writes=None,
     ),
@@ -170,16 +180,22 @@ ISTIO = Mesh(
     '{"proxy.istio.io/config":"concurrency: COUNT"}}}}}',
     # The file names neither the namespace nor what the API server fills in (a port's protocol).
     place_dependent=frozenset({"ISTIO_META_OWNER", "ISTIO_META_POD_PORTS"}),
-    # Istio has Envoy end names by a semicolon, to tell them from what follows.
-    outbound_answers=r"cluster\.NAME;\.upstream_rq_200",
     # A pod that no Service selects is reached by a cluster without counters of answers; the
-    # listener's are those of its name.
-    inbound_answers=r"http\.NAME;\.downstream_rq_2xx",
+    # listener's are those of its name, which ends by a semicolon to tell it from what follows.
+    inbound_answers="http.InboundPassthroughCluster;.downstream_rq_2xx$",
     # istioctl ends every document with a separator.
     after_untouched=b"---\n",
     # Its YAML reader stops at the first mistake that is one of syntax, and names the line after
     # it; the output file is made before the input is read.
-    refusal=Refusal(1, {"spec": r"line NEXT: could not find expected ':'"}, writes=""),
+    refusal=Refusal(
+        1,
+        {
+            "spec": Complaint(
+                r"line NEXT: could not find expected ':'", "names the line after, and a colon"
+            )
+        },
+        writes="",
+    ),
     proxy_image="docker.io/sidecar-lab/proxyv2:istio",
     proxy_repository="sidecar-lab/istio-proxy",
     # istioctl decides by itself between the two kinds of sidecar; istiod was told, see

@@ -1,7 +1,7 @@
 """Run one chapter: set-up, steps in order, each step's breaks, records of all of it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from lab.report.records import (
     SetupRecord,
     StepRecord,
 )
-from lab.scenario import claims
+from lab.scenario import claims, wording
 from lab.scenario.breaking import Proof
 from lab.scenario.breaking import Protocol as BreakProtocol
 from lab.scenario.claims import Claim, ExpectationFailed
@@ -173,7 +173,9 @@ class ChapterRunner:
         done = self.go(step)
         attachments = tuple(self.world.attachments.values())
         proof = Proof()
-        failure = None if done.trouble is None else failure_of(done.trouble, step.hint)
+        failure = _unreadable(done.checked)
+        if done.trouble is not None:
+            failure = failure_of(done.trouble, step.hint)
         seconds = time.monotonic() - started
         if failure is not None:
             failure = self._explained(step.id, failure)
@@ -235,6 +237,14 @@ def _stops(record: StepRecord) -> bool:
     failure = record.failure
     came_back = all(one.green_again for one in record.breaks)
     return failure is not None and not (failure.kind == "break" and came_back)
+
+
+def _unreadable(checked: Iterable[str]) -> Failure | None:
+    for sentence in checked:
+        if why := wording.fault(sentence):
+            what = f"a sentence of the report is none: {sentence}"
+            return Failure("fault", what, detail=why, hint="say in words what holds")
+    return None
 
 
 def attempt(body: Callable[[], Any]) -> Exception | None:

@@ -63,7 +63,7 @@ def equals(what: str, value: object) -> str:
     if isinstance(value, Mapping | Set | list | tuple):
         if not value:
             return f"{what}: none"
-        if len(value) == 1:
+        if len(value) == 1 and not isinstance(value, Mapping):
             return f"{what}: only {say(value)}"
         ordered = isinstance(value, list | tuple)
         return f"{what}{', in this order' if ordered else ''}: {say(value)}"

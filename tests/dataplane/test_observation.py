@@ -51,7 +51,7 @@ class Space:
 
 
 @pytest.fixture
-def space(tools: None) -> Iterator[Space]:
+def space() -> Iterator[Space]:
     channel = Channel([], python=sys.executable)
     holder = subprocess.Popen(["unshare", "--net", "sleep", "120"])
     try:

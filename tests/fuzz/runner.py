@@ -3,7 +3,6 @@
 import multiprocessing
 import shutil
 import signal
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.fuzz.cases import Cases, Kind, signature
+from tests.fuzz.cases import Cases, Kind, folder_of, signature
 
 BATCH: Final = 200
 """Cases in one piece of work."""
@@ -58,9 +57,9 @@ class Found:
 _cases: list[Cases] = []
 
 
-def _start(kind: Kind, seed: str, kubeconfig: Path | None, below: Path) -> None:
+def _start(kind: Kind, seed: str, kubeconfig: Path | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the run
-    _cases.append(Cases(kind, seed, kubeconfig, below))
+    _cases.append(Cases(kind, seed, kubeconfig))
 
 
 def _batch(start: int, count: int) -> Found:
@@ -87,8 +86,7 @@ def run(
     """
     started, whole = time.monotonic(), Found()
     context = multiprocessing.get_context("spawn")
-    below = Path(tempfile.mkdtemp(prefix="sidecar-lab-fuzz-"))
-    pool = ProcessPoolExecutor(workers, context, _start, (kind, seed, kubeconfig, below))
+    pool = ProcessPoolExecutor(workers, context, _start, (kind, seed, kubeconfig))
     todo = iter(range(0, count, BATCH))
     running: set[Future[Found]] = set()
     try:
@@ -116,4 +114,5 @@ def run(
         for process in processes:
             process.terminate()
             process.join()
-        shutil.rmtree(below, ignore_errors=True)
+        for process in processes:
+            shutil.rmtree(folder_of(process.pid or -1), ignore_errors=True)

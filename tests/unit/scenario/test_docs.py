@@ -1,11 +1,14 @@
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from lab.report.records import ChapterRecord
-from lab.scenario import World
-from lab.scenario.docs import stale, walkthrough
+from lab.scenario import World, chapters
+from lab.scenario.docs import CHECKED, stale, walkthrough
 from lab.scenario.model import Chapter
 from lab.scenario.runner import ChapterRunner
+from lab.scenario.wording import fault
 
 
 def record(chapter: Chapter, world: World) -> dict[int, ChapterRecord]:
@@ -30,6 +33,16 @@ def test_the_page_shows_command_output_and_check(
         "It fails, as it must, when:\n\n- the file has a third line\n- the file begins otherwise\n"
         in text
     )
+
+
+def test_every_sentence_of_the_page_is_one_for_readers() -> None:
+    text = Path("docs/walkthrough.md").read_text(encoding="utf-8")
+    parts = text.split(f"\n{CHECKED}\n\n")[1:]
+    sentences = [line[2:] for part in parts for line in part.split("\n\n")[0].splitlines()]
+    steps = sum(len(chapter.steps) for chapter in chapters.load_all())
+    assert len(parts) == steps
+    assert len(sentences) > 3 * steps
+    assert [one for one in sentences if fault(re.sub(r"\\([*<\[])", r"\1", one))] == []
 
 
 def test_a_fresh_page_is_current(little: Chapter, make_world: Callable[[], World]) -> None:

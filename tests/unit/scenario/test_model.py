@@ -57,6 +57,27 @@ def test_every_step_of_the_labs_chapters_declares_what_breaks_it() -> None:
     assert without == []
 
 
+def test_more_than_ten_unbroken_expectations_are_refused(tmp_path: Path) -> None:
+    text = (Path(__file__).parent / "little" / "ch1_files.py").read_text()
+    listed = "".join(
+        f"the_file_has_two_lines.cannot_break('{number}', because='x')\n" for number in range(10)
+    )
+    (tmp_path / "cha.py").write_text(text + listed)
+    assert chapters.load_all(tmp_path)
+    one_more = "a_pipeline_ends_in_a_file.cannot_break('one', because='x')\n"
+    (tmp_path / "chb.py").write_text(text + listed + one_more)
+    (tmp_path / "cha.py").unlink()
+    with pytest.raises(ScenarioError, match="11 expectations"):
+        chapters.load_all(tmp_path)
+
+
+def test_acts_and_waits_name_commands() -> None:
+    with pytest.raises(ScenarioError, match="acts are commands"):
+        chapter().step("a", acts=[1])(check)
+    with pytest.raises(ScenarioError, match="waits commands with a template"):
+        chapter().step("a", waits={0: 5})(check)
+
+
 def test_two_chapters_of_one_number_are_refused(tmp_path: Path) -> None:
     text = (Path(__file__).parent / "little" / "ch1_files.py").read_text()
     for name in ("cha.py", "chb.py"):

@@ -353,6 +353,19 @@ raise SystemExit(count < 2)
 """
 
 
+def test_a_sentence_that_prints_as_python_does_fails_its_step(make_world: MakeWorld) -> None:
+    chapter = fresh()
+
+    @chapter.step("true")
+    def said_badly(world: World, seen: Seen) -> None:
+        """Holds, and is not said."""
+        expect(1, f"the number of {[1]}").equal(1)
+
+    told = failure(one_step(chapter, make_world()))
+    assert "the number of [1] is 1" in told.what
+    assert "bracket" in told.detail
+
+
 def test_what_a_command_prints_is_an_expectation_like_others(make_world: MakeWorld) -> None:
     chapter = fresh()
 

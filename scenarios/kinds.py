@@ -1,0 +1,149 @@
+"""What chapter 7 expects of each kind of resource, and what its breaks change."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+
+from lab.mesh.contract import AGENT_PORT, INIT_CONTAINER, PROXY_CONTAINER
+from lab.observe.pod import Pod
+from lab.scenario import World, eventually, expect
+from scenarios import application
+
+
+def _replace(world: World, file: str, manifest: str) -> None:
+    """Delete what `file` describes, its pods too, and apply `manifest`."""
+    world.kubectl("delete", "-f", file, "--cascade=foreground", "--timeout=45s")
+    world.apply(manifest)
+
+
+def plain_instead(kind: str) -> Callable[[World], Iterator[None]]:
+    """The break that applies the plain manifest of a kind."""
+
+    def instead(world: World) -> Iterator[None]:
+        file, app = f"{kind}.yaml", f"app=kind-{kind}"
+        _replace(world, file, world.read(file))
+        world.ready(app)
+        yield
+        _replace(world, file, application.kube_inject(world, file))
+        world.ready(app)
+
+    instead.__doc__ = f"The {kind} as its manifest says, without a sidecar; then injected again."
+    return instead
+
+
+def _work_ended(world: World, app: str) -> None:
+    eventually(
+        lambda: world.pod(f"app={app}").container("work").state == "terminated",
+        "the work has ended",
+        within=30,
+    )
+
+
+def a_proxy_that_quits(world: World) -> Iterator[None]:
+    """A request to the agent's `/quitquitquit`; then the Job made anew."""
+    quit_url = f"http://127.0.0.1:{AGENT_PORT}/quitquitquit"
+    pod = world.pod("app=kind-job")
+    world.kubectl(
+        "exec", pod.name, "-c", PROXY_CONTAINER, "--", "curl", "-s", "-X", "POST", quit_url
+    )
+    world.kubectl("wait", "--for=condition=complete", "job/kind-job", "--timeout=45s")
+    yield
+    _again(world)
+
+
+def _again(world: World) -> None:
+    _replace(world, "job.yaml", application.kube_inject(world, "job.yaml"))
+    _work_ended(world, "kind-job")
+    eventually(lambda: world.pod("app=kind-job").ready == "1/2", "the proxy is Ready", within=30)
+
+
+def work_that_fails(world: World) -> Iterator[None]:
+    """Without a sidecar, and with exit code 3; then the Job made anew."""
+    _replace(world, "job.yaml", _failing(world.read("job.yaml")))
+    _work_ended(world, "kind-job")
+    yield
+    _again(world)
+
+
+def _failing(manifest: str) -> str:
+    return manifest.replace("echo the work is done", "exit 3")
+
+
+def a_classic_sidecar(world: World) -> Iterator[None]:
+    """The other Job under this one's name, until its work has ended; then the native one."""
+    classic = world.read("job.yaml").replace("kind-job", "kind-job-native")
+    injected = application.kube_inject(world, "-", _failing(classic))
+    _replace(world, "job-native.yaml", injected)
+    _work_ended(world, "kind-job-native")
+    yield
+    _replace(world, "job-native.yaml", application.kube_inject(world, "job-native.yaml"))
+    world.kubectl("wait", "--for=condition=complete", "job/kind-job-native", "--timeout=45s")
+
+
+def with_a_pod(*files: str) -> Callable[[World], Iterator[None]]:
+    """The break that adds a Pod to each of the files."""
+
+    def added(world: World) -> Iterator[None]:
+        pod = world.read("pod.yaml")
+        before = {file: world.read(file) for file in files}
+        for file, text in before.items():
+            world.write(file, f"{text.rstrip().removesuffix('...')}\n---\n{pod}")
+        yield
+        for file, text in before.items():
+            world.write(file, text)
+
+    added.__doc__ = f"The manifest of a Pod added to {' and '.join(files)}, and taken out again."
+    return added
+
+
+def another_selector(world: World) -> Iterator[None]:
+    """Its selector set to `app: nobody`, its port to 81, and back."""
+
+    def point(app: str, port: int) -> None:
+        spec = {"selector": {"app": app}, "ports": [{"port": port, "targetPort": 80}]}
+        world.kubectl("patch", "svc", "jiuxi", "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    point("nobody", 81)
+    yield
+    point("kind-deployment", 80)
+
+
+def is_injected(world: World, app: str) -> None:
+    """Expect the one pod of that label to have its sidecar, and istio-init to have ended well."""
+    pod = world.pod(f"app={app}")
+    expect(pod.ready, "READY").equal("2/2")
+    expect({one.name for one in pod.containers()}, "the containers").equal(
+        {"nginx", PROXY_CONTAINER}
+    )
+    expect(ended(pod), "the init containers' exit codes").equal({INIT_CONTAINER: 0})
+
+
+def ended(pod: Pod) -> dict[str, int | None]:
+    """The exit codes of the init containers that are to end."""
+    return {one.name: one.exit_code for one in pod.inits() if not one.sidecar}
+
+
+def complete(world: World, job: str) -> str | None:
+    """The status of the Job's condition Complete; None when it has no such condition."""
+    conditions = world.json("get", "job", job)["status"].get("conditions") or ()
+    found = [one["status"].lower() for one in conditions if one["type"] == "Complete"]
+    return found[0] if found else None
+
+
+def expect_good_work(pod: Pod) -> None:
+    """Expect the container called work to be there and to have ended with 0."""
+    work = {one.name: one.exit_code for one in pod.containers() if one.name == "work"}
+    expect(work, "the exit code of the work").equal({"work": 0})
+
+
+def untouched(world: World, file: str, injected: str, kind: str) -> None:
+    """Expect a file of one kind to have come out of kube-inject byte for byte."""
+    before, after = ((world.workdir / name).read_bytes() for name in (file, injected))
+    expect(_kinds(world.read(file)), f"the kinds in {file}").equal([kind])
+    whole = before + world.mesh.after_untouched
+    told = " and the separator that istioctl ends with" if world.mesh.after_untouched else ""
+    expect(after, injected).equal(whole, f"is {file}, byte for byte{told}")
+
+
+def _kinds(manifest: str) -> list[str]:
+    return re.findall(r"(?m)^kind: (\w+)$", manifest)
