@@ -114,9 +114,11 @@ def up(name: str, source: str, mesh: str, no_provision: bool, recreate: bool, ye
 )
 def down(name: str, everything: bool, yes: bool) -> None:
     """Remove the lab and count what is left of it (0, or the exit code is 1)."""
-    from lab.cluster import teardown
+    from lab.cluster import apt, teardown
 
     shown = progress()
+    if said := apt.settle():
+        shown.note(said)
     if everything:
         left = teardown.down_all(shown, force=yes, exclusively=exclusively)
     else:
@@ -191,9 +193,11 @@ def status(name: str, as_json: bool, sbom: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def doctor(as_json: bool) -> None:
     """Look at this machine: what is there, what `up` will do, what mends the rest."""
+    from lab.cluster import apt, host
     from lab.cluster import doctor as judged
-    from lab.cluster import host
 
+    if (said := apt.settle()) and not as_json:
+        click.echo(said)
     findings = judged.judge(host.gather())
     click.echo(judged.as_json(findings) if as_json else judged.text(findings))
     if any(one.verdict == "fail" for one in findings):

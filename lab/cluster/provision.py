@@ -9,18 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lab.cluster import daemons, dockerd
+from lab.cluster import apt, daemons, dockerd
 from lab.cluster.daemons import Address
 from lab.cluster.docker import client, why_unreachable
-from lab.command import run
-from lab.errors import CommandError, HostError
+from lab.errors import HostError
 from lab.paths import cache_root
 from lab.progress import Progress, Task
 
 Action = Literal["nothing", "start", "install", "instruct"]
 SCHEMES = ("unix", "tcp", "ssh", "http", "https", "npipe", "fd")
-_POLICY = Path("/usr/sbin/policy-rc.d")
-_APT = ("apt-get", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", "-q", "-y")
+PACKAGES = ("docker.io", "iptables", "ca-certificates")
 
 
 @dataclass(frozen=True)
@@ -162,6 +160,8 @@ def ensure_docker(
     `allowed` False (`--no-provision`) refuses to install or start anything. `confirm` asks the
     user; None goes on after saying what is done. Raises HostError with an instruction.
     """
+    if said := apt.settle():
+        progress.note(said)
     unreachable = why_unreachable()
     if not unreachable:
         refuse_where_it_cannot_run()
@@ -201,52 +201,17 @@ def install(task: Task, log: Path) -> None:
 
     Raises HostError that names the log.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    want = ("install", "--no-install-recommends", "docker.io", "iptables", "ca-certificates")
-    attempts = (
-        ("installing docker.io", [[*_APT, *want]]),
-        (
-            "reading package lists, installing docker.io",
-            [["dpkg", "--configure", "-a"], [*_APT, "update"], [*_APT, *want]],
-        ),
-    )
-    with _no_service_start():
-        for what, commands in attempts:
-            task.update(what)
-            results = [_logged(command, log) for command in commands]
-            if results[-1] and shutil.which("dockerd"):
-                return
+    task.update("installing docker.io")
+    if apt.install(PACKAGES, log) and shutil.which("dockerd"):
+        return
+    task.update("reading package lists, installing docker.io")
+    apt.refresh(log)
+    if apt.install(PACKAGES, log) and shutil.which("dockerd"):
+        return
     raise HostError(
         f"docker.io could not be installed:\n{dockerd.tail(log)}",
         hint=f"the whole log is {log}; install Docker by hand, then run `lab up` again",
     )
-
-
-def _logged(argv: list[str], log: Path) -> bool:
-    """Run one package command, append what it prints to the log; whether it ended well."""
-    try:
-        done = run(argv, env={"DEBIAN_FRONTEND": "noninteractive"}, timeout=900, check=False)
-    except CommandError as error:
-        with log.open("a") as out:
-            out.write(f"$ {' '.join(argv)}\n{error.message}\n")
-        return False
-    with log.open("a") as out:
-        out.write(f"$ {' '.join(argv)}\n{done.stdout}{done.stderr}")
-    return done.ok
-
-
-class _no_service_start:  # noqa: N801 - reads as a statement
-    """Forbids package scripts to start services, unless systemd is there to own them."""
-
-    def __enter__(self) -> None:
-        self.ours = not Path("/run/systemd/system").is_dir() and not _POLICY.exists()
-        if self.ours:
-            _POLICY.write_text("#!/bin/sh\nexit 101\n")
-            _POLICY.chmod(0o755)
-
-    def __exit__(self, *exc: object) -> None:
-        if self.ours:
-            _POLICY.unlink(missing_ok=True)
 
 
 def is_terminal() -> bool:

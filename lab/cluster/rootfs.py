@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.cluster import cache, debrecord
+from lab.cluster import apt, cache, debrecord
 from lab.cluster.longrun import build_log, stream
 from lab.cluster.versions import DEBIAN_SUITE
 from lab.errors import BuildError, HostError
@@ -174,20 +174,15 @@ def ensure_mmdebstrap(task: Task) -> None:
             "elsewhere use `lab up --images pull`, which needs a container registry",
         )
     logfile = build_log("mmdebstrap")
-    apt = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "--yes"]
-    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-    for words in (
-        [*apt, "update"],
-        [*apt, "install", "--no-install-recommends", "mmdebstrap", "debian-archive-keyring"],
-    ):
-        stream(
-            words,
-            what="installing mmdebstrap",
-            logfile=logfile,
-            on_line=lambda line: task.update(f"installing mmdebstrap: {line[:80]}"),
-            env=quiet,
-            hint="apt-get must be able to reach a package mirror",
-        )
+    names = ("mmdebstrap", "debian-archive-keyring")
+    task.update("installing mmdebstrap")
+    if not apt.install(names, logfile):
+        apt.refresh(logfile)
+        if not apt.install(names, logfile):
+            raise HostError(
+                f"mmdebstrap could not be installed; the log is {logfile}",
+                hint="apt-get must be able to reach a package mirror",
+            )
 
 
 def recorded_packages(rootfs: Path) -> list[debrecord.Package]:

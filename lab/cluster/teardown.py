@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from lab.cluster import daemons, dockerd, kind, leftovers, node, ownership, provision
+from lab.cluster import apt, daemons, dockerd, kind, leftovers, node, ownership, provision
 from lab.cluster import docker as engine
 from lab.cluster.docker import docker
 from lab.cluster.leftovers import Leftover
+from lab.cluster.longrun import build_log
 from lab.errors import HostError, RefusedError
 from lab.paths import LabPaths
 from lab.progress import Progress
@@ -99,6 +100,7 @@ def down_all(
 
     left: list[Leftover] = []
     if _nothing_answers(progress):
+        _remove_packages(progress)
         return left
     for name, home in labs():
         paths = LabPaths(name, Path(home))
@@ -125,7 +127,17 @@ def down_all(
         task.update("stopped")
     for sentence in stays:
         progress.note(sentence)
+    _remove_packages(progress)
     return left + [Leftover("process", one) for one in dockerd.still_there()]
+
+
+def _remove_packages(progress: Progress) -> None:
+    """Remove the packages that `up` installed. Not while a daemon runs that is not ours."""
+    if not apt.read().installed:
+        return
+    with progress.task("packages") as task:
+        stays = apt.remove(build_log("packages"))
+        task.update("; ".join(stays) or "those that the lab installed are removed")
 
 
 def labs() -> list[tuple[str, str]]:
