@@ -7,7 +7,10 @@ from lab.explain.changes import Change
 
 
 class Cause(Enum):
-    """Why a pod has no sidecar; the value is the name for programs, and stays the same."""
+    """Why a pod has no sidecar, or why one that has it does not work as it is meant.
+
+    The value is the name for programs, and stays the same.
+    """
 
     NOT_A_POD = "not-a-pod"
     MANIFEST = "manifest-refused"
@@ -43,6 +46,22 @@ class Cause(Enum):
     POD_OLDER = "pod-older"
     WEBHOOK_MISSED = "webhook-missed"
     UNEXPLAINED = "unexplained"
+    QUOTA = "quota"
+    LIMIT_RANGE = "limit-range"
+    # With a sidecar, and yet:
+    MESH_PORT = "mesh-port-taken"
+    DNS_POLICY = "dns-policy"
+    CONFIGURATION_REFUSED = "configuration-refused"
+    WEBHOOK_BUILD = "webhook-build"
+    INIT_BEFORE_PROXY = "init-before-proxy"
+    OUTBOUND_PORTS = "outbound-ports-widen"
+    IMAGE = "sidecar-image"
+    INIT_FAILED = "init-failed"
+    MEMORY = "sidecar-memory"
+    VOLUME = "sidecar-volume"
+    UNSCHEDULED = "unscheduled"
+    DISCOVERY = "discovery-unreachable"
+    NOT_READY = "sidecar-not-ready"
 
 
 @dataclass(frozen=True)

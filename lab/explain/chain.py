@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from lab.explain.findings.faults import faults
 from lab.explain.model import Entry, Situation, proxy_of
 from lab.explain.pod_findings import LINES, decision_of, line_of, refused
 from lab.explain.selectors import Labels, LabelSelector
@@ -39,6 +40,7 @@ def chain(situation: Situation) -> tuple[Line, ...]:
         *_annotations(situation),
         *_trial(situation),
         *_pod(situation),
+        *_works(situation),
     )
 
 
@@ -128,6 +130,7 @@ def _reachable(seen: Situation, entry: Entry) -> Line:
     return Line("reachable", question, "yes" if count else "no", detail, entry.name)
 
 
+_WORKS: Final = "the sidecar works as it is meant to"
 _TRUSTED: Final = "the API server trusts its certificate"
 
 
@@ -204,3 +207,16 @@ def _pod(seen: Situation) -> Iterator[Line]:
     if found:
         detail += f"; {contract.PROXY_CONTAINER}, {'a native sidecar' if found[1] else 'classic'}"
     yield Line("age", "the pod itself has a sidecar", "yes" if found else "no", detail)
+
+
+def _works(seen: Situation) -> Iterator[Line]:
+    """Whether it works, for what is, or would be, injected."""
+    injected = seen.trial is not None and seen.trial.outcome == "injected"
+    if seen.symptoms is None and not injected and seen.subject.origin == "live":
+        return
+    wrong = faults(seen)
+    if wrong:
+        yield Line("works", _WORKS, "no", ", ".join(one.cause.value for one in wrong))
+    elif seen.symptoms is not None:
+        yield Line("works", _WORKS, "yes" if seen.symptoms.ready else "?",
+                   "" if seen.symptoms.ready else "it is not ready")  # fmt: skip

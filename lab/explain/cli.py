@@ -31,7 +31,8 @@ Examples:
 
 \b
 Exit code: 0 it is, or would be, injected; 1 it is not, or would not be; 2 it cannot be told
-(no such pod, no answer, misuse). Of several pods the worst counts: 1, then 2, then 0.
+(no such pod, no answer, misuse); 3 it is, or would be, and something is wrong with it.
+Of several pods the worst counts: 1, then 2, then 3, then 0.
 The change that is proposed is a command for this very cluster; it is never run.
 """
 
@@ -63,7 +64,7 @@ def explain(
 
     POD is POD, NAMESPACE/POD or KIND/NAME; FILE is a manifest, - is stdin. The webhook's
     selectors and the injector's decision come as a chain of yes and no; the line that decides
-    is marked. Reads only; the one thing it sends is a dry-run create, which stores nothing.
+    is marked. Reads only; all that it sends are dry-run creates, which store nothing.
     """
     try:
         told = _told(what, namespace, (name, kubeconfig, context), offline, trial)
@@ -96,9 +97,9 @@ def _told(
 
 
 def exit_code(told: Sequence[Explanation]) -> int:
-    """The worst of all: a no before a doubt before a yes."""
+    """The worst of all: a no before a doubt before a fault before a yes."""
     codes = {one.verdict.exit_code for one in told}
-    return next(code for code in (1, 2, 0) if code in codes)
+    return next(code for code in (1, 2, 3, 0) if code in codes)
 
 
 class _Cluster:

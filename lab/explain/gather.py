@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-import yaml
-
-from lab.explain import objects, trial
+from lab.explain import injector_settings, objects, trial
 from lab.explain.api import Api
 from lab.explain.errors import ExplainError, RequestError
+from lab.explain.examine import examine
+from lab.explain.findings import build
 from lab.explain.model import (
     Entry,
     Holder,
@@ -19,18 +19,13 @@ from lab.explain.model import (
     Situation,
     Subject,
     Trial,
+    discovery_of,
     proxy_of,
 )
 from lab.explain.sources import Target
-from lab.explain.trial import short
-from lab.mesh import contract, injector_config
-from lab.mesh.errors import SidecarLabError
-from lab.mesh.sidecar import Settings
 from lab.mesh.workloads import WORKLOADS
 
 _CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
-_ISTIO_CONFIG: Final = ("istio-sidecar-injector", "config")
-"""Istio's ConfigMap, and its key, with the injector's policy."""
 _NAMES: Final = 20
 """Pod names in a hint at most."""
 Found = TypeVar("Found")
@@ -80,13 +75,42 @@ class Gatherer:
             kubectl=self._kubectl,
             restore=self._restore,
         )
-        settings = self._settings(known)
+        settings = injector_settings.read(self._api, known, self._unknown)
         refusals = self._refusals(subject) if subject.origin == "template" else ()
         known = replace(known, settings=settings, refusals=refusals)
-        wanted = tried and not (subject.origin == "live" and proxy_of(subject.pod))
+        injected = subject.origin == "live" and proxy_of(subject.pod) is not None
+        if injected:
+            known = self._examined(known)
+        # What differs was made otherwise than now: by the webhook that runs, or by one before.
+        wanted = tried and (not injected or build.aged(known))
         there = namespace is not None and namespace.exists and namespace is not space
-        answer = self._try(known) if wanted and there else None
-        return replace(known, trial=answer, unknown=tuple(self._unknown))
+        if wanted and there:
+            answer = self._try(known)
+            rejected = answer.outcome == "rejected"
+            control = self._create(subject.namespace, trial.control(subject)) if rejected else None
+            known = replace(known, trial=answer, control=control)
+            known = replace(known, generations=self._generations(known))
+        return replace(known, unknown=tuple(self._unknown))
+
+    def _examined(self, known: Situation) -> Situation:
+        """With the symptoms of a pod that is there, and the Service that configures it."""
+        where = discovery_of(known)
+        seen = examine(self._api, known.subject.pod, where)
+        services = dict(known.services)
+        if not seen.ready and where not in services and (found := self._service(*where)):
+            services[where] = found
+        return replace(known, symptoms=seen, services=services)
+
+    def _generations(self, known: Situation) -> tuple[str, ...]:
+        """The webhook's pods where they are not all of one image and one template."""
+        where = next((one.service for one in known.matching if one.service), None)
+        service = known.services.get(where) if where else None
+        if service is None or not service.selector:
+            return ()
+        chosen = ",".join(f"{key}={value}" for key, value in service.selector.items())
+        path = f"/api/v1/namespaces/{service.namespace}/pods"
+        pods = self._optional("the webhook's pods", self._api.items, path, labelSelector=chosen)
+        return objects.generations(pods or ())
 
     def _named(self, target: Target) -> dict[str, Any]:
         workload = WORKLOADS[target.kind]
@@ -197,37 +221,6 @@ class Gatherer:
             return ""  # a fact less to compare with; others explain too
         return objects.root(place, found)
 
-    def _config_map(self, namespace: str, name: str) -> Mapping[str, str]:
-        try:
-            found = self._api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
-        except RequestError:
-            return {}  # only the change that is proposed gets poorer by it
-        data: Mapping[str, str] = found.get("data") or {}
-        return data
-
-    def _settings(self, known: Situation) -> Settings:
-        """The injector's settings, where its configuration can be read."""
-        entries = known.matching or known.entries or ()
-        service = next((one.service for one in entries if one.service), None)
-        if service is None:
-            return Settings()
-        name, key = _ISTIO_CONFIG if known.foreign else contract.INJECTOR_CONFIG
-        text = self._config_map(service[0], name).get(key, "")
-        try:
-            if known.foreign:
-                return Settings(policy=objects.policy(yaml.safe_load(text)))
-            return injector_config.read(text, f"ConfigMap {name}", None, self._kubelets(text))
-        except (yaml.YAMLError, SidecarLabError) as bad:
-            self._unknown.append(f"the injector's policy (ConfigMap {name}: {short(str(bad))})")
-            return Settings()
-
-    def _kubelets(self, text: str) -> tuple[str, ...]:
-        """Versions of the nodes' kubelets, where the injector's configuration asks for them."""
-        if "auto" not in text:
-            return ()
-        nodes = self._optional("nodes", self._api.items, "/api/v1/nodes") or ()
-        return tuple(one["status"]["nodeInfo"]["kubeletVersion"] for one in nodes)
-
     def _refusals(self, subject: Subject) -> tuple[str, ...]:
         path = f"/api/v1/namespaces/{subject.namespace}/events"
         found = self._optional("events", self._api.items, path, fieldSelector="reason=FailedCreate")
@@ -241,21 +234,22 @@ class Gatherer:
 
     def _try(self, situation: Situation) -> Trial:
         """Dry-run the pod; where a call may have been passed over, ask the server's counters."""
-        answer = self._create(situation.subject)
+        space, body = situation.subject.namespace, trial.body(situation.subject)
+        answer = self._create(space, body)
         doubtful = [one.name for one in situation.matching if one.ignores_failure]
         if answer.outcome != "plain" or not doubtful:
             return answer
         before = self._optional("the API server's metrics", self._api.text, "/metrics")
         if before is None:
             return answer
-        answer = self._create(situation.subject)
+        answer = self._create(space, body)
         after = self._optional("the API server's metrics", self._api.text, "/metrics")
         passed = after is not None and trial.failed_open(before, after, doubtful)
         return replace(answer, passed_over=passed)
 
-    def _create(self, subject: Subject) -> Trial:
-        path = f"/api/v1/namespaces/{subject.namespace}/pods"
-        return trial.read(*self._api.try_create(path, trial.body(subject)))
+    def _create(self, namespace: str, body: Object) -> Trial:
+        path = f"/api/v1/namespaces/{namespace}/pods"
+        return trial.read(*self._api.try_create(path, body))
 
     def _optional(
         self, what: str, read: Callable[..., Found], path: str, **query: str

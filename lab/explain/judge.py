@@ -4,7 +4,6 @@ The changes are found by making them in thought, one after the other, and judgin
 pod would be injected: so several causes at once come out as several commands, in their order.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
@@ -12,14 +11,15 @@ from typing import Final
 from lab.explain import notes
 from lab.explain.causes import Cause, Finding
 from lab.explain.chain import Line, chain
-from lab.explain.changes import Advice, EditPod, Move, Renew, joined
+from lab.explain.changes import Advice, Renew
+from lab.explain.findings.faults import faults
 from lab.explain.label_findings import nearest, unmatched
 from lab.explain.model import Situation, proxy_of
 from lab.explain.pod_findings import decision_of, declined, line_of, refused
+from lab.explain.steps import Step, steps
 from lab.explain.webhook_findings import called
 from lab.mesh import contract
 from lab.mesh.errors import DocumentError
-from lab.mesh.workloads import WORKLOADS
 
 LIMIT: Final = 8
 """Changes at most: more causes than that at once are a riddle, not an answer."""
@@ -32,22 +32,19 @@ class Verdict(Enum):
     WOULD = "would be injected"
     NOT = "not injected"
     WOULD_NOT = "would not be injected"
+    FAULTY = "injected, with a fault"
+    WOULD_FAULTY = "would be injected, with a fault"
     REFUSED = "cannot be created"
     UNKNOWN = "cannot tell"
 
     @property
     def exit_code(self) -> int:
-        """0 for yes, 1 for no, 2 when it cannot be told."""
-        return {"INJECTED": 0, "WOULD": 0, "UNKNOWN": 2}.get(self.name, 1)
+        """0 for yes, 1 for no, 2 when it cannot be told, 3 for yes with something wrong."""
+        return _CODES.get(self.name, 1)
 
 
-@dataclass(frozen=True)
-class Step:
-    """One change: in words, as lines for a shell (() when no command can do it), and for what."""
-
-    text: str
-    commands: tuple[str, ...] = ()
-    causes: tuple[Cause, ...] = ()
+_WRONG: Final = {Verdict.INJECTED: Verdict.FAULTY, Verdict.WOULD: Verdict.WOULD_FAULTY}
+_CODES: Final = {"INJECTED": 0, "WOULD": 0, "UNKNOWN": 2, "FAULTY": 3, "WOULD_FAULTY": 3}
 
 
 @dataclass(frozen=True)
@@ -72,12 +69,17 @@ class Explanation:
 def judge(situation: Situation) -> Explanation:
     """Explain one pod or pod template."""
     verdict, found, sentence = _verdict(situation)
-    steps: tuple[Step, ...] = ()
+    todo: tuple[Step, ...] = ()
     findings: tuple[Finding, ...] = ()
     after = situation
     if found is not None:
         findings, after = plan(situation, found)
-        steps = _steps(situation, findings)
+        todo = steps(situation, findings)
+    elif verdict is not Verdict.NOT and (wrong := faults(situation)):
+        todo = steps(situation, wrong, renew=any(one.cause is Cause.WEBHOOK_BUILD for one in wrong))
+        if verdict in _WRONG:
+            verdict, found, sentence = _WRONG[verdict], wrong[0], wrong[0].sentence
+        findings = wrong if found else (wrong[0], *wrong)
     lines = _marked(situation, chain(situation), found, after)
     subject = situation.subject
     return Explanation(
@@ -90,8 +92,8 @@ def judge(situation: Situation) -> Explanation:
         cause=found.cause if found else None,
         others=findings[1:],
         lines=lines,
-        steps=steps,
-        notes=tuple(notes.notes(situation, injected=verdict.exit_code == 0)),
+        steps=todo,
+        notes=tuple(notes.notes(situation, injected=verdict.exit_code in (0, 3))),
         unknown=situation.unknown,
         place=subject.place,
     )
@@ -205,57 +207,6 @@ def plan(situation: Situation, first: Finding) -> tuple[tuple[Finding, ...], Sit
             break
         found.append(following)
     return tuple(found), current
-
-
-def _steps(situation: Situation, findings: Sequence[Finding]) -> tuple[Step, ...]:
-    edits = [one for one in findings if isinstance(one.change, EditPod)]
-    others = [one for one in findings if one.change and one not in edits]
-    ordered = sorted(others, key=lambda one: one.change.order if one.change else 0)
-    steps = []
-    current = situation
-    for one in ordered:
-        assert one.change is not None
-        if isinstance(one.change, Renew):
-            continue
-        steps.append(Step(one.change.text, one.change.commands(current), (one.cause,)))
-        if isinstance(one.change, Move):
-            # The copy in the other namespace is new, and is what any further edit is for.
-            current = replace(current, subject=replace(current.subject,
-                                                       namespace=one.change.target))  # fmt: skip
-    moved = any(isinstance(one.change, Move) for one in others)
-    if edits:
-        steps.append(_edited(current, edits))
-    if _needs_renewal(situation, edits) and not moved and not _advised(findings):
-        renew = Renew()
-        causes = tuple(one.cause for one in findings if isinstance(one.change, Renew))
-        steps.append(Step(renew.text, renew.commands(current), causes))
-    return tuple(steps)
-
-
-def _advised(findings: Sequence[Finding]) -> bool:
-    return any(isinstance(one.change, Advice) and not one.change.lines for one in findings)
-
-
-def _edited(situation: Situation, edits: Sequence[Finding]) -> Step:
-    whole: dict[str, object] = {}
-    for one in edits:
-        assert isinstance(one.change, EditPod)
-        whole = joined(whole, one.change.patch)
-    text = ", and ".join(one.change.text for one in edits if one.change)
-    edit = EditPod(whole, text)
-    return Step(text, edit.commands(situation), tuple(one.cause for one in edits))
-
-
-def _needs_renewal(situation: Situation, edits: Sequence[Finding]) -> bool:
-    subject = situation.subject
-    if subject.origin == "file":
-        return False
-    if not edits:
-        return True
-    holder = subject.holder
-    # An edit makes new pods by itself, except where a controller leaves old ones alone.
-    kind = WORKLOADS.get(holder.kind) if holder else None
-    return holder is not None and not (kind and (kind.rolls or kind.runs_once))
 
 
 def _marked(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lab.explain.findings.symptoms import Symptoms
 from lab.explain.selectors import Labels, LabelSelector
 from lab.mesh import contract
 from lab.mesh.sidecar import Settings
@@ -184,6 +185,8 @@ class Trial:
     warnings: tuple[str, ...] = ()
     native: bool = False
     passed_over: bool = False
+    pod: Object = field(default_factory=dict)
+    """The pod as it came back, with its sidecar; {} where none came."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +202,12 @@ class Situation:
     entries: tuple[Entry, ...] | None = None
     services: Mapping[tuple[str, str], Service] = field(default_factory=dict)
     trial: Trial | None = None
+    control: Trial | None = None
+    """The same without a sidecar, where the one with it was rejected."""
+    symptoms: Symptoms | None = None
+    """Of a pod that is there and has a sidecar."""
+    generations: tuple[str, ...] = ()
+    """Of the webhook's pods: how they differ, in words; () where they are alike or not known."""
     refusals: tuple[str, ...] = ()
     """Messages of the workload's FailedCreate events, the newest last."""
     settings: Settings = field(default_factory=Settings)
@@ -230,6 +239,13 @@ def calls(entry: Entry, situation: Situation) -> bool:
         and entry.namespaces.matches(spaces)
         and entry.objects.matches(situation.subject.labels)
     )
+
+
+def discovery_of(situation: Situation) -> tuple[str, str]:
+    """Namespace and name of the Service that sidecars are configured by."""
+    if situation.foreign:
+        return next((one.service for one in situation.entries or () if one.service), ("", ""))
+    return contract.CONTROL_NAMESPACE, contract.DISCOVERY_SERVICE
 
 
 def proxy_of(pod: Object) -> tuple[Object, bool] | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from lab.explain.findings.faults import remarks
 from lab.explain.model import Situation, proxy_of
 from lab.explain.objects import REVISION_LABEL
 from lab.explain.pod_findings import decision_of
@@ -39,6 +40,7 @@ def notes(situation: Situation, *, injected: bool) -> Iterator[str]:
     told = situation.trial.warnings if situation.trial is not None else ()
     warned = think(situation).warnings
     yield from warned
+    yield from remarks(situation)
     holder = subject.holder
     workload = WORKLOADS.get(holder.kind) if holder is not None else None
     if workload is not None and workload.runs_once and injected and not _native(situation):

@@ -151,6 +151,27 @@ def _workload(seen: Object) -> Workload:
     )
 
 
+def generations(pods: Iterable[Object]) -> tuple[str, ...]:
+    """What each ready pod of one workload runs, in words, where they are not all alike."""
+    found = {}
+    for one in pods:
+        meta, status = one["metadata"], one.get("status") or {}
+        containers = status.get("containerStatuses") or ()
+        if meta.get("deletionTimestamp") or not containers or not all(
+            each.get("ready") for each in containers
+        ):  # fmt: skip
+            continue
+        images = ", ".join(
+            str(each.get("imageID") or each.get("image")).rpartition(":")[2][:12]
+            for each in containers
+        )
+        template = (meta.get("labels") or {}).get("pod-template-hash") or "none"
+        found[meta["name"]] = f"image {images}, template {template}"
+    if len(set(found.values())) < 2:
+        return ()
+    return tuple(f"{name}: {what}" for name, what in sorted(found.items()))
+
+
 def policy(config: Any) -> Policy:
     """The policy in an injector's configuration (in it ours is as Istio's); the default if none."""
     if not isinstance(config, Mapping):

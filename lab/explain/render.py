@@ -37,7 +37,7 @@ def as_text(explanations: Sequence[Explanation], paint: Paint = plain) -> str:
 
 
 def _head(one: Explanation, paint: Paint) -> str:
-    colour = {0: "green", 1: "red", 2: "yellow"}[one.verdict.exit_code]
+    colour = {0: "green", 1: "red", 2: "yellow", 3: "yellow"}[one.verdict.exit_code]
     where = f"{one.place}: " if one.place else ""
     space = f" in namespace {one.namespace}" if one.namespace else ""
     return f"{where}{one.title}{space}: {paint(one.verdict.value, colour)}"

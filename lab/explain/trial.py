@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from lab.explain.model import Object, Subject, Trial, proxy_of
+from lab.mesh import contract
 
 _FAILED: Final = re.compile(
     r'failed calling webhook "(?P<name>[^"]+)": (?:failed to call webhook: )?(?P<why>.*)', re.S
@@ -33,6 +34,14 @@ def body(subject: Subject) -> dict[str, Any]:
     }
 
 
+def control(subject: Subject) -> dict[str, Any]:
+    """The same pod without a sidecar: it declines one by its label."""
+    made = body(subject)
+    metadata = made["metadata"]
+    labels = {**metadata.get("labels", {}), contract.INJECT_POD_LABEL: "false"}
+    return {**made, "metadata": {**metadata, "labels": labels}}
+
+
 def read(status: int, answer: Object, warnings: Sequence[str] = ()) -> Trial:
     """What an answer to the dry run means; `answer` is the pod, or a Status."""
     told = tuple(text for value in warnings for text in _WARNING.findall(value))
@@ -40,7 +49,7 @@ def read(status: int, answer: Object, warnings: Sequence[str] = ()) -> Trial:
         found = proxy_of(answer)
         if found is None:
             return Trial("plain", warnings=told)
-        return Trial("injected", warnings=told, native=found[1])
+        return Trial("injected", warnings=told, native=found[1], pod=answer)
     message = short(str(answer.get("message") or f"HTTP status {status}"))
     if match := _FAILED.search(message):
         return Trial("failed", match["name"], match["why"].strip(), told)

@@ -11,6 +11,7 @@ from typing import Final
 from lab.explain import webhook_changes as changes
 from lab.explain.causes import Cause, Finding
 from lab.explain.changes import Advice, Change, LabelNamespace, kubectl
+from lab.explain.findings import limits
 from lab.explain.model import Entry, Service, Situation, Trial
 from lab.explain.pod_findings import refused, refused_annotation
 from lab.mesh import annotations, contract
@@ -194,6 +195,8 @@ def _by_events(situation: Situation) -> Finding | None:
         past = answers.read(500, {"message": message})
         if past.outcome == "refused":
             return _refused(situation, past)
+        if past.outcome == "rejected" and (found := limits.broken(situation, past)):
+            return found
         if past.outcome == "failed" and past.webhook in {one.name for one in situation.matching}:
             return worded(situation, past)
     return None
@@ -219,6 +222,8 @@ def _other() -> Change:
 
 
 def _rejected(situation: Situation, trial: Trial) -> Finding:
+    if (found := limits.broken(situation, trial)) is not None:
+        return found
     if _SECURITY.search(trial.message):
         say = f"Pod Security refuses the pod with its sidecar: {trial.message}"
         key = "pod-security.kubernetes.io/enforce"

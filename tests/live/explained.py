@@ -3,9 +3,10 @@
 import json
 import os
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +82,7 @@ class Space:
             argv += ["-n", self.name]
         data = None if stdin is None else json.dumps(stdin)
         done = run(argv, stdin=data, env=self.lab.variables(), timeout=120, check=False)
-        assert done.returncode in (0, 1, 2), done.stderr
+        assert done.returncode in (0, 1, 2, 3), done.stderr
         assert not done.stderr or done.stderr.startswith("asking "), done.stderr
         whole = json.loads(done.stdout)
         assert whole["exit_code"] == done.returncode
@@ -129,6 +130,22 @@ class Space:
             describe=lambda pod: f"{pod['metadata']['name']} proxy={has_proxy(pod)}",
         )
 
+    def wait_ready(self, labels: str = "app=web") -> tuple[Object, ...]:
+        """Until every pod that stays has a sidecar and is ready, and there is one."""
+        return self._wait(
+            lambda pod: has_proxy(pod) and is_ready(pod), "a ready pod with a sidecar", labels, ""
+        )
+
+    def until_told(self, cause: str) -> Told:
+        """Explain Deployment web's pods until the newest is told to have this cause."""
+        until = time.monotonic() + PATIENCE
+        told: list[Told] = []
+        while time.monotonic() < until:
+            told = [one for one in self.explain("deploy/web") if one.told["origin"] == "live"]
+            if told and told[0].cause == cause:
+                return told[0]
+        raise AssertionError((cause, [one.told for one in told]))
+
     def wait_refused(self) -> None:
         """Until the ReplicaSet's controller says that it could not create a pod."""
         self.lab.cluster.api.wait(
@@ -139,6 +156,11 @@ class Space:
             query={},
             describe=lambda one: f"{one.get('reason')}: {one.get('message')}",
         )
+
+
+def is_ready(pod: Object) -> bool:
+    conditions = pod.get("status", {}).get("conditions", ())
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def has_proxy(pod: Object) -> bool:
@@ -229,24 +251,29 @@ def own_configuration(space: Space, client: Mapping[str, Any], policy: str) -> I
         space.kubectl("delete", CONFIGURATION, space.name, "--ignore-not-found")
 
 
-@contextmanager
-def stopped_webhook(space: Space) -> Iterator[None]:
+def stopped_webhook(space: Space) -> AbstractContextManager[None]:
     """The lab's webhook with no pod, afterwards as many as before, ready."""
-    mesh = mesh_of(space)
-    where = ("-n", mesh.control_namespace)
-    name = f"deployment/{mesh.injector_deployment}"
-    before = space.get(*where, name)["spec"]["replicas"]
-    space.kubectl(*where, "scale", name, "--replicas=0")
+    return stopped_deployment(space, mesh_of(space).injector_deployment)
+
+
+@contextmanager
+def stopped_deployment(space: Space, name: str) -> Iterator[None]:
+    """A Deployment of the control plane with no pod, afterwards as many as before, ready."""
+    namespace = mesh_of(space).control_namespace
+    where = ("-n", namespace)
+    deployment = f"deployment/{name}"
+    before = space.get(*where, deployment)["spec"]["replicas"]
+    space.kubectl(*where, "scale", deployment, "--replicas=0")
     try:
         space.lab.cluster.api.wait(
-            f"/api/v1/namespaces/{mesh.control_namespace}/pods",
+            f"/api/v1/namespaces/{namespace}/pods",
             lambda pods: not pods,
-            what="no pod of the webhook",
+            what=f"no pod of {name}",
             timeout=PATIENCE,
-            query={"labelSelector": f"app={mesh.injector_deployment}"},
+            query={"labelSelector": f"app={name}"},
             describe=lambda pod: str(pod["metadata"]["name"]),
         )
         yield
     finally:
-        space.kubectl(*where, "scale", name, f"--replicas={before}")
-        space.kubectl(*where, "rollout", "status", name, "--timeout=60s")
+        space.kubectl(*where, "scale", deployment, f"--replicas={before}")
+        space.kubectl(*where, "rollout", "status", deployment, "--timeout=60s")

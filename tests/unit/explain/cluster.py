@@ -4,7 +4,7 @@ import base64
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -43,6 +43,14 @@ def sound() -> dict[str, Any]:
         "/api/v1/namespaces/shop": {"metadata": {"name": "shop", "labels": {}}},
         "/api/v1/namespaces/shop/events": {"items": []},
     }
+
+
+@dataclass(frozen=True)
+class Text:
+    """An answer that is no JSON; `endless`: sent again and again until the client leaves."""
+
+    text: str
+    endless: bool = False
 
 
 @dataclass
@@ -96,11 +104,16 @@ def serving(cluster: Cluster) -> Iterator[Cluster]:
                     if isinstance(found, int)
                     else (200, found)
                 )
-            data = json.dumps(body).encode()
+            data = body.text.encode() if isinstance(body, Text) else json.dumps(body).encode()
+            endless = isinstance(body, Text) and body.endless
             self.send_response(status)
-            self.send_header("content-length", str(len(data)))
+            if not endless:
+                self.send_header("content-length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+            with suppress(OSError):
+                while endless:
+                    self.wfile.write(data)
 
         def log_message(self, format: str, *args: object) -> None:
             return

@@ -27,6 +27,7 @@ from tests.unit.explain.sample import (
     situation,
     template,
 )
+from tests.unit.explain.test_faults import CASES as FAULTS
 
 ENTRY = "namespace.injector.sidecar-lab.dev"
 IGNORING = tuple(replace(one, ignores_failure=True) for one in ours())
@@ -228,7 +229,9 @@ def test_a_cause_is_named_its_line_marked_and_its_change_leads_on(
 
 def test_every_cause_has_a_case() -> None:
     elsewhere = {Cause.NOT_A_POD, Cause.MANIFEST, Cause.POD_OLDER}
-    assert {cause for cause, _, _ in CASES} | elsewhere == set(Cause)
+    limits = {Cause.QUOTA, Cause.LIMIT_RANGE}
+    faults = {cause for _, cause, _, _ in FAULTS} | {Cause.WEBHOOK_BUILD}
+    assert {cause for cause, _, _ in CASES} | elsewhere | limits | faults == set(Cause)
 
 
 def test_a_wrong_trust_is_not_blamed_where_no_pod_stands_behind_the_service() -> None:

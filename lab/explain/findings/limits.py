@@ -1,0 +1,169 @@
+"""What the sidecar's resources break: a ResourceQuota, a LimitRange. Pure.
+
+An API server names no container in these refusals. Whether it is the sidecar is known from the
+same pod without one (the control); the annotation that mends it is reckoned from the numbers in
+the message and from what the sidecar asks for.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from lab.explain.causes import Cause, Finding
+from lab.explain.changes import Advice, Change, EditPod
+from lab.explain.model import Situation, Trial, proxy_of
+from lab.explain.thought import think
+from lab.mesh import annotations, fitting
+
+Group = Literal["requests", "limits"]
+Key = tuple[Group, str]
+"""requests or limits, and cpu or memory."""
+NAMES: Final[Mapping[Key, str]] = {
+    ("requests", "cpu"): annotations.PROXY_CPU,
+    ("requests", "memory"): annotations.PROXY_MEMORY,
+    ("limits", "cpu"): annotations.PROXY_CPU_LIMIT,
+    ("limits", "memory"): annotations.PROXY_MEMORY_LIMIT,
+}
+_LEAST: Final = {"cpu": 0.01, "memory": 40 * 2**20}
+"""With less than this a sidecar does not start."""
+_QUANTITY: Final = r"(?P<{}>\d[\d.]*[A-Za-z]{{0,2}})"
+_QUOTA: Final = re.compile(
+    r"exceeded quota: (?P<name>[\w.-]+), requested: (?P<asked>\S+), used: (?P<used>\S+), "
+    r"limited: (?P<limited>\S+)"
+)
+_MISSING: Final = re.compile(r"failed quota: (?P<name>[\w.-]+): must specify (?P<what>.+)")
+_BOUND: Final = re.compile(
+    r"(?P<end>maximum|minimum) (?P<what>cpu|memory) usage per (?P<scope>Container|Pod) is "
+    + _QUANTITY.format("bound") + r", but (?P<group>request|limit) is " + _QUANTITY.format("has")
+)  # fmt: skip
+_RATIO: Final = re.compile(
+    r"(?P<what>cpu|memory) max limit to request ratio per (?:Container|Pod) is "
+    + _QUANTITY.format("bound") + r", but provided ratio is (?P<has>[\d.]+)"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Breach:
+    """One limit that is broken: by how much the sidecar has to change, or to what, in base units.
+
+    `need` is what the value has to be at most (`most`) or at least.
+    """
+
+    key: Key
+    need: float
+    most: bool = True
+
+
+def broken(situation: Situation, trial: Trial) -> Finding | None:
+    """A quota or a LimitRange that the pod breaks with its sidecar, and not without."""
+    words = trial.message
+    quota = _QUOTA.search(words) or _MISSING.search(words)
+    if quota is None and not (_BOUND.search(words) or _RATIO.search(words)):
+        return None
+    control = situation.control
+    if control is not None and control.outcome == "rejected":
+        return None
+    cause = Cause.QUOTA if quota else Cause.LIMIT_RANGE
+    what = f"ResourceQuota {quota['name']}" if quota else "a LimitRange of the namespace"
+    say = f"{what} does not take the pod with its sidecar: {words}"
+    return Finding(cause, "created", say, _change(situation, words, what), refused=True)
+
+
+def _change(situation: Situation, words: str, what: str) -> Change:
+    has = resources(situation)
+    wanted = _mended(has, words)
+    if wanted is None:
+        return Advice(f"raise {what}: what it leaves is too little for a sidecar")
+    edit = {NAMES[key]: shown(key[1], value) for key, value in wanted.items()}
+    told = ", ".join(f"{name}={value}" for name, value in edit.items())
+    text = f"fit the sidecar's resources by annotations: {told}"
+    return EditPod({"metadata": {"annotations": edit}}, text)
+
+
+def resources(situation: Situation) -> dict[Key, float]:
+    """What the sidecar asks for, in CPUs and bytes."""
+    proxy = proxy_of(think(situation).pod)
+    given = (proxy[0].get("resources") or {}) if proxy else {}
+    found: dict[Key, float] = {}
+    for key in NAMES:
+        value = (given.get(key[0]) or {}).get(key[1])
+        try:
+            found[key] = fitting.quantity(str(value))
+        except (ValueError, IndexError):
+            continue
+    return found
+
+
+def _mended(has: Mapping[Key, float], words: str) -> dict[Key, float] | None:
+    """All four values, changed so that no breach is left; None where that cannot be."""
+    wanted = dict(has)
+    for key in _unspecified(words):
+        wanted.setdefault(key, _LEAST[key[1]] * 4)
+    for breach in _breaches(has, words):
+        value = wanted.get(breach.key, breach.need)
+        wanted[breach.key] = min(value, breach.need) if breach.most else max(value, breach.need)
+    for what, least in _LEAST.items():
+        request, limit = wanted.get(("requests", what)), wanted.get(("limits", what))
+        if limit is not None and limit < least:
+            return None
+        if request is not None and limit is not None and request > limit:
+            # The one that was changed stays.
+            if limit != has.get(("limits", what)):
+                wanted[("requests", what)] = limit
+            else:
+                wanted[("limits", what)] = request
+    return wanted if wanted != has else None
+
+
+def _breaches(has: Mapping[Key, float], words: str) -> Iterator[Breach]:
+    if match := _QUOTA.search(words):
+        asked, used, limited = (_pairs(match[name]) for name in ("asked", "used", "limited"))
+        for name in asked.keys() & used.keys() & limited.keys():
+            key = _key(name)
+            if key in has:
+                over = asked[name] + used[name] - limited[name]
+                if over > 0:
+                    yield Breach(key, has[key] - over)
+    for match in _BOUND.finditer(words):
+        bound, given = fitting.quantity(match["bound"]), fitting.quantity(match["has"])
+        key = _key(f"{match['group']}s.{match['what']}")
+        most = match["end"] == "maximum"
+        if match["scope"] == "Pod":
+            bound = has.get(key, 0.0) + bound - given
+        yield Breach(key, bound, most)
+    for match in _RATIO.finditer(words):
+        limit = has.get(("limits", match["what"]))
+        if limit is not None:
+            yield Breach(("requests", match["what"]), limit / float(match["bound"]), most=False)
+
+
+def _unspecified(words: str) -> Iterator[Key]:
+    if match := _MISSING.search(words):
+        for name in re.findall(r"(?:limits|requests)\.(?:cpu|memory)", match["what"]):
+            yield _key(name)
+
+
+def _key(name: str) -> Key:
+    group, _, what = name.rpartition(".")
+    return ("limits" if group == "limits" else "requests"), what
+
+
+def _pairs(text: str) -> dict[str, float]:
+    found = {}
+    for one in text.split(","):
+        name, _, value = one.partition("=")
+        try:
+            found[name] = fitting.quantity(value)
+        except (ValueError, IndexError):
+            continue
+    return found
+
+
+def shown(what: str, value: float) -> str:
+    """A quantity as people write it, rounded down to whole millis of CPUs, Mi of bytes."""
+    if what == "cpu":
+        millis = int(value * 1000 + 1e-6)
+        return str(millis // 1000) if millis % 1000 == 0 else f"{millis}m"
+    size = int(value / 2**20)
+    return f"{size // 1024}Gi" if size % 1024 == 0 else f"{size}Mi"

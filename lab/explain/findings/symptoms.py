@@ -1,0 +1,243 @@
+"""What a pod shows of its health, as plain data: status, events, logs, Envoy's counters. Pure.
+
+Everything comes from programs that anybody may have written, so texts are cut and cleaned here,
+once, and fields of an odd type count as absent.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from lab.mesh import contract
+
+LOG_LINES: Final = 500
+"""Lines of a container's log that are asked for, the newest."""
+LOG_BYTES: Final = 256 * 1024
+STATISTICS_BYTES: Final = 2 * 1024 * 1024
+"""Bytes of Envoy's counters that are looked at."""
+_WORDS: Final = 400
+"""Characters of a message that are shown."""
+_EVENTS: Final = 60
+OURS: Final = (contract.INIT_CONTAINER, contract.PROXY_CONTAINER)
+Kind = Literal["listener", "cluster", "route table", "endpoints", "secret"]
+
+
+def clean(text: object, most: int = _WORDS) -> str:
+    """One line without what a terminal would take for a command, cut after `most` characters."""
+    plain = "".join(c if c.isprintable() else " " for c in str(text)[: 20 * most])
+    plain = " ".join(plain.split())
+    return plain if len(plain) <= most else f"{plain[:most]}..."
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container's status. `reason` and `message` tell why it waits or how it ended last.
+
+    `lasting`: an init container that keeps running. `exit_code`: of its last end, None if it
+    has not ended yet; `ended`: it has ended and does not run now.
+    """
+
+    name: str
+    init: bool = False
+    lasting: bool = False
+    ready: bool = False
+    running: bool = False
+    ended: bool = False
+    waiting: str = ""
+    message: str = ""
+    exit_code: int | None = None
+    last_reason: str = ""
+    restarts: int = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether an init container has done its work."""
+        return self.ended and self.exit_code == 0
+
+    @property
+    def failing(self) -> bool:
+        """Whether it ended badly and is, or will be, tried again."""
+        return not self.running and self.exit_code not in (None, 0)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A warning about the pod; `container` is "" where it is about the whole."""
+
+    reason: str
+    message: str
+    container: str = ""
+
+
+@dataclass(frozen=True)
+class Update:
+    """Envoy's counters of one subscription; `time` is the last success, in seconds, 0 for never."""
+
+    kind: Kind
+    name: str = ""
+    rejected: int = 0
+    time: float = 0.0
+
+
+@dataclass(frozen=True)
+class Symptoms:
+    """All that is known. `age` is the pod's, in seconds; `logs` by container.
+
+    `holders`: EndpointSlices by an address that they hold, for addresses that Envoy complains of.
+    `updates` is None where Envoy did not tell.
+    """
+
+    age: float = 0.0
+    ready: bool = False
+    unscheduled: str = ""
+    containers: tuple[Container, ...] = ()
+    events: tuple[Event, ...] = ()
+    logs: Mapping[str, str] = field(default_factory=dict)
+    updates: tuple[Update, ...] | None = None
+    holders: Mapping[str, str] = field(default_factory=dict)
+
+    def container(self, name: str) -> Container | None:
+        """The container of a name."""
+        return next((one for one in self.containers if one.name == name), None)
+
+    def said(self, name: str) -> str:
+        """A container's log, "" where it was not read."""
+        return self.logs.get(name, "")
+
+
+def unready(seen: Symptoms) -> Container | None:
+    """The sidecar's container where it is not ready."""
+    found = seen.container(contract.PROXY_CONTAINER)
+    return found if found is not None and not found.ready else None
+
+
+def of_pod(pod: Mapping[str, Any]) -> Symptoms:
+    """What the pod's own status says."""
+    status = _mapping(pod.get("status"))
+    spec = _mapping(pod.get("spec"))
+    lasting = {
+        one.get("name")
+        for one in _mappings(spec.get("initContainers"))
+        if one.get("restartPolicy") == "Always"
+    }
+    found = [
+        _container(one, init=group.startswith("init"), lasting=one.get("name") in lasting)
+        for group in ("initContainerStatuses", "containerStatuses")
+        for one in _mappings(status.get(group))
+    ]
+    conditions = {one.get("type"): one for one in _mappings(status.get("conditions"))}
+    scheduled = conditions.get("PodScheduled", {})
+    return Symptoms(
+        ready=conditions.get("Ready", {}).get("status") == "True",
+        unscheduled=clean(scheduled.get("message") or "no node was found")
+        if scheduled.get("status") == "False"
+        else "",
+        containers=tuple(found),
+    )
+
+
+def _container(seen: Mapping[str, Any], *, init: bool, lasting: bool) -> Container:
+    state, last = _mapping(seen.get("state")), _mapping(seen.get("lastState"))
+    waiting = _mapping(state.get("waiting"))
+    now = _mapping(state.get("terminated"))
+    end = now or _mapping(last.get("terminated"))
+    code = end.get("exitCode")
+    restarts = seen.get("restartCount")
+    return Container(
+        name=clean(seen.get("name", "")),
+        init=init,
+        lasting=lasting,
+        ready=seen.get("ready") is True,
+        running="running" in state,
+        ended="terminated" in state,
+        waiting=clean(waiting.get("reason", "")),
+        message=clean(waiting.get("message") or end.get("message") or ""),
+        exit_code=code if isinstance(code, int) else None,
+        last_reason=clean(end.get("reason", "")),
+        restarts=restarts if isinstance(restarts, int) else 0,
+    )
+
+
+_FIELD: Final = re.compile(r"spec\.\w+\{(?P<name>[^}]*)\}")
+
+
+def events(seen: Iterable[Mapping[str, Any]], uid: str) -> tuple[Event, ...]:
+    """The warnings about one pod, the newest last; `uid` tells it from an earlier of its name."""
+    mine = []
+    for one in seen:
+        about = _mapping(one.get("involvedObject"))
+        if one.get("type") != "Warning" or about.get("uid") != uid:
+            continue
+        match = _FIELD.match(str(about.get("fieldPath") or ""))
+        when = str(one.get("lastTimestamp") or one.get("eventTime") or "")
+        made = Event(
+            clean(one.get("reason", "")),
+            clean(one.get("message", "")),
+            clean(match["name"]) if match else "",
+        )
+        mine.append((when, made))
+    mine.sort(key=lambda pair: pair[0])
+    return tuple(made for _, made in mine[-_EVENTS:])
+
+
+_SAMPLE: Final = re.compile(
+    r"envoy_(?P<what>\w+)_update_(?P<field>rejected|time)"
+    r"(?:\{(?P<labels>[^}]*)\})? (?P<value>[0-9.e+]+)"
+)
+_CLUSTER: Final = re.compile(r'envoy_cluster_name="(?P<name>[^"]*)"')
+_ROUTES: Final = re.compile(r"http_\w+?_rds_(?P<name>\w+)")
+_MANAGERS: Final[Mapping[str, Kind]] = {
+    "listener_manager_lds": "listener",
+    "cluster_manager_cds": "cluster",
+}
+
+
+def updates(statistics: str) -> tuple[Update, ...]:
+    """Envoy's subscriptions, from its counters in Prometheus' text format."""
+    found: dict[tuple[Kind, str, str], dict[str, float]] = {}
+    for line in statistics[:STATISTICS_BYTES].splitlines():
+        match = _SAMPLE.fullmatch(line)
+        if match is None:
+            continue
+        try:
+            value = float(match["value"])
+        except ValueError:
+            continue
+        kind, name = _subscription(match["what"], match["labels"] or "")
+        if kind is not None:
+            # Of a cluster's name the domain stands in the sample's own, without its dots.
+            found.setdefault((kind, name, match["what"]), {})[match["field"]] = value
+    return tuple(
+        Update(kind, name, int(seen.get("rejected", 0)), seen.get("time", 0) / 1000)
+        for (kind, name, _), seen in found.items()
+    )
+
+
+def _subscription(what: str, labels: str) -> tuple[Kind | None, str]:
+    if what in _MANAGERS:
+        return _MANAGERS[what], ""
+    if match := _ROUTES.fullmatch(what):
+        return "route table", clean(match["name"])
+    if what.startswith("cluster_") and (match := _CLUSTER.search(labels)):
+        return "endpoints", clean(match["name"])
+    return None, ""
+
+
+def moment(text: str) -> float | None:
+    """Seconds of a time as programs log it (RFC 3339, UTC); None for anything else."""
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _mappings(value: object) -> Iterator[Mapping[str, Any]]:
+    for one in value if isinstance(value, list) else ():
+        if isinstance(one, dict):
+            yield one

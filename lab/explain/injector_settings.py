@@ -1,0 +1,55 @@
+"""The settings of the injector that a cluster runs, from its ConfigMap. Thin."""
+
+from typing import Final
+
+import yaml
+
+from lab.explain import objects
+from lab.explain.api import Api
+from lab.explain.errors import RequestError
+from lab.explain.model import Situation
+from lab.explain.trial import short
+from lab.mesh import contract, injector_config
+from lab.mesh.errors import SidecarLabError
+from lab.mesh.sidecar import Settings
+
+_ISTIO_CONFIG: Final = ("istio-sidecar-injector", "config")
+"""Istio's ConfigMap, and its key, with the injector's policy."""
+
+
+def read(api: Api, known: Situation, unknown: list[str]) -> Settings:
+    """The settings, or the defaults where they cannot be read; `unknown` takes why, in words.
+
+    Of another mesh's injector the policy alone.
+    """
+    entries = known.matching or known.entries or ()
+    service = next((one.service for one in entries if one.service), None)
+    if service is None:
+        return Settings()
+    name, key = _ISTIO_CONFIG if known.foreign else contract.INJECTOR_CONFIG
+    text = _config_map(api, service[0], name, key)
+    try:
+        if known.foreign:
+            return Settings(policy=objects.policy(yaml.safe_load(text)))
+        kubelets = _kubelets(api) if "auto" in text else ()
+        return injector_config.read(text, f"ConfigMap {name}", None, kubelets)
+    except (yaml.YAMLError, SidecarLabError) as bad:
+        unknown.append(f"the injector's policy (ConfigMap {name}: {short(str(bad))})")
+        return Settings()
+
+
+def _config_map(api: Api, namespace: str, name: str, key: str) -> str:
+    try:
+        found = api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+    except RequestError:
+        return ""  # only the change that is proposed gets poorer by it
+    return str((found.get("data") or {}).get(key, ""))
+
+
+def _kubelets(api: Api) -> tuple[str, ...]:
+    """Versions of the nodes' kubelets. Without them, as without the right to ask, none."""
+    try:
+        nodes = api.items("/api/v1/nodes")
+    except RequestError:
+        return ()
+    return tuple(one["status"]["nodeInfo"]["kubeletVersion"] for one in nodes)
