@@ -173,7 +173,9 @@ def ensure_docker(
     machine = look(unreachable)
     decided = plan(machine)
     if decided.action == "instruct":
-        raise HostError(f"{decided.sentence} ({machine.unreachable})", hint=decided.instruction)
+        # Of a context that is not there the client tells no more, at greater length.
+        why = "" if machine.address.lost else f" ({machine.unreachable.splitlines()[0][:300]})"
+        raise HostError(f"{decided.sentence}{why}", hint=decided.instruction)
     if not allowed:
         fetch = "apt-get install docker.io && " if decided.action == "install" else ""
         by_hand = f"{fetch}dockerd --data-root {dockerd.home() / 'data'} &"

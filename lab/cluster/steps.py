@@ -168,4 +168,5 @@ def explain(error: SidecarLabError, findings: Sequence[doctor.Finding], progress
     for row in doctor.text(findings).splitlines():
         progress.note(f"  {row}")
     fix = next((one.fix for one in findings if one.fix), "")
-    error.hint = f"first: {fix}\n{error.hint}".strip() if fix else error.hint
+    if fix and fix not in error.hint:
+        error.hint = f"first: {fix}\n{error.hint}".strip()

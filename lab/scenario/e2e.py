@@ -18,7 +18,7 @@ WORKERS = 2
 """Chapters that run side by side. They mostly wait for the cluster, which is busy itself."""
 
 
-END_SECONDS = 30.0
+END_SECONDS = 60.0
 """How long an interrupted run may take to put things in order; a second Ctrl-C ends that wait."""
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from lab.cluster import dockerd, kind
 from lab.cluster.docker import docker
+from lab.cluster.kubeapi import KubeApi
 from lab.paths import LabPaths, lab_paths
 
 pytestmark = pytest.mark.live
@@ -130,10 +131,63 @@ def test_a_lab_whose_folder_was_deleted_does_not_block_its_name(tmp_path: Path) 
     assert phase() == "up"
 
 
-def test_a_damaged_state_is_no_reason_to_trust_the_node(paths: LabPaths) -> None:
-    paths.state.write_text(paths.state.read_text()[:50])
+def node_id() -> str:
+    return docker("inspect", "-f", "{{.Id}}", NODE).stdout.strip()
+
+
+def pods(paths: LabPaths) -> set[str]:
+    """The uids of every pod, by the API server."""
+    api = KubeApi.from_file(paths.kubeconfig)
+    api.wait_ready(60)
+    listed = api.get("/api/v1/pods") or {}
+    api.close()
+    return {one["metadata"]["uid"] for one in listed["items"]}
+
+
+def test_an_api_server_that_stands_still_for_a_minute_costs_no_pod(paths: LabPaths) -> None:
+    before, node = pods(paths), node_id()
+    server = docker("exec", NODE, "pgrep", "-x", "kube-apiserver").stdout.strip()
+    docker("exec", NODE, "kill", "-STOP", server)
+    try:
+        said = lab("up", code=1)
+    finally:
+        docker("exec", NODE, "kill", "-CONT", server)
+    assert f"`lab up --name {NAME} --recreate` deletes the cluster" in said
+    assert node_id() == node
+    assert before <= pods(paths)
     lab("up")
+    assert node_id() == node
+
+
+@pytest.mark.parametrize("change", ["another image", "damaged"])
+def test_what_would_need_a_new_cluster_is_refused_without_a_terminal(
+    paths: LabPaths, change: str
+) -> None:
+    before, node, known = pods(paths), node_id(), paths.state.read_text()
+    stage = json.loads(known)["stage"]
+    paths.state.write_text(known[:50] if change == "damaged" else known.replace(stage, "other:1"))
+    said = lab("up", "--yes", code=1)
+    assert f"`lab up --name {NAME} --recreate` deletes it" in said
+    assert node_id() == node
+    assert before <= pods(paths)
+    paths.state.write_text(known)
+    lab("up")
+    assert node_id() == node
+
+
+def test_a_kubeconfig_that_was_lost_is_read_from_the_node_again(paths: LabPaths) -> None:
+    node = node_id()
+    paths.kubeconfig.unlink()
+    lab("up")
+    assert node_id() == node
+    assert paths.kubeconfig.stat().st_mode & 0o777 == 0o600
+
+
+def test_recreate_makes_the_cluster_anew(paths: LabPaths) -> None:
+    before = pods(paths)
+    assert "made anew" in lab("up", "--recreate")
     assert phase() == "up"
+    assert not before & pods(paths)
 
 
 def test_after_down_nothing_is_left(paths: LabPaths) -> None:
