@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 
-from lab.cluster import daemons, images, install, kind, node
+from lab.cluster import daemons, images, install, kernel_settings, kind, node
 from lab.cluster import docker as engine
 from lab.cluster import state as states
 from lab.cluster.bringup import Bringup
@@ -61,6 +61,7 @@ def create_cluster(up: Bringup, task: Task) -> None:
     up.paths.kubeconfig.unlink(missing_ok=True)
     daemon = daemons.daemon()
     up.remember(_new_state(up, up.built))
+    kernel_settings.note()
     kind.ensure_network(up.name, up.paths.root)
     plan = kind.ClusterPlan(
         up.name,

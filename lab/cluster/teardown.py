@@ -5,7 +5,17 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from lab.cluster import apt, daemons, dockerd, kind, leftovers, node, ownership, provision
+from lab.cluster import (
+    apt,
+    daemons,
+    dockerd,
+    kernel_settings,
+    kind,
+    leftovers,
+    node,
+    ownership,
+    provision,
+)
 from lab.cluster import docker as engine
 from lab.cluster.docker import docker
 from lab.cluster.leftovers import Leftover
@@ -43,6 +53,9 @@ def down(paths: LabPaths, progress: Progress, *, insist: bool = False) -> list[L
         if images := engine.images_of(paths.name):
             docker("rmi", "--force", *images, check=False)
     _forget(paths)
+    if not labs():
+        for sentence in kernel_settings.undo():
+            progress.note(sentence)
     with progress.task("what is left") as task:
         deadline = time.monotonic() + SETTLE_SECONDS
         left = leftovers.remaining(traces)
