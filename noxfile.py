@@ -12,6 +12,7 @@ same. All sessions share that one environment: making one for each costs more th
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import shutil
@@ -34,6 +35,7 @@ sys.path[:0] = [] if str(ROOT) in sys.path else [str(ROOT)]
 
 from lab import kept_settings, package_clients  # noqa: E402
 from lab.mesh.errors import SidecarLabError  # noqa: E402
+from lab.session import told  # noqa: E402
 
 
 def fingerprint() -> str:
@@ -110,15 +112,45 @@ nox.options.error_on_external_run = False
 
 STEADY = {"PYTHONHASHSEED": "0"}
 """For sessions that must do the same each time: sets of text are in one order, too."""
+LOGS = ROOT / ".nox" / "logs"
+INTERRUPT_SECONDS = 120.0
+"""How long a command may take to put things back after Ctrl-C."""
+BEGUN: dict[str, bool] = {}
+"""Each session of this run, and whether it did what it should so far."""
 
 
-def run(session: nox.Session, *argv: str, env: dict[str, str] | None = None) -> None:
-    """Run a module of the project's environment with the session's own arguments after it."""
+def run(
+    session: nox.Session, *argv: str, env: dict[str, str] | None = None, log: bool = True
+) -> None:
+    """Run a module of the project's environment; `log`: keep what it prints, see `log_of`."""
     python = ensure_environment()
     whole: dict[str, str | None] = dict.fromkeys(os.environ)
     whole |= kept_settings.session(os.environ)
     whole["PATH"] = os.pathsep.join([str(BIN), os.environ.get("PATH", "")])
-    session.run(str(python), *argv, external=True, env={**whole, **(env or {})})
+    name, extent = session.name, "more" if session.name in BEGUN else "fresh"
+    BEGUN[name] = False
+    logged = ("-m", "lab.session", log_of(name), extent, str(python)) if log else ()
+    session.run(
+        str(python),
+        *logged,
+        *argv,
+        external=True,
+        env={**whole, **(env or {})},
+        interrupt_timeout=INTERRUPT_SECONDS,
+    )
+    BEGUN[name] = True
+
+
+def log_of(session: str) -> str:
+    """Where a session's output is kept until it is run again."""
+    return str((LOGS / f"{session}.log").relative_to(ROOT))
+
+
+@atexit.register
+def close() -> None:
+    """Say last which sessions failed, and in what."""
+    for line in told.closing([told.Session(one, log_of(one), good) for one, good in BEGUN.items()]):
+        print(line, flush=True)
 
 
 @nox.session(name="lab-up")
@@ -213,7 +245,7 @@ def live(session: nox.Session) -> None:
 def workshop(session: nox.Session) -> None:
     """Follow the walkthrough as a paced workshop."""
     run(session, "-m", "lab", "up")
-    run(session, "-m", "lab", "walk", *session.posargs)
+    run(session, "-m", "lab", "walk", *session.posargs, log=False)
 
 
 @nox.session
