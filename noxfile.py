@@ -221,7 +221,7 @@ def peers(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """100,000 mutated reviews and 20,000 mutated manifests, judged by the lab's API server."""
+    """Search at random: properties, 100,000 reviews, 20,000 manifests, judged by the lab."""
     # Another lab is brought up by its user: `-- --name other`.
     if not {"--name", "--offline", "-h", "--help"} & set(session.posargs):
         run(session, "-m", "lab", "up")

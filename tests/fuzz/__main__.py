@@ -1,27 +1,34 @@
-"""`nox -s fuzz`: mutated admission reviews and manifests, each answer looked at.
+"""`nox -s fuzz`: random search, with another seed each day.
 
-Needs a lab that is up: its API server judges by dry runs, its webhook answers a part of the
-reviews over HTTPS. A case is made from the seed and its number alone.
+The property tests with thousands of examples; then mutated admission reviews and manifests, each
+answer looked at. Needs a lab that is up: its API server judges by dry runs, its webhook answers a
+part of the reviews over HTTPS. A case is made from the seed and its number alone.
 """
 
+import datetime
+import shlex
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import click
 
-from lab import console, paths
+from lab import command, console, paths
 from lab.cli import say_error
 from lab.cluster import gate
 from lab.mesh.errors import SidecarLabError
-from tests.fuzz import apiserver
+from tests.fuzz import apiserver, files, refusals, seeds
+from tests.fuzz.apiserver import Judge
 from tests.fuzz.cases import Cases, Kind
+from tests.fuzz.properties import search
 from tests.fuzz.runner import Found, run
 
 EXAMPLES = """\b
 Examples:
-  nox -s fuzz                                         all of it, with seed 1
+  nox -s fuzz                                         all of it, with today's seed
   nox -s fuzz -- --reviews 2000 --documents 500 --seed mine
+  nox -s fuzz -- --properties 0 --reviews 0           documents alone
   nox -s fuzz -- --again .lab/sidecar-lab/fuzz/review-17.json   one case that failed
 
 \b
@@ -30,9 +37,15 @@ Exit code: 0 nothing found; 1 findings, or the time was up before the count; 2 m
 
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--properties", default=2_000, show_default=True, help="Examples of each property.")
 @click.option("--reviews", default=100_000, show_default=True, help="Mutated admission reviews.")
 @click.option("--documents", default=20_000, show_default=True, help="Mutated files of manifests.")
-@click.option("--seed", default="1", show_default=True, help="Any text; the same makes the same.")
+@click.option(
+    "--seed",
+    default=lambda: datetime.datetime.now(datetime.UTC).date().isoformat(),
+    show_default="today's date",
+    help="Any text; the same makes the same.",
+)
 @click.option("--minutes", default=60.0, show_default=True, help="Time for each of the two.")
 @click.option("--workers", default=4, show_default=True, help="Processes.")
 @click.option("--name", default=paths.DEFAULT_NAME, show_default=True, help="Which lab judges.")
@@ -43,6 +56,7 @@ Exit code: 0 nothing found; 1 findings, or the time was up before the count; 2 m
     help="Only the case in this file, as it was left by a run.",
 )
 def fuzz(
+    properties: int,
     reviews: int,
     documents: int,
     seed: str,
@@ -52,20 +66,51 @@ def fuzz(
     offline: bool,
     again: Path | None,
 ) -> None:
-    """Mutate reviews and manifests; nothing may crash, hang or be answered wrongly."""
-    kubeconfig = None if offline else Path(gate.require(paths.lab_paths(name)).kubeconfig)
+    """Search at random; nothing may crash, hang or be answered wrongly."""
+    print(f"seed {seed!r}: the same is tried again with --seed {shlex.quote(seed)}", flush=True)
+    lab = None if offline else gate.require(paths.lab_paths(name))
+    kubeconfig = Path(lab.kubeconfig) if lab else None
     left = paths.lab_paths(name).root / "fuzz"
     if kubeconfig:
         apiserver.prepare(kubeconfig)
     try:
         if again:
             sys.exit(_again(again, seed, kubeconfig))
-        good = _all("review", reviews, seed, minutes, workers, kubeconfig, left)
-        good &= _all("document", documents, seed, minutes, workers, kubeconfig, left)
+        good = not lab or _reasons(Path(lab.kubeconfig), lab.kubectl)
+        if properties:
+            good &= search(seed, properties, workers)
+        counts: dict[Kind, int] = {"review": reviews, "document": documents}
+        for kind, count in counts.items():
+            if count:
+                good &= _all(kind, count, seed, minutes, workers, kubeconfig, left)
     finally:
         if kubeconfig:
             apiserver.clear(kubeconfig)
     sys.exit(0 if good else 1)
+
+
+def _reasons(kubeconfig: Path, kubectl: str) -> bool:
+    """Whether everything that is refused on purpose still has its reason."""
+
+    def ask(manifest: str) -> str:
+        words = [kubectl, "--kubeconfig", str(kubeconfig), "--namespace", seeds.NAMESPACE]
+        done = command.run(
+            [*words, "create", "--dry-run=server", "-f", "-"],
+            stdin=manifest,
+            timeout=60,
+            check=False,
+        )
+        return done.stderr if done.returncode else ""
+
+    with tempfile.TemporaryDirectory() as folder:
+        wrong = list(
+            refusals.untrue(lambda data: files.refused(data, Path(folder)), Judge(kubeconfig), ask)
+        )
+    print(f"refused on purpose: {len(refusals.REFUSALS)} reasons checked, {len(wrong)} untrue")
+    for one in wrong:
+        print(f"         {one}")
+    print(flush=True)
+    return not wrong
 
 
 def _all(

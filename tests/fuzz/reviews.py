@@ -13,7 +13,7 @@ from lab.mesh import admission, contract
 from lab.mesh import annotations as names
 from lab.mesh.errors import AdmissionError
 from lab.mesh.sidecar import Settings
-from tests.fuzz import odd, pods
+from tests.fuzz import odd, pods, refusals
 from tests.fuzz.seeds import NAMESPACE, Pod
 
 DryRun = Callable[[Pod], str]
@@ -26,8 +26,6 @@ BROUGHT: Final = (
     contract.STATUS_ANNOTATION,
 )
 """Annotations that hold parts of a pod."""
-STRICTER: Final = ("must be text, and is nothing", "does not run on Windows", "with the sidecar's")
-"""An empty value where text belongs is a mistake of writing; the others fit no sidecar."""
 BYTES: Final = (
     b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b"\n", b"\\ud800", b"\xff", b"\x00",
     b"1e999", b"NaN",
@@ -124,8 +122,8 @@ def _refused(message: str, pod: Any, dry_run: DryRun | None) -> Verdict:
         return Verdict("refused by annotation", "" if named[1] in given else f"named: {message}")
     if not (field := _FIELD.match(message)):
         return Verdict("refused", f"names no field: {message}")
-    if any(reason in message for reason in STRICTER):
-        return Verdict("refused by field, more strictly than an API server")
+    if refusals.refusal_of(message):
+        return Verdict("refused by field, on purpose more strictly than an API server")
     if problem := _no_such_field(pod, field[1]):
         return Verdict("refused by field", f"{problem}: {message}")
     if dry_run and not dry_run(pod):
