@@ -10,7 +10,7 @@ MOST: Final = 20
 """Lines of one session; more of them hide which session it was."""
 _ESCAPES: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-_])|\r")
 _SUMMARY: Final = re.compile(r"(?m)^=+ short test summary info =+$")
-_FAILED: Final = re.compile(r"(?m)^(?:FAILED|ERROR|error:) (?=\S)(.+)$")
+_FAILED: Final = re.compile(r"(?m)^(?:FAILED|ERROR|[Ee]rror:) (?=\S)(.+)$")
 _NOT_RUN: Final = re.compile(r"(?m)^SKIPPED \[(\d+)\] \S+?(?::\d+)?: (?:Skipped: )?(.+)$")
 _ENDED: Final = re.compile(r"(?m)^session: (.+)$")
 
