@@ -51,7 +51,7 @@ class Space:
 
 
 @pytest.fixture
-def space() -> Iterator[Space]:
+def space(tools: None) -> Iterator[Space]:
     channel = Channel([], python=sys.executable)
     holder = subprocess.Popen(["unshare", "--net", "sleep", "120"])
     try:

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 import pytest
 
 from tests.dataplane import traffic
+from tests.dataplane.everyones import as_user
 from tests.dataplane.traffic import Landed, dial
-from tests.dataplane.world import CLIENT, CLIENT6, INJECTED, POD, POD6, SYSTEM_PYTHON, World
+from tests.dataplane.world import CLIENT, CLIENT6, INJECTED, POD, POD6, World, iptables
 
 pytestmark = pytest.mark.dataplane
 
@@ -24,22 +25,22 @@ def mesh(world: World, *flags: str) -> Iterator[None]:
     in_pod += ["0.0.0.0,15001", "0.0.0.0,15006", "::,80", "::,15001", "::,15006"]
     outside = ["0.0.0.0,80", "0.0.0.0,3306", "0.0.0.0,15008", "::,80"]
     with (
-        traffic.listening(world.pod.name, in_pod, python=SYSTEM_PYTHON),
-        traffic.listening(world.client.name, outside, python=SYSTEM_PYTHON),
+        traffic.listening(world.pod.name, in_pod),
+        traffic.listening(world.client.name, outside),
     ):
         yield
 
 
 def out(
-    world: World, host: str, port: int, uid: int = APP, gid: int = -1, source: str = ""
+    world: World, host: str, port: int, uid: int = APP, gid: int | None = None, source: str = ""
 ) -> Landed | None:
     """Dial from the pod."""
-    return dial(world.pod.name, host, port, python=SYSTEM_PYTHON, uid=uid, gid=gid, source=source)
+    return dial(world.pod.name, host, port, uid=uid, gid=gid, source=source)
 
 
 def inbound(world: World, port: int, host: str = POD) -> Landed | None:
     """Dial from the client."""
-    return dial(world.client.name, host, port, python=SYSTEM_PYTHON, uid=APP)
+    return dial(world.client.name, host, port, uid=APP)
 
 
 def test_without_rules_nothing_is_redirected(world: World) -> None:
@@ -138,8 +139,8 @@ def test_owner_groups_choose_who_is_captured(world: World) -> None:
     world.pod.program("-i", "*", "-b", "*", env={"ISTIO_OUTBOUND_OWNER_GROUPS": "2000"})
     listeners = ["0.0.0.0,15001"]
     with (
-        traffic.listening(world.pod.name, listeners, python=SYSTEM_PYTHON),
-        traffic.listening(world.client.name, ["0.0.0.0,80"], python=SYSTEM_PYTHON),
+        traffic.listening(world.pod.name, listeners),
+        traffic.listening(world.client.name, ["0.0.0.0,80"]),
     ):
         assert out(world, CLIENT, 80, gid=2000) == Landed(15001, (CLIENT, 80), POD)
         assert out(world, CLIENT, 80, gid=2001) == Landed(80, (CLIENT, 80), POD)
@@ -156,7 +157,7 @@ def test_ipv6_takes_the_same_paths(world: World) -> None:
 def test_tproxy_keeps_both_addresses(world: World) -> None:
     world.pod.program("-m", "TPROXY", "-i", "*", "-b", "*", "-d", "15090")
     listeners = ["0.0.0.0,80", "0.0.0.0,15001", "0.0.0.0,15090", "0.0.0.0,t15006"]
-    with traffic.listening(world.pod.name, listeners, python=SYSTEM_PYTHON):
+    with traffic.listening(world.pod.name, listeners):
         landed = inbound(world, 80)
         assert landed is not None
         assert (landed.at, landed.original, landed.peer) == (15006, (POD, 80), CLIENT)
@@ -187,16 +188,14 @@ def test_validation_under_the_init_containers_rights_still_dials_outbound(world:
 def test_validation_without_rights_fails_by_dialling(world: World, damage: str, way: str) -> None:
     """As the validation container of Istio: Envoy's user, no capability, only connections."""
     world.pod.program()
-    who = str(ENVOY if way == "inbound" else APP)
-    plain = ("setpriv", f"--reuid={who}", f"--regid={who}", "--clear-groups", "--inh-caps=-all")
+    who = as_user(ENVOY if way == "inbound" else APP)
     flags = (*INJECTED, "--skip-rule-apply", "--run-validation", "--probe-timeout", "1s")
-    run = {"PYTHONDONTWRITEBYTECODE": "1"}
-    argv = (*plain, SYSTEM_PYTHON, "-m", "lab.mesh.iptables", *flags)
-    passed = world.pod.run(*argv, env=run, check=False)
+    argv = (*who, *iptables(), *flags)
+    passed = world.pod.run(*argv, check=False)
     assert passed.returncode == 0, passed.stdout + passed.stderr
     assert f"{way}: " in passed.stdout
     assert "as it should" in passed.stdout
     world.pod.run("iptables", "-t", "nat", "-F", damage)
-    failed = world.pod.run(*argv, env=run, check=False)
+    failed = world.pod.run(*argv, check=False)
     assert failed.returncode == 126, failed.stdout + failed.stderr
     assert f"error: {way}: " in failed.stdout

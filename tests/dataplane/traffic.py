@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.dataplane import everyones
+from tests.dataplane.everyones import as_user
+
 LISTEN = """
 import json, selectors, socket, struct, sys
 chosen = selectors.DefaultSelector()
@@ -68,10 +71,11 @@ class Landed:
 
 
 @contextmanager
-def listening(namespace: str, addresses: Sequence[str], *, python: str) -> Iterator[None]:
+def listening(namespace: str, addresses: Sequence[str]) -> Iterator[None]:
     """Listen on `host,port` words inside; `port` as `tPORT` listens transparently."""
-    argv = ["ip", "netns", "exec", namespace, python, "-c", LISTEN, *addresses]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
+    argv = ["ip", "netns", "exec", namespace, everyones.python(), "-c", LISTEN, *addresses]
+    out = subprocess.PIPE
+    with subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, cwd="/") as server:
         try:
             assert server.stdout is not None
             _await_ready(server, time.monotonic() + 10)
@@ -85,15 +89,14 @@ def dial(
     host: str,
     port: int,
     *,
-    python: str,
     uid: int = 0,
-    gid: int = -1,
+    gid: int | None = None,
     source: str = "",
 ) -> Landed | None:
     """Connect from inside as a user; None where nobody accepted."""
-    who = ["setpriv", f"--reuid={uid}", f"--regid={uid if gid < 0 else gid}", "--clear-groups"]
-    argv = ["ip", "netns", "exec", namespace, *who, python, "-c", DIAL, host, str(port), source]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    words = [*as_user(uid, gid), everyones.python(), "-c", DIAL, host, str(port), source]
+    argv = ["ip", "netns", "exec", namespace, *words]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, cwd="/")
     if done.returncode:
         refused = ("ConnectionRefused", "TimeoutError", "timed out", "No route", "unreachable")
         assert any(word in done.stderr for word in refused), done.stderr

@@ -1,15 +1,15 @@
 """A pod and a client, each a real network namespace, joined by a veth pair."""
 
 import os
-import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
+
+from tests.dataplane import everyones
+from tests.dataplane.everyones import as_user
 
 TOOLS = {
     "ip": "iproute2",
@@ -20,11 +20,15 @@ TOOLS = {
 }
 POD, CLIENT = "10.210.0.2", "10.210.0.1"
 POD6, CLIENT6 = "fd00:210::2", "fd00:210::1"
-ROOT = Path(__file__).resolve().parents[2]
 INJECTED = (
     *("-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT"),
     *("-i", "*", "-x", "", "-b", "*", "-d", "15090,15021,15020"),
 )
+
+
+def iptables() -> tuple[str, ...]:
+    """The words that start istio-iptables, whoever starts it; see `everyones.environment`."""
+    return (everyones.python(), "-m", "lab.mesh.iptables")
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,17 @@ class Namespace:
     def run(
         self, *argv: str, check: bool = True, stdin: str = "", env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command inside; with `check` a failure fails the test with its output."""
+        """Run a command inside; with `check` a failure fails the test with its output.
+
+        Python finds `lab.mesh` there, whoever it runs as.
+        """
         done = subprocess.run(
             ["ip", "netns", "exec", self.name, *argv],
             capture_output=True,
             text=True,
             input=stdin,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+            cwd="/",
+            env={**everyones.environment(), **(env or {})},
             timeout=60,
             check=False,
         )
@@ -52,8 +60,7 @@ class Namespace:
 
     def python(self, code: str, *args: str, uid: int = 0) -> str:
         """Run Python inside as a user; what it printed."""
-        who = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
-        return self.run(*who, SYSTEM_PYTHON, "-c", code, *args).stdout.strip()
+        return self.run(*as_user(uid), everyones.python(), "-c", code, *args).stdout.strip()
 
     def program(
         self,
@@ -63,17 +70,12 @@ class Namespace:
         env: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run istio-iptables inside, with the injected arguments unless flags are given."""
-        argv = [*before, sys.executable, "-m", "lab.mesh.iptables", *(flags or INJECTED)]
-        return self.run(*argv, check=check, env=env)
+        return self.run(*before, *iptables(), *(flags or INJECTED), check=check, env=env)
 
     def saved(self, table: str = "nat", kind: str = "nft", family: str = "ip") -> list[str]:
         """The `-A` lines that the kernel holds."""
         text = self.run(f"{family}tables-{kind}-save", "-t", table).stdout
         return [line for line in text.splitlines() if line.startswith("-A")]
-
-
-SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
-"""Readable by every user, unlike a virtual environment in somebody's home."""
 
 
 @dataclass(frozen=True)

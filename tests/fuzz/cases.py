@@ -1,7 +1,6 @@
 """One case: made from seed and index, judged within its limits, made smaller when it fails."""
 
 import json
-import os
 import re
 import resource
 import shutil
@@ -44,18 +43,21 @@ class LateError(BaseException):
 
 @dataclass
 class Cases:
-    """What makes and judges cases of one kind. `kubeconfig` None: without the API server."""
+    """What makes and judges cases of one kind. `kubeconfig` None: without the API server.
+
+    `below`: where its files go, None for the usual place; who gives one removes what is left.
+    """
 
     kind: Kind
     seed: str
     kubeconfig: Path | None
+    below: Path | None = None
 
     def __post_init__(self) -> None:
         self.judge = Judge(self.kubeconfig) if self.kubeconfig else None
         self.pods = seeds.pods() if self.kind == "review" else []
         self.texts = seeds.texts()
-        self.folder = folder_of(os.getpid())
-        self.folder.mkdir(exist_ok=True)
+        self.folder = Path(tempfile.mkdtemp(prefix="sidecar-lab-fuzz-", dir=self.below))
         self.over_https = 0
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         signal.signal(signal.SIGPROF, _late)
@@ -129,11 +131,6 @@ class Cases:
         if not still(data):
             return data
         return _smaller_json(data, still) if self.kind == "review" else _smaller_text(data, still)
-
-
-def folder_of(pid: int) -> Path:
-    """Where a process keeps the files it works on; who started the process removes it."""
-    return Path(tempfile.gettempdir()) / f"sidecar-lab-fuzz-{pid}"
 
 
 def signature(problem: str) -> str:

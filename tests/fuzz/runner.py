@@ -3,6 +3,7 @@
 import multiprocessing
 import shutil
 import signal
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.fuzz.cases import Cases, Kind, folder_of, signature
+from tests.fuzz.cases import Cases, Kind, signature
 
 BATCH: Final = 200
 """Cases in one piece of work."""
@@ -57,9 +58,9 @@ class Found:
 _cases: list[Cases] = []
 
 
-def _start(kind: Kind, seed: str, kubeconfig: Path | None) -> None:
+def _start(kind: Kind, seed: str, kubeconfig: Path | None, below: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the run
-    _cases.append(Cases(kind, seed, kubeconfig))
+    _cases.append(Cases(kind, seed, kubeconfig, below))
 
 
 def _batch(start: int, count: int) -> Found:
@@ -86,7 +87,8 @@ def run(
     """
     started, whole = time.monotonic(), Found()
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _start, (kind, seed, kubeconfig))
+    below = Path(tempfile.mkdtemp(prefix="sidecar-lab-fuzz-"))
+    pool = ProcessPoolExecutor(workers, context, _start, (kind, seed, kubeconfig, below))
     todo = iter(range(0, count, BATCH))
     running: set[Future[Found]] = set()
     try:
@@ -114,5 +116,4 @@ def run(
         for process in processes:
             process.terminate()
             process.join()
-        for process in processes:
-            shutil.rmtree(folder_of(process.pid or -1), ignore_errors=True)
+        shutil.rmtree(below, ignore_errors=True)

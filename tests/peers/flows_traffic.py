@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
 from typing import Final
 
-from tests.dataplane.world import SYSTEM_PYTHON
+from tests.dataplane import everyones
 
 SERVE: Final = """
 import json, os, selectors, socket, struct, sys
@@ -123,7 +123,7 @@ class Dial:
 def serving(namespace: str, side: str, sockets: Sequence[Socket]) -> Iterator[None]:
     """Serve inside until the block ends. Raises RuntimeError when a socket cannot be had."""
     wanted = json.dumps([astuple(one) for one in sockets])
-    argv = ["ip", "netns", "exec", namespace, SYSTEM_PYTHON, "-c", SERVE, side, wanted]
+    argv = ["ip", "netns", "exec", namespace, everyones.python(), "-c", SERVE, side, wanted]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
         try:
             _await_ready(server, time.monotonic() + 10)
@@ -138,7 +138,7 @@ def dial(namespace: str, dials: Sequence[Dial]) -> list[str]:
     `pod:15001 for 10.96.0.10:80 from 10.210.0.2`, `udp pod:15053`, or `failed: WHY`.
     """
     done = subprocess.run(
-        ["ip", "netns", "exec", namespace, SYSTEM_PYTHON, "-c", DIAL],
+        ["ip", "netns", "exec", namespace, everyones.python(), "-c", DIAL],
         input=json.dumps([asdict(one) for one in dials]),
         capture_output=True,
         text=True,

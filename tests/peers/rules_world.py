@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.dataplane.world import POD, POD6, ROOT
+from tests.dataplane.everyones import ROOT
+from tests.dataplane.world import POD, POD6
 from tests.peers.rules_cases import Case
 
 TIMEOUT: Final = 90.0
