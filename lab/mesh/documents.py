@@ -1,25 +1,21 @@
 """Files of manifests into documents and back; an untouched document keeps its bytes.
 
-A stream is cut by lines (a line that starts with `---`, or follows `...`, starts a document,
-wherever it stands: YAML allows no other reading), so every document holds its own exact text.
-Streams of JSON values are cut at the values.
+A stream is cut by streams.py, so every document holds its own exact text.
 """
 
 import json
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from lab.mesh import fields, yaml_reader, yaml_writer
+from lab.mesh import fields, streams, yaml_reader, yaml_writer
 from lab.mesh.errors import DocumentError, DocumentErrors, Place
+from lab.mesh.fields import Fault
+from lab.mesh.streams import BOM, SEPARATOR
 from lab.mesh.yaml_reader import FieldPath, Problem
 
-_MARK: Final = re.compile(r"^(?:---(?=[ \t\r\n]|\Z)|\.\.\.(?=[ \t\r\n]|\Z))", re.MULTILINE)
-_SEPARATOR_ONLY: Final = re.compile(r"---[ \t]*(?:#[^\n]*)?(?:\r*\n)?")
 _QUIET_LINE: Final = re.compile(r"[ \t]*(?:#[^\n]*)?\r?\n")
-_JSON_SPACE: Final = re.compile(r"[ \t\r\n]*")
-_BOM: Final = "\ufeff"
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -36,6 +32,8 @@ class Document(NamedTuple):
     text: str
     value: Any = None
     is_json: bool = False
+    skip: int = 0
+    """Characters at the start of `text`, a separator and byte order marks, that are not read."""
 
     def place(self, path: FieldPath = (), line: int | None = None) -> Place:
         """Where a field is. Reads the text again for the line: for messages only."""
@@ -46,6 +44,12 @@ class Document(NamedTuple):
     def error(self, problem: str, path: FieldPath = (), *, hint: str = "") -> DocumentError:
         """A DocumentError at a field of this document."""
         return DocumentError(problem, self.place(path), hint=hint)
+
+    def fault(self, fault: Fault, path: FieldPath = ()) -> DocumentError:
+        """A DocumentError of a field's fault; `path`: where the object is that has the field."""
+        where = (*path, *fault.path)
+        said = _as_written(fault, _reading(streams.readable(self.text, self.skip)), where)
+        return self.error(said.text, where, hint=said.hint)
 
     def rewritten(self, value: Any) -> "Document":
         """The same document with other data: separator, leading comments and style of line
@@ -64,11 +68,14 @@ def read(data: bytes, file: str) -> list[Document]:
     documents: list[Document] = []
     errors: list[DocumentError] = []
     number, line = 1, 1
-    for piece in _cut(text):
-        document = Document(file, number, line, piece.text, piece.value, piece.is_json)
+    for piece in streams.cut(text):
+        document = Document(file, number, line, *piece[:4])
         problems = piece.problems
-        if not piece.is_json:
-            value, problems = _understand(piece.text)
+        text = streams.readable(piece.text, piece.skip)
+        if piece.is_json and not problems:
+            problems = _object_problems(piece.value, text)
+        elif not problems:
+            value, problems = _understand(text)
             document = document._replace(value=value)
         errors += (_error(document, problem) for problem in problems)
         documents.append(document)
@@ -94,7 +101,7 @@ def join(files: Sequence[Sequence[Document]]) -> Iterator[str]:
             if start and not first:
                 if not ended:
                     yield "\n"
-                text = text.removeprefix(_BOM)
+                text = text.lstrip(BOM)
                 if not text.startswith(("---", "%")):
                     yield "---\n"
             yield text
@@ -114,80 +121,6 @@ def decode(data: bytes, file: str) -> str:
         problem = f"not UTF-8: byte 0x{data[bad.start]:02x}"
         hint = "save the file as UTF-8"
         raise DocumentErrors([DocumentError(problem, Place(file, line=line), hint=hint)]) from bad
-
-
-class _Piece(NamedTuple):
-    text: str
-    is_json: bool = False
-    value: Any = None
-    problems: Sequence[Problem] = ()
-
-
-def _cut(text: str) -> Iterator[_Piece]:
-    if text.lstrip(_BOM + " \t\r\n").startswith("{"):
-        pieces = _cut_json(text)
-        if pieces is not None:
-            yield from pieces
-            return
-    start = 0
-    directives = text.startswith("%")
-    for mark in _MARK.finditer(text):
-        at = mark.start()
-        if mark[0] == "---":
-            if at > start and not directives:
-                yield _Piece(text[start:at])
-                start = at
-            directives = False
-            continue
-        end = text.find("\n", at) + 1 or len(text)
-        yield _Piece(text[start:end])
-        start = end
-        directives = text.startswith("%", start)
-    if start < len(text):
-        yield _Piece(text[start:])
-
-
-def _cut_json(text: str) -> list[_Piece] | None:
-    """JSON values one after another, or None where the text is something else."""
-    pieces: list[_Piece] = []
-    start, at = 0, text.index("{")
-    while at < len(text):
-        doubles: list[str] = []
-        decoder = json.JSONDecoder(object_pairs_hook=partial(_unique, doubles))
-        try:
-            value, at = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
-            return None
-        after = _JSON_SPACE.match(text, at)
-        at = after.end() if after else at
-        whole = text[start:at]
-        line = whole[: len(whole) - len(whole.lstrip())].count("\n") + 1
-        problems = [Problem(line, f"key {key!r} is given twice", "keep one") for key in doubles]
-        if not isinstance(value, dict):
-            problems.append(Problem(line, "not a Kubernetes object"))
-        elif "\\ud" in whole.lower() and not _encodable(value):
-            problems.append(Problem(line, "half a UTF-16 pair is no character"))
-        else:
-            problems += _object_problems(value, whole)
-        pieces.append(_Piece(whole, True, value, problems))
-        start = at
-    return pieces
-
-
-def _unique(doubles: list[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        doubles.extend(sorted({key for key in keys if keys.count(key) > 1}))
-    return found
-
-
-def _encodable(value: Any) -> bool:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _understand(text: str) -> tuple[Any, list[Problem]]:
@@ -219,8 +152,14 @@ def _object_problems(value: Any, text: str) -> list[Problem]:
     faults = fields.object_faults(value)
     if not faults:
         return []
-    lines = yaml_reader.read(text, with_lines=True).lines
-    return [Problem(_nearest(lines, f.path), f.text, f.hint, f.path) for f in faults]
+    reading = yaml_reader.read(text, with_lines=True)
+    told = ((f.path, _as_written(f, reading, f.path)) for f in faults)
+    return [Problem(_nearest(reading.lines, at), f.text, f.hint, at) for at, f in told]
+
+
+def _as_written(fault: Fault, reading: yaml_reader.Reading, path: FieldPath) -> Fault:
+    written = reading.written.get(path)
+    return fault.as_written(written) if written else fault
 
 
 def _error(document: Document, problem: Problem) -> DocumentError:
@@ -229,13 +168,13 @@ def _error(document: Document, problem: Problem) -> DocumentError:
 
 
 def _line_of(document: Document, path: FieldPath) -> int:
-    return _nearest(_lines(document.text), path)
+    return _nearest(_reading(streams.readable(document.text, document.skip)).lines, path)
 
 
 @lru_cache(maxsize=1)
-def _lines(text: str) -> dict[FieldPath, int]:
-    """The line of every field; kept, as a document with one mistake may have thousands."""
-    return yaml_reader.read(text, with_lines=True).lines
+def _reading(text: str) -> yaml_reader.Reading:
+    """With the line of every field; kept, as a document with one mistake may have thousands."""
+    return yaml_reader.read(text, with_lines=True)
 
 
 def _nearest(lines: dict[FieldPath, int], path: FieldPath) -> int:
@@ -252,16 +191,18 @@ def _render(document: Document, value: Any) -> str:
         return f"{lead}{json.dumps(value, indent=2, ensure_ascii=False)}\n"
     first_end = source.find("\n")
     line_end = "\r\n" if first_end > 0 and source[first_end - 1] == "\r" else "\n"
-    head = _BOM if source.startswith(_BOM) else ""
-    at = len(head)
-    if (mark := re.compile(r"^---", re.MULTILINE).search(source)) and (
-        mark.start() == at or source.startswith("%", at)
-    ):
-        separator = _SEPARATOR_ONLY.match(source, mark.start())
-        head = source[: mark.start()] + (separator[0] if separator else "---")
+    at = len(source) - len(source.lstrip(BOM))
+    head = source[: min(at, 1)]
+    mark = at if source.startswith("---", at) else -1
+    if source.startswith("%", at) and (after := re.search(r"^---", source, re.MULTILINE)):
+        mark = after.start()
+    if mark >= 0:
+        separator = SEPARATOR.match(source, mark)
+        head += source[at:mark] + (separator[0] if separator else "---")
         if not head.endswith("\n"):
             head += line_end
         at = separator.end() if separator else len(source)
+        at = len(source) - len(source[at:].lstrip(BOM))
     while quiet := _QUIET_LINE.match(source, at):
         head, at = head + quiet[0], quiet.end()
     tail = re.search(r"^\.\.\.[^\n]*\n?\Z", source, re.MULTILINE)

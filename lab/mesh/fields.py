@@ -1,5 +1,6 @@
 """Whether the fields that the injector reads have the types that Kubernetes gives them."""
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -13,7 +14,7 @@ _NAMES: Final = {
     list: "a list",
     str: "text",
     bool: "true or false",
-    int: "a number",
+    int: "a whole number",
 }
 NAMED_LISTS: Final = (
     ("env", "name"),
@@ -30,6 +31,25 @@ class Fault(NamedTuple):
     path: FieldPath
     text: str
     hint: str = ""
+    wants: type | None = None
+    value: Any = None
+    lead: str = ""
+    """Before the sentence, where the field's name is not beside it."""
+
+    def as_written(self, written: str) -> "Fault":
+        """The same with the value as it stands in the file, where that is not how it is read:
+        `1.10` and `0123` are numbers, `NO` is false.
+        """
+        if self.wants is None or isinstance(self.value, str | dict | list):
+            return self
+        if isinstance(self.value, bool | None):
+            read = "nothing" if self.value is None else str(self.value).lower()
+            said = f"and `{written}` is read as {read}" if written != read else None
+        else:
+            said = f"and is the number {written}"
+        text = f"{self.lead}must be {_NAMES[self.wants]}, {said}" if said else self.text
+        hint = f'quote it: "{written}"' if self.wants is str else self.hint
+        return self._replace(text=text, hint=hint)
 
 
 def show(path: FieldPath) -> str:
@@ -52,15 +72,15 @@ def kind_of(value: Any) -> str:
     for cls in (bool, str, dict, list):
         if isinstance(value, cls):
             return _NAMES[cls]
-    return f"the number {value}"
+    return f"the number {json.dumps(value)}"
 
 
 def object_faults(value: dict[str, Any]) -> list[Fault]:
     """Faults that make a document no Kubernetes object, or one that no API server knows."""
     faults = [
-        Fault((key,), f"{key} is missing" if value.get(key) is None else f"{key} must be text")
+        fault._replace(text=f"{key} {fault.text}", lead=f"{key} ")
         for key in ("apiVersion", "kind")
-        if not isinstance(value.get(key), str) or not value[key]
+        for fault in _needed(value, (), key)
     ]
     if faults:
         return faults
@@ -115,10 +135,8 @@ def metadata_faults(metadata: Any, path: FieldPath) -> Iterator[Fault]:
         yield from _optional(metadata, path, key, dict)
         entries = metadata.get(key)
         for name, value in entries.items() if isinstance(entries, dict) else ():
-            if _wrong(value, str):
-                spoken = str(value).lower() if isinstance(value, bool) else value
-                hint = f'quote it: "{spoken}"' if isinstance(value, bool | int | float) else ""
-                yield Fault((*path, key, name), f"must be text, and is {kind_of(value)}", hint)
+            if value is not None and _wrong(value, str):
+                yield _fault((*path, key, name), value, str)
     yield from _optional(metadata, path, "ownerReferences", list)
     for index, owner in enumerate(_items(metadata.get("ownerReferences"))):
         here = (*path, "ownerReferences", index)
@@ -182,10 +200,17 @@ def _named_list(
         here = (*path, key, index)
         if _wrong(entry, dict):
             yield _fault(here, entry, dict)
-        elif not entry.get(name):
-            yield Fault((*here, name), "is missing")
-        elif _wrong(entry[name], str):
-            yield _fault((*here, name), entry[name], str)
+        else:
+            yield from _needed(entry, here, name)
+
+
+def _needed(holder: dict[str, Any], path: FieldPath, key: str) -> Iterator[Fault]:
+    """`key` is a text, and not an empty one."""
+    value = holder.get(key)
+    if value is None or value == "":
+        yield Fault((*path, key), "is missing", wants=str if key in holder else None)
+    elif _wrong(value, str):
+        yield _fault((*path, key), value, str)
 
 
 def _optional(holder: dict[str, Any], path: FieldPath, key: str, cls: type) -> Iterator[Fault]:
@@ -206,8 +231,10 @@ def _fault(path: FieldPath, value: Any, cls: type) -> Fault:
     hint = ""
     if isinstance(value, str) and cls in (dict, list) and (glued := re.fullmatch(_GLUED, value)):
         hint = f"is a blank missing after the colon? `{glued[1]}: {glued[2]}`"
-    elif isinstance(value, str) and cls is bool and value in ("true", "false"):
+    elif isinstance(value, str) and (
+        (cls is bool and value in ("true", "false")) or (cls is int and value.isdecimal())
+    ):
         hint = f"remove the quotes: {value}"
     elif cls is str and isinstance(value, bool | int | float):
-        hint = "quote it"
-    return Fault(path, f"must be {_NAMES[cls]}, and is {kind_of(value)}", hint)
+        hint = f'quote it: "{json.dumps(value)}"'
+    return Fault(path, f"must be {_NAMES[cls]}, and is {kind_of(value)}", hint, cls, value)

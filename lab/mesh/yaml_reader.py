@@ -2,13 +2,16 @@
 
 Built on libyaml's events (PyYAML), not on PyYAML's constructors: those read `on`, `1e3`,
 `22:22` and dates otherwise than Kubernetes does, accept a key given twice, and keep no lines.
-Source of the scalar rules: sigs.k8s.io/yaml's goyaml.v2, resolve.go.
+What a scalar means is in yaml_scalars.py.
 """
 
+import math
 import re
 from typing import Any, Final, NamedTuple
 
 import yaml
+
+from lab.mesh.yaml_scalars import go_value, json_number, key_text
 
 FieldPath = tuple[str | int, ...]
 """A field: keys and list indices from the document's root."""
@@ -20,28 +23,16 @@ MAX_ALIAS_NODES: Final = 100_000
 
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG: Final = "tag:yaml.org,2002:"
-_WORDS: Final[dict[str, Any]] = {
-    **dict.fromkeys(
-        ("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True
-    ),
-    **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE"), False),
-    **dict.fromkeys(("off", "Off", "OFF"), False),
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
-    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
-    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
-}
 _TAG_TYPES: Final[dict[str, tuple[type, ...]]] = {
     "int": (int,),
     "float": (int, float),
     "bool": (bool,),
     "null": (type(None),),
 }
-_INTEGER: Final = re.compile(
-    r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))"
-)
-_FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_NUMBER_STARTS: Final = frozenset("0123456789+-.")
+_MARK: Final = "\ufeff"
+_INNER_MARK: Final = re.compile(rf"(?<=\n){_MARK}")
+DROPPED: Final = "kubectl reads one document here, and drops this and all that follows it"
+DROPPED_HINT: Final = "begin another document with a line `---`; indent a document's lines alike"
 
 
 class Problem(NamedTuple):
@@ -61,27 +52,7 @@ class Reading:
         self.problems: list[Problem] = []
         self.complete = True
         self.lines: dict[FieldPath, int] = {}
-
-
-def resolve(text: str) -> str | int | float | bool | None:
-    """What an unquoted scalar means to kubectl."""
-    if text in _WORDS:
-        return _WORDS[text]  # type: ignore[no-any-return]
-    if text[0] not in _NUMBER_STARTS:
-        return text
-    plain = text if text[0] == "." else text.replace("_", "")
-    if whole := _INTEGER.fullmatch(plain):
-        sign, hexadecimal, binary, octal, decimal = whole.groups()
-        digits, base = next(
-            (d, b) for d, b in ((hexadecimal, 16), (binary, 2), (octal, 8), (decimal, 10)) if d
-        )
-        if len(digits) <= 64:
-            number = int(digits, base) * (-1 if sign == "-" else 1)
-            if -(2**63) <= number < 2**64:
-                return number
-    if _FLOAT.fullmatch(plain):
-        return float(plain)
-    return text
+        self.written: dict[FieldPath, str] = {}
 
 
 def read(text: str, *, with_lines: bool = False) -> Reading:
@@ -89,27 +60,44 @@ def read(text: str, *, with_lines: bool = False) -> Reading:
 
     A key given twice, a key that is no text, an alias that leads nowhere or too far and an
     unknown tag are problems, and reading goes on; bad syntax is a problem that ends it.
-    `with_lines` fills `lines` with the line of every field (slower).
+    `with_lines` fills `lines` with the line of every field, and `written` with every unquoted
+    scalar as it stands there (slower). A byte order mark at the start of `text` is no part of it;
+    one at the start of a later line belongs to what follows it, as kubectl has it.
     """
     reading = Reading()
+    text, stand_in = _without_marks(text)
+    builder = _Builder(text, reading, with_lines, stand_in)
     try:
-        _Builder(text, reading, with_lines).document()
+        builder.document()
     except UnicodeEncodeError:
         reading.complete = False
         reading.problems.append(Problem(1, "half a UTF-16 pair is no character"))
     except yaml.YAMLError as error:
         reading.complete = False
-        reading.problems.append(_syntax_problem(error))
+        reading.problems.append(_syntax_problem(error, builder.ended))
     except _Stop as stop:
         reading.complete = False
         reading.problems.append(stop.problem)
     return reading
 
 
-def _syntax_problem(error: yaml.YAMLError) -> Problem:
+def _without_marks(text: str) -> tuple[str, str]:
+    """The text without the byte order mark at its start, and what stands in it for those at the
+    start of lines: libyaml drops them, kubectl reads them as text. "": there are none.
+    """
+    text = text.removeprefix(_MARK)
+    if _MARK not in text:
+        return text, ""
+    stand_in = next(free for free in map(chr, range(0xE000, 0xF900)) if free not in text)
+    return _INNER_MARK.sub(stand_in, f"\n{text}")[1:], stand_in
+
+
+def _syntax_problem(error: yaml.YAMLError, ended: bool) -> Problem:
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
+        if ended and error.problem == "did not find expected <document start>":
+            return Problem(line, DROPPED, DROPPED_HINT)
         return Problem(line, f"not YAML: {error.problem or error.context or error}")
     if isinstance(error, yaml.reader.ReaderError):
         return Problem(1, f"not YAML: character #x{error.character:04x} is not allowed")
@@ -125,10 +113,12 @@ class _Stop(Exception):  # noqa: N818  (control flow inside this module)
 class _Builder:
     """Turns libyaml's events into data, keeping where it is for messages."""
 
-    def __init__(self, text: str, reading: Reading, with_lines: bool) -> None:
-        self.next = _LOADER(text).get_event
+    def __init__(self, text: str, reading: Reading, with_lines: bool, stand_in: str) -> None:
+        self.text = text
         self.reading = reading
         self.lines = reading.lines if with_lines else None
+        self.stand_in = stand_in
+        self.ended = False
         self.path: list[str | int] = []
         self.anchors: dict[str, tuple[Any, int]] = {}
         self.nodes = 0
@@ -137,14 +127,21 @@ class _Builder:
 
     def document(self) -> None:
         """Read the first document; anything after it is the caller's mistake and ignored."""
+        self.next = _LOADER(self.text).get_event
         event = self.next()
         while event is not None and not isinstance(event, yaml.NodeEvent):
             event = self.next()
         if event is None:
             return
         self.reading.value = self.node(event)
-        while self.next() is not None:
-            pass  # to the end: bad syntax after the last value must not pass
+        while event is not None and not isinstance(event, yaml.DocumentEndEvent):
+            event = self.next()
+        self.ended = True
+        while event is not None:  # to the end: what follows must not pass, nor bad syntax in it
+            event = self.next()
+            if isinstance(event, yaml.NodeEvent):
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                raise _Stop(Problem(line, DROPPED, DROPPED_HINT))
 
     def problem(self, event: Any, text: str, hint: str = "") -> None:
         line = event.start_mark.line + 1
@@ -186,10 +183,25 @@ class _Builder:
         return value
 
     def scalar(self, event: Any) -> Any:
+        value = self.go_scalar(event)
+        if not isinstance(value, float):
+            return value
+        if not math.isfinite(value):
+            self.problem(event, f"`{event.value}` is a number that JSON cannot hold", "quote it")
+        return json_number(value)
+
+    def go_scalar(self, event: Any) -> Any:
+        """The value with the type that Go's YAML reader gives it."""
         text: str = event.value
+        if self.stand_in:
+            text = text.replace(self.stand_in, _MARK)
         tag = event.tag
         if tag is None or tag == "!":
-            return resolve(text) if event.implicit[0] and tag is None else text
+            if not event.implicit[0] or tag is not None:
+                return text
+            if self.lines is not None:
+                self.reading.written[tuple(self.path)] = text
+            return go_value(text)
         name = tag.removeprefix(_TAG)
         if name == "str":
             return text
@@ -201,7 +213,7 @@ class _Builder:
             except ValueError:
                 self.problem(event, "!!binary that is no base64 of UTF-8 text")
                 return ""
-        value = resolve(text)
+        value = go_value(text)
         if name == "timestamp":
             return text
         if name not in _TAG_TYPES:
@@ -247,12 +259,22 @@ class _Builder:
         """A key as text: Kubernetes turns numbers and truth values into JSON's text."""
         if type(event) is yaml.ScalarEvent and event.value == "<<" and event.implicit[0]:
             return _MERGE
-        value = self.node(event)
+        if type(event) is yaml.ScalarEvent and not event.anchor:
+            self.nodes += 1
+            value = self.go_scalar(event)
+        else:
+            value = self.node(event)
         if isinstance(value, str):
+            if self.stand_in and value.startswith(_MARK) and event.implicit[0]:
+                value = value.lstrip(_MARK)  # so that it is not missed, too
+                text = f"a byte order mark before {value!r}: kubectl reads it as a part of that"
+                self.problem(event, text, "remove the mark")
             return value
         if isinstance(value, bool):
             return "true" if value else "false"
-        if isinstance(value, int | float):
+        if isinstance(value, float):
+            return key_text(value)
+        if isinstance(value, int) and value < 2**63:
             return str(value)
         self.problem(event, "a key must be text", "quote the key")
         return ""

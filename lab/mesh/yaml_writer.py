@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, Final
 
-from lab.mesh.yaml_reader import resolve
+from lab.mesh.yaml_scalars import resolve
 
 _BARE: Final = re.compile(r"(?:[A-Za-z_/$(]|--?[A-Za-z])[A-Za-z0-9_./$()@%+=,*^~:-]*")
 _BARE_WORDS: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./()@%+=,*-]*(?: [A-Za-z0-9_./()@%+=,*-]+)+")
@@ -30,7 +30,11 @@ def _literal() -> re.Pattern[str]:
 
 
 def write(value: Any) -> str:
-    """One document of YAML, ending in a newline. Takes what JSON can hold."""
+    """One document of YAML, ending in a newline.
+
+    Takes what JSON can hold. Raises ValueError for a number that it cannot: no reader of ours
+    makes one.
+    """
     lines: list[str] = []
     if isinstance(value, Mapping) and value:
         _mapping(value, "", "", lines)
@@ -82,7 +86,7 @@ def _inline(value: Any, indent: str) -> str:
     if isinstance(value, float):
         if math.isfinite(value):
             return repr(value)
-        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+        raise ValueError(f"{value} is no number of JSON")
     return "{}" if isinstance(value, Mapping) else "[]"
 
 
