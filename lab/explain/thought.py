@@ -11,7 +11,7 @@ from lab.mesh import annotations, program_checks
 from lab.mesh.decision import Decision, decide
 from lab.mesh.errors import AnnotationError, SidecarLabError
 from lab.mesh.injection import inject
-from lab.mesh.manifests import owner_of
+from lab.mesh.owners import owner_of
 from lab.mesh.sidecar import Owner
 
 _ISTIO_CHECKS: Final = frozenset(

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from lab.mesh import injection, json_patch
 from lab.mesh.errors import AdmissionError, SidecarLabError
-from lab.mesh.manifests import owner_of
+from lab.mesh.owners import owner_of
 from lab.mesh.sidecar import Owner, Settings
 
 API_VERSION: Final = "admission.k8s.io/v1"

@@ -224,7 +224,7 @@ def _environment(
     }
     if name := labels.get(WORKLOAD_LABEL) or owner.name:
         plain["ISTIO_META_WORKLOAD_NAME"] = name
-    if owner.name:
+    if owner.name and owner.api_version:
         plain["ISTIO_META_OWNER"] = owner.address
     if probers:
         plain["ISTIO_KUBE_APP_PROBERS"] = probers

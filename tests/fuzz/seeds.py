@@ -8,7 +8,7 @@ from typing import Any, Final
 from lab import paths
 from lab.mesh import documents, injection
 from lab.mesh.errors import SidecarLabError
-from lab.mesh.manifests import owner_of
+from lab.mesh.owners import owner_of
 from lab.mesh.sidecar import Settings
 from lab.mesh.workloads import WORKLOADS
 from tests.peers.cases import corpus
