@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from lab.mesh import annotations as names
 from lab.mesh.errors import AnnotationError, SidecarLabError
+from lab.mesh.operating_system import not_for_linux
 from lab.mesh.yaml_reader import FieldPath
 
 _UNITS: Final = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
@@ -36,10 +37,9 @@ class UnfitError(SidecarLabError):
 
 def check_pod(template: Mapping[str, Any]) -> None:
     """Before the injection. Raises UnfitError, or AnnotationError for limits below requests."""
-    system = template["spec"].get("os")
-    if isinstance(system, Mapping) and system.get("name") == "windows":
+    if elsewhere := not_for_linux(template):
         hint = "label the pod sidecar.istio.io/inject=false"
-        raise UnfitError(("spec", "os", "name"), "the sidecar does not run on Windows", hint=hint)
+        raise UnfitError(*elsewhere, hint=hint)
     seen = set()
     for group in ("initContainers", "containers"):
         for index, container in enumerate(template["spec"].get(group) or ()):

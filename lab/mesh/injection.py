@@ -10,7 +10,17 @@ from typing import Any, Final, NamedTuple
 
 from lab.mesh import annotations as names
 from lab.mesh import containers as made
-from lab.mesh import contract, fields, fitting, overrides, probes, program_checks, stripping
+from lab.mesh import (
+    contract,
+    fields,
+    fitting,
+    notes,
+    nulls,
+    overrides,
+    probes,
+    program_checks,
+    stripping,
+)
 from lab.mesh.decision import Decision, decide
 from lab.mesh.errors import DocumentError, Place
 from lab.mesh.overrides import OURS, Own
@@ -62,31 +72,38 @@ def inject_checked(
 
     Raises AnnotationError, and UnfitError for a pod in which no sidecar can be.
     """
+    given, template = template, nulls.resolved(template)
     decision = decide(template, namespace, settings.policy)
     if not decision.inject:
-        return Injected(decision, template)
+        return Injected(decision, given, tuple(notes.of_wishes(template)))
     for error in names.check((template.get("metadata") or {}).get("annotations") or {}):
         raise error
     fitting.check_pod(template)
     before = stripping.strip(template)
-    made = _inject(before, owner, settings)
+    wishes = _wishes(before, settings)
+    made = _inject(before, owner, wishes)
     if before is not template:
         # What was taken out and put in again stays where it was: twice is once, to the byte.
         for part in ("metadata", "spec"):
             there = (key for key in template[part] if key in made[part])
             made[part] = {**{key: made[part][key] for key in there}, **made[part]}
-    return Injected(decision, made, tuple(_warnings(before)))
+    told = (*notes.of_wishes(template), *notes.of_injected(before, wishes))
+    return Injected(decision, nulls.kept(given, made), told)
 
 
-def _inject(template: Template, owner: Owner, settings: Settings) -> dict[str, Any]:
+def _wishes(template: Template, settings: Settings) -> Wishes:
+    given: Mapping[str, str] = (template.get("metadata") or {}).get("annotations") or {}
+    if template["spec"].get("resources"):
+        # All containers share the pod's own budget; our defaults may exceed it.
+        settings = settings._replace(requests={}, limits={})
+    return Wishes(given, names.config(given), settings)
+
+
+def _inject(template: Template, owner: Owner, wishes: Wishes) -> dict[str, Any]:
     metadata = template.get("metadata") or {}
     given: dict[str, str] = dict(metadata.get("annotations") or {})
     labels: dict[str, str] = dict(metadata.get("labels") or {})
     spec = dict(template["spec"])
-    if spec.get("resources"):
-        # All containers share the pod's own budget; our defaults may exceed it.
-        settings = settings._replace(requests={}, limits={})
-    wishes = Wishes(given, names.config(given), settings)
     own = overrides.find(spec, given)
 
     apps = [c for c in spec.get("containers") or () if c["name"] not in OURS]
@@ -128,7 +145,7 @@ def _inject(template: Template, owner: Owner, settings: Settings) -> dict[str, A
         "volumes": [volume["name"] for volume in added],
         "labels": sorted(new_labels),
         "annotations": sorted(new_annotations),
-        "revision": settings.revision,
+        "revision": wishes.settings.revision,
     }
     # What an uninjection needs beyond names; mostly there is nothing of it.
     keep(status, stripping.PORTS, taken.ports)
@@ -182,31 +199,6 @@ def _annotations(
         new[PROMETHEUS + "port"] = str(wishes.status_port)
         new[PROMETHEUS + "scrape"] = "true"
     return new
-
-
-def _warnings(template: Template) -> list[str]:
-    spec = template["spec"]
-    told = []
-    uid = contract.PROXY_UID
-    users = {"the pod": spec.get("securityContext") or {}}
-    users |= {
-        f"container {c['name']}": c.get("securityContext") or {}
-        for c in spec.get("containers") or ()
-        if c["name"] not in OURS
-    }
-    for who, context in users.items():
-        if context.get("runAsUser") == uid or context.get("runAsGroup") == uid:
-            told.append(f"{who} runs as {uid}, the proxy's own: its traffic is not redirected")
-    policy = spec.get("dnsPolicy")
-    if policy not in (None, "", "ClusterFirst"):
-        told.append(f"dnsPolicy {policy}: the proxy may not find the discovery service")
-    config = names.config((template.get("metadata") or {}).get("annotations") or {})
-    told += (
-        f"{name} is left out: this mesh's agent does not answer DNS"
-        for name in program_checks.DNS_VARIABLES
-        if name in config.metadata
-    )
-    return told
 
 
 def _compact(value: Any) -> str:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lab.mesh import annotations as names
-from lab.mesh import contract, documents, fields, injection, stripping, workloads
+from lab.mesh import contract, documents, fields, injection, notes, nulls, stripping, workloads
 from lab.mesh.documents import Document
 from lab.mesh.errors import AnnotationError, DocumentError, DocumentErrors
 from lab.mesh.fitting import UnfitError
+from lab.mesh.owners import owner_of
 from lab.mesh.sidecar import Owner, Settings
-from lab.mesh.workloads import Workload
+from lab.mesh.workloads import WORKLOADS, Workload
 from lab.mesh.yaml_reader import FieldPath
 
 
@@ -65,9 +66,11 @@ def inject_files(sources: Sequence[tuple[str, bytes]], settings: Settings) -> Ou
         result = injection.inject_checked(
             subject.template, subject.namespace, subject.owner, settings
         )
+        misplaced = notes.misplaced(subject.holder, WORKLOADS[subject.holder["kind"]])
+        told = _notes((*result.warnings, *misplaced))
         if not result.decision.inject:
-            return Change(None, (f" is not injected: {result.decision.sentence}",))
-        return Change(result.template, tuple(f": {warning}" for warning in result.warnings))
+            return Change(None, (f" is not injected: {result.decision.sentence}", *told))
+        return Change(result.template, told)
 
     return _change_files(sources, action)
 
@@ -79,10 +82,11 @@ def uninject_files(sources: Sequence[tuple[str, bytes]]) -> Outcome:
     """
 
     def action(subject: Subject) -> Change:
-        if not stripping.was_injected(subject.template):
+        template = nulls.resolved(subject.template)
+        if not stripping.was_injected(template):
             return Change(None, (f" was not injected: it has no {contract.STATUS_ANNOTATION}",))
-        lost = stripping.not_undone(subject.template)
-        return Change(stripping.strip(subject.template), tuple(f": {text}" for text in lost))
+        lost = stripping.not_undone(template)
+        return Change(stripping.strip(template), _notes(lost))
 
     return _change_files(sources, action)
 
@@ -94,7 +98,7 @@ def survey(document: Document) -> tuple[list[Subject], list[DocumentError]]:
     found: list[Subject] = []
 
     def action(subject: Subject) -> Change:
-        found.append(subject)
+        found.append(subject._replace(template=nulls.resolved(subject.template)))
         return Change(None)
 
     walk = _Walk(document, action, Outcome())
@@ -142,7 +146,7 @@ class _Walk:
         if subject is None:
             return value
         here = (*path, *subject.where)
-        template_annotations = (subject.template.get("metadata") or {}).get("annotations") or {}
+        given = nulls.texts((subject.template.get("metadata") or {}).get("annotations"))
         try:
             change = self.action(subject)
         except UnfitError as unfit:
@@ -150,11 +154,11 @@ class _Walk:
             self.errors.append(self.document.error(unfit.message, where, hint=unfit.hint))
             return value
         except AnnotationError as first:
-            bad = list(names.check(template_annotations)) or [first]
+            bad = list(names.check(given)) or [first]
             self.errors += (_annotation_error(self.document, here, error) for error in bad)
             return value
         if change.notes:
-            name = (value.get("metadata") or {}).get("name") or subject.owner.name
+            name = _name(value.get("metadata") or {})
             said = f"{self.document.place((*path, 'kind'))}: {kind} {name}"
             self.outcome.notes += (said + note for note in change.notes)
         if change.template is None:
@@ -178,10 +182,10 @@ class _Walk:
         faults = list(fields.metadata_faults(metadata, (*path, "metadata"))) if where else []
         faults += fields.template_faults(template, (*path, *where))
         if faults:
-            self.errors += (self.document.error(f.text, f.path, hint=f.hint) for f in faults)
+            self.errors += map(self.document.fault, faults)
             return None
         known = metadata or {}
-        name = known.get("name") or (known.get("generateName") or "").rstrip("-")
+        name = known.get("name") or ""
         owner = Owner(name, workload.kind, workload.api_version) if where else owner_of(template)
         space = known.get("namespace") or "default"
         return Subject(template, space, owner, where, value, path)
@@ -201,36 +205,12 @@ class _Walk:
                 else [fields.Fault((), f"not a Kubernetes object, but {fields.kind_of(item)}")]
             )
             if faults:
-                self.errors += (
-                    self.document.error(f.text, (*here, *f.path), hint=f.hint) for f in faults
-                )
+                self.errors += (self.document.fault(fault, here) for fault in faults)
                 continue
             result.append(self.visit(item, here))
         if len(result) == len(items) and all(a is b for a, b in zip(result, items, strict=True)):
             return value
         return {**value, "items": result}
-
-
-def owner_of(pod: Mapping[str, Any]) -> Owner:
-    """The workload of a pod, from its controller: the Deployment behind a ReplicaSet, the
-    CronJob behind a Job, else the controller, else the pod itself.
-    """
-    metadata = pod.get("metadata") or {}
-    own = metadata.get("name") or (metadata.get("generateName") or "").rstrip("-")
-    for owner in metadata.get("ownerReferences") or ():
-        if not owner.get("controller") or not owner.get("name") or not owner.get("kind"):
-            continue
-        name, kind = owner["name"], owner["kind"]
-        version = owner.get("apiVersion") or "v1"
-        hash_ = (metadata.get("labels") or {}).get("pod-template-hash")
-        if kind == "ReplicaSet" and hash_ and name.endswith(f"-{hash_}"):
-            return Owner(name.removesuffix(f"-{hash_}"), "Deployment", version)
-        head, dash, digits = name.rpartition("-")
-        # A CronJob names its Jobs by the minute, in eight digits or more.
-        if kind == "Job" and dash and digits.isdecimal() and len(digits) >= 8:
-            return Owner(head, "CronJob", version)
-        return Owner(name, kind, version)
-    return Owner(own)
 
 
 def _annotation_error(document: Document, path: FieldPath, error: AnnotationError) -> DocumentError:
@@ -244,3 +224,12 @@ def _replaced(value: Mapping[str, Any], where: Sequence[str], template: Any) -> 
         return dict(template)
     inner = _replaced(value[where[0]], where[1:], template)
     return {**value, where[0]: inner}
+
+
+def _notes(sentences: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f": {sentence}" for sentence in sentences)
+
+
+def _name(metadata: Mapping[str, Any]) -> str:
+    """What to call an object in a sentence."""
+    return str(metadata.get("name") or metadata.get("generateName") or "without a name")

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from lab.mesh import annotations as names
 from lab.mesh import contract, injection
-from lab.mesh.manifests import owner_of
+from lab.mesh.owners import owner_of
 from lab.mesh.sidecar import Settings
 from lab.mesh.workloads import WORKLOADS
 from tests.fuzz import seeds, texts

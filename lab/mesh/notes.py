@@ -1,0 +1,143 @@
+"""What will not work as a user may expect, in sentences: notes of the CLI, warnings of the
+webhook. Nothing of it keeps a pod from being injected. Pure.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from lab.mesh import annotations as names
+from lab.mesh import contract, program_checks, workloads
+from lab.mesh.fields import PROBES, show
+from lab.mesh.overrides import GROUPS, OURS
+from lab.mesh.sidecar import Wishes
+
+Template = Mapping[str, Any]
+
+_LISTENS: Final = {
+    contract.ENVOY_ADMIN_PORT: "Envoy's admin interface",
+    contract.OUTBOUND_PORT: "outbound connections",
+    contract.INBOUND_PORT: "inbound connections",
+    contract.ENVOY_STATS_PORT: "Envoy's statistics",
+}
+_PASSED_BY: Final = (contract.TUNNEL_PORT, contract.ENVOY_HEALTH_PORT)
+"""Ports that istio-init's rules never redirect, and on which nobody of this mesh listens."""
+_OF_THE_AGENT: Final = ("/app-health/", "/app-lifecycle/", "/healthz/ready", "/stats/prometheus")
+_WISHES: Final = {
+    "labels": (contract.INJECT_POD_LABEL, "istio.io/rev"),
+    "annotations": (
+        contract.INJECT_POD_LABEL,
+        *names.RULES,
+        names.OVERRIDES,
+        names.NATIVE_SIDECAR,
+        names.REWRITE_PROBES,
+    ),
+}
+"""What the injector looks for in the metadata of a pod."""
+
+
+def of_wishes(template: Template) -> Iterator[str]:
+    """Wishes for and about the sidecar that say neither yes nor no; of any pod."""
+    metadata = template.get("metadata") or {}
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    key = contract.INJECT_POD_LABEL
+    where = "label" if key in labels else "annotation"
+    if (value := (labels if key in labels else annotations).get(key)) not in ("true", "false"):
+        yield from _undecided(where, key, value)
+    if (value := annotations.get(names.NATIVE_SIDECAR)) not in ("true", "false"):
+        yield from _undecided("annotation", names.NATIVE_SIDECAR, value)
+    value = annotations.get(names.REWRITE_PROBES)
+    if names.flag(value, True) and not names.flag(value, False):
+        yield from _undecided("annotation", names.REWRITE_PROBES, value)
+
+
+def _undecided(where: str, key: str, value: str | None) -> Iterator[str]:
+    if value:
+        yield f"{where} {key} is {value!r}; only true and false count, so the mesh decides"
+
+
+def of_injected(template: Template, wishes: Wishes) -> Iterator[str]:
+    """About a pod that gets a sidecar; `template` is without it."""
+    spec = template["spec"]
+    yield from _users(spec)
+    policy = spec.get("dnsPolicy")
+    if policy not in (None, "", "ClusterFirst"):
+        yield f"dnsPolicy {policy}: the proxy may not find the discovery service"
+    for name in program_checks.DNS_VARIABLES:
+        if name in wishes.config.metadata:
+            yield f"{name} is left out: this mesh's agent does not answer DNS"
+    yield from _ports(spec, wishes)
+
+
+def _users(spec: Mapping[str, Any]) -> Iterator[str]:
+    uid = contract.PROXY_UID
+    users = {"the pod": spec.get("securityContext") or {}}
+    users |= {
+        f"container {c['name']}": c.get("securityContext") or {}
+        for c in spec.get("containers") or ()
+        if c["name"] not in OURS
+    }
+    for who, context in users.items():
+        if context.get("runAsUser") == uid or context.get("runAsGroup") == uid:
+            yield f"{who} runs as {uid}, the proxy's own: its traffic is not redirected"
+
+
+def _ports(spec: Mapping[str, Any], wishes: Wishes) -> Iterator[str]:
+    """Ports of the mesh that the application uses, too."""
+    taken = {wishes.status_port or contract.AGENT_PORT: "the agent"} | _LISTENS
+    for group in GROUPS:
+        for container in spec.get(group) or ():
+            if container["name"] in OURS:
+                continue
+            who = f"container {container['name']}"
+            for port in container.get("ports") or ():
+                number = port.get("containerPort")
+                if (port.get("protocol") or "TCP") != "TCP":
+                    continue
+                if number in taken:
+                    yield (
+                        f"{who} declares port {number}, on which istio-proxy listens "
+                        f"({taken[number]}): only one of the two can"
+                    )
+                elif number in _PASSED_BY and wishes.mode != "NONE":
+                    yield f"{who} declares port {number}, which is never redirected to the proxy"
+            for key in PROBES:
+                number = _asked(container, key)
+                if number in taken:
+                    yield (
+                        f"{key} of {who} asks port {number}, on which istio-proxy listens "
+                        f"({taken[number]}), not the application"
+                    )
+
+
+def _asked(container: Mapping[str, Any], key: str) -> Any:
+    """The port of a probe, where it does not mean the agent."""
+    probe = container.get(key) or {}
+    for action in ("httpGet", "tcpSocket", "grpc"):
+        target = probe.get(action) or {}
+        port = target.get("port")
+        if port and not str(target.get("path") or "").startswith(_OF_THE_AGENT):
+            named = {
+                one.get("name"): one.get("containerPort") for one in container.get("ports") or ()
+            }
+            digits = isinstance(port, str) and port.isascii() and port.isdigit()
+            return int(port) if digits else named.get(port, port)
+    return None
+
+
+def misplaced(value: Mapping[str, Any], workload: workloads.Workload) -> Iterator[str]:
+    """Wishes on an object that holds a pod template, where the injector does not look."""
+    where = workload.template
+    metadata = (workload.pod_in(value) or {}).get("metadata") or {}
+    right = show((*where, "metadata"))
+    holder: Any = value
+    for depth in range(len(where)):
+        above = holder.get("metadata") if isinstance(holder, Mapping) else None
+        for group, keys in _WISHES.items():
+            entries = above.get(group) if isinstance(above, Mapping) else None
+            inside = metadata.get(group) or {}
+            given = entries if isinstance(entries, Mapping) else {}
+            for key in keys:
+                if key in given and key not in inside:
+                    at = show((*where[:depth], "metadata", group, key))
+                    yield f"{at} changes nothing there: it belongs in {right}.{group}"
+        holder = holder.get(where[depth]) if isinstance(holder, Mapping) else None

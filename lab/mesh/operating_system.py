@@ -1,0 +1,72 @@
+"""Whether a pod is for nodes on which the sidecar cannot run: those without Linux. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from lab.mesh.yaml_reader import FieldPath
+
+LINUX: Final = "linux"
+OS_LABELS: Final = ("kubernetes.io/os", "beta.kubernetes.io/os")
+"""Kubelet puts both on its node; the second is deprecated."""
+WINDOWS_BUILD: Final = "node.kubernetes.io/windows-build"
+"""A label that Windows nodes alone have."""
+_TERMS: Final = (
+    *("spec", "affinity", "nodeAffinity"),
+    *("requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"),
+)
+
+
+def not_for_linux(pod: Mapping[str, Any]) -> tuple[FieldPath, str] | None:
+    """The field of a pod {spec} that keeps it from every Linux node, and a sentence; None: none.
+
+    Looks at spec.os, the node selector and the required node affinity, of which all terms must
+    shut Linux out; what a RuntimeClass or a node's name adds is not known here.
+    """
+    spec = pod.get("spec") or {}
+    system = spec.get("os")
+    if isinstance(system, Mapping) and system.get("name") == "windows":
+        return ("spec", "os", "name"), _sentence(["windows"])
+    selector = spec.get("nodeSelector")
+    for key, value in selector.items() if isinstance(selector, Mapping) else ():
+        if _shuts_out(key, "In", [value or ""]):
+            return ("spec", "nodeSelector", key), _sentence([value or ""])
+    terms: Any = pod
+    for key in _TERMS:
+        terms = terms.get(key) if isinstance(terms, Mapping) else None
+    # A term without a requirement matches no node at all.
+    given = [term for term in _list(terms) if isinstance(term, Mapping) and any(term.values())]
+    found = [_shut_out_by(term) for term in given]
+    if found and all(asked is not None for asked in found):
+        return _TERMS, _sentence([value for asked in found for value in asked or ()])
+    return None
+
+
+def _shut_out_by(term: Mapping[str, Any]) -> Sequence[Any] | None:
+    """The values that a term asks for where it shuts Linux out; None where it does not."""
+    for one in _list(term.get("matchExpressions")):
+        if isinstance(one, Mapping):
+            values = _list(one.get("values"))
+            if _shuts_out(one.get("key"), one.get("operator"), values):
+                return values if one.get("operator") == "In" else ["windows"]
+    return None
+
+
+def _shuts_out(key: Any, operator: Any, values: Sequence[Any]) -> bool:
+    if key == WINDOWS_BUILD:
+        return operator in ("In", "Exists", "Gt", "Lt")
+    if key not in OS_LABELS:
+        return False
+    if operator == "In":
+        return LINUX not in values
+    return operator == "DoesNotExist" or (operator == "NotIn" and LINUX in values)
+
+
+def _sentence(asked: Sequence[Any]) -> str:
+    other = [value for value in asked if value != "windows" and not str(value)[:1].isdigit()]
+    if other:
+        return f"the sidecar runs on Linux alone, and this asks for {other[0]!r}"
+    return "the sidecar does not run on Windows"
+
+
+def _list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
