@@ -29,7 +29,7 @@ ROWS: Final = (
     Row(
         "least rights",
         r"(PROXY|INIT)\.securityContext\.(seccompProfile|readOnlyRootFilesystem)",
-        "nothing of ours needs more; newer clusters ask for it",
+        "nothing of ours needs more; Pod Security's restricted level asks for a seccomp profile",
         lambda d: d.ours in ({"type": "RuntimeDefault"}, True) and d.theirs in (ABSENT, False),
     ),
     Row(
@@ -54,7 +54,7 @@ ROWS: Final = (
     Row(
         "container of the logs",
         r"pod\.metadata\.annotations\.kubectl\.kubernetes\.io/default-logs-container",
-        "kubectl reads default-container for logs, too, and warns of this one",
+        "kubectl reads default-container for logs, too, and no longer looks at this one",
         only_theirs(),
     ),
     Row(
@@ -218,7 +218,8 @@ ROWS: Final = (
     Row(
         "mistakes that a reader forgives",
         "refused",
-        "a key given twice and a number for a text are most often slips, and kubectl refuses them",
+        "a number for a text kubectl refuses; of a key given twice it keeps the last and says "
+        "nothing, though that is most often a slip",
         refusing("given twice", "must be text, and is the number"),
     ),
     Row(
