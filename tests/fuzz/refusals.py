@@ -1,6 +1,6 @@
 """What is refused on purpose though the API server would take it: one table, each with its reason.
 
-Every sample is looked at before a run: we must refuse it in these words, and whoever judges it must
+Each sample is looked at before a run: we must refuse it in these words, and whoever judges it must
 say what the reason says. So a reason that is no longer true is a finding of the run.
 """
 
@@ -24,6 +24,7 @@ is not the last word on it."""
 
 POD: Final = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n"
 APP: Final = f"{POD}  - {{name: c, image: i}}\n"
+_RANGES: Final = "traffic.sidecar.istio.io/includeOutboundIPRanges"
 _WINDOWS: Final = (
     "the sidecar's programs are Linux's: a pod for other nodes would wait for them for ever"
 )
@@ -37,7 +38,7 @@ class Refusal:
     said: str
     reason: str
     truth: Truth
-    sample: str
+    samples: tuple[str, ...]
 
 
 REFUSALS: Final = (
@@ -46,52 +47,49 @@ REFUSALS: Final = (
         r"the sidecar does not run on Windows",
         _WINDOWS,
         "taken",
-        f"{APP}  os: {{name: windows}}\n",
+        (f"{APP}  os: {{name: windows}}\n",),
     ),
     Refusal(
         "too many annotations",
         r"with the sidecar's these are \d+ bytes",
         "the API server counts the sidecar's annotations, too",
         "taken, and refused when injected",
-        APP.replace("{name: p}", f"{{name: p, annotations: {{a: {'x' * (256 * 1024 - 1)}}}}}"),
+        (APP.replace("{name: p}", f"{{name: p, annotations: {{a: {'x' * (256 * 1024 - 1)}}}}}"),),
     ),
     Refusal(
         "binary that is no text",
         r"!!binary that is no base64 of UTF-8 text",
         "the API server puts replacement characters there, so that the text is lost unsaid",
         "taken",
-        f"{POD}  - {{name: c, image: i, args: [!!binary /w==]}}\n",
+        (f"{POD}  - {{name: c, image: i, args: [!!binary /w==]}}\n",),
     ),
     Refusal(
         "a tag of somebody else",
         r"tag \S+ means nothing to Kubernetes",
         "the API server drops the tag unsaid, and with it what it was to do",
         "taken",
-        f"{POD}  - {{name: c, image: !mine i}}\n",
+        (f"{POD}  - {{name: c, image: !mine i}}\n",),
     ),
     Refusal(
         "no apiVersion",
-        r"apiVersion is missing|apiVersion must be text, and ",
+        r"apiVersion (is missing|must be text)(?!, and is the number)",
         "the API server has it from the URL; kubectl, which makes the URL, refuses",
         "refused by kubectl",
-        APP.partition("\n")[2],
+        (APP.partition("\n")[2], APP.replace("v1", "''", 1), APP.replace("v1", "~", 1)),
     ),
     Refusal(
         "an empty apiVersion",
         r"there is no \w+ in '/'",
         "an empty one to the API server, which has it from the URL; kubectl refuses",
         "refused by kubectl",
-        APP.replace("v1", '"/"', 1),
+        (APP.replace("v1", '"/"', 1),),
     ),
     Refusal(
         "an annotation's value",
         r"annotation \S+: |field metadata\.annotations|annotations\.\S+",
         "the API server knows no annotation's grammar; the init program refuses what it is given",
         "no grammar",
-        APP.replace(
-            "{name: p}",
-            "{name: p, annotations: {traffic.sidecar.istio.io/includeOutboundIPRanges: 10.0.0/8}}",
-        ),
+        (APP.replace("{name: p}", f"{{name: p, annotations: {{{_RANGES}: 10.0.0/8}}}}"),),
     ),
 )
 
@@ -107,23 +105,24 @@ def untrue(refused: Callable[[bytes], str], judge: Judge, kubectl: Kubectl) -> I
     `refused`: a manifest to our message, "" when it is injected.
     """
     for one in REFUSALS:
-        said = refused(one.sample.encode())
-        if not re.search(one.said, said):
-            yield f"{one.name}: not refused so, but {said or 'injected'}"
-        elif wrong := _untrue(one, judge, kubectl):
-            yield f"{one.name}: {wrong}"
+        for sample in one.samples:
+            said = refused(sample.encode())
+            if not re.search(one.said, said):
+                yield f"{one.name}: not refused so, but {said or 'injected'}"
+            elif wrong := _untrue(one, sample, judge, kubectl):
+                yield f"{one.name}: {wrong}"
 
 
-def _untrue(one: Refusal, judge: Judge, kubectl: Kubectl) -> str:
+def _untrue(one: Refusal, sample: str, judge: Judge, kubectl: Kubectl) -> str:
     if one.truth == "refused by kubectl":
-        return "" if kubectl(one.sample) else "kubectl takes it"
-    if isinstance(told := _asked(judge, one.sample), str):
+        return "" if kubectl(sample) else "kubectl takes it"
+    if isinstance(told := _asked(judge, sample), str):
         return f"the API server refuses it, too: {told[:200]}"
     if one.truth == "taken, and refused when injected":
-        larger = one.sample.replace("annotations: {", f"annotations: {{b: {'y' * 1000}, ")
+        larger = sample.replace("annotations: {", f"annotations: {{b: {'y' * 1000}, ")
         return "" if isinstance(_asked(judge, larger), str) else "a larger one is taken"
     if one.truth == "no grammar":
-        given = yaml.safe_load(one.sample)["metadata"]["annotations"]
+        given = yaml.safe_load(sample)["metadata"]["annotations"]
         with contextlib.suppress(SidecarLabError):
             parse(["-i", *given.values()], {})
             return "the init program takes it"
