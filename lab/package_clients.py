@@ -126,16 +126,20 @@ def _answer(argv: Sequence[str], env: Environment) -> str:
 def _uv_cache(environ: Mapping[str, str]) -> Path:
     if named := environ.get("UV_CACHE_DIR"):
         return Path(named)
-    if sys.platform == "win32":
-        return Path(environ.get("LOCALAPPDATA") or Path.home(), "uv")
-    return Path(environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "uv")
+    folder = environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
+    return Path(folder or os.path.expanduser("~/.cache"), "uv")  # noqa: PTH111 - never raises
 
 
 def _writable(folder: Path) -> bool:
-    """Whether a file can be made in the folder, or in what is there of the way to it."""
+    """Whether a file can be made in the folder, or in what is there of the way to it.
+
+    Not in "~": that is what is left of it for a user without a home.
+    """
+    if not folder.is_absolute():
+        return False
     for one in (folder, *folder.parents):
         if one.exists():
-            return os.access(one, os.W_OK)
+            return one.is_dir() and os.access(one, os.W_OK)
     return False
 
 

@@ -9,6 +9,7 @@ from lab.mesh.errors import SidecarLabError
 
 PACKAGE = Path(__file__).resolve().parent
 DEFAULT_NAME = "sidecar-lab"
+_MOVED = "set SIDECAR_LAB_CACHE to a folder that this user can write"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -21,14 +22,30 @@ def manifests() -> Path:
 def cache_root() -> Path:
     """What several labs and checkouts share; every entry is named by the content of its inputs.
 
-    `SIDECAR_LAB_CACHE` moves it; the default is the platform's cache folder.
+    `SIDECAR_LAB_CACHE` moves it; the default is the platform's cache folder. Raises
+    SidecarLabError where the user has no home (a number without HOME in a container).
     """
     given = os.environ.get("SIDECAR_LAB_CACHE")
     if given:
         return Path(given).expanduser().resolve()
     from platformdirs import user_cache_path  # not needed by kube-inject
 
-    return user_cache_path("sidecar-lab", appauthor=False)
+    found = user_cache_path("sidecar-lab", appauthor=False)
+    if not found.is_absolute():
+        raise SidecarLabError("this user has no home folder for the cache", hint=_MOVED)
+    return found
+
+
+def made_in_cache(name: str) -> Path:
+    """A folder of the cache, made if need be. Raises SidecarLabError where it cannot be."""
+    folder = cache_root() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SidecarLabError(
+            f"the cache folder {folder} cannot be made: {error.strerror}", hint=_MOVED
+        ) from error
+    return folder
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lab.paths import cache_root
+from lab.paths import cache_root, made_in_cache
 from lab.progress import Task
 
 MANIFEST = "manifest.json"
@@ -225,9 +225,7 @@ def _locked(key: str, task: Task | None, *, wait: bool = True) -> Iterator[None]
 
 def named_lock(name: str) -> FileLock:
     """A lock between processes, kept in the cache; the system frees it when its holder dies."""
-    folder = cache_root() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{name}.lock")
+    return FileLock(made_in_cache("locks") / f"{name}.lock")
 
 
 def _read(path: Path) -> Entry | None:
