@@ -89,6 +89,13 @@ def test_what_must_be_specified_is_specified() -> None:
     assert f'"{PROXY_MEMORY}":"64Mi"' in step.commands[0]
 
 
+def test_a_request_above_the_limit_that_fits_is_lowered_with_it() -> None:
+    words = "maximum cpu usage per Container is 500m, but limit is 2"
+    (step,) = judge(rejected(words, given={PROXY_CPU: "1", PROXY_CPU_LIMIT: "2"})).steps
+    assert f'"{PROXY_CPU}":"500m"' in step.commands[0]
+    assert f'"{PROXY_CPU_LIMIT}":"500m"' in step.commands[0]
+
+
 @pytest.mark.parametrize(
     "words",
     [
