@@ -12,6 +12,7 @@ from lab.mesh import annotations as names
 from lab.mesh import containers as made
 from lab.mesh import (
     contract,
+    early_checks,
     fields,
     fitting,
     notes,
@@ -87,7 +88,11 @@ def inject_checked(
         for part in ("metadata", "spec"):
             there = (key for key in template[part] if key in made[part])
             made[part] = {**{key: made[part][key] for key in there}, **made[part]}
-    told = (*notes.of_wishes(template), *notes.of_injected(before, wishes))
+    told = (
+        *notes.of_wishes(template),
+        *notes.of_injected(before, wishes),
+        *_spared(before, wishes),
+    )
     return Injected(decision, nulls.kept(given, made), told)
 
 
@@ -109,13 +114,17 @@ def _inject(template: Template, owner: Owner, wishes: Wishes) -> dict[str, Any]:
     apps = [c for c in spec.get("containers") or () if c["name"] not in OURS]
     inits = [c for c in spec.get("initContainers") or () if c["name"] not in OURS]
     described = _describe(apps, own)
-    taken = probes.Taken()
+    taken, early = probes.Taken(), _early(apps, inits, wishes)
     if wishes.rewrite_probes:
-        apps = [probes.rewrite(container, wishes.status_port, taken) for container in apps]
-        inits = [probes.rewrite(container, wishes.status_port, taken) for container in inits]
+        port, handed = wishes.status_port, early.handed
+        apps = [probes.rewrite(one, port, taken, handed[one["name"]]) for one in apps]
+        inits = [probes.rewrite(one, port, taken, handed[one["name"]]) for one in inits]
+        wishes = wishes.holding() if early.hold else wishes
     probers = probes.encode(taken.probers) if taken.probers else ""
     proxy = overrides.apply(made.proxy_container(wishes, owner, labels, *described, probers), own)
-    init = overrides.apply(made.init_container(wishes), own)
+    base = made.init_container(wishes)
+    base["command"] = early_checks.spare(base["command"], early.spared)
+    init = overrides.apply(base, own)
     overrides.agree_on_user(init, proxy, own, wishes.mode)
     setup = [] if wishes.mode == "NONE" else [init]
     for container in setup:
@@ -126,7 +135,7 @@ def _inject(template: Template, owner: Owner, wishes: Wishes) -> dict[str, Any]:
         inits, containers = [*setup, proxy, *inits], apps
     else:
         inits = [*inits, *setup]
-        containers = [proxy, *apps] if wishes.hold else [*apps, proxy]
+        containers = [proxy, *apps] if early.first else [*apps, proxy]
     spec["containers"] = containers
     keep(spec, "initContainers", inits)
     added = made.volumes(wishes)
@@ -166,6 +175,17 @@ def _inject(template: Template, owner: Owner, wishes: Wishes) -> dict[str, Any]:
     }
 
 
+def _early(
+    apps: Sequence[Template], inits: Sequence[Template], wishes: Wishes
+) -> early_checks.Plan:
+    """What the pod needs for what kubelet asks early. Nothing where all is asked directly."""
+    native, wanted = wishes.native and bool(apps), not wishes.native and wishes.hold
+    if not wishes.rewrite_probes:
+        return early_checks.Plan({}, (), first=wishes.hold, hold=wanted)
+    may = wishes.config.hold is not False
+    return early_checks.plan(apps, inits, native=native, hold=wishes.hold, may_hold=may)
+
+
 def _describe(apps: Sequence[Template], own: Own) -> tuple[str, str]:
     """Names of the application's containers, and all ports that the pod declares."""
     proxies = [one for _, _, one in own.places if one["name"] == contract.PROXY_CONTAINER]
@@ -199,6 +219,20 @@ def _annotations(
         new[PROMETHEUS + "port"] = str(wishes.status_port)
         new[PROMETHEUS + "scrape"] = "true"
     return new
+
+
+def _spared(template: Template, wishes: Wishes) -> list[str]:
+    """Of each port that is not captured, for whom."""
+    spec = template["spec"]
+    apps, inits = (
+        [one for one in spec.get(group) or () if one["name"] not in OURS]
+        for group in ("containers", "initContainers")
+    )
+    return [
+        f"port {one.port} is not captured: kubelet asks container {one.container} there"
+        " while no proxy can run"
+        for one in _early(apps, inits, wishes).spared
+    ]
 
 
 def _compact(value: Any) -> str:

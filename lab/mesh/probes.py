@@ -7,7 +7,7 @@ from there, and from the names of those ports, they can also be put back.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 ENVIRONMENT: Final = "ISTIO_KUBE_APP_PROBERS"
@@ -21,6 +21,7 @@ HOOKS: Final = {
     "preStop": "/app-lifecycle/{}/prestopz",
 }
 ACTIONS: Final = ("httpGet", "tcpSocket", "grpc")
+EVERY: Final = (*PATHS, *HOOKS)
 
 Container = Mapping[str, Any]
 Probers = dict[str, dict[str, Any]]
@@ -37,17 +38,22 @@ class Taken:
         self.ports: dict[str, str] = {}
 
 
-def rewrite(container: Container, status_port: int, taken: Taken) -> Container:
+def rewrite(
+    container: Container, status_port: int, taken: Taken, keys: Collection[str] = EVERY
+) -> Container:
     """The container with its probes and lifecycle hooks sent to the agent; `taken` grows.
 
-    Left alone: exec, probes of another host, of a port name that the container does not have
-    (as without a mesh, kubelet reports it), those that already ask the agent, and those that
-    the agent could not ask.
+    `keys`: which of them, as far as the agent can. Left alone: exec, probes of another host, of
+    a port name that the container does not have (as without a mesh, kubelet reports it), those
+    that already ask the agent, those that the agent could not ask, and TCP hooks, which kubelet
+    does not know.
     """
     changed = dict(container)
     for holder, paths in ((container, PATHS), (container.get("lifecycle") or {}, HOOKS)):
         for key, template in paths.items():
-            if not (original := holder.get(key)):
+            if not (original := holder.get(key)) or key not in keys:
+                continue
+            if key in HOOKS and not original.get("httpGet"):
                 continue
             path = template.format(container["name"])
             rewritten = _rewrite_one(original, path, container, status_port, taken)
@@ -82,24 +88,39 @@ def _rewrite_one(
     return _swapped(original, action, "httpGet", asking)
 
 
+def asked_port(check: Mapping[str, Any], container: Container, *, hook: bool) -> int | None:
+    """At which port of the pod kubelet asks for `check`; None where it does not."""
+    for action in ACTIONS[:1] if hook else ACTIONS:
+        if target := check.get(action):
+            port = _number(target.get("port"), container)
+            return port if port and 0 < port < 65536 and not target.get("host") else None
+    return None
+
+
 def _can_be_asked(action: str, target: Mapping[str, Any], probe: Any, port: int) -> bool:
     """Whether the agent can ask it. What is wrong with one that it cannot, the API server says,
     and would not see in a variable.
     """
-    timeout, headers = probe.get("timeoutSeconds", 1), target.get("httpHeaders") or ()
+    timeout, headers = probe.get("timeoutSeconds"), target.get("httpHeaders") or ()
     return (
         0 < port < 65536
         and (action != "grpc" or isinstance(target.get("port"), int))
         and (target.get("scheme") or "HTTP") in ("HTTP", "HTTPS")
-        and not any(c.isspace() or not c.isprintable() for c in target.get("path") or "")
-        and isinstance(timeout, int)
-        and timeout >= 0
-        and all(
-            isinstance(one.get("value", ""), str)
-            and not any(c in one["name"] + one.get("value", "") for c in "\r\n\0")
-            for one in headers
-        )
+        # Newer protocols, which kubelet knows behind feature gates.
+        and (target.get("protocol") or "HTTP1") == "HTTP1"
+        and (target.get("mode") or "Plaintext") == "Plaintext"
+        and (timeout is None or (isinstance(timeout, int) and timeout >= 0))
+        and all(_can_be_sent(one["name"], one.get("value")) for one in headers)
     )
+
+
+def _can_be_sent(name: str, value: object) -> bool:
+    """A Host of letters beyond ASCII would have to be written otherwise (Punycode)."""
+    if value is None:
+        return True
+    if not isinstance(value, str) or any(c in name + value for c in "\r\n\0"):
+        return False
+    return value.isascii() or name.lower() != "host"
 
 
 def restore(

@@ -98,6 +98,10 @@ class Wishes(NamedTuple):
         """Whether the application waits for the proxy."""
         return self.settings.hold_application if self.config.hold is None else self.config.hold
 
+    def holding(self) -> "Wishes":
+        """The same, with the application waiting for the proxy where nobody said otherwise."""
+        return self._replace(settings=self.settings._replace(hold_application=True))
+
     @property
     def rewrite_probes(self) -> bool:
         """Whether the application's probes go through the agent."""
