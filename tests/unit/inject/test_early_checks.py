@@ -9,7 +9,7 @@ from lab.mesh import annotations as names
 from lab.mesh import contract, early_checks, injection, probes, stripping
 from lab.mesh.sidecar import Owner, Settings
 
-ACTIONS = {
+ACTIONS: dict[str, dict[str, Any]] = {
     "httpGet": {"httpGet": {"path": "/", "port": 8080}},
     "tcpSocket": {"tcpSocket": {"port": 8080}},
     "grpc": {"grpc": {"port": 8080}},
