@@ -4,6 +4,7 @@ from typing import Final
 
 from lab.mesh import annotations as names
 from lab.mesh import contract
+from tests.peers import injection_early
 from tests.peers.injection_rows import (
     Row,
     annotated,
@@ -160,6 +161,7 @@ ROWS: Final = (
         "name or of the agent have nobody to be asked: they stay as they are",
         both(kind("Pod"), kept_probe),
     ),
+    *injection_early.ROWS,
     Row(
         "probes of another host are not handed over",
         r"PROXY\.env\.ISTIO_KUBE_APP_PROBERS",
