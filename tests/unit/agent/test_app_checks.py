@@ -1,8 +1,10 @@
 """Probes and hooks through the agent's HTTP: how an answer begins, breaks off, or is none."""
 
 import asyncio
+import contextlib
 import json
 import socket
+import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -97,23 +99,26 @@ def test_a_hook_that_failed_is_no_answer_to_kubelet_and_says_why() -> None:
 
 
 def test_a_hook_whose_client_went_away_is_given_up() -> None:
-    asked = []
+    asked, left = threading.Event(), threading.Event()
 
     def serve(talk: Talk) -> None:
         talk.request()
-        asked.append(talk.sock.recv(1))
+        asked.set()
+        with contextlib.suppress(ConnectionResetError):
+            assert talk.sock.recv(1) == b""
+        left.set()
 
     async def talk(port: int, checks: AppChecks) -> None:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(f"GET {HOOK} HTTP/1.1\r\n\r\n".encode())
-        while not checks.under_way:
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(asked.wait)
+        assert checks.under_way == 1
         writer.close()
         await checks.stopped({})
+        await asyncio.to_thread(left.wait)
 
     with running(serving(serve)) as server:
         asyncio.run(with_agent(server.port, talk))
-    assert asked == [b""]
 
 
 def test_a_stop_waits_for_the_hook_that_is_under_way() -> None:
