@@ -62,7 +62,6 @@ _IMAGE: Final = (
     r":[0-9a-fA-F]{32,})?"
 )
 _NAME: Final = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?"
-_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 
 
 def check(annotations: Mapping[str, str]) -> Iterator[AnnotationError]:
@@ -80,12 +79,21 @@ def flag(value: str | None, default: bool) -> bool:
         return default
 
 
-def mappings(value: str) -> dict[str, dict[str, Any]]:
-    """userVolume and userVolumeMount: a JSON object of objects. Raises ValueError."""
+def named(value: str) -> list[dict[str, Any]]:
+    """userVolume and userVolumeMount: a JSON object of objects by name, or a list of them.
+
+    As in Istio a name within beats the key, and of a list the place is the key. Raises ValueError.
+    """
     found = _json(value)
-    if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
-        raise ValueError("no object of objects")
-    return found
+    if isinstance(found, dict):
+        entries = found.items()
+    elif isinstance(found, list) or found is None:
+        entries = {str(index): one for index, one in enumerate(found or ())}.items()
+    else:
+        raise ValueError("neither an object nor a list")
+    if not all(isinstance(one, dict) for _, one in entries):
+        raise ValueError("not of objects")
+    return [{"name": key, **one} for key, one in entries]
 
 
 def _json(value: str) -> Any:
@@ -149,23 +157,24 @@ def _templates(value: str) -> str:
     return f"there is no template {unknown[0]!r}; expected {TEMPLATE}" if unknown else ""
 
 
-def _volumes(value: str) -> str:
-    try:
-        usable = all(re.fullmatch(_LABEL, name) for name in mappings(value))
-    except ValueError:
-        usable = False
-    return "" if usable else 'must be JSON, volumes by name, as in {"data": {"emptyDir": {}}}'
+def _all_are(kind: str, example: str) -> Callable[[str], str]:
+    """Entries of `named` that are of a type of the API."""
 
+    def rule(value: str) -> str:
+        from lab.mesh import fields, pod_rules  # a table that few pods need
 
-def _mounts(value: str) -> str:
-    try:
-        given = mappings(value)
-    except ValueError:
-        given = {"": {}}
-    usable = all(
-        isinstance(mount.get("mountPath"), str) and mount["mountPath"] for mount in given.values()
-    )
-    return "" if usable else 'must be JSON, mounts by volume, as in {"data": {"mountPath": "/d"}}'
+        try:
+            entries = named(value)
+        except ValueError:
+            return f"must be JSON, by name or as a list, as in {example}"
+        for one in entries:
+            for fault in pod_rules.faults(one, kind):
+                return f"{one['name']!r}: {fields.show(fault.path)} {fault.text}".replace(
+                    ":  ", ": "
+                )
+        return ""
+
+    return rule
 
 
 def _config(value: str) -> str:
@@ -196,8 +205,8 @@ RULES: Final[dict[str, Callable[[str], str]]] = {
     AGENT_LOG_LEVEL: _read_by(proxy_grammar.agent_log_level),
     BOOTSTRAP_OVERRIDE: _object_name,
     TEMPLATES: _templates,
-    USER_VOLUME: _volumes,
-    USER_VOLUME_MOUNT: _mounts,
+    USER_VOLUME: _all_are("Volume", '{"data": {"emptyDir": {}}}'),
+    USER_VOLUME_MOUNT: _all_are("VolumeMount", '{"data": {"mountPath": "/d"}}'),
 }
 """What an annotation may hold: from its value to what is wrong with it, "" if nothing is."""
 

@@ -68,11 +68,10 @@ def volumes(wishes: Wishes) -> list[dict[str, Any]]:
     """
     override = wishes.annotations.get(names.BOOTSTRAP_OVERRIDE)
     custom = {"name": VOLUME_BOOTSTRAP, "configMap": {"name": override}}
-    own = names.mappings(wishes.annotations.get(names.USER_VOLUME, "{}"))
     return [
         *_VOLUMES,
         *([custom] if override else ()),
-        *({**source, "name": name} for name, source in own.items()),
+        *names.named(wishes.annotations.get(names.USER_VOLUME, "{}")),
     ]
 
 
@@ -196,11 +195,10 @@ def _arguments(wishes: Wishes) -> list[str]:
 def _mounts(wishes: Wishes) -> list[dict[str, Any]]:
     override = names.BOOTSTRAP_OVERRIDE in wishes.annotations
     custom = {"name": VOLUME_BOOTSTRAP, "mountPath": BOOTSTRAP_DIR}
-    own = names.mappings(wishes.annotations.get(names.USER_VOLUME_MOUNT, "{}"))
     return [
         *_MOUNTS,
         *([custom] if override else ()),
-        *({**mount, "name": name} for name, mount in own.items()),
+        *names.named(wishes.annotations.get(names.USER_VOLUME_MOUNT, "{}")),
     ]
 
 

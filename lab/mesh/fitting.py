@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from lab.mesh import annotations as names
+from lab.mesh import contract
 from lab.mesh.errors import AnnotationError, SidecarLabError
 from lab.mesh.operating_system import not_for_linux
+from lab.mesh.quantities import exceeds as exceeds  # for those who look for it here
+from lab.mesh.quantities import quantity as quantity
 from lab.mesh.yaml_reader import FieldPath
 
-_UNITS: Final = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
-_BINARY: Final = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _PAIRS: Final = (
     (names.PROXY_CPU, names.PROXY_CPU_LIMIT),
     (names.PROXY_MEMORY, names.PROXY_MEMORY_LIMIT),
@@ -68,26 +69,41 @@ def _check_budget(budget: object, given: Mapping[str, str]) -> None:
                     raise AnnotationError(name, given[name], problem)
 
 
-def check_mounts(
-    proxy: Mapping[str, Any], volumes: Sequence[Mapping[str, Any]], given: Mapping[str, str]
+def check_volumes(
+    spec: Mapping[str, Any], added: Sequence[Mapping[str, Any]], given: Mapping[str, str]
 ) -> None:
-    """What annotations add to volumes and mounts. Raises AnnotationError.
+    """Whether what is added (ours, then the annotation's) and the pod's volumes go together.
 
-    `volumes`: all of the injected pod, `given`: its annotations.
+    `spec`: the pod's as it was given. Raises AnnotationError, and UnfitError for a volume of the
+    pod that an application mounts and the mesh would replace by another.
     """
-    there = Counter(volume["name"] for volume in volumes)
-    for name in names.mappings(given.get(names.USER_VOLUME, "{}")):
-        if there[name] > 1:
-            problem = f"{name!r} is a volume of the mesh; choose another name"
+    own = names.named(given.get(names.USER_VOLUME, "{}"))
+    twice = [name for name, count in Counter(v["name"] for v in added).items() if count > 1]
+    if twice:
+        problem = f"{twice[0]!r} is a volume of the mesh; choose another name"
+        raise AnnotationError(names.USER_VOLUME, given[names.USER_VOLUME], problem)
+    users = {volume["name"] for volume in own}
+    there = {volume["name"]: volume for volume in added}
+    for index, volume in enumerate(spec.get("volumes") or ()):
+        name = volume["name"]
+        if name not in there or volume == there[name]:
+            continue
+        if name in users:
+            problem = f"the pod has another volume {name!r} already; choose another name"
             raise AnnotationError(names.USER_VOLUME, given[names.USER_VOLUME], problem)
-    paths = Counter(mount["mountPath"] for mount in proxy.get("volumeMounts") or ())
-    for name, mount in names.mappings(given.get(names.USER_VOLUME_MOUNT, "{}")).items():
-        if name not in there:
-            problem = f"the pod has no volume {name!r}; {names.USER_VOLUME} can bring one"
-            raise AnnotationError(names.USER_VOLUME_MOUNT, given[names.USER_VOLUME_MOUNT], problem)
-        if paths[mount["mountPath"]] > 1:
-            problem = f"{name!r}: something else is mounted at {mount['mountPath']!r} already"
-            raise AnnotationError(names.USER_VOLUME_MOUNT, given[names.USER_VOLUME_MOUNT], problem)
+        if set(volume) != set(there[name]) and _mounted(spec, name):
+            problem = f"{name!r} is a volume of the mesh, and an application mounts this one"
+            raise UnfitError(("spec", "volumes", index, "name"), problem, hint="rename it")
+
+
+def _mounted(spec: Mapping[str, Any], name: str) -> bool:
+    return any(
+        mount["name"] == name
+        for group in ("containers", "initContainers")
+        for container in spec.get(group) or ()
+        if container["name"] not in (contract.PROXY_CONTAINER, contract.INIT_CONTAINER)
+        for mount in container.get("volumeMounts") or ()
+    )
 
 
 def check_annotations(entries: Mapping[str, str]) -> None:
@@ -98,20 +114,3 @@ def check_annotations(entries: Mapping[str, str]) -> None:
             f"with the sidecar's these are {size} bytes; at most {_MOST_ANNOTATIONS} are taken"
         )
         raise UnfitError(("metadata", "annotations"), problem, hint="shorten the largest")
-
-
-def exceeds(request: object, limit: object) -> bool:
-    """Whether a request is above a limit; False where one is missing or no quantity."""
-    try:
-        return quantity(str(request)) > quantity(str(limit))
-    except ValueError:
-        return False
-
-
-def quantity(text: str) -> float:
-    """The value of a quantity of Kubernetes. Raises ValueError for what is none."""
-    if text[-2:] in _BINARY:
-        return float(text[:-2]) * 2.0 ** _BINARY[text[-2:]]
-    if text[-1:] in _UNITS:
-        return float(text[:-1] + f"e{_UNITS[text[-1]]}")
-    return float(text)

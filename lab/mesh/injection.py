@@ -139,10 +139,15 @@ def _inject(template: Template, owner: Owner, wishes: Wishes) -> dict[str, Any]:
     spec["containers"] = containers
     keep(spec, "initContainers", inits)
     added = made.volumes(wishes)
+    fitting.check_volumes(template["spec"], added, given)
     ours = {volume["name"] for volume in added}
     volumes = spec.get("volumes") or ()
     spec["volumes"] = [*(v for v in volumes if v["name"] not in ours), *added]
-    fitting.check_mounts(proxy, spec["volumes"], given)
+    if own.settings or names.USER_VOLUME_MOUNT in given:
+        from lab.mesh import added_checks  # a table that few pods need
+
+        for container in (*setup, proxy):
+            added_checks.check_container(container, spec, given, own)
 
     new_labels = _labels(labels, owner)
     new_annotations = _annotations(given, apps, wishes)

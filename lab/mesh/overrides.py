@@ -10,14 +10,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from lab.mesh import annotations as names
-from lab.mesh import contract, fields, fitting, probes
+from lab.mesh import contract, fields, pod_types, probes
 from lab.mesh.errors import AnnotationError
+from lab.mesh.quantities import exceeds
 
 Container = Mapping[str, Any]
 
 OURS: Final = (contract.INIT_CONTAINER, contract.PROXY_CONTAINER)
 HANDLERS: Final = frozenset({"exec", "grpc", "httpGet", "sleep", "tcpSocket"})
-_NOT_FOR_INIT: Final = (*fields.PROBES, "lifecycle", "restartPolicy")
+_NOT_FOR_INIT: Final = (
+    *fields.PROBES,
+    "lifecycle",
+    "restartPolicy",
+    "restartPolicyRules",
+    "resizePolicy",
+)
 """A container that ends has none of these."""
 GROUPS: Final = ("initContainers", "containers")
 AUTO: Final = "auto"
@@ -73,14 +80,28 @@ def parse(annotations: Mapping[str, str]) -> dict[str, list[Container]]:
     except (ValueError, RecursionError):
         found = None
     problem = 'must be JSON, as in {"containers": [{"name": "istio-proxy"}]}'
+    if found is None and value.strip() == "null":
+        return {}
     if not isinstance(found, dict):
         raise AnnotationError(names.OVERRIDES, value, problem)
     kept = {group: found[group] for group in GROUPS if found.get(group)}
-    for containers in kept.values():
-        for fault in fields.template_faults({"spec": {"containers": containers}}):
-            problem = f"{fields.show(fault.path[1:])} {fault.text}"
+    for group, containers in kept.items():
+        for fault in pod_types.faults(_kept(containers), "[Container", (group,)):
+            problem = f"{fields.show(fault.path)} {fault.text}"
             raise AnnotationError(names.OVERRIDES, value, problem)
     return kept
+
+
+def _kept(containers: Any) -> Any:
+    """Without what is not taken over."""
+    if not isinstance(containers, list):
+        return containers
+    return [
+        {key: value for key, value in one.items() if key not in _NOT_FOR_INIT}
+        if isinstance(one, dict) and one.get("name") == contract.INIT_CONTAINER
+        else one
+        for one in containers
+    ]
 
 
 def apply(base: dict[str, Any], own: Own) -> dict[str, Any]:
@@ -88,6 +109,9 @@ def apply(base: dict[str, Any], own: Own) -> dict[str, Any]:
     settings = own.settings.get(base["name"])
     if not settings:
         return base
+    if "restartPolicy" in base:
+        # What makes a sidecar native is no user's to choose: its probes and hooks depend on it.
+        settings = {**settings, "restartPolicy": None}
     merged = _merged(base, settings)
     if base["name"] == contract.INIT_CONTAINER:
         return {key: value for key, value in merged.items() if key not in _NOT_FOR_INIT}
@@ -108,10 +132,10 @@ def _beside(ours: dict[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
     requests, limits = (user.get(key) for key in ("requests", "limits"))
     if isinstance(kept.get("requests"), Mapping) and isinstance(limits, Mapping):
         ours = kept["requests"]
-        kept["requests"] = {k: v for k, v in ours.items() if not fitting.exceeds(v, limits.get(k))}
+        kept["requests"] = {k: v for k, v in ours.items() if not exceeds(v, limits.get(k))}
     if isinstance(kept.get("limits"), Mapping) and isinstance(requests, Mapping):
         ours = kept["limits"]
-        kept["limits"] = {k: v for k, v in ours.items() if not fitting.exceeds(requests.get(k), v)}
+        kept["limits"] = {k: v for k, v in ours.items() if not exceeds(requests.get(k), v)}
     return kept
 
 
@@ -120,7 +144,7 @@ def _merged(base: dict[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
     merged = _beside(base, user)
     for key, value in user.items():
         ours = merged.get(key)
-        if value is None or (key == "image" and value == AUTO):
+        if value is None or (key == "image" and value in (AUTO, "")):
             continue
         if isinstance(ours, dict) and isinstance(value, Mapping):
             merged[key] = _merged(ours, value)

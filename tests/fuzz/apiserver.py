@@ -1,5 +1,6 @@
 """The lab's API server as a judge: dry runs on a connection that is kept."""
 
+import contextlib
 import http.client
 import json
 from pathlib import Path
@@ -71,7 +72,11 @@ class Judge:
 
 def prepare(kubeconfig: Path) -> None:
     """Make the namespace of the dry runs, in which nothing is injected."""
-    api = KubeApi.from_file(kubeconfig)
+    with contextlib.closing(KubeApi.from_file(kubeconfig)) as api:
+        _prepare(api)
+
+
+def _prepare(api: KubeApi) -> None:
     _await_end(api)
     labels = {"istio-injection": "disabled"}
     metadata = {"name": NAMESPACE, "labels": labels}
@@ -95,4 +100,5 @@ def _await_end(api: KubeApi) -> None:
 
 def clear(kubeconfig: Path) -> None:
     """Remove the namespace again; nothing was made in it."""
-    KubeApi.from_file(kubeconfig).request("DELETE", f"/api/v1/namespaces/{NAMESPACE}")
+    with contextlib.closing(KubeApi.from_file(kubeconfig)) as api:
+        api.request("DELETE", f"/api/v1/namespaces/{NAMESPACE}")

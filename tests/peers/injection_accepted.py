@@ -114,6 +114,12 @@ ROWS: Final = (
         lambda d: without_auto(d.ours) == d.theirs != d.ours,
     ),
     Row(
+        "an override of a container that is not there",
+        r"PROXY\.env\.ISTIO_META_APP_CONTAINERS\.value",
+        "neither adds it to the pod; Istio's injector counts it as the application's all the same",
+        both(annotated(names.OVERRIDES), pair("app", "app,other")),
+    ),
+    Row(
         "overrides where they stood",
         r"pod\.metadata\.annotations\.proxy\.istio\.io/overrides\.(containers|initContainers)",
         "a container of the user is kept under the list it came from; Istio's under the one it "
@@ -250,6 +256,8 @@ ROWS: Final = (
             "something else is mounted at '/etc/istio/proxy' already",
             "the pod has no volume 'mine'",
             "metadata.annotations: with the sidecar's these are",
+            "secret.secretName is missing",
+            "imagePullPolicy must be one of",
         ),
     ),
     Row(

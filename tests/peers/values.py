@@ -54,16 +54,20 @@ VALUES: Final[dict[str, tuple[str, ...]]] = {
     names.USER_VOLUME: (
         '{"mine": {"emptyDir": {}}}',
         '{"a": {"secret": {"secretName": "s"}}, "b": {"emptyDir": {}}}',
-        "[]", "{",
+        "[]", "{", "null", "3", '[{"name": "mine", "emptyDir": {}}]', '{"a": {"name": "b"}}',
+        '{"a": {"secret": {}}}',
     ),
     names.USER_VOLUME_MOUNT: (
+        '[{"name": "mine", "mountPath": "/mine"}, {"name": "mine", "mountPath": "/too"}]',
         '{"mine": {"mountPath": "/mine", "readOnly": true}}', '{"mine": "/mine"}', "{",
     ),
     names.MERGE_METRICS: ("false", "perhaps"),
     names.OVERRIDES: (
         '{"containers": [{"name": "istio-proxy", "image": "auto", "tty": true}]}',
         '{"initContainers": [{"name": "istio-init", "env": [{"name": "A", "value": "b"}]}]}',
-        "{", "[]",
+        "{", "[]", "null", '{"containers": [{"name": "other", "image": "nginx"}]}',
+        '{"containers": [{"name": "istio-proxy", "image": ""}]}',
+        '{"containers": [{"name": "istio-proxy", "imagePullPolicy": "perhaps"}]}',
     ),
     "prometheus.io/port": ("9102", "15020"),
     "prometheus.io/scrape": ("false",),

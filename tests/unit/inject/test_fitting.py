@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import admission, annotations, contract, fitting, manifests
+from lab.mesh import admission, annotations, contract, manifests, quantities
 from lab.mesh.errors import AnnotationError, DocumentError
 from lab.mesh.sidecar import Settings
 from tests.unit.inject.pods import admit, annotated, container, inject, pod, review
@@ -40,8 +40,8 @@ def test_annotations_that_fit_no_pod_are_refused_by_name(values: dict[str, str],
 
 def test_limits_that_equal_requests_in_another_unit_fit() -> None:
     inject(annotated(PROXY_CPU="1", PROXY_CPU_LIMIT="1000m"))
-    assert fitting.quantity("1Ki") == 1024 == fitting.quantity("1.024k")
-    assert fitting.quantity("5e-1") == fitting.quantity("500m")
+    assert quantities.quantity("1Ki") == 1024 == quantities.quantity("1.024k")
+    assert quantities.quantity("5e-1") == quantities.quantity("500m")
 
 
 def test_a_windows_pod_is_refused_by_its_field_in_webhook_and_cli() -> None:
