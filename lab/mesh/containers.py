@@ -71,7 +71,7 @@ def volumes(wishes: Wishes) -> list[dict[str, Any]]:
     return [
         *_VOLUMES,
         *([custom] if override else ()),
-        *names.named(wishes.annotations.get(names.USER_VOLUME, "{}")),
+        *_own(wishes, names.USER_VOLUME),
     ]
 
 
@@ -198,8 +198,13 @@ def _mounts(wishes: Wishes) -> list[dict[str, Any]]:
     return [
         *_MOUNTS,
         *([custom] if override else ()),
-        *names.named(wishes.annotations.get(names.USER_VOLUME_MOUNT, "{}")),
+        *_own(wishes, names.USER_VOLUME_MOUNT),
     ]
+
+
+def _own(wishes: Wishes, name: str) -> list[dict[str, Any]]:
+    value = wishes.annotations.get(name)
+    return names.named(value) if value else []
 
 
 def _environment(

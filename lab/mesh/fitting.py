@@ -77,6 +77,8 @@ def check_volumes(
     `spec`: the pod's as it was given. Raises AnnotationError, and UnfitError for a volume of the
     pod that an application mounts and the mesh would replace by another.
     """
+    if names.USER_VOLUME not in given and not spec.get("volumes"):
+        return
     own = names.named(given.get(names.USER_VOLUME, "{}"))
     twice = [name for name, count in Counter(v["name"] for v in added).items() if count > 1]
     if twice:

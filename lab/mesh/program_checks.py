@@ -19,11 +19,14 @@ DNS_VARIABLES: Final = ("ISTIO_META_DNS_CAPTURE", "REDIRECT_DNS")
 _ELSEWHERE: Final = "network-namespace"
 
 
-def check_init(init: Mapping[str, Any], wishes: Wishes) -> None:
+def check_init(init: Mapping[str, Any], wishes: Wishes, *, users: bool = False) -> None:
     """Whether istio-iptables takes what it is given. Raises AnnotationError.
 
-    A container that runs another program is its user's own business.
+    `users`: a container of the pod itself has a part in it. A container that runs another program
+    is its user's own business.
     """
+    if not wishes.config.metadata and names.OVERRIDES not in wishes.annotations and not users:
+        return  # Our own arguments, of values that were read by the same grammar.
     command = [*_words(init, "command"), *_words(init, "args")]
     if command[:1] != [contract.IPTABLES_PROGRAM]:
         return
@@ -76,7 +79,7 @@ def check_sizes(containers: Sequence[Mapping[str, Any]], wishes: Wishes) -> None
     for container in containers:
         for what, text in _texts(container):
             # Cheaper than counting bytes, and right for all but a few.
-            if len(text) * 4 > MOST and len(text.encode(errors="replace")) > MOST:
+            if len(text) * 5 > MOST and len(f"{what}={text}".encode(errors="replace")) > MOST:
                 given = wishes.annotations
                 cause = max(given, key=lambda name: len(given[name]), default=names.PROXY_CONFIG)
                 problem = f"{what} of {container['name']} would have more than {MOST} bytes"
@@ -86,6 +89,7 @@ def check_sizes(containers: Sequence[Mapping[str, Any]], wishes: Wishes) -> None
 def _texts(container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key in ("command", "args"):
         for word in _words(container, key):
-            yield f"an argument of {key}", word
+            yield key, word
     for entry in container.get("env") or ():
-        yield f"variable {entry['name']}", f"{entry['name']}={entry.get('value') or ''}"
+        if isinstance(value := entry.get("value"), str):
+            yield entry["name"], value

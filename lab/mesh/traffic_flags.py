@@ -5,6 +5,7 @@ with this; the injector asks it what the program would say of the container that
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from lab.mesh import traffic_grammar as grammar
@@ -157,10 +158,15 @@ def given(
     return found
 
 
+@lru_cache(maxsize=1)
+def _by_name() -> dict[str, Flag]:
+    short = {flag.short: flag for flag in FLAGS if flag.short}
+    return {f"--{flag.name}": flag for flag in FLAGS} | short
+
+
 def split(argv: Sequence[str]) -> dict[str, str]:
     """The texts of flags, by name. Raises SettingError for what is no flag, or has no value."""
-    by_name = {f"--{flag.name}": flag for flag in FLAGS}
-    by_name |= {flag.short: flag for flag in FLAGS if flag.short}
+    by_name = _by_name()
     found: dict[str, str] = {}
     words = list(reversed(argv))
     while words:
