@@ -1,7 +1,7 @@
 """`nox -s peers`: what this mesh decides beside what real Istio decides.
 
     nox -s peers                every comparison
-    nox -s peers -- injection   only the named ones: injection, rules, flows, probers
+    nox -s peers -- injection   only the named ones: injection, rules, flows, flows-real, probers
 
 The last is beside kubelet: its own probes and hooks, on odd servers.
 
@@ -21,13 +21,13 @@ from tests.peers.result import Result
 
 KUBELETS: Final = "probers"
 """The comparison that needs nothing of Istio."""
-COMPARISONS: Final = ("injection", "rules", "flows", KUBELETS)
+COMPARISONS: Final = ("injection", "rules", "flows", "flows-real", KUBELETS)
 
 
 def _comparison(name: str) -> Callable[[IstioBinaries, Progress], Result]:
     """Loaded when wanted: the rules and the flows need root and libraries of Linux."""
     compare: Callable[[IstioBinaries, Progress], Result] = importlib.import_module(
-        f"tests.peers.{name}"
+        f"tests.peers.{name.replace('-', '_')}"
     ).compare
     return compare
 

@@ -43,7 +43,7 @@ def paths(program: Program, setting: Setting, rows: Sequence[Flow]) -> list[str]
         flows_traffic.serving(world.client.name, "far", flows_matrix.sockets("far")),
     ):
         _settle(world)
-        _apply(world.pod, program, setting, Path(folder))
+        apply(world.pod, program, setting, Path(folder))
         for side, namespace in (("pod", world.pod), ("client", world.client)):
             mine = [one for one in rows if one.side == side]
             ended = flows_traffic.dial(namespace.name, [one.dial for one in mine])
@@ -61,7 +61,7 @@ def _settle(world: World) -> None:
     raise RuntimeError(f"the far side cannot be reached without rules: {ended}")
 
 
-def _apply(pod: Namespace, program: Program, setting: Setting, folder: Path) -> None:
+def apply(pod: Namespace, program: Program, setting: Setting, folder: Path) -> None:
     resolv = folder / "resolv.conf"
     resolv.write_text("".join(f"nameserver {one}\n" for one in flows_matrix.NAMESERVERS))
     # In a mount namespace, for the resolv.conf that DNS capture reads.

@@ -189,15 +189,16 @@ def _all(way: Way, *, side: str = "", but: tuple[str, ...] = ()) -> dict[str, Wa
     }
 
 
-_HAIRPIN: Final = ("Envoy → own pod address", "uid 1337 of another group → own pod address")
-_OUT: Final = _all("direct", side="pod", but=_HAIRPIN)
+HAIRPIN: Final = ("Envoy → own pod address", "uid 1337 of another group → own pod address")
+"""Redirected by the nat table, in TPROXY mode, too."""
+_OUT: Final = _all("direct", side="pod", but=HAIRPIN)
 
 
 def _only(*captured: str) -> dict[str, Way]:
     """Of what leaves the pod only these rows are captured."""
     kept = {*captured, *(f"{name} (IPv6)" for name in captured)}
-    return {name: way for name, way in _OUT.items() if name not in {*kept, *_HAIRPIN}} | {
-        f"{name} (IPv6)": "captured" for name in _HAIRPIN
+    return {name: way for name, way in _OUT.items() if name not in {*kept, *HAIRPIN}} | {
+        f"{name} (IPv6)": "captured" for name in HAIRPIN
     }
 
 

@@ -126,7 +126,7 @@ def serving(namespace: str, side: str, sockets: Sequence[Socket]) -> Iterator[No
     argv = ["ip", "netns", "exec", namespace, everyones.python(), "-c", SERVE, side, wanted]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
         try:
-            _await_ready(server, time.monotonic() + 10)
+            await_ready(server, time.monotonic() + 10)
             yield
         finally:
             server.kill()
@@ -165,7 +165,7 @@ def joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _await_ready(server: "subprocess.Popen[bytes]", deadline: float) -> None:
+def await_ready(server: "subprocess.Popen[bytes]", deadline: float) -> None:
     assert server.stdout is not None
     seen = b""
     with selectors.DefaultSelector() as selector:

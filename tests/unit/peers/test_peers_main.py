@@ -39,4 +39,4 @@ def test_the_comparison_with_kubelet_builds_nothing_of_istio(
 
 def test_an_unknown_comparison_is_a_misuse(capsys: pytest.CaptureFixture[str]) -> None:
     assert peers.main(["injections"]) == 2
-    assert "hint: there are injection, rules, flows, probers" in capsys.readouterr().err
+    assert "hint: there are injection, rules, flows, flows-real, probers" in capsys.readouterr().err
