@@ -37,7 +37,7 @@ BEARS: Mapping[str, tuple[str, ...]] = {
     step: tuple(names.split(", "))
     for step, names in {
         "preflight": "disk",
-        "docker": "docker client, docker daemon, docker rights, docker product, cgroup, wsl",
+        "docker": "cgroup, disk, wsl",  # the rest the step itself says
         "images": "disk, memory, storage driver, registry, go, kubectl, proxy, docker product",
         "cluster": "inotify instances, inotify watches, cgroup, capabilities, netfilter, "
         "address pool, docker product, disk, memory, storage driver, proxy, wsl",
