@@ -30,6 +30,8 @@ from lab.paths import cache_root
 POLICY = Path("/usr/sbin/policy-rc.d")
 MARK = "# made by sidecar-lab while it installs packages; it removes this file again:"
 """Stands in that file, before the process that made it."""
+VARIABLE = "SIDECAR_LAB_INSTALLS"
+"""In the environment of package commands: the `lab` that runs them (pid, start time)."""
 APT = ("apt-get", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", "-q", "-y")
 OPTIONS = ("--no-install-recommends", "--no-upgrade")
 """No package that the user has is changed."""
@@ -75,8 +77,6 @@ class Note:
     before: tuple[str, ...] = ()
     owner: Process | None = None
     """The `lab` that installs."""
-    child: Process | None = None
-    """Its package command."""
     residue: tuple[str, ...] = ()
     """Packages of which the user had kept the settings: those are not taken away."""
     new_groups: tuple[str, ...] = ()
@@ -121,9 +121,10 @@ def settle() -> str:
     if note.owner is not None and note.owner.living() and note.owner.pid != os.getpid():
         return ""
     cut_off = bool(note.owner)
-    if note.child is not None and (living := note.child.living()):
-        _end(living)
     maker = _maker(POLICY)
+    if note.owner or maker:
+        for command in _orphans():
+            _end(command)
     if maker and not maker.living() and os.access(POLICY.parent, os.W_OK):
         POLICY.unlink(missing_ok=True)
         cut_off = True
@@ -180,8 +181,7 @@ def read() -> Note:
     """The note; an empty one when there is none that is sound."""
     try:
         told = json.loads(_file().read_text())
-        for name in ("owner", "child"):
-            told[name] = told[name] and Process(**told[name])
+        told["owner"] = told["owner"] and Process(**told["owner"])
         for name in ("installed", "groups", "planned", "before", "residue", "new_groups"):
             told[name] = tuple(told[name])
         return Note(**told)
@@ -255,25 +255,39 @@ def _logged(argv: Sequence[str], log: Path) -> bool:
     with log.open("a") as out:
         out.write(f"$ {' '.join(argv)}\n")
         out.flush()
+        me = Process.of(os.getpid())
+        marked = {VARIABLE: f"{me.pid} {me.born}", "DEBIAN_FRONTEND": "noninteractive"}
         try:
             process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+                env={**os.environ, **marked},
                 start_new_session=True,
             )
         except FileNotFoundError as missing:
             raise CommandError(argv, 127, "", f"{argv[0]}: not found") from missing
-        with contextlib.suppress(psutil.NoSuchProcess):
-            _save(replace(read(), child=Process.of(process.pid)))
         try:
             return process.wait() == 0
         except KeyboardInterrupt:
             _end(psutil.Process(process.pid))
             process.wait()
             raise
+
+
+def _orphans() -> list[psutil.Process]:
+    """Package commands whose `lab` ended without them; told by their environment.
+
+    That is theirs from their first moment: a note of their pid might come too late.
+    """
+    found: dict[int, psutil.Process] = {}
+    for one in psutil.process_iter(["environ"]):
+        pid, _, born = ((one.info["environ"] or {}).get(VARIABLE, "")).partition(" ")
+        if pid and _alive(one) and not Process(int(pid), float(born)).living():
+            found[one.pid] = one
+    # What they started ends with them.
+    return [one for one in found.values() if one.ppid() not in found]
 
 
 def _end(command: psutil.Process) -> None:

@@ -106,7 +106,7 @@ def test_packages_that_others_need_by_now_stay(machine: Machine, tmp_path: Path)
 
 
 class Daemon:
-    info = {"name": "dockerd"}  # noqa: RUF012 - as psutil has it
+    info = {"name": "dockerd", "environ": None}  # noqa: RUF012 - as psutil has it
 
 
 def test_packages_that_another_daemon_runs_from_stay(
@@ -176,16 +176,38 @@ time.sleep(60)
 
 
 def test_a_package_command_that_outlived_its_lab_is_asked_to_end_and_waited_for(
-    policy: Path, machine: Machine
+    policy: Path,
 ) -> None:
     child = subprocess.Popen(
-        [sys.executable, "-c", PATIENT], stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", PATIENT],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, apt.VARIABLE: f"{DEAD.pid} {DEAD.born}"},
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "begun\n"
-    apt._save(Note(owner=DEAD, child=Process.of(child.pid)))
+    apt._save(Note(owner=DEAD))
     started = time.monotonic()
     assert "cut off" in apt.settle()
     assert time.monotonic() - started >= 0.3
     assert child.communicate(timeout=10)[0] == "ended well\n"
     assert child.returncode == 0
+
+
+def test_the_package_command_of_a_lab_that_lives_is_left_alone(policy: Path) -> None:
+    maker = Process.of(os.getpid())
+    apt._save(Note(owner=DEAD))
+    with subprocess.Popen(
+        ["sleep", "60"], env={**os.environ, apt.VARIABLE: f"{maker.pid} {maker.born}"}
+    ) as child:
+        assert apt.settle()
+        assert child.poll() is None
+        child.kill()
+
+
+def test_a_package_command_is_marked_from_its_first_moment(policy: Path, tmp_path: Path) -> None:
+    show = [sys.executable, "-c", f"import os; print(os.environ[{apt.VARIABLE!r}])"]
+    assert apt._logged(show, tmp_path / "log")
+    me = Process.of(os.getpid())
+    assert (tmp_path / "log").read_text().splitlines()[-1] == f"{me.pid} {me.born}"
