@@ -119,9 +119,10 @@ def by_hand(space: Space, workload: Mapping[str, Any]) -> dict[str, Any]:
     mesh = mesh_of(space)
     words = [mesh.cli, "kube-inject", "-f", "-"]
     plain = json.dumps(workload)
-    made: dict[str, Any] = yaml.safe_load(
-        run(words, stdin=plain, env=space.lab.variables(), timeout=60).stdout
-    )
+    done = run(words, stdin=plain, env=space.lab.variables(), timeout=60)
+    # Istio's ends with an empty document.
+    (made,) = (one for one in yaml.safe_load_all(done.stdout) if one)
+    assert isinstance(made, dict)
     return made
 
 

@@ -381,3 +381,10 @@ def test_texts_of_others_reach_the_reader_in_one_line_without_control_characters
 )
 def test_a_status_of_odd_types_is_no_crash(odd: Mapping[str, Any]) -> None:
     assert isinstance(shown({**injected(), **odd}), Symptoms)
+
+
+def test_what_mends_itself_once_discovery_is_back_is_not_made_anew() -> None:
+    gone = {DISCOVERY: service(ready={15012: 0})}
+    (step,) = judge(replace(of(running(), log=seen.REFUSED), services=gone)).steps
+    assert step.commands
+    assert "web-1" not in " ".join(step.commands)
