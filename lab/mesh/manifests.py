@@ -12,7 +12,7 @@ from lab.mesh import contract, documents, fields, injection, notes, nulls, strip
 from lab.mesh.documents import Document
 from lab.mesh.errors import AnnotationError, DocumentError, DocumentErrors
 from lab.mesh.fitting import UnfitError
-from lab.mesh.owners import owner_of as owner_of
+from lab.mesh.owners import owner_of
 from lab.mesh.sidecar import Owner, Settings
 from lab.mesh.workloads import WORKLOADS, Workload
 from lab.mesh.yaml_reader import FieldPath

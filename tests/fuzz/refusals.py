@@ -50,6 +50,20 @@ REFUSALS: Final = (
         (f"{APP}  os: {{name: windows}}\n",),
     ),
     Refusal(
+        "nodes of another system",
+        r"the sidecar runs on Linux alone",
+        _WINDOWS,
+        "taken",
+        (f"{APP}  nodeSelector: {{kubernetes.io/os: darwin}}\n",),
+    ),
+    Refusal(
+        "what follows a document",
+        r"kubectl reads one document here, and drops",
+        "kubectl and the API server drop it unsaid",
+        "taken",
+        (f"{APP}...\nlost: words\n",),
+    ),
+    Refusal(
         "too many annotations",
         r"with the sidecar's these are \d+ bytes",
         "the API server counts the sidecar's annotations, too",

@@ -15,7 +15,7 @@ from lab.explain.webhook_changes import reinstall
 from lab.mesh import contract, fitting
 from lab.mesh.errors import SidecarLabError
 from lab.mesh.injection import inject
-from lab.mesh.manifests import owner_of
+from lab.mesh.owners import owner_of
 from lab.mesh.sidecar import Settings
 
 LINE: Final = "works"

@@ -11,7 +11,7 @@ from lab.explain.causes import Cause
 from lab.explain.judge import Verdict, judge
 from lab.explain.model import Situation, Trial
 from lab.mesh import annotations, injection
-from lab.mesh.manifests import owner_of
+from lab.mesh.owners import owner_of
 from lab.mesh.sidecar import Owner, Settings
 from tests.unit.explain.recorded import FETCH, PROXY
 from tests.unit.explain.sample import ON, live, ours, pod_of, situation, template
