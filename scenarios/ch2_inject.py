@@ -37,7 +37,7 @@ def the_plain_pod(world: World) -> None:
 
 @chapter.step(
     "{cli} kube-inject -f jiuxi-deployment.yaml -o jiuxi-deployment-inject.yaml",
-    "grep -n -E 'initContainers:|containers:|- name: (nginx|istio)|name: istio-(proxy|init)$' "
+    "grep -n -E 'initContainers:|containers:|- name: (nginx|istio-proxy|istio-init)$' "
     "jiuxi-deployment.yaml jiuxi-deployment-inject.yaml",
     proves=3,
 )

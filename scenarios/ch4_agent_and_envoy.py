@@ -78,6 +78,7 @@ the_agent_is_envoys_parent.breaks("istio-proxy runs something else")(looks.no_ag
 
 @chapter.step(
     f"{looks.IN_PROXY}cat {{revision}}",
+    f"{looks.IN_PROXY}grep -E 'sidecar~|/XDS' {{revision}}",
     f'{looks.ADMIN}server_info | grep -m 1 "id.: .sidecar"\'',
     proves=[9, 10],
 )
@@ -88,7 +89,7 @@ def the_bootstrap_names_this_pod(world: World, seen: Seen) -> None:
     pod = world.pod(application.APP)
     name = f"sidecar~{pod.ip}~{pod.name}.{world.ns}~{world.ns}.svc.cluster.local"
     expect(json.loads(seen[0].stdout)["node"]["id"], "the node's id in the file").equal(name)
-    expect(looks.value(seen[1].stdout), "the id that Envoy goes by").equal(name)
+    expect(looks.value(seen[2].stdout), "the id that Envoy goes by").equal(name)
     expect(seen[0].stdout, "the file").contains("/etc/istio/proxy/XDS")
 
 
@@ -174,7 +175,8 @@ a_scaled_deployment_reaches_envoy.breaks("istio-proxy was restarted, and has no 
     f"{looks.IN_PROXY}ps -C envoy -o pid=,lstart=",
     looks.RESTARTS,
     f"{looks.IN_PROXY}pkill -9 -x envoy",
-    "kubectl exec -n {ns} {pod} -c nginx -- curl -si -m 1 http://web.{ns}/",
+    "kubectl exec -n {ns} {pod} -c nginx -- curl -si -m 2 --retry 30 --retry-delay 1 "
+    "--retry-all-errors --retry-max-time {back_within} http://web.{ns}/",
     f"{looks.IN_PROXY}ps -C envoy -o pid=,lstart=",
     looks.RESTARTS,
     acts=[0, 1, 2],
@@ -190,7 +192,7 @@ a_scaled_deployment_reaches_envoy.breaks("istio-proxy was restarted, and has no 
         "<pid> <any>",
         "",
     ),
-    waits={3: lambda world: world.mesh.back_within, 4: 5},
+    waits={4: 5},
     allow_exit=[1, 7, 28, 52, 56],
     proves=10,
 )
@@ -225,7 +227,7 @@ a_killed_envoy_comes_back.breaks("istio-proxy was restarted otherwise, and has n
     looks.WORKERS,
     looks.RESTARTS,
     acts=[0, 1],
-    shows=["", "", '"concurrency": 1,', ""],
+    shows=["", "", '"concurrency": 1,\n......', ""],
     waits={2: 90},
     allow_exit=[1],
     proves=10,

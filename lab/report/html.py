@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from lab.report.records import Attachment, Grid, RunRecord
-from lab.report.terminal import failed
+from lab.report.terminal import failed, unseen
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def page(run: RunRecord) -> str:
     )
     environment.filters["prose"] = prose
     return environment.get_template("report.html.j2").render(
-        run=run, failed=list(failed(run)), sides=sides, proven=proven(run)
+        run=run, failed=list(failed(run)), sides=sides, proven=proven(run), unseen=list(unseen(run))
     )
 
 

@@ -3,7 +3,6 @@
 import datetime
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -16,8 +15,7 @@ from lab.report import store
 from lab.report.files import write_reports
 from lab.report.records import RecordError
 from lab.report.terminal import summary
-from lab.scenario import access, chapters
-from lab.scenario import docs as walkthrough
+from lab.scenario import access, chapters, generated, pictures
 from lab.scenario import e2e as pytest_run
 from lab.scenario.aftermath import Investigation
 from lab.scenario.meshes import MESHES, OURS
@@ -120,31 +118,30 @@ def e2e(
 @name_option
 @click.option("--check", is_flag=True, help="Only say whether the page fits the chapters.")
 @click.option("--from-records", is_flag=True, help="Use the last run's output; run nothing.")
+@click.option(
+    "--pictures/--no-pictures", "with_pictures", default=True, help="Make the pictures, too."
+)
 @click.option("--page", type=click.Path(dir_okay=False, path_type=Path), default=PAGE)
-def docs(name: str, check: bool, from_records: bool, page: Path) -> None:
-    """Write docs/walkthrough.md from the chapters, with real output recorded now.
+def docs(name: str, check: bool, from_records: bool, with_pictures: bool, page: Path) -> None:
+    """Write docs/walkthrough.md and its pictures from the chapters, with output recorded now.
 
-    --check needs no lab: it compares headings, prose and command lines.
+    --check needs no lab: it compares headings, prose and command lines, and what the pictures
+    are stamped with.
     """
     every = chapters.load_all()
     if check:
-        _check(page, every)
+        for file in generated.check(page, every):
+            click.echo(f"{file} fits {len(every)} chapters")
         return
+    if with_pictures:
+        pictures.browser()
     where = paths.lab_paths(name)
     if not from_records:
         access.open_lab(where)
         if code := pytest_run.run(pytest_run.pytest_arguments(name)):
             sys.exit(code)
-    records = {one.number: one for one in store.load_chapters(where.records)}
-    for chapter in every:
-        known = records.get(chapter.number)
-        if known is None or not known.passed or len(known.steps) != len(chapter.steps):
-            raise ScenarioError(
-                f"chapter {chapter.number} has no complete record", hint="run `lab docs` afresh"
-            )
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(walkthrough.walkthrough(every, records, _scrub(where)), encoding="utf-8")
-    click.echo(f"wrote {page}")
+    for file in generated.write(page, every, where, with_pictures=with_pictures):
+        click.echo(f"wrote {file}")
 
 
 @click.command()
@@ -162,21 +159,6 @@ def report(name: str) -> None:
     for line in summary(run):
         click.echo(line)
     click.echo(f"report: {html}\njunit:  {xml}")
-
-
-def _check(page: Path, every: list[Chapter]) -> None:
-    try:
-        text = page.read_text(encoding="utf-8")
-    except FileNotFoundError as missing:
-        raise ScenarioError(f"there is no {page}", hint="`nox -s docs` writes it") from missing
-    wrong = walkthrough.stale(text, every)
-    if wrong is not None:
-        raise ScenarioError(
-            f"{page}:{wrong.line} is not what the chapters say: found {wrong.found!r}, "
-            f"wanted {wrong.wanted!r}",
-            hint="`nox -s docs` writes it anew",
-        )
-    click.echo(f"{page} fits {len(every)} chapters")
 
 
 def _at_the_gate(where: paths.LabPaths) -> access.LabAccess:
@@ -200,12 +182,6 @@ def _bring_up(where: paths.LabPaths, mesh: str) -> None:
     except SidecarLabError as trouble:
         pytest_run.report_abort(where, trouble, begun, time.monotonic() - started)
         raise
-
-
-def _scrub(where: paths.LabPaths) -> Mapping[str, str]:
-    # What a page shows must not speak of the machine that recorded it.
-    home = where.root.parent
-    return {str(home): ".lab", str(home.parent): ".", str(Path.home()): "~"}
 
 
 def _wait_for_enter() -> None:

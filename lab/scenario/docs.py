@@ -100,9 +100,10 @@ def _block(one: CommandRecord, scrub: Mapping[str, str]) -> str:
 
 
 def _scrubbed(text: str, scrub: Mapping[str, str]) -> str:
+    text = f"\n{text}"  # what stands at the beginning of a line stands behind a line end
     for found, instead in sorted(scrub.items(), key=lambda pair: -len(pair[0])):
         text = text.replace(found, instead)
-    return text
+    return text[1:]
 
 
 def _flow(prose: str) -> str:

@@ -41,9 +41,7 @@ def carry_out(step: Step, world: World, kept: Kept, outputs: list[Output]) -> Se
 
 
 def _awaited(step: Step, number: int, world: World, outputs: list[Output]) -> Match:
-    patience = step.waits.get(number, 0.0)
-    seconds = patience if isinstance(patience, int | float) else patience(world)
-    end = time.monotonic() + bounded(seconds)
+    end = time.monotonic() + bounded(step.waits.get(number, 0.0))
     del outputs[number:]
     while True:
         late = time.monotonic() >= end

@@ -88,6 +88,7 @@ class Mesh:
             "cli": self.cli,
             "control": self.control_namespace,
             "inbound_answers": self.inbound_answers,
+            "back_within": f"{self.back_within:g}",
             "proxy_repository": self.proxy_repository,
         }
 

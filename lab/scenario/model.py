@@ -1,4 +1,4 @@
-'''Chapters and steps: how a scenario is written. A step is one thing, used five ways.
+'''Chapters and steps: how a scenario is written. A step is one thing, used four ways.
 
 """The chapter's prose: the module's docstring. Paragraphs are separated by blank lines."""
 
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 Check = Callable[["World", Seen], None]
 Setup = Callable[["World"], None]
 Undo = Callable[[], object]
-Seconds = float | Callable[["World"], float]
 Breakage = Callable[["World"], Iterator[None] | Undo | None]
 """A change to the world: code before `yield` breaks, after it restores; or it returns the undo."""
 
@@ -89,7 +88,7 @@ class Step:
     within: float
     timeout: float
     acts: frozenset[int] = frozenset()
-    waits: Mapping[int, Seconds] = field(default_factory=dict)
+    waits: Mapping[int, float] = field(default_factory=dict)
     broken_by: list[Break] = field(default_factory=list)
     unbroken: dict[str, str] = field(default_factory=dict)
 
@@ -161,7 +160,7 @@ class Chapter:
         within: float = 0.0,
         timeout: float = 60.0,
         acts: Sequence[int] = (),
-        waits: Mapping[int, Seconds] | None = None,
+        waits: Mapping[int, float] | None = None,
     ) -> Callable[[Check], Step]:
         """Declare a step on its check; the check's docstring is the step's paragraph.
 
@@ -177,7 +176,7 @@ class Chapter:
         `timeout`: seconds for one command.
         `acts`: which commands (from 0) change the world and are not run again by a break; a break
         between two looks is as good as the act's own absence.
-        `waits`: seconds (or a function of the world) for which a command (from 0) is repeated
+        `waits`: seconds for which a command (from 0) is repeated
         until it ends well and prints what `shows` says; its last output is what is recorded.
         """
 

@@ -39,6 +39,11 @@ def test_the_summary_counts_and_names_what_failed(sample: ModuleType) -> None:
     assert "FAILED 2.3" not in text
 
 
+def test_the_page_says_how_many_expectations_were_seen_red(sample: ModuleType) -> None:
+    text = page(sample.RUN)
+    assert "1 of 2 seen red; not 1.4 the kernel (equal) (because there is only one)" in text
+
+
 def test_junit_has_a_suite_a_chapter_and_a_case_a_step(sample: ModuleType) -> None:
     root = ElementTree.fromstring(junit(sample.RUN).encode())
     suites = root.findall("testsuite")
