@@ -88,14 +88,20 @@ def check_volumes(
     there = {volume["name"]: volume for volume in added}
     for index, volume in enumerate(spec.get("volumes") or ()):
         name = volume["name"]
-        if name not in there or volume == there[name]:
+        if name not in there or _source(volume) == _source(there[name]):
             continue
         if name in users:
             problem = f"the pod has another volume {name!r} already; choose another name"
             raise AnnotationError(names.USER_VOLUME, given[names.USER_VOLUME], problem)
-        if set(volume) != set(there[name]) and _mounted(spec, name):
+        if set(_source(volume)) != set(_source(there[name])) and _mounted(spec, name):
             problem = f"{name!r} is a volume of the mesh, and an application mounts this one"
             raise UnfitError(("spec", "volumes", index, "name"), problem, hint="rename it")
+
+
+def _source(volume: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a volume is; the API server makes an empty folder of one that does not say."""
+    said = {key: value for key, value in volume.items() if key != "name" and value is not None}
+    return said or {"emptyDir": {}}
 
 
 def _mounted(spec: Mapping[str, Any], name: str) -> bool:

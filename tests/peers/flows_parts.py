@@ -35,7 +35,7 @@ NAME, NAMESPACE = "web-1", "shop"
 ENDPOINT: Final = "198.51.100.20"
 """Behind the service's address, at the far side: who gets there was sent by Envoy."""
 PORTS: Final = {"http": 80, "https": 443, "tcp-a": 8443, "tcp-b": 9090}
-SECONDS: Final = 30.0
+SECONDS: Final = 90.0
 """How long a part may take to be ready on a busy machine."""
 _API: Final = """
 import http.server, json, sys, threading
