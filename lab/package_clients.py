@@ -71,11 +71,18 @@ def uv_settings(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def toml(value: object) -> str:
     """A value as TOML in one line; a document is one of these a key."""
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{json.dumps(key)} = {toml(one)}" for key, one in value.items())
+        inner = ", ".join(f"{_quoted(key)} = {toml(one)}" for key, one in value.items())
         return f"{{ {inner} }}"
     if isinstance(value, list):
         return f"[{', '.join(toml(one) for one in value)}]"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else str(value)
+    if isinstance(value, str):
+        return _quoted(value)
+    return json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+def _quoted(text: str) -> str:
+    """A string of JSON, and of TOML, which takes no pairs of surrogates and no DEL as it is."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lab import kept_settings, package_clients
@@ -150,18 +150,17 @@ def test_uv_files_are_found_and_kept_in_part(tmp_path: Path) -> None:
     assert package_clients.uv_files({"UV_NO_CONFIG": "1"}, checkout, "linux") == []
 
 
+WORDS = st.text(st.characters(exclude_categories=["Cs"]))
 TOML = st.recursive(
-    st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text("abc-é "), inner, max_size=3)
-    ),
+    st.booleans() | st.integers(-(2**63), 2**63 - 1) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
     max_leaves=8,
 )
 
 
 @given(TOML)
+@example("\x7f")
+@example({"\x7f": 1, "😀": "😀"})
 def test_what_is_written_as_toml_is_read_as_the_same(value: object) -> None:
     import tomllib
 
