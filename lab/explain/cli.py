@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from lab.errors import ClusterError
 from lab.explain.causes import Cause
 from lab.explain.errors import ExplainError
 from lab.explain.judge import Explanation, Verdict, judge, unreadable
@@ -126,14 +127,15 @@ class _Cluster:
 
 
 def _lab(name: str) -> Path:
-    file = lab_paths(name).kubeconfig
-    if not file.is_file():
-        raise ExplainError(
-            f"there is no lab {name!r} here",
-            hint="`lab up` makes it; another cluster: --kubeconfig FILE or --context NAME; "
-            "a manifest alone: --offline",
-        )
-    return file
+    from lab.cluster import gate
+
+    paths = lab_paths(name)
+    elsewhere = "another cluster: --kubeconfig FILE or --context NAME; a manifest alone: --offline"
+    try:
+        gate.require(paths)
+    except ClusterError as closed:
+        raise ExplainError(closed.message, hint=f"{closed.hint}; {elsewhere}") from closed
+    return paths.kubeconfig
 
 
 def _restore(name: str) -> tuple[str, ...]:
