@@ -4,9 +4,7 @@ import asyncio
 import datetime
 import functools
 import json
-import os
 import subprocess
-import tempfile
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from lab import paths
 from lab.mesh import xds_server
 from lab.mesh.snapshot import Snapshot
 from lab.mesh.xds_server import Hub
@@ -201,9 +200,10 @@ def start_envoy(
         started.append(Envoy(envoy_program, folder, server.port, tmp_path / "tls.crt"))
         return started[-1]
 
-    user = getattr(os, "getuid", lambda: 0)()
-    lock = Path(tempfile.gettempdir()) / f"sidecar-lab-capture-ports-{user}.lock"
-    with filelock.FileLock(lock, timeout=120):
+    # Not in the folder for all users' temporary files: there the name could be another's link.
+    cache = paths.cache_root()
+    cache.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(cache / "capture-ports.lock", timeout=120):
         yield start
         for each in started:
             each.close()
