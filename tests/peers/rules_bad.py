@@ -111,11 +111,15 @@ _LABEL: Final = {short: f"{short}/--{name}" for short, name in LONG.items()}
 def _bad(draw: st.DrawFn) -> BadValue:
     name = draw(st.sampled_from(list(_VALUES)))
     value = draw(st.sampled_from(_VALUES[name]))
+    return _given(name, value, name in LONG and name != "-p" and draw(st.booleans()))
+
+
+def _given(name: str, value: str, by_variable: bool) -> BadValue:
+    """The value as a flag of an otherwise ordinary call, or as its variable."""
     env: tuple[tuple[str, str], ...] = ()
     given = {flag: text for flag, text in BASE.items() if flag != name}
     flags = [word for pair in given.items() for word in pair]
     label = _LABEL.get(name, name)
-    by_variable = name in LONG and name != "-p" and draw(st.booleans())
     if by_variable or name in (OWNERS_VARIABLE, LOOPBACK_VARIABLE):
         key = variable(LONG[name]) if by_variable else name
         label, env = f"${key}", ((key, value),)
@@ -129,8 +133,13 @@ def _bad(draw: st.DrawFn) -> BadValue:
 
 
 def bad_values(count: int, number: int) -> list[BadValue]:
-    """`count` different bad values, the same ones for the same seed `number`."""
-    return drawn(_bad(), count, number)
+    """`count` different bad values, the same ones for the same seed `number`.
+
+    One of each accepted row comes first: a row is never without a case, whatever the seed draws.
+    """
+    every = [_given(name, value, False) for name, values in _VALUES.items() for value in values]
+    first = [next(bad for bad in every if row.applies(bad)) for row in BAD_ROWS]
+    return list(dict.fromkeys([*first, *drawn(_bad(), count, number)]))[:count]
 
 
 BAD_ROWS: Final = (
