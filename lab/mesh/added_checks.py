@@ -34,8 +34,8 @@ def check_container(
         mine = []
     if not settings and not mine:
         return
-    by_annotation = names.OVERRIDES in given and not any(s is settings for _, _, s in own.places)
-    if settings and not by_annotation and any(_faults(settings, spec)):
+    place = own.place(made["name"])
+    if settings and place and any(_faults(settings, spec)):
         return  # The API server refuses the pod as it is, and says where.
     for fault in _faults(made, spec):
         mount = fault.path[:1] == ("volumeMounts",) and made["volumeMounts"][fault.path[1]]
@@ -45,11 +45,10 @@ def check_container(
             )
             raise AnnotationError(names.USER_VOLUME_MOUNT, given[names.USER_VOLUME_MOUNT], told)
         told = f"{fields.show(fault.path)} {fault.text}".strip()
-        if by_annotation or not settings:
+        if not place:
             name = names.OVERRIDES if settings else names.USER_VOLUME_MOUNT
             raise AnnotationError(name, given[name], f"{made['name']}: {told}")
-        group, index, _ = next(place for place in own.places if place[2] is settings)
-        raise UnfitError(("spec", group, index, *fault.path), f"{fault.text}, with the sidecar's")
+        raise UnfitError((*place, *fault.path), f"{fault.text}, with the sidecar's")
 
 
 def _faults(made: Container, spec: Mapping[str, Any]) -> Iterator[Fault]:

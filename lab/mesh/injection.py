@@ -128,8 +128,8 @@ def _inject(template: Template, owner: Owner, wishes: Wishes) -> dict[str, Any]:
     overrides.agree_on_user(init, proxy, own, wishes.mode)
     setup = [] if wishes.mode == "NONE" else [init]
     for container in setup:
-        program_checks.check_init(container, wishes, users=bool(own.places))
-    program_checks.check_sizes([*setup, proxy], wishes)
+        program_checks.check_init(container, wishes, own)
+    program_checks.check_sizes([*setup, proxy], wishes, own)
     # A pod needs one container that is no init container.
     if wishes.native and apps:
         inits, containers = [*setup, proxy, *inits], apps

@@ -13,6 +13,7 @@ from lab.mesh import annotations as names
 from lab.mesh import contract, fields, pod_types, probes
 from lab.mesh.errors import AnnotationError
 from lab.mesh.quantities import exceeds
+from lab.mesh.yaml_reader import FieldPath
 
 Container = Mapping[str, Any]
 
@@ -44,6 +45,13 @@ class Own(NamedTuple):
 
     settings: Mapping[str, Container]
     places: tuple[tuple[str, int, Container], ...]
+
+    def place(self, name: str) -> FieldPath | None:
+        """Where in the pod the settings of this container stand; None if in no container of it."""
+        for group, index, container in self.places:
+            if container is self.settings.get(name):
+                return ("spec", group, index)
+        return None
 
     def annotation(self) -> str:
         """The value of proxy.istio.io/overrides that keeps what stood in the pod."""

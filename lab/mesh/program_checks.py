@@ -1,16 +1,19 @@
 """What the programs in our containers would refuse of arguments and environment. Pure.
 
 A pod whose init program or agent refuses its settings never starts, and says so in a log that few
-look for. Here the annotation that brought the setting is named.
+look for. Here the annotation or the container that brought the setting is named.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from lab.mesh import annotations as names
-from lab.mesh import contract, traffic_flags, traffic_grammar
+from lab.mesh import contract, fields, traffic_flags, traffic_grammar
 from lab.mesh.errors import AnnotationError, SettingError
+from lab.mesh.fitting import UnfitError
+from lab.mesh.overrides import Own
 from lab.mesh.sidecar import Wishes
+from lab.mesh.yaml_reader import FieldPath
 
 MOST: Final = 128 * 1024 - 1
 """Bytes: Linux gives a program no longer argument or variable."""
@@ -19,13 +22,13 @@ DNS_VARIABLES: Final = ("ISTIO_META_DNS_CAPTURE", "REDIRECT_DNS")
 _ELSEWHERE: Final = "network-namespace"
 
 
-def check_init(init: Mapping[str, Any], wishes: Wishes, *, users: bool = False) -> None:
-    """Whether istio-iptables takes what it is given. Raises AnnotationError.
+def check_init(init: Mapping[str, Any], wishes: Wishes, own: Own) -> None:
+    """Whether istio-iptables takes what it is given. Raises AnnotationError, or UnfitError.
 
-    `users`: a container of the pod itself has a part in it. A container that runs another program
-    is its user's own business.
+    `own`: the user's settings for our containers. A container that runs another program is its
+    user's own business.
     """
-    if not wishes.config.metadata and names.OVERRIDES not in wishes.annotations and not users:
+    if not wishes.config.metadata and not own.settings:
         return  # Our own arguments, of values that were read by the same grammar.
     command = [*_words(init, "command"), *_words(init, "args")]
     if command[:1] != [contract.IPTABLES_PROGRAM]:
@@ -46,7 +49,7 @@ def check_init(init: Mapping[str, Any], wishes: Wishes, *, users: bool = False) 
         for one in given.values():
             one.value()
     except SettingError as bad:
-        raise _blamed(bad, wishes) from bad
+        raise _blamed(bad, wishes, own) from bad
 
 
 def _words(container: Mapping[str, Any], key: str) -> list[str]:
@@ -63,33 +66,56 @@ def _read(name: str, value: str) -> None:
         raise SettingError(f"${name}: {problem}", setting=f"${name}") from problem
 
 
-def _blamed(bad: SettingError, wishes: Wishes) -> AnnotationError:
-    """The refusal, by the annotation that brought the setting."""
+def _blamed(bad: SettingError, wishes: Wishes, own: Own) -> AnnotationError | UnfitError:
+    """The refusal, by the annotation or the container that brought the setting."""
     name = bad.setting.removeprefix("$")
     given = wishes.annotations
-    if bad.setting.startswith("$") and name in wishes.config.metadata:
+    user = own.settings.get(contract.INIT_CONTAINER) or {}
+    variables = [entry.get("name") for entry in user.get("env") or ()]
+    if bad.setting.startswith("$") and name in wishes.config.metadata and name not in variables:
         problem = f"field proxyMetadata.{name}: {bad.message.partition(': ')[2]}"
         return AnnotationError(names.PROXY_CONFIG, given.get(names.PROXY_CONFIG, ""), problem)
     problem = f"istio-iptables would refuse {bad.message}"
-    return AnnotationError(names.OVERRIDES, given.get(names.OVERRIDES, ""), problem)
+    if not user and (place := own.place(contract.PROXY_CONTAINER)):
+        return UnfitError((*place, "securityContext", "runAsUser"), problem)
+    if not (place := own.place(contract.INIT_CONTAINER)):
+        return AnnotationError(names.OVERRIDES, given.get(names.OVERRIDES, ""), problem)
+    if bad.setting.startswith("$") and name in variables:
+        return UnfitError((*place, "env", variables.index(name)), problem)
+    return UnfitError((*place, "args" if user.get("args") else "command"), problem)
 
 
-def check_sizes(containers: Sequence[Mapping[str, Any]], wishes: Wishes) -> None:
-    """Whether the kernel can hand over every argument and variable. Raises AnnotationError."""
+def check_sizes(containers: Sequence[Mapping[str, Any]], wishes: Wishes, own: Own) -> None:
+    """Whether the kernel can hand over every argument and variable.
+
+    Raises AnnotationError, or UnfitError where a container of the pod brought it.
+    """
     for container in containers:
-        for what, text in _texts(container):
+        for path, text in _texts(container):
             # Cheaper than counting bytes, and right for all but a few.
-            if len(text) * 5 > MOST and len(f"{what}={text}".encode(errors="replace")) > MOST:
-                given = wishes.annotations
-                cause = max(given, key=lambda name: len(given[name]), default=names.PROXY_CONFIG)
-                problem = f"{what} of {container['name']} would have more than {MOST} bytes"
-                raise AnnotationError(cause, given.get(cause, ""), problem)
+            if len(text) * 5 > MOST and len(text.encode(errors="replace")) > MOST:
+                raise _too_long(path, text, container["name"], wishes, own)
 
 
-def _texts(container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _too_long(
+    path: FieldPath, text: str, name: str, wishes: Wishes, own: Own
+) -> AnnotationError | UnfitError:
+    """The refusal, by the container that holds the text, else by the longest annotation."""
+    told = f"would have more than {MOST} bytes"
+    if place := own.place(name):
+        for there, mine in _texts(own.settings[name]):
+            if mine == text:
+                return UnfitError((*place, *there), f"{told}, and no program can be given so many")
+    given = wishes.annotations
+    cause = max(given, key=lambda key: len(given[key]), default=names.PROXY_CONFIG)
+    return AnnotationError(cause, given.get(cause, ""), f"{fields.show(path)} of {name} {told}")
+
+
+def _texts(container: Mapping[str, Any]) -> Iterator[tuple[FieldPath, str]]:
+    """Each argument and each variable as a program is given it, with its field."""
     for key in ("command", "args"):
-        for word in _words(container, key):
-            yield key, word
-    for entry in container.get("env") or ():
+        for index, word in enumerate(_words(container, key)):
+            yield (key, index), word
+    for index, entry in enumerate(container.get("env") or ()):
         if isinstance(value := entry.get("value"), str):
-            yield entry["name"], value
+            yield ("env", index, "value"), f"{entry['name']}={value}"

@@ -99,6 +99,31 @@ REFUSALS: Final = (
         (APP.replace("v1", '"/"', 1),),
     ),
     Refusal(
+        "a setting of the pod's own istio-init",
+        r"istio-iptables would refuse",
+        "the API server knows no program's grammar; the init program refuses what it is given",
+        "taken",
+        (f"{POD}  - {{name: istio-init, image: auto, args: [-z, surely]}}\n",),
+    ),
+    Refusal(
+        "a volume of the mesh",
+        r"is a volume of the mesh, and an application mounts this one",
+        "the application would find Envoy's folder in place of its own volume",
+        "taken",
+        (
+            f"{POD}  - name: c\n    image: i\n"
+            "    volumeMounts: [{name: istio-envoy, mountPath: /d}]\n"
+            "  volumes: [{name: istio-envoy, hostPath: {path: /x}}]\n",
+        ),
+    ),
+    Refusal(
+        "what no program can be given",
+        r"and no program can be given so many",
+        "the kernel refuses a longer argument or variable, so the container never starts",
+        "taken",
+        (f"{POD}  - {{name: istio-proxy, image: auto, args: [{'x' * 128 * 1024}]}}\n",),
+    ),
+    Refusal(
         "an annotation's value",
         r"annotation \S+: |field metadata\.annotations|annotations\.\S+",
         "the API server knows no annotation's grammar; the init program refuses what it is given",

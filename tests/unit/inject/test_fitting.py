@@ -90,6 +90,29 @@ def test_a_users_port_of_our_ports_name_replaces_it() -> None:
     assert proxy_with(ports=[mine])["ports"] == [mine]
 
 
+@pytest.mark.parametrize(
+    ("name", "fields", "said"),
+    [
+        ("istio-init", {"args": ["-z", "surely"]}, r"containers\[1\]\.args: .* would refuse"),
+        ("istio-init", {"command": ["istio-iptables", "-p", "x"]}, r"\[1\]\.command: "),
+        (
+            "istio-init",
+            {"env": [{"name": "A", "value": "b"}, {"name": "DUAL_STACK", "value": "maybe"}]},
+            r"containers\[1\]\.env\[1\]: .*DUAL_STACK",
+        ),
+        ("istio-init", {"env": [{"name": "A", "value": "x" * 131_072}]}, r"\]\.env\[0\]\.value: "),
+        ("istio-proxy", {"args": ["a", "x" * 131_072]}, r"containers\[1\]\.args\[1\]: would have"),
+        ("istio-proxy", {"env": [{"name": "A", "value": "x" * 131_070}]}, r"\]\.env\[0\]\.value: "),
+    ],
+)
+def test_what_a_users_own_container_brings_is_refused_by_its_field(
+    name: str, fields: dict[str, Any], said: str
+) -> None:
+    own = {"name": name, "image": "auto", **fields}
+    with pytest.raises(DocumentError, match=said):
+        inject(pod(containers=[{"name": "app"}, own]))
+
+
 def test_an_init_container_gets_no_probes_or_hooks() -> None:
     own = {"name": "istio-init", "livenessProbe": {"exec": {}}, "lifecycle": {"preStop": {}}}
     made = container(inject(pod(containers=[{"name": "app"}, own])), "istio-init")
