@@ -75,6 +75,8 @@ class Daemon:
     limits: bool
     """Whether it can limit memory, processes and processor time: what kind asks of a rootless."""
     http_proxy: str
+    runtime: str
+    """The OCI runtime of a container that names none; "" where it does not say."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,7 @@ def parse(info: Mapping[str, Any], version: Mapping[str, Any]) -> Daemon:
         rootless=rootless,
         limits=all(info.get(name) is True for name in ("MemoryLimit", "PidsLimit", "CPUShares")),
         http_proxy=text("HttpProxy") or text("HttpsProxy"),
+        runtime=text("DefaultRuntime"),
     )
 
 
@@ -203,6 +206,7 @@ def _podmans_own(info: Mapping[str, Any]) -> Daemon:
         rootless=security.get("rootless") is True,
         limits=False,
         http_proxy="",
+        runtime="",
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from lab.cluster import daemons, provision
+from lab.cluster import daemons, dockerd, provision
 from lab.cluster.host import Host, gather
 from lab.mesh.errors import SidecarLabError
 
@@ -161,10 +161,12 @@ def _capabilities(host: Host) -> list[Finding]:
     if not host.lacking:
         return [Finding("capabilities", "the bounding set is whole", "ok")]
     names = ", ".join(sorted(host.lacking))
-    if host.daemon is None or host.daemon_is_ours:
-        seen = f"{names} missing: the lab's Docker goes without"
+    # Another user's lab may have started it: what counts is the runtime that the daemon uses.
+    if host.daemon is None or host.daemon.runtime == dockerd.RUNTIME:
+        seen = f"{names} missing: a Docker that the lab starts goes without"
         return [Finding("capabilities", seen, "ok")]
-    fix = "stop that Docker and let `lab up` start its own, which asks for no more than there is"
+    own = "stop that Docker and let `lab up` start its own, which asks for no more than there is"
+    fix = own if host.machine.root else "as root: " + own
     return [Finding("capabilities", f"{names} missing: privileged may fail", "warn", fix)]
 
 

@@ -72,7 +72,7 @@ def gather() -> Host:
             daemon=daemon,
             here=daemons.here(),
             cache=cache_root(),
-            daemon_is_ours=dockerd.process(dockerd.recorded()) is not None,
+            daemon_is_ours=dockerd.answers(),
             client=_version(["docker", "--version"]),
             socket_denied="permission denied" in unreachable.lower(),
             cgroup=_cgroup(),

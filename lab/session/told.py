@@ -12,6 +12,7 @@ _ESCAPES: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b
 _SUMMARY: Final = re.compile(r"(?m)^=+ short test summary info =+$")
 _FAILED: Final = re.compile(r"(?m)^(?:FAILED|ERROR|[Ee]rror:) (?=\S)(.+)$")
 _NOT_RUN: Final = re.compile(r"(?m)^SKIPPED \[(\d+)\] \S+?(?::\d+)?: (?:Skipped: )?(.+)$")
+_PASSED: Final = re.compile(r"(?m)^=* ?(?:.*, )?[1-9]\d* passed\b")
 _ENDED: Final = re.compile(r"(?m)^session: (.+)$")
 
 
@@ -53,9 +54,10 @@ def not_run(log: str) -> list[tuple[int, str]]:
 def closing(sessions: Sequence[Session]) -> list[str]:
     """The last lines of a run: what passed, what was not run and why, and what failed.
 
-    Of one session that did all it should nothing needs to be said.
+    Of one session that did all it should nothing needs to be said, and a session none of whose
+    tests were run did not pass.
     """
-    good = [one.name for one in sessions if one.good]
+    good = [one.name for one in sessions if one.good and not _idle(one.text)]
     missing = [
         f"NOT RUN  {one.name}: {number} test{'s' * (number != 1)}, because {why}"
         for one in sessions
@@ -65,6 +67,11 @@ def closing(sessions: Sequence[Session]) -> list[str]:
     if len(sessions) == len(good) == 1 and not missing:
         return []
     return [*([f"ok       {', '.join(good)}"] if good else []), *missing, *failed]
+
+
+def _idle(log: str) -> bool:
+    """Whether there were tests, and none of them was run."""
+    return bool(not_run(log)) and not _PASSED.search(log)
 
 
 def _failed(session: Session) -> Iterable[str]:

@@ -36,6 +36,7 @@ DAEMON = Daemon(
     rootless=False,
     limits=True,
     http_proxy="",
+    runtime="runc",
 )
 SOUND = Host(
     machine=MACHINE,

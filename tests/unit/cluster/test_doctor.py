@@ -46,9 +46,19 @@ def test_each_trouble_is_named_with_its_fix(
     assert in_fix in seen.fix
 
 
-def test_a_missing_capability_is_harmless_to_a_docker_of_our_own() -> None:
-    ours = replace(SOUND, lacking=frozenset({"CAP_SYS_RESOURCE"}), daemon_is_ours=True)
-    assert finding(ours, "capabilities").verdict == "ok"
+def test_a_missing_capability_is_harmless_to_a_docker_that_any_lab_started() -> None:
+    lacking = replace(SOUND, lacking=frozenset({"CAP_SYS_RESOURCE"}))
+    someones = replace(lacking, daemon=replace(DAEMON, runtime="sidecar-lab"))
+    assert finding(someones, "capabilities").verdict == "ok"
+    ours_beside = replace(lacking, daemon_is_ours=True)
+    assert finding(ours_beside, "capabilities").verdict == "warn"
+
+
+def test_who_is_not_root_is_not_told_to_start_a_docker() -> None:
+    lacking = replace(SOUND, lacking=frozenset({"CAP_SYS_RESOURCE"}))
+    for root, begin in ((True, "stop that Docker"), (False, "as root: stop that Docker")):
+        mine = replace(lacking, machine=replace(MACHINE, root=root))
+        assert finding(mine, "capabilities").fix.startswith(begin)
 
 
 def test_docker_desktop_and_wsl_get_their_own_netfilter_fix() -> None:

@@ -74,6 +74,19 @@ def test_each_failure_is_one_line_with_session_test_and_log(tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.parametrize(
+    ("last", "idle"), [("79 skipped", True), ("3 passed, 79 skipped", False), ("1 passed", False)]
+)
+def test_a_session_none_of_whose_tests_ran_is_not_ok(tmp_path: Path, last: str, idle: bool) -> None:
+    log = tmp_path / "data-plane.log"
+    log.write_text(f"SKIPPED [79] tests/x.py:3: no root\n===== {last} in 0.10s =====\n")
+    told = closing([Session("data-plane", str(log), good=True), Session("lint", "", good=True)])
+    assert told == [
+        "ok       lint" if idle else "ok       data-plane, lint",
+        "NOT RUN  data-plane: 79 tests, because no root",
+    ]
+
+
 def test_a_session_that_did_all_it_should_needs_no_closing_line(tmp_path: Path) -> None:
     good = Session("unit", str(tmp_path / "no.log"), good=True)
     assert closing([good]) == []
