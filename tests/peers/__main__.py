@@ -1,27 +1,36 @@
-"""`nox -s peers`: what this mesh decides beside what real Istio decides.
-
-    nox -s peers                every comparison
-    nox -s peers -- injection   only the named ones: injection, rules, flows, flows-real, probers
-
-The last is beside kubelet: its own probes and hooks, on odd servers.
-
-Exit code 1 when a difference is not explained; 2 for an unknown name.
-"""
+"""`nox -s peers`: what this mesh decides beside what real Istio decides."""
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import click
+
 from lab import console
+from lab.cli import say_error
 from lab.cluster.peers import IstioBinaries, istio_binaries
+from lab.mesh.errors import SidecarLabError
 from lab.progress import Progress
 from tests.peers import probers
 from tests.peers.result import Result
 
 KUBELETS: Final = "probers"
 """The comparison that needs nothing of Istio."""
+WITHOUT_ROOT: Final = ("injection", KUBELETS)
 COMPARISONS: Final = ("injection", "rules", "flows", "flows-real", KUBELETS)
+EXAMPLES: Final = """\b
+Examples:
+  nox -s peers                         every comparison (about ten minutes; root)
+  nox -s peers -- injection            manifests through both injectors
+  nox -s peers -- rules flows          istio-iptables of both: the rules, and where packets go
+  nox -s peers -- flows-real           packets through real Envoy, agent and discovery
+  nox -s peers -- probers              the agent's probes and hooks beside kubelet's own code
+
+\b
+Exit code: 0 every difference is explained; 1 one is not; 2 misuse.
+"""
 
 
 def _comparison(name: str) -> Callable[[IstioBinaries, Progress], Result]:
@@ -44,22 +53,40 @@ def told(result: Result) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the named comparisons, or all; return the exit code."""
-    unknown = [name for name in arguments if name not in COMPARISONS]
-    if unknown:
-        known = ", ".join(COMPARISONS)
-        print(f"error: no comparison {unknown[0]!r}\nhint: there are {known}", file=sys.stderr)
-        return 2
+@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("names", nargs=-1, type=click.Choice(COMPARISONS))
+def peers(names: tuple[str, ...]) -> int:
+    """Compare with real Istio, built from its Go modules; every one, or only the named."""
+    chosen = names or COMPARISONS
+    if os.geteuid() and (needs := [name for name in chosen if name not in WITHOUT_ROOT]):
+        hint = f"as root; without it: nox -s peers -- {' '.join(WITHOUT_ROOT)}"
+        problem = f"{', '.join(needs)}: network namespaces are made there, which needs root"
+        raise SidecarLabError(problem, hint=hint)
     progress = console.progress(sys.stderr)
     results = []
-    for name in arguments or COMPARISONS:
+    for name in chosen:
         if name == KUBELETS:
             results.append(probers.compare(progress))
         else:
             results.append(_comparison(name)(istio_binaries(progress), progress))
         print(told(results[-1]), flush=True)
     return 1 if any(result.unexplained for result in results) else 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line; return the exit code."""
+    try:
+        code: int = peers.main(list(arguments), "nox -s peers --", standalone_mode=False)
+    except click.ClickException as misuse:
+        misuse.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        say_error("interrupted", "one comparison takes less time than all: see --help")
+        return 130
+    except SidecarLabError as error:
+        say_error(error.message, error.hint)
+        return error.exit_code
+    return code
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """What the comparisons print, and when they fail."""
 
+import os
+
 import pytest
 
 from tests.peers import __main__ as peers
@@ -16,6 +18,7 @@ def test_an_unexplained_difference_fails_and_everything_is_told(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     made = iter(results)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(peers, "istio_binaries", lambda progress: None)
     monkeypatch.setattr(peers, "_comparison", lambda name: lambda *given: next(made))
     assert peers.main(["injection", "flows"]) == code
@@ -37,6 +40,24 @@ def test_the_comparison_with_kubelet_builds_nothing_of_istio(
     assert "1 unexplained\n  unexplained: LF alone: kubelet success, the agent failure" in out
 
 
+def test_without_root_what_needs_none_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(peers, "istio_binaries", lambda progress: pytest.fail("Istio was built"))
+    assert peers.main([]) == 1
+    told = capsys.readouterr().err
+    assert "rules, flows, flows-real: network namespaces are made there, which needs root" in told
+    assert "nox -s peers -- injection probers" in told
+
+
 def test_an_unknown_comparison_is_a_misuse(capsys: pytest.CaptureFixture[str]) -> None:
     assert peers.main(["injections"]) == 2
-    assert "hint: there are injection, rules, flows, flows-real, probers" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    for name in peers.COMPARISONS:
+        assert f"'{name}'" in told
+
+
+def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    assert peers.main(["--help"]) == 0
+    assert "nox -s peers -- injection" in capsys.readouterr().out
