@@ -43,14 +43,18 @@ def texts(entries: Mapping[str, str | None] | None) -> Mapping[str, str]:
 
 def kept(before: Mapping[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     """What was made of a template, with the nulls among its labels and annotations as they were:
-    `kubectl apply` leaves such a label out, other ways to create an object do not.
+    `kubectl apply` leaves such a label out, other ways to create an object do not. The pod's own
+    resources are only read, so they stay as they were written.
     """
     old, new = before.get("metadata") or {}, dict(made["metadata"])
     for key in _TEXTS:
         nulls = {name for name, value in (old.get(key) or {}).items() if value is None}
         if nulls and key in new:
             new[key] = {k: None if k in nulls and v == "" else v for k, v in new[key].items()}
-    return {**made, "metadata": new}
+    spec = made["spec"]
+    if "resources" in spec:
+        spec = {**spec, "resources": before["spec"]["resources"]}
+    return {**made, "metadata": new, "spec": spec}
 
 
 def _container(container: Mapping[str, Any]) -> Mapping[str, Any]:

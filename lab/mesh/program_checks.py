@@ -19,6 +19,12 @@ MOST: Final = 128 * 1024 - 1
 """Bytes: Linux gives a program no longer argument or variable."""
 DNS_VARIABLES: Final = ("ISTIO_META_DNS_CAPTURE", "REDIRECT_DNS")
 """They would have the rules send DNS to the agent, and this agent does not answer it."""
+_OF_CONTAINERS: Final = {
+    "ISTIO_META_APP_CONTAINERS": "names",
+    "ISTIO_META_POD_PORTS": "ports",
+    "ISTIO_KUBE_APP_PROBERS": "probes",
+}
+"""Variables of istio-proxy that are made of the pod's containers, and of what of them."""
 _ELSEWHERE: Final = "network-namespace"
 
 
@@ -100,15 +106,20 @@ def check_sizes(containers: Sequence[Mapping[str, Any]], wishes: Wishes, own: Ow
 def _too_long(
     path: FieldPath, text: str, name: str, wishes: Wishes, own: Own
 ) -> AnnotationError | UnfitError:
-    """The refusal, by the container that holds the text, else by the longest annotation."""
-    told = f"would have more than {MOST} bytes"
+    """The refusal, by what of the pod brought the text: a container, else an annotation."""
+    told = f"would have more than {MOST} bytes, and no program can be given so many"
     if place := own.place(name):
         for there, mine in _texts(own.settings[name]):
             if mine == text:
-                return UnfitError((*place, *there), f"{told}, and no program can be given so many")
+                return UnfitError((*place, *there), told)
+    variable = text.partition("=")[0] if path[0] == "env" else ""
+    if part := _OF_CONTAINERS.get(variable):
+        return UnfitError(("spec", "containers"), f"their {part} in {variable} {told}")
     given = wishes.annotations
-    cause = max(given, key=lambda key: len(given[key]), default=names.PROXY_CONFIG)
-    return AnnotationError(cause, given.get(cause, ""), f"{fields.show(path)} of {name} {told}")
+    if not given:
+        return UnfitError(("spec",), f"{fields.show(path)} of {name} {told}")
+    cause = max(given, key=lambda key: len(given[key]))
+    return AnnotationError(cause, given[cause], f"{fields.show(path)} of {name} {told}")
 
 
 def _texts(container: Mapping[str, Any]) -> Iterator[tuple[FieldPath, str]]:

@@ -113,6 +113,29 @@ def test_what_a_users_own_container_brings_is_refused_by_its_field(
         inject(pod(containers=[{"name": "app"}, own]))
 
 
+@pytest.mark.parametrize(
+    ("app", "part"),
+    [
+        (
+            {"ports": [{"containerPort": 80, "name": "x" * 131_072}]},
+            "ports in ISTIO_META_POD_PORTS",
+        ),
+        (
+            {"livenessProbe": {"httpGet": {"port": 80, "path": "/" * 131_072}}},
+            "probes in ISTIO_KUBE_APP_PROBERS",
+        ),
+    ],
+)
+@pytest.mark.parametrize("annotations", [None, {"a": "b"}])
+def test_what_an_application_makes_too_long_is_refused_by_its_containers(
+    app: dict[str, Any], part: str, annotations: dict[str, str] | None
+) -> None:
+    given = pod(containers=[{"name": "app", **app}])
+    given["metadata"] = {"annotations": annotations}
+    with pytest.raises(DocumentError, match=rf"field spec\.containers: their {part} would have"):
+        inject(given)
+
+
 def test_an_init_container_gets_no_probes_or_hooks() -> None:
     own = {"name": "istio-init", "livenessProbe": {"exec": {}}, "lifecycle": {"preStop": {}}}
     made = container(inject(pod(containers=[{"name": "app"}, own])), "istio-init")

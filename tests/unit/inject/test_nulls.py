@@ -81,6 +81,12 @@ def test_all_nulls_at_once_leave_a_probe_that_the_agent_asks() -> None:
     assert made["spec"]["containers"][0]["livenessProbe"]["httpGet"]["port"] == 15020
 
 
+def test_a_pods_own_resources_stay_as_they_were_written() -> None:
+    for written in ({"limits": {"memory": None}}, {"limits": None, "requests": {"cpu": "1"}}):
+        made = inject({"spec": {"containers": [{"name": "app"}], "resources": written}})
+        assert made["spec"]["resources"] == written
+
+
 @pytest.mark.parametrize("kind", [kind for kind, one in WORKLOADS.items() if one.template])
 @pytest.mark.parametrize("group", ["labels", "annotations"])
 def test_a_null_on_a_workload_is_no_mistake_and_stays(kind: str, group: str) -> None:
