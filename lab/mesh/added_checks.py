@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from lab.mesh import annotations as names
-from lab.mesh import contract, fields, pod_rules
+from lab.mesh import contract, fields, pod_rules, pod_types
 from lab.mesh.errors import AnnotationError
 from lab.mesh.fields import Fault
 from lab.mesh.fitting import UnfitError
@@ -35,8 +35,13 @@ def check_container(
     if not settings and not mine:
         return
     place = own.place(made["name"])
-    if settings and place and any(_faults(settings, spec)):
-        return  # The API server refuses the pod as it is, and says where.
+    if place:
+        settings, made = (pod_types.known(one, "Container") for one in (settings, made))
+    # An API server refuses such a pod as it is, and says where: only what was added is looked at.
+    refused = bool(place) and any(_faults(settings or {}, spec))
+    if refused:
+        mounts = [mount for mount in made.get("volumeMounts") or () if mount in mine]
+        made = {"name": made["name"], "image": "auto", "volumeMounts": mounts}
     for fault in _faults(made, spec):
         mount = fault.path[:1] == ("volumeMounts",) and made["volumeMounts"][fault.path[1]]
         if mount and mount in mine:

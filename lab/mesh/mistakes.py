@@ -13,9 +13,8 @@ from lab.mesh.yaml_reader import Problem
 
 TEMPLATE: Final = "a template, not YAML yet"
 _KEY_ONLY: Final = re.compile(r"(\s*(?:- +)*)([A-Za-z][\w./-]*)\s*(?:#.*)?")
-_NO_BLANK: Final = re.compile(r"(\s*(?:- +)*)([A-Za-z][\w./-]*):([^\s:/'\"\]}#][^#]*?|[\"'].*)\s*")
+_NO_BLANK: Final = re.compile(r"(\s*(?:- +)*)([A-Za-z][\w./-]*):([^\s:/'\"\]}#][^#]*|[\"'].*)")
 _NO_DASH_BLANK: Final = re.compile(r"(\s*)-([A-Za-z][\w./-]*:(?:\s.*)?)")
-_BLOCK_SCALAR: Final = re.compile(r"(\s*)(?:- +)*[^#\s'\"][^#]*?[:-]\s+[|>][-+0-9]*\s*(?:#.*)?")
 _KEY: Final = re.compile(r"\s*(?:- +)*(?:[\"'][^\"']*[\"']|[^\s#:\"'-][^:#]*):(?:\s|$)")
 
 
@@ -51,9 +50,20 @@ def find(source: str) -> Mended:
             text, hint, mended = found
             problems.append(Problem(number, text, hint))
             lines[number - 1] = mended + raw[len(line) :]
-        if _BLOCK_SCALAR.fullmatch(lines[number - 1].rstrip("\r\n")):
+        if _begins_text(lines[number - 1]):
             block_indent = indent
     return Mended(tuple(problems), "".join(lines))
+
+
+def _begins_text(line: str) -> bool:
+    """Whether lines of text follow: the line ends in a block scalar's sign, as in `key: |-`."""
+    header = line.partition("#")[0].rstrip()
+    sign = header.rstrip("-+0123456789")
+    key = sign[:-1]
+    if sign[-1:] not in ("|", ">") or key[-1:].strip():
+        return False
+    key = key.strip()
+    return len(key) > 1 and key[0] not in "'\"" and key[-1] in ":-"
 
 
 def _mistake(line: str, following: str | None) -> tuple[str, str, str] | None:
@@ -64,7 +74,9 @@ def _mistake(line: str, following: str | None) -> tuple[str, str, str] | None:
     if "\t" in margin:
         mended = margin.replace("\t", "  ") + line.lstrip()
         return ("a tab in the indentation", "YAML is indented with blanks", mended)
-    if (hit := _NO_BLANK.fullmatch(line)) and not re.match(r"\w*://", hit[2] + ":" + hit[3]):
+    if (hit := _NO_BLANK.fullmatch(line.rstrip())) and not re.match(
+        r"\w*://", hit[2] + ":" + hit[3]
+    ):
         lead, key, value = hit.groups()
         shown = f"{key}: {value.strip()}"
         mended = f"{lead}{shown}"
@@ -87,7 +99,7 @@ def _opens_block(line: str, hit: re.Match[str], following: str | None) -> bool:
         len(following) - len(following.lstrip()) == len(line) - len(line.lstrip())
     )
     nested = following.lstrip().startswith("- ") or bool(_KEY.match(following))
-    nested = nested or bool(_NO_BLANK.fullmatch(following))
+    nested = nested or bool(_NO_BLANK.fullmatch(following.rstrip()))
     return (deeper and nested) or same_list
 
 

@@ -17,8 +17,8 @@ DEPLOYMENT_CONFIG: Final = "deploymentconfig"
 """OpenShift's label on the pods of a DeploymentConfig's ReplicationControllers: its name."""
 ROLLOUT_API: Final = "v1alpha1"
 """Without its group, as Istio writes it."""
-_TIMED: Final = r"(.+)-[0-9]{8,10}"
-"""The name of a CronJob's Job: the minute at which it was due follows."""
+_MINUTE: Final = r"[0-9]{8,10}"
+"""Ends the name of a CronJob's Job: the minute at which it was due."""
 
 
 def owner_of(pod: Mapping[str, Any]) -> Owner:
@@ -48,6 +48,7 @@ def _controller(reference: Mapping[str, Any], labels: Mapping[str, Any]) -> Owne
                 return Owner(name.removesuffix(f"-{hashed}"), holder, api)
     if kind == "ReplicationController" and labels.get(DEPLOYMENT_CONFIG):
         return Owner(labels[DEPLOYMENT_CONFIG], "DeploymentConfig", version)
-    if kind == "Job" and (timed := re.search(rf"{_TIMED}\Z", name)):
-        return Owner(timed[1], "CronJob", "batch/v1")
+    cron_job, _, minute = name.rpartition("-")
+    if kind == "Job" and cron_job and re.fullmatch(_MINUTE, minute):
+        return Owner(cron_job, "CronJob", "batch/v1")
     return Owner(name, kind, version)

@@ -208,6 +208,20 @@ def faults(value: Any, kind: str, path: FieldPath = ()) -> Iterator[Fault]:
         yield Fault(path, f"must be {_WORDS[kind]}")
 
 
+def known(value: Any, kind: str) -> Any:
+    """The value as an API server keeps it: without the fields that it does not know."""
+    if kind[0] == "[" and isinstance(value, list):
+        return [known(entry, kind[1:]) for entry in value]
+    if not isinstance(value, Mapping):
+        return value
+    if kind[0] == "{":
+        return {key: known(entry, kind[1:]) for key, entry in value.items()}
+    if kind not in types():
+        return value
+    kinds = types()[kind]
+    return {k: known(v, kinds[k].rstrip("!")) for k, v in value.items() if k in kinds}
+
+
 def _is(value: Any, kind: str) -> bool:
     whole = not isinstance(value, bool) and isinstance(value, int | float) and value == value // 1
     number = whole and -(2**63) <= value < 2**63

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from lab.mesh.yaml_reader import Problem
+from lab.mesh.yaml_reader import MAX_DEPTH, Problem, is_deeper
 from lab.mesh.yaml_scalars import json_number
 
 BOM: Final = "\ufeff"
@@ -111,6 +111,8 @@ def _cut_json(text: str) -> list[Piece]:
         whole = text[start:at]
         if not isinstance(value, dict):
             problems.append(Problem(line, "not a Kubernetes object"))
+        elif is_deeper(value, MAX_DEPTH):
+            problems.append(Problem(line, f"nested deeper than {MAX_DEPTH} levels"))
         elif "\\ud" in whole.lower() and not _encodable(value):
             problems.append(Problem(line, "half a UTF-16 pair is no character"))
         skip = len(whole) - len(whole.lstrip(BOM))

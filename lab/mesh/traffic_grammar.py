@@ -214,7 +214,7 @@ def boolean(text: str) -> bool:
 
 def duration(text: str) -> float:
     """A time such as `5s` or `1m30s`, in Go's words; returns seconds."""
-    parts = re.findall(_TIME, text)
-    if not parts or "".join(count + unit for count, unit in parts) != text:
+    parts = re.findall(_TIME, text) if re.fullmatch(f"(?:{_TIME})+", text) else ()
+    if not parts:
         raise ValueError(f"expected a time such as 5s, found {shown(text)}")
     return float(sum(float(count) * _SECONDS[unit] for count, unit in parts))

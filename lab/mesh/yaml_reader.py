@@ -21,6 +21,17 @@ MAX_DEPTH: Final = 200
 MAX_ALIAS_NODES: Final = 100_000
 """Nodes that aliases may add to one document: far above honest use, far below a bomb."""
 
+
+def is_deeper(value: Any, most: int) -> bool:
+    """Whether plain data has more levels of lists and mappings than that."""
+    level, levels = [value], 0
+    while level and levels <= most:
+        holders = [one for one in level if isinstance(one, dict | list)]
+        level = [v for one in holders for v in (one.values() if isinstance(one, dict) else one)]
+        levels += bool(holders)
+    return levels > most
+
+
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG: Final = "tag:yaml.org,2002:"
 _TAG_TYPES: Final[dict[str, tuple[type, ...]]] = {

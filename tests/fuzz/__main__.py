@@ -5,6 +5,7 @@ answer looked at. Needs a lab that is up: its API server judges by dry runs, its
 part of the reviews over HTTPS. A case is made from the seed and its number alone.
 """
 
+import contextlib
 import datetime
 import shlex
 import sys
@@ -71,9 +72,7 @@ def fuzz(
     lab = None if offline else gate.require(paths.lab_paths(name))
     kubeconfig = Path(lab.kubeconfig) if lab else None
     left = paths.lab_paths(name).root / "fuzz"
-    if kubeconfig:
-        apiserver.prepare(kubeconfig)
-    try:
+    with apiserver.namespace(kubeconfig) if kubeconfig else contextlib.nullcontext():
         if again:
             sys.exit(_again(again, seed, kubeconfig))
         good = not lab or _reasons(Path(lab.kubeconfig), lab.kubectl)
@@ -83,9 +82,6 @@ def fuzz(
         for kind, count in counts.items():
             if count:
                 good &= _all(kind, count, seed, minutes, workers, kubeconfig, left)
-    finally:
-        if kubeconfig:
-            apiserver.clear(kubeconfig)
     sys.exit(0 if good else 1)
 
 

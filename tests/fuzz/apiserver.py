@@ -3,11 +3,15 @@
 import contextlib
 import http.client
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from filelock import FileLock, Timeout
+
 from lab.cluster import kubeapi
 from lab.cluster.kubeapi import ApiError, KubeApi
+from lab.mesh.errors import SidecarLabError
 from lab.mesh.workloads import WORKLOADS
 from tests.fuzz.seeds import NAMESPACE, Pod
 
@@ -62,6 +66,9 @@ class Judge:
             try:
                 return self.api.request("POST", path, data, content)
             except ApiError as error:
+                if error.status == 404:
+                    gone = f"the namespace of the dry runs is gone: {error.message}"
+                    raise ApiError(gone, 0) from error
                 if error.status:
                     return error.message.removeprefix(f"POST {path}: ")
                 if last:
@@ -70,10 +77,21 @@ class Judge:
         raise AssertionError("one of two attempts returns or raises")
 
 
-def prepare(kubeconfig: Path) -> None:
-    """Make the namespace of the dry runs, in which nothing is injected."""
-    with contextlib.closing(KubeApi.from_file(kubeconfig)) as api:
+@contextlib.contextmanager
+def namespace(kubeconfig: Path) -> Iterator[None]:
+    """The namespace of the dry runs, in which nothing is injected; one run at a time has it."""
+    lock = FileLock(kubeconfig.with_name("fuzz.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as held:
+        hint = "wait for its end: both would use one namespace"
+        raise SidecarLabError("another fuzz runs on this lab", hint=hint) from held
+    with lock, contextlib.closing(KubeApi.from_file(kubeconfig)) as api:
         _prepare(api)
+        try:
+            yield
+        finally:
+            api.request("DELETE", f"/api/v1/namespaces/{NAMESPACE}")
 
 
 def _prepare(api: KubeApi) -> None:
@@ -96,9 +114,3 @@ def _await_end(api: KubeApi) -> None:
         if not any("deletionTimestamp" in one["metadata"] for one in found):
             return
     raise ApiError(f"namespace {NAMESPACE} of an earlier run does not end in 60 s", 0)
-
-
-def clear(kubeconfig: Path) -> None:
-    """Remove the namespace again; nothing was made in it."""
-    with contextlib.closing(KubeApi.from_file(kubeconfig)) as api:
-        api.request("DELETE", f"/api/v1/namespaces/{NAMESPACE}")

@@ -25,6 +25,12 @@ is not the last word on it."""
 POD: Final = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n"
 APP: Final = f"{POD}  - {{name: c, image: i}}\n"
 _RANGES: Final = "traffic.sidecar.istio.io/includeOutboundIPRanges"
+_DEEP: Final = (
+    "{manager: m, operation: Update, apiVersion: v1, fieldsType: FieldsV1, fieldsV1: "
+    + "{f:a: " * 250
+    + "{}"
+    + "}" * 251
+)
 _WINDOWS: Final = (
     "the sidecar's programs are Linux's: a pod for other nodes would wait for them for ever"
 )
@@ -115,6 +121,13 @@ REFUSALS: Final = (
             "    volumeMounts: [{name: istio-envoy, mountPath: /d}]\n"
             "  volumes: [{name: istio-envoy, hostPath: {path: /x}}]\n",
         ),
+    ),
+    Refusal(
+        "deeper than any field",
+        r"nested (too deep|deeper than)",
+        "no field of a pod has so many levels: the API server drops what is there unsaid",
+        "taken",
+        (APP.replace("{name: p}", f"{{name: p, managedFields: [{_DEEP}]}}"),),
     ),
     Refusal(
         "what no program can be given",

@@ -29,11 +29,10 @@ DELIBERATE: Final = (
 @pytest.fixture(scope="module")
 def judge() -> Iterator[apiserver.Judge]:
     kubeconfig = lab_paths(NAME).kubeconfig
-    apiserver.prepare(kubeconfig)
-    asked = apiserver.Judge(kubeconfig)
-    yield asked
-    asked.api.close()
-    apiserver.clear(kubeconfig)
+    with apiserver.namespace(kubeconfig):
+        asked = apiserver.Judge(kubeconfig)
+        yield asked
+        asked.api.close()
 
 
 def injected(pod: dict[str, Any]) -> dict[str, Any] | SidecarLabError:

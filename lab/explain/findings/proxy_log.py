@@ -23,7 +23,7 @@ _SHORT: Final[Mapping[str, Kind]] = {
 _REJECTED: Final = re.compile(
     r"gRPC config for type\.googleapis\.com/(?P<type>[\w.]+) rejected: (?P<why>[^\n]*)"
 )
-_TOLD: Final = re.compile(r"(?P<pod>[\w.-]+) refused (?P<type>[A-Z]DS): (?P<why>[^\n]*)")
+_TOLD: Final = re.compile(r"(?<![\w.-])(?P<pod>[\w.-]+) refused (?P<type>[A-Z]DS): (?P<why>[^\n]*)")
 _NAMED: Final = re.compile(
     r"Error adding/updating (?:listener|cluster)\(s\) (?P<name>\S+?): (?P<why>.*)"
 )

@@ -263,3 +263,14 @@ def test_any_text_is_either_taken_or_refused_with_a_place(
             return
         raise
     assert "".join(document.text for document in read).encode() == data
+
+
+@pytest.mark.parametrize("levels", [190, 250, 900])
+def test_json_nested_too_deep_is_refused_as_yaml_is(levels: int) -> None:
+    text = '{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "x": '
+    text += "[" * levels + "]" * levels + "}"
+    if levels < 200:
+        assert documents.read(text.encode(), "f")
+        return
+    with pytest.raises(DocumentErrors, match="nested deeper than 200 levels"):
+        documents.read(text.encode(), "f")

@@ -113,6 +113,16 @@ def test_what_a_users_own_container_brings_is_refused_by_its_field(
         inject(pod(containers=[{"name": "app"}, own]))
 
 
+@pytest.mark.parametrize("odd", [{"spec": "/"}, {"ports": [{"containerPort": -1}]}, {}])
+def test_a_mount_without_a_volume_is_refused_whatever_else_the_users_container_has(
+    odd: dict[str, Any],
+) -> None:
+    given = annotated(USER_VOLUME_MOUNT='{"lost": {"mountPath": "/l"}}')
+    given["spec"]["containers"].append({"name": "istio-proxy", "image": "auto", **odd})
+    with pytest.raises(AnnotationError, match="the pod has no volume 'lost'"):
+        inject(given)
+
+
 @pytest.mark.parametrize(
     ("app", "part"),
     [
