@@ -10,9 +10,8 @@ from typing import Any, Final
 
 from lab.mesh import annotations as names
 from lab.mesh import contract, fields, pod_rules, pod_types
-from lab.mesh.errors import AnnotationError
+from lab.mesh.errors import AnnotationError, UnfitError
 from lab.mesh.fields import Fault
-from lab.mesh.fitting import UnfitError
 from lab.mesh.overrides import Own
 
 Container = Mapping[str, Any]

@@ -4,6 +4,7 @@ SidecarLabError
 ├── DocumentError        a document cannot be read or injected (file, document, line, field)
 ├── DocumentErrors       all the DocumentErrors of one run, told together
 ├── AnnotationError      a pod annotation has a value that cannot be honoured
+├── UnfitError           a field of the pod with which no sidecar can be (names the field)
 ├── AdmissionError       an admission request is malformed (carries an HTTP status)
 ├── RulesError           the redirection rules could not be planned, applied or verified
 │   ├── SettingError     a flag or variable of istio-iptables cannot be used (names it)
@@ -100,6 +101,16 @@ class AnnotationError(SidecarLabError):
         super().__init__(f"annotation {annotation}: {problem} (value {told})")
         self.annotation = annotation
         self.value = value
+
+
+class UnfitError(SidecarLabError):
+    """A field of the pod with which no sidecar can be; `path` from the pod's root."""
+
+    exit_code = 2
+
+    def __init__(self, path: tuple[str | int, ...], problem: str, *, hint: str = "") -> None:
+        super().__init__(problem, hint=hint)
+        self.path = path
 
 
 class AdmissionError(SidecarLabError):

@@ -10,11 +10,10 @@ from typing import Any, Final
 
 from lab.mesh import annotations as names
 from lab.mesh import contract
-from lab.mesh.errors import AnnotationError, SidecarLabError
+from lab.mesh.errors import AnnotationError, UnfitError
 from lab.mesh.operating_system import not_for_linux
 from lab.mesh.quantities import exceeds as exceeds  # for those who look for it here
 from lab.mesh.quantities import quantity as quantity
-from lab.mesh.yaml_reader import FieldPath
 
 _PAIRS: Final = (
     (names.PROXY_CPU, names.PROXY_CPU_LIMIT),
@@ -24,16 +23,6 @@ _PAIRS: Final = (
 
 _MOST_ANNOTATIONS: Final = 256 * 1024
 """Bytes of keys and values that an API server takes, all together."""
-
-
-class UnfitError(SidecarLabError):
-    """A field of the pod with which no sidecar can be; `path` from the pod's root."""
-
-    exit_code = 2
-
-    def __init__(self, path: FieldPath, problem: str, *, hint: str = "") -> None:
-        super().__init__(problem, hint=hint)
-        self.path = path
 
 
 def check_pod(template: Mapping[str, Any]) -> None:
@@ -60,7 +49,9 @@ def _check_budget(budget: object, given: Mapping[str, str]) -> None:
     if not isinstance(budget, Mapping):
         return
     for resource, pair in zip(("cpu", "memory"), _PAIRS, strict=True):
-        for group, asked in (("limits", pair), ("requests", pair[:1])):
+        # A container with a limit alone requests as much.
+        requested = pair[:1] if given.get(pair[0]) else pair[1:]
+        for group, asked in (("limits", pair), ("requests", requested)):
             of_all = budget.get(group)
             allowed = of_all.get(resource) if isinstance(of_all, Mapping) else None
             for name in asked:

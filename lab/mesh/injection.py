@@ -23,7 +23,7 @@ from lab.mesh import (
     stripping,
 )
 from lab.mesh.decision import Decision, decide
-from lab.mesh.errors import DocumentError, Place
+from lab.mesh.errors import DocumentError, Place, UnfitError
 from lab.mesh.overrides import OURS, Own
 from lab.mesh.sidecar import Owner, Settings, Wishes
 from lab.mesh.stripping import keep
@@ -61,7 +61,7 @@ def inject(template: Template, namespace: str, owner: Owner, settings: Settings)
         raise DocumentError(fault.text, place, hint=fault.hint)
     try:
         return inject_checked(template, namespace, owner, settings)
-    except fitting.UnfitError as unfit:
+    except UnfitError as unfit:
         place = Place("pod", field=fields.show(unfit.path))
         raise DocumentError(unfit.message, place, hint=unfit.hint) from unfit
 

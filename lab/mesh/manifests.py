@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 from lab.mesh import annotations as names
 from lab.mesh import contract, documents, fields, injection, notes, nulls, stripping, workloads
 from lab.mesh.documents import Document
-from lab.mesh.errors import AnnotationError, DocumentError, DocumentErrors
-from lab.mesh.fitting import UnfitError
+from lab.mesh.errors import AnnotationError, DocumentError, DocumentErrors, UnfitError
 from lab.mesh.owners import owner_of
 from lab.mesh.sidecar import Owner, Settings
 from lab.mesh.workloads import WORKLOADS, Workload

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from lab.mesh import annotations as names
 from lab.mesh import contract, fields, pod_types, probes
-from lab.mesh.errors import AnnotationError
+from lab.mesh.errors import AnnotationError, UnfitError
 from lab.mesh.quantities import exceeds
 from lab.mesh.yaml_reader import FieldPath
 
@@ -64,7 +64,7 @@ class Own(NamedTuple):
 def find(spec: Mapping[str, Any], annotations: Mapping[str, str]) -> Own:
     """The user's settings; the annotation beats a container, as in Istio.
 
-    Raises AnnotationError.
+    Raises AnnotationError, and UnfitError for a field of such a container that has a wrong type.
     """
     places = tuple(
         (group, index, container)
@@ -72,6 +72,9 @@ def find(spec: Mapping[str, Any], annotations: Mapping[str, str]) -> Own:
         for index, container in enumerate(spec.get(group) or ())
         if container["name"] in OURS
     )
+    for group, index, container in places:
+        for fault in pod_types.faults(_kept([container])[0], "Container", types_alone=True):
+            raise UnfitError(("spec", group, index, *fault.path), fault.text)
     settings = {container["name"]: container for _, _, container in places}
     for containers in parse(annotations).values():
         settings |= {one["name"]: one for one in containers if one["name"] in OURS}

@@ -181,8 +181,13 @@ def walk(value: Any, kind: str, path: FieldPath = ()) -> Iterator[tuple[str, Any
                 yield from walk(entry, types()[kind][key].rstrip("!"), (*path, key))
 
 
-def faults(value: Any, kind: str, path: FieldPath = ()) -> Iterator[Fault]:
-    """Fields of a wrong type, unknown ones, and those that are missing; null is not there."""
+def faults(
+    value: Any, kind: str, path: FieldPath = (), *, types_alone: bool = False
+) -> Iterator[Fault]:
+    """Fields of a wrong type, unknown ones, and those that are missing; null is not there.
+
+    `types_alone`: of the three only the first.
+    """
     if kind[0] in "[{":
         listed = kind[0] == "["
         if not isinstance(value, list if listed else dict):
@@ -190,7 +195,7 @@ def faults(value: Any, kind: str, path: FieldPath = ()) -> Iterator[Fault]:
             return
         entries: Any = enumerate(value) if isinstance(value, list) else value.items()
         for key, entry in entries:
-            yield from faults(entry, kind[1:], (*path, key))
+            yield from faults(entry, kind[1:], (*path, key), types_alone=types_alone)
     elif kind in types():
         if not isinstance(value, dict):
             yield Fault(path, "must be a mapping")
@@ -198,10 +203,12 @@ def faults(value: Any, kind: str, path: FieldPath = ()) -> Iterator[Fault]:
         known = types()[kind]
         for key, entry in value.items():
             if key not in known:
-                yield Fault((*path, key), "is no field that Kubernetes knows")
+                if not types_alone:
+                    yield Fault((*path, key), "is no field that Kubernetes knows")
             elif entry is not None:
-                yield from faults(entry, known[key].rstrip("!"), (*path, key))
-        for key, inner in known.items():
+                inner = known[key].rstrip("!")
+                yield from faults(entry, inner, (*path, key), types_alone=types_alone)
+        for key, inner in () if types_alone else known.items():
             if inner.endswith("!") and value.get(key) is None:
                 yield Fault((*path, key), "is missing")
     elif not _is(value, kind):

@@ -9,8 +9,7 @@ from typing import Any, Final
 
 from lab.mesh import annotations as names
 from lab.mesh import contract, fields, traffic_flags, traffic_grammar
-from lab.mesh.errors import AnnotationError, SettingError
-from lab.mesh.fitting import UnfitError
+from lab.mesh.errors import AnnotationError, SettingError, UnfitError
 from lab.mesh.overrides import Own
 from lab.mesh.sidecar import Wishes
 from lab.mesh.yaml_reader import FieldPath

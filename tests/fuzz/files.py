@@ -15,7 +15,7 @@ from lab.mesh.errors import SidecarLabError
 from lab.mesh.workloads import API_VERSIONS, WORKLOADS
 from tests.fuzz import refusals
 from tests.fuzz.apiserver import Judge
-from tests.fuzz.reviews import Verdict
+from tests.fuzz.reviews import Verdict, brought
 
 NAME: Final = "case.yaml"
 _PLACE: Final = re.compile(rf"\S*{re.escape(NAME)}(:\d+)?(, document \d+)?(, field [^\n]+?)?: .")
@@ -118,6 +118,8 @@ def _asked(before: list[Document], after: list[Document], judge: Judge) -> Verdi
             return Verdict("injected", f"read otherwise than the API server does: {ours!s:.300}")
         made = judge.dry_run_text(kind, other.text.encode(), is_json=other.is_json)
         if isinstance(made, str):
+            if brought(WORKLOADS[kind].pod_in(ours), made):
+                return Verdict("what an annotation brought is refused by the API server")
             return Verdict("injected", f"the API server takes it plain, but injected: {made[:400]}")
         outcome = "injected, the API server takes it"
     return Verdict(outcome)

@@ -157,6 +157,16 @@ def test_a_pods_own_budget_is_not_exceeded_by_defaults() -> None:
     assert container(made, "istio-proxy")["resources"] == {"requests": {}, "limits": {}}
 
 
+def test_a_limit_alone_is_a_request_within_the_pods_own_budget() -> None:
+    made = annotated(PROXY_CPU_LIMIT="1")
+    made["spec"]["resources"] = {"requests": {"cpu": "1m"}}
+    with pytest.raises(AnnotationError, match=r"proxyCPULimit: is above spec\.resources\.requests"):
+        inject(made)
+    made = annotated(PROXY_CPU_LIMIT="1", PROXY_CPU="1m")
+    made["spec"]["resources"] = {"requests": {"cpu": "1m"}}
+    inject(made)
+
+
 @pytest.mark.parametrize("name", ["PROXY_CPU", "PROXY_CPU_LIMIT"])
 def test_annotations_above_the_pods_own_budget_are_refused(name: str) -> None:
     made = annotated(**{name: "3"})
@@ -167,11 +177,25 @@ def test_annotations_above_the_pods_own_budget_are_refused(name: str) -> None:
     inject(made)
 
 
-def test_a_users_command_of_the_wrong_type_is_passed_on() -> None:
-    own = {"name": "istio-proxy", "securityContext": {"runAsUser": 5}}
-    init = {"name": "istio-init", "command": 7}
-    made = inject(pod(containers=[{"name": "app"}, own], initContainers=[init]))
-    assert container(made, "istio-init")["command"] == 7
+@pytest.mark.parametrize(
+    ("field", "value", "at"),
+    [
+        ("command", 7, r"command: must be a list"),
+        (
+            "securityContext",
+            {"capabilities": {"add": 65535}},
+            r"securityContext\.capabilities\.add: ",
+        ),
+        ("env", [{"name": "A", "value": 1}], r"env\[0\]\.value: must be text"),
+        ("resources", {"limits": []}, r"resources\.limits: must be a mapping"),
+    ],
+)
+def test_a_wrong_type_in_a_users_own_container_is_refused_by_its_field(
+    field: str, value: Any, at: str
+) -> None:
+    init = {"name": "istio-init", field: value}
+    with pytest.raises(DocumentError, match=rf"spec\.initContainers\[0\]\.{at}"):
+        inject(pod(containers=[{"name": "app"}], initContainers=[init]))
 
 
 def test_a_users_record_of_probes_is_not_taken_for_the_injectors() -> None:
