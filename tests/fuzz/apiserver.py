@@ -91,6 +91,7 @@ def namespace(kubeconfig: Path) -> Iterator[None]:
         try:
             yield
         finally:
+            api.close()  # a connection that was idle for so long may be closed on the other side
             api.request("DELETE", f"/api/v1/namespaces/{NAMESPACE}")
 
 
