@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lab import console
+from lab import console, streams
 from lab.cluster.peers import istio_binaries
 from lab.mesh.errors import SidecarLabError
 from tests.bench import clusters, meshes, programs
@@ -54,6 +54,7 @@ def bench(parts: tuple[str, ...], runs: int, file: Path | None) -> None:
 
 if __name__ == "__main__":
     try:
+        streams.prepare()
         bench(standalone_mode=True)
     except SidecarLabError as error:
         click.echo(f"error: {error.message}", err=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from lab import command, console, paths
+from lab import command, console, paths, streams
 from lab.cli import say_error
 from lab.cluster import gate
 from lab.mesh.errors import SidecarLabError
@@ -167,7 +167,9 @@ def _again(file: Path, seed: str, kubeconfig: Path | None) -> int:
 def main() -> None:
     """Run the command line; what went wrong with the lab is an error with a hint."""
     try:
+        streams.prepare()
         fuzz(standalone_mode=False)
+        streams.finish()
     except click.ClickException as misuse:
         misuse.show()
         sys.exit(2)

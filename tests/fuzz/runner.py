@@ -1,9 +1,12 @@
 """Many cases in worker processes, bounded in count and time."""
 
 import multiprocessing
+import multiprocessing.connection
+import os
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -60,7 +63,15 @@ _cases: list[Cases] = []
 
 def _start(kind: Kind, seed: str, kubeconfig: Path | None, below: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the run
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _cases.append(Cases(kind, seed, kubeconfig, below))
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot end its workers, and what they print to is never closed."""
+    if parent := multiprocessing.parent_process():
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _batch(start: int, count: int) -> Found:

@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from lab import console
+from lab import console, streams
 from lab.cli import say_error
 from lab.cluster.peers import IstioBinaries, istio_binaries
 from lab.mesh.errors import SidecarLabError
@@ -90,4 +90,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    streams.prepare()
     sys.exit(main(sys.argv[1:]))
