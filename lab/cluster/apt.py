@@ -282,12 +282,12 @@ def _orphans() -> list[psutil.Process]:
     That is theirs from their first moment: a note of their pid might come too late.
     """
     found: dict[int, psutil.Process] = {}
-    for one in psutil.process_iter(["environ"]):
+    for one in psutil.process_iter(["environ", "ppid"]):
         pid, _, born = ((one.info["environ"] or {}).get(VARIABLE, "")).partition(" ")
         if pid and _alive(one) and not Process(int(pid), float(born)).living():
             found[one.pid] = one
-    # What they started ends with them.
-    return [one for one in found.values() if one.ppid() not in found]
+    # What they started ends with them. Any may end by itself while it is looked at.
+    return [one for one in found.values() if one.info["ppid"] not in found]
 
 
 def _end(command: psutil.Process) -> None:

@@ -211,3 +211,24 @@ def test_a_package_command_is_marked_from_its_first_moment(policy: Path, tmp_pat
     assert apt._logged(show, tmp_path / "log")
     me = Process.of(os.getpid())
     assert (tmp_path / "log").read_text().splitlines()[-1] == f"{me.pid} {me.born}"
+
+
+def test_a_command_that_ends_while_it_is_looked_at_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    marked = {**os.environ, apt.VARIABLE: f"{DEAD.pid} {DEAD.born}"}
+    argv = [sys.executable, "-c", "input()"]
+    child = subprocess.Popen(argv, env=marked, stdin=subprocess.PIPE)
+    listed = [one for one in psutil.process_iter(["environ", "ppid"]) if one.pid == child.pid]
+    monkeypatch.setattr(psutil, "process_iter", lambda _: listed)
+    assert [one.pid for one in apt._orphans()] == [child.pid]
+
+    def alive_and_then_gone(_: psutil.Process) -> bool:
+        child.communicate(b"\n", timeout=10)
+        return True
+
+    monkeypatch.setattr(apt, "_alive", alive_and_then_gone)
+    gone = apt._orphans()
+    assert [one.pid for one in gone] == [child.pid]
+    for one in gone:
+        apt._end(one)
