@@ -97,7 +97,7 @@ def _source(volume: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _mounted(spec: Mapping[str, Any], name: str) -> bool:
     return any(
-        mount["name"] == name
+        mount.get("name") == name
         for group in ("containers", "initContainers")
         for container in spec.get(group) or ()
         if container["name"] not in (contract.PROXY_CONTAINER, contract.INIT_CONTAINER)

@@ -195,6 +195,8 @@ def faults(
             return
         entries: Any = enumerate(value) if isinstance(value, list) else value.items()
         for key, entry in entries:
+            if entry is None and kind[1:] not in types():
+                continue  # "" or 0 to an API server; an object would lack its name
             yield from faults(entry, kind[1:], (*path, key), types_alone=types_alone)
     elif kind in types():
         if not isinstance(value, dict):

@@ -113,6 +113,21 @@ def test_what_a_users_own_container_brings_is_refused_by_its_field(
         inject(pod(containers=[{"name": "app"}, own]))
 
 
+def test_a_null_among_words_is_an_empty_word_as_to_an_api_server() -> None:
+    own = {"name": "istio-proxy", "image": "auto", "args": [None]}
+    made = inject(pod(containers=[{"name": "app"}, own]))
+    assert container(made, "istio-proxy")["args"] == [None]
+    for key in ("env", "ports", "volumeMounts"):
+        with pytest.raises(DocumentError, match=rf"{key}\[0\]"):
+            inject(pod(containers=[{"name": "app"}, {**own, key: [None]}]))
+
+
+def test_a_mount_without_a_name_is_left_to_the_api_server() -> None:
+    app = {"name": "app", "volumeMounts": [{"mountPath": "/a"}]}
+    volume = {"name": "istio-data", "configMap": {}}
+    assert inject(pod(containers=[app], volumes=[volume]))
+
+
 @pytest.mark.parametrize("odd", [{"spec": "/"}, {"ports": [{"containerPort": -1}]}, {}])
 def test_a_mount_without_a_volume_is_refused_whatever_else_the_users_container_has(
     odd: dict[str, Any],
