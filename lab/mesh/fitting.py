@@ -4,6 +4,7 @@ An API server names fields of containers that the user never wrote. Here the ann
 field that asked for them is named.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -41,11 +42,12 @@ def check_pod(template: Mapping[str, Any]) -> None:
     for request, limit in _PAIRS:
         if exceeds(given.get(request), given.get(limit)):
             raise AnnotationError(limit, given[limit], f"must not be less than {request}")
-    _check_budget(template["spec"].get("resources"), given)
+    _check_budget(template["spec"], given)
 
 
-def _check_budget(budget: object, given: Mapping[str, str]) -> None:
+def _check_budget(spec: Mapping[str, Any], given: Mapping[str, str]) -> None:
     """What the pod allows for all its containers. Raises AnnotationError."""
+    budget = spec.get("resources")
     if not isinstance(budget, Mapping):
         return
     for resource, pair in zip(("cpu", "memory"), _PAIRS, strict=True):
@@ -58,6 +60,47 @@ def _check_budget(budget: object, given: Mapping[str, str]) -> None:
                 if exceeds(given.get(name), allowed):
                     problem = f"is above spec.resources.{group}.{resource} of the pod, {allowed}"
                     raise AnnotationError(name, given[name], problem)
+        for name in requested:
+            _check_sum(spec, budget, resource, name, given)
+
+
+def _check_sum(
+    spec: Mapping[str, Any],
+    budget: Mapping[str, Any],
+    resource: str,
+    name: str,
+    given: Mapping[str, str],
+) -> None:
+    """Whether all containers together stay within what the pod allows. Raises AnnotationError."""
+    groups = [group for group in ("requests", "limits") if _amount(budget, group, resource)]
+    if not groups or not given.get(name):
+        return
+    others = [
+        _amount(one.get("resources"), "requests", resource)
+        or _amount(one.get("resources"), "limits", resource)
+        for one in spec.get("containers") or ()
+        if one["name"] not in (contract.PROXY_CONTAINER, contract.INIT_CONTAINER)
+    ]
+    allowed = budget[groups[0]][resource]
+    if sum(others) + _units(given[name]) > _units(allowed):
+        problem = "and what the pod's containers request are together above spec.resources"
+        raise AnnotationError(
+            name, given[name], f"{problem}.{groups[0]}.{resource} of the pod, {allowed}"
+        )
+
+
+def _amount(resources: object, group: str, resource: str) -> int:
+    """Thousandths of a resource, 0 where nothing, or no quantity, is said."""
+    amounts = resources.get(group) if isinstance(resources, Mapping) else None
+    return _units(amounts.get(resource)) if isinstance(amounts, Mapping) else 0
+
+
+def _units(amount: object) -> int:
+    """Thousandths, rounded up as an API server does it."""
+    try:
+        return math.ceil(round(quantity(str(amount)) * 1000, 6))
+    except (ValueError, OverflowError):
+        return 0
 
 
 def check_volumes(

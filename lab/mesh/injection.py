@@ -27,6 +27,7 @@ from lab.mesh.errors import DocumentError, Place, UnfitError
 from lab.mesh.overrides import OURS, Own
 from lab.mesh.sidecar import Owner, Settings, Wishes
 from lab.mesh.stripping import keep
+from lab.mesh.yaml_reader import FieldPath
 
 Template = Mapping[str, Any]
 
@@ -82,7 +83,11 @@ def inject_checked(
     fitting.check_pod(template)
     before = stripping.strip(template)
     wishes = _wishes(before, settings)
-    made = _inject(before, owner, wishes)
+    try:
+        made = _inject(before, owner, wishes)
+    except UnfitError as unfit:
+        path = _as_given(unfit.path, before["spec"], template["spec"])
+        raise UnfitError(path, unfit.message, hint=unfit.hint) from unfit
     if before is not template:
         # What was taken out and put in again stays where it was: twice is once, to the byte.
         for part in ("metadata", "spec"):
@@ -94,6 +99,18 @@ def inject_checked(
         *_spared(before, wishes),
     )
     return Injected(decision, nulls.kept(given, made), told)
+
+
+def _as_given(path: FieldPath, stripped: Mapping[str, Any], given: Mapping[str, Any]) -> FieldPath:
+    """A field's path in the pod as it was given, where what was added before is counted, too."""
+    if len(path) < 3 or not isinstance(index := path[2], int):
+        return path
+    group = str(path[1])
+    name = stripped[group][index].get("name")
+    for place, one in enumerate(given.get(group) or ()):
+        if one.get("name") == name:
+            return (*path[:2], place, *path[3:])
+    return ("metadata", "annotations", contract.STATUS_ANNOTATION)  # which keeps what it replaced
 
 
 def _wishes(template: Template, settings: Settings) -> Wishes:

@@ -16,6 +16,11 @@ PATHS: Final = {
     "readinessProbe": "/app-health/{}/readyz",
     "startupProbe": "/app-health/{}/startupz",
 }
+_TYPES: Final = {
+    "httpGet": "HTTPGetAction",
+    "tcpSocket": "TCPSocketAction",
+    "grpc": "GRPCAction",
+}
 HOOKS: Final = {
     "postStart": "/app-lifecycle/{}/poststartz",
     "preStop": "/app-lifecycle/{}/prestopz",
@@ -176,7 +181,19 @@ def decode(value: str) -> dict[str, Any]:
         found = json.loads(value)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    sound = isinstance(found, dict)
+    return {path: entry for path, entry in found.items() if _is_sound(entry)} if sound else {}
+
+
+def _is_sound(entry: Any) -> bool:
+    """Whether an API server would take the types of a record's action: put back, it is asked to."""
+    from lab.mesh import pod_types  # a table that few pods need
+
+    return isinstance(entry, Mapping) and not any(
+        list(pod_types.faults(entry[action], kind, types_alone=True))
+        for action, kind in _TYPES.items()
+        if entry.get(action) is not None
+    )
 
 
 def _number(port: Any, container: Container) -> int | None:

@@ -122,6 +122,54 @@ def test_a_null_among_words_is_an_empty_word_as_to_an_api_server() -> None:
             inject(pod(containers=[{"name": "app"}, {**own, key: [None]}]))
 
 
+def test_a_field_is_named_as_it_was_given_though_the_pod_was_injected_before() -> None:
+    made = inject(pod(containers=[{"name": "app"}]))
+    own = {"name": "istio-proxy", "livenessProbe": {"timeoutSeconds": []}}
+    inits = [{"name": "istio-init"}, own]
+    made["spec"] = {"containers": [{"name": "app"}], "initContainers": inits}
+    with pytest.raises(DocumentError, match=r"initContainers\[1\]\.livenessProbe\.timeoutSeconds"):
+        inject(made)
+
+
+def test_a_record_of_probes_that_no_api_server_would_take_is_not_put_back() -> None:
+    app = {"name": "app", "livenessProbe": {"httpGet": {"port": 80, "path": "/p"}}}
+    made = inject(pod(containers=[app]))
+    proxy = container(made, "istio-proxy")
+    (record,) = [one for one in proxy["env"] if one["name"] == "ISTIO_KUBE_APP_PROBERS"]
+    record["value"] = record["value"].replace("80", "80e999")
+    again = inject(made)
+    assert inject(again) == again
+    assert container(again, "app")["livenessProbe"]["httpGet"]["path"] == "/app-health/app/livez"
+
+
+@pytest.mark.parametrize(
+    ("app", "given", "budget", "fits"),
+    [
+        ({"limits": {"cpu": "1"}}, {"PROXY_CPU_LIMIT": "0.0001"}, {"limits": {"cpu": "1"}}, False),
+        ({"requests": {"cpu": "0.9"}}, {"PROXY_CPU": "100m"}, {"requests": {"cpu": "1"}}, True),
+        ({"requests": {"cpu": "0.9"}}, {"PROXY_CPU": "101m"}, {"requests": {"cpu": "1"}}, False),
+        ({}, {"PROXY_MEMORY": "1Gi"}, {"requests": {"memory": "1Gi"}}, True),
+        (
+            {"requests": {"memory": "1"}},
+            {"PROXY_MEMORY": "1Gi"},
+            {"limits": {"memory": "1Gi"}},
+            False,
+        ),
+    ],
+)
+def test_all_containers_together_stay_within_the_pods_own_budget(
+    app: dict[str, Any], given: dict[str, str], budget: dict[str, Any], fits: bool
+) -> None:
+    made = annotated(**given)
+    made["spec"]["resources"] = budget
+    made["spec"]["containers"] = [{"name": "app", "resources": app}]
+    if fits:
+        inject(made)
+        return
+    with pytest.raises(AnnotationError, match=r"together above spec\.resources"):
+        inject(made)
+
+
 def test_a_mount_without_a_name_is_left_to_the_api_server() -> None:
     app = {"name": "app", "volumeMounts": [{"mountPath": "/a"}]}
     volume = {"name": "istio-data", "configMap": {}}
