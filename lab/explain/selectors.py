@@ -1,6 +1,6 @@
 """Label selectors as the API server evaluates them, and what would make one match. Pure.
 
-Unlike the injector's own selectors (lab/mesh/decision.py), an empty one matches everything.
+Unlike the injector's own selectors (injector/decision.py), an empty one matches everything.
 """
 
 from collections.abc import Mapping, Sequence

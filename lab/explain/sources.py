@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from lab.explain.errors import ExplainError
 from lab.explain.model import Holder, Namespace, Subject
-from lab.mesh import documents, manifests
-from lab.mesh.documents import Document
+from lab.mesh import manifests
 from lab.mesh.errors import DocumentError, DocumentErrors
+from lab.mesh.manifest import documents
+from lab.mesh.manifest.documents import Document
 from lab.mesh.workloads import WORKLOADS
 
 KINDS: Final = {alias: kind for kind, one in WORKLOADS.items() for alias in one.aliases}

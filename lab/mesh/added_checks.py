@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from lab.mesh import annotations as names
-from lab.mesh import contract, fields, pod_rules, pod_types
+from lab.mesh import contract
 from lab.mesh.errors import AnnotationError, UnfitError
-from lab.mesh.fields import Fault
+from lab.mesh.manifest import field_types, pod_rules, pod_types
+from lab.mesh.manifest.field_types import Fault
 from lab.mesh.overrides import Own
 
 Container = Mapping[str, Any]
@@ -44,11 +45,11 @@ def check_container(
     for fault in _faults(made, spec):
         mount = fault.path[:1] == ("volumeMounts",) and made["volumeMounts"][fault.path[1]]
         if mount and mount in mine:
-            told = f"{mount['name']!r}: {fields.show(fault.path[2:])} {fault.text}".replace(
+            told = f"{mount['name']!r}: {field_types.show(fault.path[2:])} {fault.text}".replace(
                 ":  ", ": "
             )
             raise AnnotationError(names.USER_VOLUME_MOUNT, given[names.USER_VOLUME_MOUNT], told)
-        told = f"{fields.show(fault.path)} {fault.text}".strip()
+        told = f"{field_types.show(fault.path)} {fault.text}".strip()
         if not place:
             name = names.OVERRIDES if settings else names.USER_VOLUME_MOUNT
             raise AnnotationError(name, given[name], f"{made['name']}: {told}")

@@ -161,7 +161,7 @@ def _all_are(kind: str, example: str) -> Callable[[str], str]:
     """Entries of `named` that are of a type of the API."""
 
     def rule(value: str) -> str:
-        from lab.mesh import fields, pod_rules  # a table that few pods need
+        from lab.mesh.manifest import field_types, pod_rules  # a table that few pods need
 
         try:
             entries = named(value)
@@ -169,7 +169,7 @@ def _all_are(kind: str, example: str) -> Callable[[str], str]:
             return f"must be JSON, by name or as a list, as in {example}"
         for one in entries:
             for fault in pod_rules.faults(one, kind):
-                return f"{one['name']!r}: {fields.show(fault.path)} {fault.text}".replace(
+                return f"{one['name']!r}: {field_types.show(fault.path)} {fault.text}".replace(
                     ":  ", ": "
                 )
         return ""

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from lab.mesh import contract, proxy_grammar, traffic_grammar, yaml_reader
+from lab.mesh import contract, proxy_grammar, traffic_grammar
+from lab.mesh.manifest import yaml_reader
 from lab.mesh.proxy_config_fields import ELSEWHERE, KNOWN
 
 _TYPES: Final = {

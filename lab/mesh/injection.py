@@ -13,10 +13,8 @@ from lab.mesh import containers as made
 from lab.mesh import (
     contract,
     early_checks,
-    fields,
     fitting,
     notes,
-    nulls,
     overrides,
     probes,
     program_checks,
@@ -24,10 +22,11 @@ from lab.mesh import (
 )
 from lab.mesh.decision import Decision, decide
 from lab.mesh.errors import DocumentError, Place, UnfitError
+from lab.mesh.manifest import field_types, nulls
+from lab.mesh.manifest.yaml_reader import FieldPath
 from lab.mesh.overrides import OURS, Own
 from lab.mesh.sidecar import Owner, Settings, Wishes
 from lab.mesh.stripping import keep
-from lab.mesh.yaml_reader import FieldPath
 
 Template = Mapping[str, Any]
 
@@ -57,13 +56,13 @@ def inject(template: Template, namespace: str, owner: Owner, settings: Settings)
     Parts of the result are shared with `template` and with other results.
     Raises DocumentError for a field of the wrong type, AnnotationError for a bad annotation.
     """
-    for fault in fields.template_faults(template):
-        place = Place("pod", field=fields.show(fault.path) or None)
+    for fault in field_types.template_faults(template):
+        place = Place("pod", field=field_types.show(fault.path) or None)
         raise DocumentError(fault.text, place, hint=fault.hint)
     try:
         return inject_checked(template, namespace, owner, settings)
     except UnfitError as unfit:
-        place = Place("pod", field=fields.show(unfit.path))
+        place = Place("pod", field=field_types.show(unfit.path))
         raise DocumentError(unfit.message, place, hint=unfit.hint) from unfit
 
 

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lab.mesh import annotations as names
-from lab.mesh import contract, documents, fields, injection, notes, nulls, stripping, workloads
-from lab.mesh.documents import Document
+from lab.mesh import contract, injection, notes, stripping, workloads
 from lab.mesh.errors import AnnotationError, DocumentError, DocumentErrors, UnfitError
+from lab.mesh.manifest import documents, field_types, nulls
+from lab.mesh.manifest.documents import Document
+from lab.mesh.manifest.yaml_reader import FieldPath
 from lab.mesh.owners import owner_of
 from lab.mesh.sidecar import Owner, Settings
 from lab.mesh.workloads import WORKLOADS, Workload
-from lab.mesh.yaml_reader import FieldPath
 
 
 class Outcome:
@@ -178,8 +179,8 @@ class _Walk:
                 at = (*path, *where[: index + 1])
                 self.errors.append(self.document.error("must be a mapping", at))
                 return None
-        faults = list(fields.metadata_faults(metadata, (*path, "metadata"))) if where else []
-        faults += fields.template_faults(template, (*path, *where))
+        faults = list(field_types.metadata_faults(metadata, (*path, "metadata"))) if where else []
+        faults += field_types.template_faults(template, (*path, *where))
         if faults:
             self.errors += map(self.document.fault, faults)
             return None
@@ -199,9 +200,13 @@ class _Walk:
         for index, item in enumerate(items):
             here = (*path, "items", index)
             faults = (
-                fields.object_faults(item)
+                field_types.object_faults(item)
                 if isinstance(item, dict)
-                else [fields.Fault((), f"not a Kubernetes object, but {fields.kind_of(item)}")]
+                else [
+                    field_types.Fault(
+                        (), f"not a Kubernetes object, but {field_types.kind_of(item)}"
+                    )
+                ]
             )
             if faults:
                 self.errors += (self.document.fault(fault, here) for fault in faults)

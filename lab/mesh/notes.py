@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from lab.mesh import annotations as names
 from lab.mesh import contract, program_checks, workloads
-from lab.mesh.fields import PROBES, show
+from lab.mesh.manifest.field_types import PROBES, show
 from lab.mesh.overrides import GROUPS, OURS
 from lab.mesh.sidecar import Wishes
 

@@ -10,17 +10,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from lab.mesh import annotations as names
-from lab.mesh import contract, fields, pod_types, probes
+from lab.mesh import contract, probes
 from lab.mesh.errors import AnnotationError, UnfitError
-from lab.mesh.quantities import exceeds
-from lab.mesh.yaml_reader import FieldPath
+from lab.mesh.manifest import field_types, pod_types
+from lab.mesh.manifest.quantities import exceeds
+from lab.mesh.manifest.yaml_reader import FieldPath
 
 Container = Mapping[str, Any]
 
 OURS: Final = (contract.INIT_CONTAINER, contract.PROXY_CONTAINER)
 HANDLERS: Final = frozenset({"exec", "grpc", "httpGet", "sleep", "tcpSocket"})
 _NOT_FOR_INIT: Final = (
-    *fields.PROBES,
+    *field_types.PROBES,
     "lifecycle",
     "restartPolicy",
     "restartPolicyRules",
@@ -98,7 +99,7 @@ def parse(annotations: Mapping[str, str]) -> dict[str, list[Container]]:
     kept = {group: found[group] for group in GROUPS if found.get(group)}
     for group, containers in kept.items():
         for fault in pod_types.faults(_kept(containers), "[Container", (group,)):
-            problem = f"{fields.show(fault.path)} {fault.text}"
+            problem = f"{field_types.show(fault.path)} {fault.text}"
             raise AnnotationError(names.OVERRIDES, value, problem)
     return kept
 

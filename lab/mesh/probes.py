@@ -187,7 +187,7 @@ def decode(value: str) -> dict[str, Any]:
 
 def _is_sound(entry: Any) -> bool:
     """Whether an API server would take the types of a record's action: put back, it is asked to."""
-    from lab.mesh import pod_types  # a table that few pods need
+    from lab.mesh.manifest import pod_types  # a table that few pods need
 
     return isinstance(entry, Mapping) and not any(
         list(pod_types.faults(entry[action], kind, types_alone=True))

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from lab.mesh import annotations as names
-from lab.mesh import contract, fields, traffic_flags, traffic_grammar
+from lab.mesh import contract, traffic_flags, traffic_grammar
 from lab.mesh.errors import AnnotationError, SettingError, UnfitError
+from lab.mesh.manifest import field_types
+from lab.mesh.manifest.yaml_reader import FieldPath
 from lab.mesh.overrides import Own
 from lab.mesh.sidecar import Wishes
-from lab.mesh.yaml_reader import FieldPath
 
 MOST: Final = 128 * 1024 - 1
 """Bytes: Linux gives a program no longer argument or variable."""
@@ -116,9 +117,9 @@ def _too_long(
         return UnfitError(("spec", "containers"), f"their {part} in {variable} {told}")
     given = wishes.annotations
     if not given:
-        return UnfitError(("spec",), f"{fields.show(path)} of {name} {told}")
+        return UnfitError(("spec",), f"{field_types.show(path)} of {name} {told}")
     cause = max(given, key=lambda key: len(given[key]))
-    return AnnotationError(cause, given[cause], f"{fields.show(path)} of {name} {told}")
+    return AnnotationError(cause, given[cause], f"{field_types.show(path)} of {name} {told}")
 
 
 def _texts(container: Mapping[str, Any]) -> Iterator[tuple[FieldPath, str]]:

@@ -8,7 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lab.mesh import contract, fields, probes
+from lab.mesh import contract, probes
+from lab.mesh.manifest import field_types
 from lab.mesh.overrides import GROUPS, OURS
 
 Template = Mapping[str, Any]
@@ -115,14 +116,14 @@ def _list(value: Any) -> list[Any]:
 
 def _is_volume(value: Any) -> bool:
     base = {"containers": [{"name": "any"}], "volumes": [value]}
-    return not any(fields.template_faults({"spec": base}))
+    return not any(field_types.template_faults({"spec": base}))
 
 
 def _is_place(group: Any, index: Any, container: Any) -> bool:
     return (
         group in GROUPS
         and isinstance(index, int)
-        and not any(fields.template_faults({"spec": {"containers": [container]}}))
+        and not any(field_types.template_faults({"spec": {"containers": [container]}}))
         and container["name"] in OURS
     )
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from lab.inject_cli import kube_inject
-from lab.mesh import documents
-from lab.mesh.documents import Document
 from lab.mesh.errors import SidecarLabError
+from lab.mesh.manifest import documents
+from lab.mesh.manifest.documents import Document
 from lab.mesh.workloads import API_VERSIONS, WORKLOADS
 from tests.fuzz import refusals
 from tests.fuzz.apiserver import Judge

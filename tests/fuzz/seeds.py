@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from lab import paths
-from lab.mesh import documents, injection
+from lab.mesh import injection
 from lab.mesh.errors import SidecarLabError
+from lab.mesh.manifest import documents
 from lab.mesh.owners import owner_of
 from lab.mesh.sidecar import Settings
 from lab.mesh.workloads import WORKLOADS

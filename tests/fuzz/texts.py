@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import yaml
 
-from lab.mesh import documents
 from lab.mesh.errors import SidecarLabError
+from lab.mesh.manifest import documents
 from lab.mesh.workloads import WORKLOADS
 from tests.fuzz import odd, pods
 from tests.fuzz.reviews import damaged

@@ -5,9 +5,10 @@ from typing import Any, Final
 
 import pytest
 
-from lab.mesh import added_checks, annotations, fitting, pod_types, program_checks
+from lab.mesh import added_checks, annotations, fitting, program_checks
 from lab.mesh.errors import SidecarLabError
 from lab.mesh.injection import inject
+from lab.mesh.manifest import pod_types
 from lab.mesh.sidecar import Owner, Settings
 from lab.paths import lab_paths
 from tests.fuzz import apiserver

@@ -16,7 +16,8 @@ from lab.cluster import state
 from lab.cluster.kubeapi import ApiError, KubeApi
 from lab.cluster.peers import IstioBinaries, istio_binaries
 from lab.mesh import annotations as names
-from lab.mesh import contract, yaml_reader
+from lab.mesh import contract
+from lab.mesh.manifest import yaml_reader
 from lab.mesh.workloads import WORKLOADS
 from lab.paths import lab_paths
 from lab.progress import Quiet

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from lab.cluster.peers import IstioBinaries
-from lab.mesh import documents, manifests, workloads, yaml_reader
+from lab.mesh import manifests, workloads
 from lab.mesh.errors import DocumentErrors
+from lab.mesh.manifest import documents, yaml_reader
 from lab.mesh.sidecar import Settings
 from lab.progress import Progress
 from tests.peers.cases import Case, corpus

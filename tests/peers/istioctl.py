@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lab.mesh import yaml_reader
+from lab.mesh.manifest import yaml_reader
 from tests.peers.cases import Case
 
 SETTINGS: Final = ("profile=default", "meshConfig.enablePrometheusMerge=true")

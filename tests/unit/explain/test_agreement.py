@@ -14,8 +14,9 @@ from click.testing import CliRunner
 from lab.explain.cli import explain
 from lab.explain.model import proxy_of
 from lab.inject_run import Request, run
-from lab.mesh import documents, manifests
+from lab.mesh import manifests
 from lab.mesh.errors import DocumentError, DocumentErrors
+from lab.mesh.manifest import documents
 from tests.unit.explain.drawn import manifest
 from tests.unit.explain.sample import pod_of
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import admission, documents, manifests
+from lab.mesh import admission, manifests
 from lab.mesh.errors import AdmissionError, DocumentError
+from lab.mesh.manifest import documents
 from lab.mesh.sidecar import Settings
 from tests.unit.inject.pods import MANIFESTS, admit, annotated, inject, review
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.mesh import documents, yaml_reader, yaml_writer
 from lab.mesh.errors import DocumentErrors
+from lab.mesh.manifest import documents, yaml_reader, yaml_writer
 from lab.mesh.manifests import inject_files
 from lab.mesh.sidecar import Settings
 from tests.unit.inject import kubectl

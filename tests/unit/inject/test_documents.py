@@ -8,8 +8,8 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lab.mesh import documents, yaml_reader, yaml_writer
 from lab.mesh.errors import DocumentErrors
+from lab.mesh.manifest import documents, yaml_reader, yaml_writer
 from lab.mesh.manifests import inject_files
 from lab.mesh.sidecar import Settings
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import admission, annotations, contract, manifests, quantities
+from lab.mesh import admission, annotations, contract, manifests
 from lab.mesh.errors import AnnotationError, DocumentError
+from lab.mesh.manifest import quantities
 from lab.mesh.sidecar import Settings
 from tests.unit.inject.pods import admit, annotated, container, inject, pod, review
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.mesh import documents, yaml_reader
 from lab.mesh.errors import DocumentError, DocumentErrors
+from lab.mesh.manifest import documents, yaml_reader
 from lab.mesh.manifests import inject_files
 from lab.mesh.sidecar import Settings
 from tests.unit.inject.test_as_kubectl import SCALARS

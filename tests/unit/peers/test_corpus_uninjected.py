@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from lab.mesh import contract, documents, manifests
+from lab.mesh import contract, manifests
 from lab.mesh.errors import DocumentErrors
+from lab.mesh.manifest import documents
 from lab.mesh.sidecar import Settings
 from tests.peers.cases import Case, corpus
 from tests.peers.meaning import differences, of_object

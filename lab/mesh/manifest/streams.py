@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from lab.mesh.yaml_reader import MAX_DEPTH, Problem, is_deeper
-from lab.mesh.yaml_scalars import json_number
+from lab.mesh.manifest.yaml_reader import MAX_DEPTH, Problem, is_deeper
+from lab.mesh.manifest.yaml_scalars import json_number
 
 BOM: Final = "\ufeff"
 SEPARATOR: Final = re.compile(r"---[ \t]*(?:#[^\n]*)?(?:\r*\n)?")

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from lab.mesh.yaml_scalars import go_value, json_number, key_text
+from lab.mesh.manifest.yaml_scalars import go_value, json_number, key_text
 
 FieldPath = tuple[str | int, ...]
 """A field: keys and list indices from the document's root."""

@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from lab.mesh import pod_types, volume_rules
-from lab.mesh.fields import PROBES, Fault
-from lab.mesh.quantities import exceeds, quantity
-from lab.mesh.volume_rules import QUANTITY, SUBDOMAIN, Found, Object, climbs
-from lab.mesh.yaml_reader import FieldPath
+from lab.mesh.manifest import pod_types, volume_rules
+from lab.mesh.manifest.field_types import PROBES, Fault
+from lab.mesh.manifest.quantities import exceeds, quantity
+from lab.mesh.manifest.volume_rules import QUANTITY, SUBDOMAIN, Found, Object, climbs
+from lab.mesh.manifest.yaml_reader import FieldPath
 
 _MAX_ID: Final = 2**31 - 1
 _EMPTY_MAY_BE: Final = {("HTTPHeader", "value"), ("EnvVar", "value")}

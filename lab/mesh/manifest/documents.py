@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from lab.mesh import fields, streams, yaml_reader, yaml_writer
 from lab.mesh.errors import DocumentError, DocumentErrors, Place
-from lab.mesh.fields import Fault
-from lab.mesh.streams import BOM, SEPARATOR
-from lab.mesh.yaml_reader import FieldPath, Problem
+from lab.mesh.manifest import field_types, streams, yaml_reader, yaml_writer
+from lab.mesh.manifest.field_types import Fault
+from lab.mesh.manifest.streams import BOM, SEPARATOR
+from lab.mesh.manifest.yaml_reader import FieldPath, Problem
 
 _QUIET_LINE: Final = re.compile(r"[ \t]*(?:#[^\n]*)?\r?\n")
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -39,7 +39,7 @@ class Document(NamedTuple):
         """Where a field is. Reads the text again for the line: for messages only."""
         if line is None and self.text:
             line = self.line + _line_of(self, path) - 1
-        return Place(self.file, self.number, line, fields.show(path) or None)
+        return Place(self.file, self.number, line, field_types.show(path) or None)
 
     def error(self, problem: str, path: FieldPath = (), *, hint: str = "") -> DocumentError:
         """A DocumentError at a field of this document."""
@@ -128,9 +128,9 @@ def _understand(text: str) -> tuple[Any, list[Problem]]:
     reading = yaml_reader.read(text)
     problems: list[Problem] = []
     if not reading.complete or (reading.problems and "{{" in text):
-        from lab.mesh import mistakes  # only mistakes pay for loading it
+        from lab.mesh.manifest import yaml_typos  # only mistakes pay for loading it
 
-        mended = mistakes.find(text)
+        mended = yaml_typos.find(text)
         if mended.is_template:
             return None, list(mended.problems)
         problems += mended.problems
@@ -147,9 +147,9 @@ def _understand(text: str) -> tuple[Any, list[Problem]]:
 def _object_problems(value: Any, text: str) -> list[Problem]:
     if not isinstance(value, dict):
         reading = yaml_reader.read(text, with_lines=True)
-        kind = fields.kind_of(value)
+        kind = field_types.kind_of(value)
         return [Problem(reading.lines.get((), 1), f"not a Kubernetes object, but {kind}")]
-    faults = fields.object_faults(value)
+    faults = field_types.object_faults(value)
     if not faults:
         return []
     reading = yaml_reader.read(text, with_lines=True)

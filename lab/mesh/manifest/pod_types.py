@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from lab.mesh.fields import Fault
-from lab.mesh.yaml_reader import FieldPath
+from lab.mesh.manifest.field_types import Fault
+from lab.mesh.manifest.yaml_reader import FieldPath
 
 _WORDS: Final = {
     "text": "text",

@@ -1,8 +1,8 @@
 """A key without a value, as an API server reads it. Pure.
 
 It drops the key; in a mapping of texts the value is "", in one of quantities "0" (asked by dry
-runs: tests/unit/inject/data/nulls.json). Only what the injector reads is looked at; what it does
-not read stays as it was written, as some tools read a null in other ways.
+runs: tests/unit/mesh/manifest/data/nulls.json). Only what the injector reads is looked at; what it
+does not read stays as it was written, as some tools read a null in other ways.
 """
 
 from collections.abc import Mapping
