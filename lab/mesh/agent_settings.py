@@ -15,7 +15,7 @@ from typing import Any, Final
 from lab.mesh import bootstrap, contract, proxy_config
 from lab.mesh.bootstrap import EnvoySettings, PodIdentity
 from lab.mesh.errors import BootstrapError
-from lab.mesh.probe_settings import Probe, probes
+from lab.mesh.grammar.probe_settings import Probe, probes
 
 CONFIG_ANNOTATION: Final = "proxy.istio.io/config"
 META_PREFIX: Final = "ISTIO_META_"

@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from lab.mesh import config_annotation, contract, proxy_grammar, traffic_grammar
+from lab.mesh import config_annotation, contract
 from lab.mesh.config_annotation import ProxyConfig
 from lab.mesh.errors import AnnotationError
+from lab.mesh.grammar import proxy_grammar, traffic_grammar
 
 SIDECAR: Final = "sidecar.istio.io/"
 TRAFFIC: Final = "traffic.sidecar.istio.io/"

@@ -11,7 +11,7 @@ from typing import Final
 
 from lab.mesh import app_health
 from lab.mesh.agent_http import HOOKS, Answer, Begin, Request
-from lab.mesh.probe_settings import Probe
+from lab.mesh.grammar.probe_settings import Probe
 
 log = logging.getLogger("pilot-agent")
 

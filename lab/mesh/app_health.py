@@ -13,10 +13,10 @@ from typing import Final, Literal, NamedTuple
 
 from lab.mesh import contract, health_check, probe_http
 from lab.mesh.byte_stream import StreamError, dial
+from lab.mesh.grammar.probe_settings import Probe
+from lab.mesh.grammar.probe_url import probe_url
 from lab.mesh.probe_http import Began, BodyError, Way
 from lab.mesh.probe_request import Request, first_request
-from lab.mesh.probe_settings import Probe
-from lab.mesh.probe_url import probe_url
 
 Result = Literal["success", "warning", "failure", "broken"]
 

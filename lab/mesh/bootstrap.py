@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lab.mesh import contract, proxy_grammar
+from lab.mesh import contract
 from lab.mesh.errors import BootstrapError
+from lab.mesh.grammar import proxy_grammar
 
 XDS_CLUSTER: Final = "xds-grpc"
 STATS_CLUSTER: Final = "prometheus_stats"

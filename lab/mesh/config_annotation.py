@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from lab.mesh import contract, proxy_grammar, traffic_grammar
+from lab.mesh import contract
+from lab.mesh.grammar import proxy_grammar, traffic_grammar
+from lab.mesh.grammar.proxy_config_fields import ELSEWHERE, KNOWN
 from lab.mesh.manifest import yaml_reader
-from lab.mesh.proxy_config_fields import ELSEWHERE, KNOWN
 
 _TYPES: Final = {
     **KNOWN,

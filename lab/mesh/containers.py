@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lab.mesh import annotations as names
-from lab.mesh import contract, traffic_grammar
+from lab.mesh import contract
+from lab.mesh.grammar import traffic_grammar
 from lab.mesh.program_checks import DNS_VARIABLES
 from lab.mesh.sidecar import Owner, Wishes
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from lab.mesh.byte_stream import StreamError
+from lab.mesh.grammar.probe_url import Url
 from lab.mesh.http1_client import canonical
-from lab.mesh.probe_url import Url
 
 Headers = Mapping[str, list[str]]
 

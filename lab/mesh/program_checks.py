@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from lab.mesh import annotations as names
-from lab.mesh import contract, traffic_flags, traffic_grammar
+from lab.mesh import contract
 from lab.mesh.errors import AnnotationError, SettingError, UnfitError
+from lab.mesh.grammar import traffic_flags, traffic_grammar
 from lab.mesh.manifest import field_types
 from lab.mesh.manifest.yaml_reader import FieldPath
 from lab.mesh.overrides import Own

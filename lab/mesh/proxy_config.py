@@ -10,9 +10,9 @@ import json
 import re
 from typing import Any, TypeAlias
 
-from lab.mesh import proxy_grammar
 from lab.mesh.errors import BootstrapError
-from lab.mesh.proxy_config_fields import ELSEWHERE, KNOWN
+from lab.mesh.grammar import proxy_grammar
+from lab.mesh.grammar.proxy_config_fields import ELSEWHERE, KNOWN
 
 Scalar: TypeAlias = str | int | float | bool
 

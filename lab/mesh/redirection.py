@@ -9,9 +9,9 @@ from typing import Final
 
 from lab.mesh import contract
 from lab.mesh import redirection_modes as modes
+from lab.mesh.grammar.traffic_grammar import EVERYTHING
 from lab.mesh.redirection_settings import DNS_PORT, Network, Settings
 from lab.mesh.rules import Family, Plan
-from lab.mesh.traffic_grammar import EVERYTHING
 
 __all__ = ["Settings", "plan"]
 

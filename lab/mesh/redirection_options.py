@@ -9,11 +9,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from lab.mesh import traffic_flags, traffic_grammar
 from lab.mesh.errors import SettingError
+from lab.mesh.grammar import traffic_flags, traffic_grammar
+from lab.mesh.grammar.traffic_flags import Given
+from lab.mesh.grammar.traffic_grammar import EVERYTHING, Everything, Mode
 from lab.mesh.redirection_settings import LOOPBACK, Settings
-from lab.mesh.traffic_flags import Given
-from lab.mesh.traffic_grammar import EVERYTHING, Everything, Mode
 
 
 class Request(NamedTuple):

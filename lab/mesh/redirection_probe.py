@@ -18,10 +18,10 @@ from typing import Final
 
 from lab.mesh.contract import INBOUND_PASSTHROUGH_SOURCE
 from lab.mesh.errors import ValidationError
+from lab.mesh.grammar.traffic_grammar import EVERYTHING
 from lab.mesh.redirection_settings import Settings
 from lab.mesh.routing import PASSTHROUGH_IPV6
 from lab.mesh.rules import Family
-from lab.mesh.traffic_grammar import EVERYTHING
 
 SO_ORIGINAL_DST: Final = 80
 """Socket option of netfilter's connection tracking: where the client meant to go."""

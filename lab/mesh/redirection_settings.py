@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Final, NamedTuple
 
 from lab.mesh import contract
-from lab.mesh.traffic_grammar import EVERYTHING, Everything, Mode
+from lab.mesh.grammar.traffic_grammar import EVERYTHING, Everything, Mode
 
 Network = IPv4Network | IPv6Network
 

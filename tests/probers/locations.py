@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from lab.mesh import probe_url
+from lab.mesh.grammar import probe_url
 
 COUNT: Final = 20_000
 _BASES: Final = (

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from lab.mesh import app_health
-from lab.mesh.probe_settings import probes
+from lab.mesh.grammar.probe_settings import probes
 from tests.probers import cases_hooks, cases_http, cases_redirects, cases_tls
 from tests.probers.servers import Case, running
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from lab.mesh.agent_http import AgentHttp, Answer, Begin, Request
 from lab.mesh.app_checks import AppChecks
-from lab.mesh.probe_settings import probes
+from lab.mesh.grammar.probe_settings import probes
 from tests.probers.servers import Case
 
 

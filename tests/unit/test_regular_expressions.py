@@ -33,8 +33,8 @@ TEXTS: Final = tuple(
     for unit, before, after in product(UNITS, BEFORE, AFTER)
 )
 BOUNDED: Final = {
-    ("lab.mesh.proxy_grammar", "findall"): "the text has at most 50 characters by then",
-    ("lab.mesh.traffic_grammar", "findall"): "the text is a row of matches by then",
+    ("lab.mesh.grammar.proxy_grammar", "findall"): "the text has at most 50 characters by then",
+    ("lab.mesh.grammar.traffic_grammar", "findall"): "the text is a row of matches by then",
 }
 """Uses that are linear for a reason that their pattern does not show."""
 

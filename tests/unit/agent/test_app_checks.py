@@ -11,7 +11,7 @@ import pytest
 
 from lab.mesh.agent_http import AgentHttp, Answer, Begin, Request
 from lab.mesh.app_checks import MAX_HOOKS, AppChecks
-from lab.mesh.probe_settings import Probe, probes
+from lab.mesh.grammar.probe_settings import Probe, probes
 from tests.probers import cases_http
 from tests.probers.servers import Case, Serve, Talk, running
 

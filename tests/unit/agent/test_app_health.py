@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.mesh import agent_http, app_health, probe_settings
-from lab.mesh.probe_settings import Probe
+from lab.mesh import agent_http, app_health
+from lab.mesh.grammar import probe_settings
+from lab.mesh.grammar.probe_settings import Probe
 
 
 class App(BaseHTTPRequestHandler):

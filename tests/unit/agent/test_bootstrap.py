@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.mesh import agent_settings, bootstrap, proxy_grammar
+from lab.mesh import agent_settings, bootstrap
 from lab.mesh.agent_settings import Flags, Inputs
 from lab.mesh.bootstrap import EnvoySettings, PodIdentity
 from lab.mesh.errors import BootstrapError
+from lab.mesh.grammar import proxy_grammar
 
 POD = PodIdentity(
     "web-1", "shop", ("10.0.0.7", "fd00::7"), labels={"app": "web"}, app_containers="nginx"

@@ -7,16 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.mesh import (
-    admission,
-    annotations,
-    contract,
-    manifests,
-    probe_settings,
-    probes,
-    stripping,
-)
+from lab.mesh import admission, annotations, contract, manifests, probes, stripping
 from lab.mesh.errors import SidecarLabError
+from lab.mesh.grammar import probe_settings
 from lab.mesh.sidecar import Settings
 from tests.unit.inject.pods import admit, inject, review
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import contract, injection, probe_settings, stripping
+from lab.mesh import contract, injection, stripping
+from lab.mesh.grammar import probe_settings
 from lab.mesh.sidecar import Owner, Settings
 from tests.unit.inject.pods import OWNER, annotated, container, inject, names, pod
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from lab.mesh import traffic_grammar as grammar
 from lab.mesh.errors import SettingError
+from lab.mesh.grammar import traffic_grammar as grammar
 
 Reader = Callable[[str], Any]
 NumberOf = Callable[[str], int | None]

@@ -7,7 +7,7 @@ so what one takes the other takes. Every reader raises ValueError with what was 
 import re
 from typing import Final
 
-from lab.mesh.traffic_grammar import shown
+from lab.mesh.grammar.traffic_grammar import shown
 
 LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "warn", "error", "critical", "off")
 AGENT_LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "none")
