@@ -192,7 +192,7 @@ def decide(inputs: Inputs, *, starting: bool = False) -> Plan:
         Upstream(host, port, flags.root_cert),
         proxy_config.seconds(termination, "terminationDrainDuration"),
         pod.ips[0],
-        probes(env.get("ISTIO_KUBE_APP_PROBERS", "")),
+        probes(env.get(contract.PROBES_VARIABLE, "")),
         passed_over,
     )
 

@@ -25,7 +25,7 @@ _READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "drainDuration": proxy_grammar.seconds,
     "terminationDrainDuration": proxy_grammar.seconds,
 }
-_OURS: Final = frozenset({"INSTANCE_IPS", "ISTIO_KUBE_APP_PROBERS", "PROXY_CONFIG"})
+_OURS: Final = frozenset({"INSTANCE_IPS", contract.PROBES_VARIABLE, "PROXY_CONFIG"})
 """Variables by which injector and agent talk: another value and the agent does not start."""
 _KINDS: Final = {dict: "a mapping", bool: "true or false", int: "a whole number"}
 

@@ -231,7 +231,7 @@ def _environment(
     if owner.name and owner.api_version:
         plain["ISTIO_META_OWNER"] = owner.address
     if probers:
-        plain["ISTIO_KUBE_APP_PROBERS"] = probers
+        plain[contract.PROBES_VARIABLE] = probers
     if network := labels.get(NETWORK_LABEL):
         plain["ISTIO_META_NETWORK"] = network
     if names.BOOTSTRAP_OVERRIDE in wishes.annotations:

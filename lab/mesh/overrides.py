@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from lab.mesh import annotations as names
-from lab.mesh import contract, probes
+from lab.mesh import contract
 from lab.mesh.errors import AnnotationError, UnfitError
 from lab.mesh.manifest import field_types, pod_types
 from lab.mesh.manifest.quantities import exceeds
@@ -172,7 +172,7 @@ def _merged_list(ours: Sequence[Any], theirs: Sequence[Any], key: str) -> list[A
 
     What records the pod's own probes is not theirs to replace: they could not be put back.
     """
-    theirs = [entry for entry in theirs if entry.get("name") != probes.ENVIRONMENT]
+    theirs = [entry for entry in theirs if entry.get("name") != contract.PROBES_VARIABLE]
     by = {key, "name"} if key == "containerPort" else {key}
     taken = {(k, entry.get(k)) for entry in theirs for k in by}
     free = (entry for entry in ours if not {(k, entry.get(k)) for k in by} & taken)

@@ -10,7 +10,6 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-ENVIRONMENT: Final = "ISTIO_KUBE_APP_PROBERS"
 PATHS: Final = {
     "livenessProbe": "/app-health/{}/livez",
     "readinessProbe": "/app-health/{}/readyz",

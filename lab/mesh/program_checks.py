@@ -23,7 +23,7 @@ DNS_VARIABLES: Final = ("ISTIO_META_DNS_CAPTURE", "REDIRECT_DNS")
 _OF_CONTAINERS: Final = {
     "ISTIO_META_APP_CONTAINERS": "names",
     "ISTIO_META_POD_PORTS": "ports",
-    "ISTIO_KUBE_APP_PROBERS": "probes",
+    contract.PROBES_VARIABLE: "probes",
 }
 """Variables of istio-proxy that are made of the pod's containers, and of what of them."""
 _ELSEWHERE: Final = "network-namespace"

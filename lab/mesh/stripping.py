@@ -141,6 +141,6 @@ def _old_probers(spec: Mapping[str, Any]) -> dict[str, Any]:
         for container in spec.get(group) or ():
             if container["name"] == contract.PROXY_CONTAINER:
                 for entry in container.get("env") or ():
-                    if entry["name"] == probes.ENVIRONMENT:
+                    if entry["name"] == contract.PROBES_VARIABLE:
                         return probes.decode(str(entry.get("value")))
     return {}

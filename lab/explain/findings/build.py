@@ -24,7 +24,7 @@ _KEYS: Final = {"env": "name", "volumeMounts": "mountPath", "ports": "containerP
 _ONLY_MINE: Final = frozenset({"env"})
 """Lists to which nobody else adds."""
 _OF_THE_APP: Final = frozenset(
-    {"ISTIO_META_APP_CONTAINERS", "ISTIO_META_POD_PORTS", "ISTIO_KUBE_APP_PROBERS"}
+    {"ISTIO_META_APP_CONTAINERS", "ISTIO_META_POD_PORTS", contract.PROBES_VARIABLE}
 )
 """What tells of the application's containers, to which others may have added since."""
 

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+from lab.mesh.contract import PROBES_VARIABLE
 from lab.mesh.errors import BootstrapError
-from lab.mesh.probes import ENVIRONMENT
 
 _KINDS: Final = {"httpGet": "http", "tcpSocket": "tcp", "grpc": "grpc"}
 
@@ -38,10 +38,10 @@ def probes(text: str) -> dict[str, Probe]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as bad:
-        raise BootstrapError(f"{ENVIRONMENT}: not JSON: {bad}") from bad
+        raise BootstrapError(f"{PROBES_VARIABLE}: not JSON: {bad}") from bad
     if not isinstance(found, dict):
-        raise BootstrapError(f"{ENVIRONMENT}: not a JSON object")
-    return {path: _probe(value, f"{ENVIRONMENT} {path}") for path, value in found.items()}
+        raise BootstrapError(f"{PROBES_VARIABLE}: not a JSON object")
+    return {path: _probe(value, f"{PROBES_VARIABLE} {path}") for path, value in found.items()}
 
 
 def _probe(value: object, where: str) -> Probe:

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.mesh import admission, annotations, contract, manifests, probes, stripping
+from lab.mesh import admission, annotations, contract, manifests, stripping
 from lab.mesh.errors import SidecarLabError
 from lab.mesh.grammar import probe_settings
 from lab.mesh.sidecar import Settings
@@ -143,7 +143,7 @@ def test_an_agent_can_read_whatever_probes_it_is_handed(probe: Any) -> None:
     except SidecarLabError:
         return
     env = {e["name"]: e.get("value") for e in made["spec"]["containers"][-1]["env"]}
-    probe_settings.probes(env.get(probes.ENVIRONMENT, ""))
+    probe_settings.probes(env.get(contract.PROBES_VARIABLE, ""))
 
 
 @given(junk, pods)
