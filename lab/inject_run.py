@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lab.errors import MisuseError
 from lab.mesh.errors import SidecarLabError
-from lab.mesh.manifests import Outcome, inject_files, uninject_files
-from lab.mesh.sidecar import Settings, native_by_version
+from lab.mesh.injector.files import Outcome, inject_files, uninject_files
+from lab.mesh.injector.settings.pod_settings import Settings, native_by_version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,7 @@ def _settings(request: Request) -> Settings:
     if request.config is not None:
         from pathlib import Path
 
-        from lab.mesh import injector_config
+        from lab.mesh.injector.settings import config as injector_config
 
         settings = injector_config.read_file(Path(request.config), settings, versions)
     return settings if request.native is None else settings._replace(native_sidecar=request.native)

@@ -57,13 +57,13 @@ def documents(
 
 
 def _check(read: Sequence[Object], file: Path) -> None:
-    from lab.mesh import injector_config  # loads the injector
+    from lab.mesh.injector.settings import config  # loads the injector
 
     name, key = contract.INJECTOR_CONFIG
     for one in read:
         if one["kind"] == "ConfigMap" and one["metadata"]["name"] == name:
             # Here, not in a webhook that then does not start.
-            injector_config.read(one["data"][key], f"{file}, {key}")
+            config.read(one["data"][key], f"{file}, {key}")
 
 
 def secret(serving: Serving) -> Object:

@@ -13,7 +13,8 @@ from lab.explain.model import Entry, Situation, proxy_of
 from lab.explain.pod_findings import LINES, decision_of, line_of, refused
 from lab.explain.selectors import Labels, LabelSelector
 from lab.explain.webhook_findings import policy
-from lab.mesh import annotations, contract
+from lab.mesh import contract
+from lab.mesh.injector.settings import annotations
 
 Answer = Literal["yes", "no", "?"]
 

@@ -9,9 +9,10 @@ from lab.explain.api import Api
 from lab.explain.errors import RequestError
 from lab.explain.model import Situation
 from lab.explain.trial import short
-from lab.mesh import contract, injector_config
+from lab.mesh import contract
 from lab.mesh.errors import SidecarLabError
-from lab.mesh.sidecar import Settings
+from lab.mesh.injector.settings import config
+from lab.mesh.injector.settings.pod_settings import Settings
 
 _ISTIO_CONFIG: Final = ("istio-sidecar-injector", "config")
 """Istio's ConfigMap, and its key, with the injector's policy."""
@@ -32,7 +33,7 @@ def read(api: Api, known: Situation, unknown: list[str]) -> Settings:
         if known.foreign:
             return Settings(policy=objects.policy(yaml.safe_load(text)))
         kubelets = _kubelets(api) if "auto" in text else ()
-        return injector_config.read(text, f"ConfigMap {name}", None, kubelets)
+        return config.read(text, f"ConfigMap {name}", None, kubelets)
     except (yaml.YAMLError, SidecarLabError) as bad:
         unknown.append(f"the injector's policy (ConfigMap {name}: {short(str(bad))})")
         return Settings()

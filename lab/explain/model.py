@@ -11,7 +11,7 @@ from typing import Any, Literal
 from lab.explain.findings.symptoms import Symptoms
 from lab.explain.selectors import Labels, LabelSelector
 from lab.mesh import contract
-from lab.mesh.sidecar import Settings
+from lab.mesh.injector.settings.pod_settings import Settings
 
 Object = Mapping[str, Any]
 """A Kubernetes object, or a part of one, as JSON."""

@@ -7,7 +7,8 @@ from lab.explain.model import Situation, proxy_of
 from lab.explain.objects import REVISION_LABEL
 from lab.explain.pod_findings import decision_of
 from lab.explain.thought import think
-from lab.mesh import annotations, contract
+from lab.mesh import contract
+from lab.mesh.injector.settings import annotations
 from lab.mesh.workloads import WORKLOADS
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from lab.explain.model import Entry, Namespace, Object, Port, RootPlace, Service, Workload
 from lab.explain.selectors import parse
 from lab.mesh import contract
-from lab.mesh.decision import Policy, Selector
+from lab.mesh.injector.decision import Policy, Selector
 
 REVISION_LABEL: Final = "istio.io/rev"
 """Label of a namespace or pod: which of several injectors is to be asked."""

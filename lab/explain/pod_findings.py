@@ -9,8 +9,8 @@ from lab.explain.objects import INJECTION_KEYS
 from lab.explain.selectors import Changes, repair
 from lab.explain.thought import think
 from lab.mesh import contract
-from lab.mesh.decision import Decision, Reason, decide
 from lab.mesh.errors import AnnotationError
+from lab.mesh.injector.decision import Decision, Reason, decide
 
 ELSEWHERE: Final = "meshed-apps"
 """The name that is proposed for a namespace that may be injected."""

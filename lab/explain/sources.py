@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from lab.explain.errors import ExplainError
 from lab.explain.model import Holder, Namespace, Subject
-from lab.mesh import manifests
 from lab.mesh.errors import DocumentError, DocumentErrors
+from lab.mesh.injector import files
 from lab.mesh.manifest import documents
 from lab.mesh.manifest.documents import Document
 from lab.mesh.workloads import WORKLOADS
@@ -84,7 +84,7 @@ def read(data: bytes, file: str, namespace: str, default: str) -> Manifest:
     spaces: dict[str, Namespace] = {}
     mistakes: list[DocumentError] = []
     for document in found:
-        held, wrong = manifests.survey(document)
+        held, wrong = files.survey(document)
         mistakes += wrong
         for one in held:
             subject = _subject(document, one, namespace, default, file)
@@ -126,7 +126,7 @@ def _labels(meta: Mapping[str, Any], name: str) -> dict[str, str]:
 
 
 def _subject(
-    document: Document, one: manifests.Subject, namespace: str, default: str, file: str
+    document: Document, one: files.Subject, namespace: str, default: str, file: str
 ) -> Subject:
     meta = one.holder.get("metadata") or {}
     given = str(meta.get("namespace") or "")

@@ -7,12 +7,13 @@ warnings among it, comes from the very function that they call.
 from typing import Final, NamedTuple
 
 from lab.explain.model import Object, Situation
-from lab.mesh import annotations, program_checks
-from lab.mesh.decision import Decision, decide
 from lab.mesh.errors import AnnotationError, SidecarLabError
-from lab.mesh.injection import inject
-from lab.mesh.owners import owner_of
-from lab.mesh.sidecar import Owner
+from lab.mesh.injector.checks import program_checks
+from lab.mesh.injector.decision import Decision, decide
+from lab.mesh.injector.inject import inject
+from lab.mesh.injector.owners import owner_of
+from lab.mesh.injector.settings import annotations
+from lab.mesh.injector.settings.pod_settings import Owner
 
 _ISTIO_CHECKS: Final = frozenset(
     {

@@ -14,7 +14,8 @@ from lab.explain.changes import Advice, Change, LabelNamespace, kubectl
 from lab.explain.findings import limits
 from lab.explain.model import Entry, Service, Situation, Trial
 from lab.explain.pod_findings import refused, refused_annotation
-from lab.mesh import annotations, contract
+from lab.mesh import contract
+from lab.mesh.injector.settings import annotations
 
 _PEM: Final = "-----BEGIN CERTIFICATE-----"
 _NOT_FOUND: Final = re.compile(r"could not find the requested resource|404")

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lab.mesh import injection, json_patch
+from lab.mesh import json_patch
 from lab.mesh.errors import AdmissionError, SidecarLabError
-from lab.mesh.owners import owner_of
-from lab.mesh.sidecar import Owner, Settings
+from lab.mesh.injector import inject
+from lab.mesh.injector.owners import owner_of
+from lab.mesh.injector.settings.pod_settings import Owner, Settings
 
 API_VERSION: Final = "admission.k8s.io/v1"
 MAX_BODY: Final = 6 * 1024 * 1024
@@ -62,7 +63,7 @@ def answer(body: bytes, settings: Settings) -> Answer:
         return _refused(uid, "the request holds no pod", "")
     name = _name(pod, namespace)
     try:
-        result = injection.inject(pod, namespace, _owner(pod), settings)
+        result = inject.inject(pod, namespace, _owner(pod), settings)
         patch = ""
         if result.decision.inject:
             patch = json.dumps(json_patch.diff(pod, result.template), separators=(",", ":"))

@@ -20,10 +20,11 @@ from typing import Any, Final
 
 import uvicorn
 
-from lab.mesh import admission, contract, injector_config
+from lab.mesh import admission, contract
 from lab.mesh.errors import AdmissionError, SidecarLabError
+from lab.mesh.injector.settings import config as injector_config
+from lab.mesh.injector.settings.pod_settings import Settings
 from lab.mesh.serving_certificate import Certificate, SecretCertificate, Source
-from lab.mesh.sidecar import Settings
 from lab.mesh.webhook_health import Health, Receive, Scope, Send, State, Warnings, say, send_text
 
 KEEP_ALIVE: Final = 120

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
-from lab.mesh import containers as made
 from lab.mesh import contract
+from lab.mesh.injector import containers as made
 from tests.fuzz import odd
 
 Pod = dict[str, Any]

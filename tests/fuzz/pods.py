@@ -8,9 +8,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
-from lab.mesh import annotations as names
-from lab.mesh import containers as made
 from lab.mesh import contract
+from lab.mesh.injector import containers as made
+from lab.mesh.injector.settings import annotations as names
 from tests.fuzz import odd
 from tests.fuzz.parts import (
     OURS,

@@ -10,9 +10,9 @@ from random import Random
 from typing import Any, Final
 
 from lab.mesh import admission, contract
-from lab.mesh import annotations as names
 from lab.mesh.errors import AdmissionError
-from lab.mesh.sidecar import Settings
+from lab.mesh.injector.settings import annotations as names
+from lab.mesh.injector.settings.pod_settings import Settings
 from tests.fuzz import odd, pods, refusals
 from tests.fuzz.seeds import NAMESPACE, Pod
 

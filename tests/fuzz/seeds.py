@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from lab import paths
-from lab.mesh import injection
 from lab.mesh.errors import SidecarLabError
+from lab.mesh.injector import inject
+from lab.mesh.injector.owners import owner_of
+from lab.mesh.injector.settings.pod_settings import Settings
 from lab.mesh.manifest import documents
-from lab.mesh.owners import owner_of
-from lab.mesh.sidecar import Settings
 from lab.mesh.workloads import WORKLOADS
 from tests.peers.cases import corpus
 
@@ -97,7 +97,7 @@ def _within(value: Pod) -> Iterator[Pod]:
 
 def _injected(pod: Pod) -> Iterator[Pod]:
     try:
-        result = injection.inject(pod, NAMESPACE, owner_of(pod), Settings())
+        result = inject.inject(pod, NAMESPACE, owner_of(pod), Settings())
     except SidecarLabError:
         return
     if result.decision.inject:

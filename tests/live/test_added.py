@@ -5,11 +5,12 @@ from typing import Any, Final
 
 import pytest
 
-from lab.mesh import added_checks, annotations, fitting, program_checks
 from lab.mesh.errors import SidecarLabError
-from lab.mesh.injection import inject
+from lab.mesh.injector.checks import added_checks, pod_checks, program_checks
+from lab.mesh.injector.inject import inject
+from lab.mesh.injector.settings import annotations
+from lab.mesh.injector.settings.pod_settings import Owner, Settings
 from lab.mesh.manifest import pod_types
-from lab.mesh.sidecar import Owner, Settings
 from lab.paths import lab_paths
 from tests.fuzz import apiserver
 from tests.live.chosen import NAME
@@ -50,7 +51,7 @@ def unchecked(pod: dict[str, Any], patch: pytest.MonkeyPatch) -> dict[str, Any] 
         for name in (annotations.USER_VOLUME, annotations.USER_VOLUME_MOUNT):
             without.delitem(annotations.RULES, name)
         without.setattr(added_checks, "check_container", lambda *_: None)
-        without.setattr(fitting, "check_volumes", lambda *_: None)
+        without.setattr(pod_checks, "check_volumes", lambda *_: None)
         without.setattr(program_checks, "check_init", lambda *_: None)
         without.setattr(pod_types, "faults", lambda *_: ())
         try:

@@ -11,8 +11,8 @@ from typing import Any, Final
 import pytest
 
 from lab.cluster.kubeapi import KubeApi, Object
-from lab.mesh import annotations as names
 from lab.mesh import contract
+from lab.mesh.injector.settings import annotations as names
 from lab.paths import lab_paths
 from tests.live.chosen import NAME
 

@@ -15,8 +15,8 @@ import pytest
 from lab.cluster import state
 from lab.cluster.kubeapi import ApiError, KubeApi
 from lab.cluster.peers import IstioBinaries, istio_binaries
-from lab.mesh import annotations as names
 from lab.mesh import contract
+from lab.mesh.injector.settings import annotations as names
 from lab.mesh.manifest import yaml_reader
 from lab.mesh.workloads import WORKLOADS
 from lab.paths import lab_paths

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lab.mesh import annotations as names
+from lab.mesh.injector.settings import annotations as names
 from tests.peers.pods import Data, app, pod
 
 

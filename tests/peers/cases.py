@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lab.mesh import annotations as names
 from lab.mesh import contract
+from lab.mesh.injector.settings import annotations as names
 from tests.peers import case_pods
 from tests.peers.pods import Data, app, pod
 from tests.peers.values import VALUES

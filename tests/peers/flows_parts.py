@@ -24,8 +24,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from lab.cluster import wheels
 from lab.cluster.labimages import LOCKS
-from lab.mesh import annotations, contract, injection
-from lab.mesh.sidecar import Owner, Settings
+from lab.mesh import contract
+from lab.mesh.injector import inject
+from lab.mesh.injector.settings import annotations
+from lab.mesh.injector.settings.pod_settings import Owner, Settings
 from lab.progress import Task
 from tests.dataplane import everyones
 from tests.dataplane.everyones import ROOT
@@ -151,7 +153,7 @@ def _agent(folder: Path, program: Path, mode: str) -> tuple[list[str], dict[str,
         "metadata": {"name": NAME, "annotations": {annotations.INTERCEPTION_MODE: mode}},
         "spec": {"containers": [{"name": "app", "image": "app", "ports": ports}]},
     }
-    made = injection.inject(template, NAMESPACE, Owner("web"), Settings()).template
+    made = inject.inject(template, NAMESPACE, Owner("web"), Settings()).template
     proxy = next(c for c in made["spec"]["containers"] if c["name"] == contract.PROXY_CONTAINER)
     told = {"POD_NAME": NAME, "POD_NAMESPACE": NAMESPACE, "INSTANCE_IP": POD}
     env = {one["name"]: told.get(one["name"], one.get("value", "")) for one in proxy["env"]}

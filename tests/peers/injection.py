@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from lab.cluster.peers import IstioBinaries
-from lab.mesh import manifests, workloads
+from lab.mesh import workloads
 from lab.mesh.errors import DocumentErrors
+from lab.mesh.injector import files
+from lab.mesh.injector.settings.pod_settings import Settings
 from lab.mesh.manifest import documents, yaml_reader
-from lab.mesh.sidecar import Settings
 from lab.progress import Progress
 from tests.peers.cases import Case, corpus
 from tests.peers.injection_accepted import ROWS
@@ -60,7 +61,7 @@ def explain(compared: int, found: Sequence[Difference], rows: Sequence[Row]) -> 
 def judge(case: Case, theirs: Answer) -> Iterator[Difference]:
     """What differs for one manifest."""
     try:
-        outcome = manifests.inject_files([(case.name, case.text)], Settings())
+        outcome = files.inject_files([(case.name, case.text)], Settings())
     except DocumentErrors as refused:
         yield from _both_refused(case, refused.message, theirs)
         return
@@ -106,7 +107,7 @@ def _first_object(text: str) -> dict[str, Any]:
     return next((value for value in found if isinstance(value, dict)), {})
 
 
-def _kept(case: Case, outcome: manifests.Outcome) -> Iterator[Difference]:
+def _kept(case: Case, outcome: files.Outcome) -> Iterator[Difference]:
     """A document without a pod comes out byte for byte."""
     before = documents.read(case.text, case.name)
     for old, new in zip(before, outcome.files[0], strict=True):

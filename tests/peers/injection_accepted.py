@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from lab.mesh import annotations as names
 from lab.mesh import contract
+from lab.mesh.injector.settings import annotations as names
 from tests.peers import injection_early
 from tests.peers.injection_rows import (
     Row,

@@ -1,5 +1,5 @@
 """Where probes and hooks rightly go elsewhere than with Istio: so that the pod works as it does
-without a sidecar (`lab/mesh/early_checks.py` says when)."""
+without a sidecar (`lab/mesh/injector/early_checks.py` says when)."""
 
 from typing import Any, Final
 

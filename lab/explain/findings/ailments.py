@@ -14,7 +14,10 @@ from lab.explain.changes import Advice, Change, EditPod
 from lab.explain.findings import ports, proxy_log, traffic
 from lab.explain.findings.symptoms import OURS, Container, Symptoms, unready
 from lab.explain.model import Object, Situation, discovery_of, proxy_of
-from lab.mesh import annotations, containers, contract, fitting
+from lab.mesh import contract
+from lab.mesh.injector import containers
+from lab.mesh.injector.checks import pod_checks
+from lab.mesh.injector.settings import annotations
 
 LINE: Final = "works"
 """Key of the line that all of these decide."""
@@ -141,7 +144,7 @@ def _memory(situation: Situation, seen: Symptoms) -> Finding | None:
     say = f"{one.name} needs more memory than its limit of {limit}, and is killed for it"
     name = annotations.PROXY_MEMORY_LIMIT
     try:
-        size = max(_ENOUGH, 2 * int(fitting.quantity(limit)))
+        size = max(_ENOUGH, 2 * int(pod_checks.quantity(limit)))
     except ValueError:
         size = _ENOUGH
     text = f"raise its limit by the annotation {name}"

@@ -12,11 +12,12 @@ from lab.explain.causes import Cause, Finding
 from lab.explain.findings.symptoms import clean
 from lab.explain.model import Object, Situation, proxy_of
 from lab.explain.webhook_changes import reinstall
-from lab.mesh import contract, fitting
+from lab.mesh import contract
 from lab.mesh.errors import SidecarLabError
-from lab.mesh.injection import inject
-from lab.mesh.owners import owner_of
-from lab.mesh.sidecar import Settings
+from lab.mesh.injector.checks import pod_checks
+from lab.mesh.injector.inject import inject
+from lab.mesh.injector.owners import owner_of
+from lab.mesh.injector.settings.pod_settings import Settings
 
 LINE: Final = "works"
 SHOWN: Final = 3
@@ -107,7 +108,7 @@ def _same_resources(there: Any, made: Mapping[str, Any]) -> bool:
 
 def _amount(value: object) -> object:
     try:
-        return fitting.quantity(str(value))
+        return pod_checks.quantity(str(value))
     except (ValueError, IndexError):
         return value
 

@@ -14,7 +14,8 @@ from lab.explain.causes import Cause, Finding
 from lab.explain.changes import Advice, Change, EditPod
 from lab.explain.model import Situation, Trial, proxy_of
 from lab.explain.thought import think
-from lab.mesh import annotations, fitting
+from lab.mesh.injector.checks import pod_checks
+from lab.mesh.injector.settings import annotations
 
 Group = Literal["requests", "limits"]
 Key = tuple[Group, str]
@@ -89,7 +90,7 @@ def resources(situation: Situation) -> dict[Key, float]:
     for key in NAMES:
         value = (given.get(key[0]) or {}).get(key[1])
         try:
-            found[key] = fitting.quantity(str(value))
+            found[key] = pod_checks.quantity(str(value))
         except (ValueError, IndexError):
             continue
     return found
@@ -126,7 +127,7 @@ def _breaches(has: Mapping[Key, float], words: str) -> Iterator[Breach]:
                 if over > 0:
                     yield Breach(key, has[key] - over)
     for match in _BOUND.finditer(words):
-        bound, given = fitting.quantity(match["bound"]), fitting.quantity(match["has"])
+        bound, given = pod_checks.quantity(match["bound"]), pod_checks.quantity(match["has"])
         key = _key(f"{match['group']}s.{match['what']}")
         most = match["end"] == "maximum"
         if match["scope"] == "Pod":
@@ -154,7 +155,7 @@ def _pairs(text: str) -> dict[str, float]:
     for one in text.split(","):
         name, _, value = one.partition("=")
         try:
-            found[name] = fitting.quantity(value)
+            found[name] = pod_checks.quantity(value)
         except (ValueError, IndexError):
             continue
     return found

@@ -7,7 +7,8 @@ from lab.explain.changes import Advice, EditPod
 from lab.explain.findings import proxy_log, traffic
 from lab.explain.findings.symptoms import OURS, Symptoms, unready
 from lab.explain.model import Object, Situation
-from lab.mesh import annotations, contract
+from lab.mesh import contract
+from lab.mesh.injector.settings import annotations
 
 LINE: Final = "works"
 PORTS: Final = {

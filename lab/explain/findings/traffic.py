@@ -7,7 +7,8 @@ from typing import Any, Final
 from lab.explain.causes import Cause, Finding
 from lab.explain.changes import Advice, Change, EditPod
 from lab.explain.model import Object, Situation
-from lab.mesh import annotations, contract
+from lab.mesh import contract
+from lab.mesh.injector.settings import annotations
 
 LINE: Final = "works"
 _ALL: Final = "*"

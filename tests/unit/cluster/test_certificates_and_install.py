@@ -9,9 +9,10 @@ from cryptography import x509
 
 from lab.cluster import certificates, install, mesh_manifests
 from lab.cluster.kubeapi import Object, path_of
-from lab.mesh import contract, injector_config
+from lab.mesh import contract
 from lab.mesh.errors import DocumentError
-from lab.mesh.sidecar import Settings
+from lab.mesh.injector.settings import config
+from lab.mesh.injector.settings.pod_settings import Settings
 from lab.paths import manifests
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -144,9 +145,9 @@ def test_the_injectors_configuration_says_the_defaults_and_the_webhook_knows_the
     made = {(one["kind"], one["metadata"]["name"]): one for one in wanted(tmp_path)}
     name, key = contract.INJECTOR_CONFIG
     text = made["ConfigMap", name]["data"][key]
-    assert injector_config.read(text, key) == Settings()
+    assert config.read(text, key) == Settings()
     auto = text.replace("nativeSidecars: disabled", "nativeSidecars: auto")
-    assert injector_config.read(auto, key, kubelets=["1.37.2"]).native_sidecar
+    assert config.read(auto, key, kubelets=["1.37.2"]).native_sidecar
     pod = made["Deployment", contract.WEBHOOK_SERVICE]["spec"]["template"]["spec"]
     (webhook,) = pod["containers"]
     assert "--kubelet-version=1.37.2" in webhook["args"]

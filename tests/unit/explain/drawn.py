@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Final
 
-from lab.mesh import annotations as names
-from lab.mesh import contract, injection
-from lab.mesh.owners import owner_of
-from lab.mesh.sidecar import Settings
+from lab.mesh import contract
+from lab.mesh.injector import inject
+from lab.mesh.injector.owners import owner_of
+from lab.mesh.injector.settings import annotations as names
+from lab.mesh.injector.settings.pod_settings import Settings
 from lab.mesh.workloads import WORKLOADS
 from tests.fuzz import seeds, texts
 from tests.fuzz.odd import TEXTS
@@ -93,7 +94,7 @@ def _type(rng: Random, pod: Spec) -> None:
 
 def _injected(rng: Random, pod: Spec) -> None:
     """As an injection left it, on which somebody may have worked since."""
-    made = injection.inject(copy.deepcopy(pod), "default", owner_of(pod), Settings())
+    made = inject.inject(copy.deepcopy(pod), "default", owner_of(pod), Settings())
     pod |= copy.deepcopy(dict(made.template))
 
 

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from lab.explain.cli import explain
 from lab.explain.model import proxy_of
 from lab.inject_run import Request, run
-from lab.mesh import manifests
 from lab.mesh.errors import DocumentError, DocumentErrors
+from lab.mesh.injector import files
 from lab.mesh.manifest import documents
 from tests.unit.explain.drawn import manifest
 from tests.unit.explain.sample import pod_of
@@ -48,7 +48,7 @@ def injected(file: Path) -> list[str] | DocumentErrors:
         return refused
     read = documents.read(output.read_bytes(), "out")
     output.unlink()
-    held = [one for document in read for one in manifests.survey(document)[0]]
+    held = [one for document in read for one in files.survey(document)[0]]
     return ["injected" if proxy_of(one.template) else "plain" for one in held]
 
 

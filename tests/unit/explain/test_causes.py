@@ -12,8 +12,8 @@ from lab.explain.changes import Advice, Renew
 from lab.explain.judge import Verdict, judge
 from lab.explain.model import Holder, Namespace, Port, Situation, Trial
 from lab.mesh import contract
-from lab.mesh.decision import Policy, Selector
-from lab.mesh.sidecar import Settings
+from lab.mesh.injector.decision import Policy, Selector
+from lab.mesh.injector.settings.pod_settings import Settings
 from tests.unit.explain.sample import (
     INJECT,
     KEY,

@@ -11,7 +11,8 @@ from lab.explain.causes import Cause
 from lab.explain.findings.symptoms import Symptoms
 from lab.explain.judge import Verdict, judge
 from lab.explain.model import Situation
-from lab.mesh import annotations, contract
+from lab.mesh import contract
+from lab.mesh.injector.settings import annotations
 from tests.unit.explain import recorded as seen
 from tests.unit.explain.recorded import (
     FETCH,

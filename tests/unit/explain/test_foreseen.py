@@ -10,9 +10,10 @@ import pytest
 from lab.explain.causes import Cause
 from lab.explain.judge import Verdict, judge
 from lab.explain.model import Situation, Trial
-from lab.mesh import annotations, injection
-from lab.mesh.owners import owner_of
-from lab.mesh.sidecar import Owner, Settings
+from lab.mesh.injector import inject
+from lab.mesh.injector.owners import owner_of
+from lab.mesh.injector.settings import annotations
+from lab.mesh.injector.settings.pod_settings import Owner, Settings
 from tests.unit.explain.recorded import FETCH, PROXY
 from tests.unit.explain.sample import ON, live, ours, pod_of, situation, template
 
@@ -21,7 +22,7 @@ def made(spec: Mapping[str, Any] | None = None, settings: Settings | None = None
     """A pod as the webhook of this build answers it."""
     pod = {**pod_of(spec=spec), "kind": "Pod"}
     pod["metadata"] = {**pod["metadata"], "generateName": "lab-explain-", "namespace": "shop"}
-    found = injection.inject(pod, "shop", owner_of(pod), settings or Settings())
+    found = inject.inject(pod, "shop", owner_of(pod), settings or Settings())
     return json.loads(json.dumps(found.template))  # type: ignore[no-any-return]
 
 
@@ -141,8 +142,8 @@ def test_owner_is_named_as_the_webhook_did_for_every_kind() -> None:
     owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-7c", "controller": True}
     pod["metadata"]["labels"]["pod-template-hash"] = "7c"
     pod["metadata"]["ownerReferences"] = [owner]
-    again = injection.inject(pod, "shop", owner_of(pod), Settings()).template
-    by_hand = injection.inject(pod_of(), "shop", Owner("web", "Deployment", "apps/v1"), Settings())
+    again = inject.inject(pod, "shop", owner_of(pod), Settings()).template
+    by_hand = inject.inject(pod_of(), "shop", Owner("web", "Deployment", "apps/v1"), Settings())
     names = [
         next(e["value"] for e in c["env"] if e["name"] == "ISTIO_META_OWNER")
         for t in (again, by_hand.template)

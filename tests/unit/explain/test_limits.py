@@ -7,8 +7,13 @@ from lab.explain.findings import limits
 from lab.explain.judge import Verdict, judge
 from lab.explain.model import Situation, Trial
 from lab.explain.thought import think
-from lab.mesh import annotations
-from lab.mesh.annotations import PROXY_CPU, PROXY_CPU_LIMIT, PROXY_MEMORY, PROXY_MEMORY_LIMIT
+from lab.mesh.injector.settings import annotations
+from lab.mesh.injector.settings.annotations import (
+    PROXY_CPU,
+    PROXY_CPU_LIMIT,
+    PROXY_MEMORY,
+    PROXY_MEMORY_LIMIT,
+)
 from tests.unit.explain.sample import ON, situation, template
 
 FORBIDDEN = 'pods "lab-explain-x" is forbidden: '

@@ -9,7 +9,8 @@ import pytest
 
 from lab.explain.judge import Verdict, judge
 from lab.explain.model import Holder, Trial
-from lab.mesh import annotations, contract
+from lab.mesh import contract
+from lab.mesh.injector.settings import annotations
 from tests.unit.explain.sample import (
     INJECT,
     ON,

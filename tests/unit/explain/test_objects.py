@@ -8,7 +8,7 @@ import yaml
 
 from lab.explain import objects
 from lab.explain.model import Port, calls
-from lab.mesh.decision import Policy, Selector
+from lab.mesh.injector.decision import Policy, Selector
 from tests.unit.explain.sample import INJECT, ON, ROOT, ours, situation, template
 
 

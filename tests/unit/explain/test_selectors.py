@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.explain.selectors import FIXED, LabelSelector, Requirement, changed, parse, repair
-from lab.mesh.decision import Selector
+from lab.mesh.injector.decision import Selector
 
 KEYS = ("a", "b")
 VALUES = ("x", "y", "true")

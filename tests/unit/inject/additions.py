@@ -8,7 +8,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
-from lab.mesh import annotations
+from lab.mesh.injector.settings import annotations
 from lab.mesh.manifest import pod_types
 
 Pod = dict[str, Any]

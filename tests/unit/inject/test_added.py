@@ -5,8 +5,9 @@ from typing import Any, Final
 
 import pytest
 
-from lab.mesh import annotations, contract
+from lab.mesh import contract
 from lab.mesh.errors import AnnotationError, DocumentError
+from lab.mesh.injector.settings import annotations
 from tests.unit.inject import additions
 from tests.unit.inject.pods import annotated, container, inject, pod
 

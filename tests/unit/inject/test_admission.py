@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import admission, manifests
+from lab.mesh import admission
 from lab.mesh.errors import AdmissionError, DocumentError
+from lab.mesh.injector import files
+from lab.mesh.injector.settings.pod_settings import Settings
 from lab.mesh.manifest import documents
-from lab.mesh.sidecar import Settings
 from tests.unit.inject.pods import MANIFESTS, admit, annotated, inject, review
 
 
@@ -47,7 +48,7 @@ def test_a_bad_annotation_is_refused_by_name_in_the_answer() -> None:
 def test_a_pod_of_a_deployment_is_named_by_it_and_the_same_as_the_clis() -> None:
     text = (MANIFESTS / "jiuxi-deployment.yaml").read_bytes()
     plain = documents.read(text, "f")[0].value
-    injected = manifests.inject_files([("f", text)], Settings()).files[0][0].value
+    injected = files.inject_files([("f", text)], Settings()).files[0][0].value
     hashed = {"pod-template-hash": "5d59f98"}
     owner = {
         "kind": "ReplicaSet",

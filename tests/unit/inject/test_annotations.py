@@ -2,8 +2,8 @@
 
 import pytest
 
-from lab.mesh import annotations
 from lab.mesh.errors import AnnotationError
+from lab.mesh.injector.settings import annotations
 from tests.unit.inject.pods import annotated, inject
 
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.mesh.errors import DocumentErrors
+from lab.mesh.injector.files import inject_files
+from lab.mesh.injector.settings.pod_settings import Settings
 from lab.mesh.manifest import documents, yaml_reader, yaml_writer
-from lab.mesh.manifests import inject_files
-from lab.mesh.sidecar import Settings
 from tests.unit.inject import kubectl
 
 TABLE = json.loads((Path(__file__).parent / "data" / "scalars.json").read_text())

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lab.mesh import contract
-from lab.mesh.decision import Policy, Reason, Selector, decide
+from lab.mesh.injector.decision import Policy, Reason, Selector, decide
 
 
 @pytest.mark.parametrize(

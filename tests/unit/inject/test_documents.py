@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lab.mesh.errors import DocumentErrors
+from lab.mesh.injector.files import inject_files
+from lab.mesh.injector.settings.pod_settings import Settings
 from lab.mesh.manifest import documents, yaml_reader, yaml_writer
-from lab.mesh.manifests import inject_files
-from lab.mesh.sidecar import Settings
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: a}  # a comment\n"

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import annotations as names
-from lab.mesh import contract, early_checks, injection, probes, stripping
-from lab.mesh.sidecar import Owner, Settings
+from lab.mesh import contract
+from lab.mesh.injector import early_checks, inject, probes, uninject
+from lab.mesh.injector.settings import annotations as names
+from lab.mesh.injector.settings.pod_settings import Owner, Settings
 
 ACTIONS: dict[str, dict[str, Any]] = {
     "httpGet": {"httpGet": {"path": "/", "port": 8080}},
@@ -45,8 +46,8 @@ def annotations(mode: str) -> dict[str, str]:
     }[mode]
 
 
-def injected(template: dict[str, Any]) -> injection.Injected:
-    return injection.inject(template, "d", Owner("w"), Settings())
+def injected(template: dict[str, Any]) -> inject.Injected:
+    return inject.inject(template, "d", Owner("w"), Settings())
 
 
 def containers(made: Any) -> list[dict[str, Any]]:
@@ -94,7 +95,7 @@ def test_what_kubelet_asks_has_somebody_to_answer(
         assert made.warnings == (
             "port 8080 is not captured: kubelet asks container one there while no proxy can run",
         )
-    assert stripping.strip(made.template)["spec"] == template["spec"]
+    assert uninject.strip(made.template)["spec"] == template["spec"]
     assert injected(dict(made.template)).template == made.template
 
 

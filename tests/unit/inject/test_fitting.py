@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import admission, annotations, contract, manifests
+from lab.mesh import admission, contract
 from lab.mesh.errors import AnnotationError, DocumentError
+from lab.mesh.injector import files
+from lab.mesh.injector.settings import annotations
+from lab.mesh.injector.settings.pod_settings import Settings
 from lab.mesh.manifest import quantities
-from lab.mesh.sidecar import Settings
 from tests.unit.inject.pods import admit, annotated, container, inject, pod, review
 
 
@@ -51,7 +53,7 @@ def test_a_windows_pod_is_refused_by_its_field_in_webhook_and_cli() -> None:
         inject(windows)
     text = json.dumps({"apiVersion": "v1", "kind": "Pod", **windows}).encode()
     with pytest.raises(Exception, match=r"f\.yaml:1, document 1, field spec\.os\.name"):
-        manifests.inject_files([("f.yaml", text)], Settings())
+        files.inject_files([("f.yaml", text)], Settings())
     declined = {**windows, "metadata": {"labels": {contract.INJECT_POD_LABEL: "false"}}}
     assert inject(declined) == declined
 
@@ -339,7 +341,7 @@ def test_a_deep_field_is_passed_on_or_refused_never_a_crash() -> None:
 @pytest.mark.parametrize("text", ["? " * 2_000, "{" * 3_000, "? [" * 500])
 def test_keys_nested_in_keys_are_refused_by_line(text: str) -> None:
     with pytest.raises(Exception, match=r"f\.yaml:1, document 1: nested deeper than"):
-        manifests.inject_files([("f.yaml", text.encode())], Settings())
+        files.inject_files([("f.yaml", text.encode())], Settings())
 
 
 @pytest.mark.parametrize(
@@ -351,13 +353,13 @@ def test_keys_nested_in_keys_are_refused_by_line(text: str) -> None:
 )
 def test_what_is_injected_again_keeps_its_order(text: str) -> None:
     data = f"apiVersion: v1\nkind: Pod\n{text}\n"
-    once = "".join(manifests.inject_files([("f", data.encode())], Settings()).text())
-    assert "".join(manifests.inject_files([("f", once.encode())], Settings()).text()) == once
+    once = "".join(files.inject_files([("f", data.encode())], Settings()).text())
+    assert "".join(files.inject_files([("f", once.encode())], Settings()).text()) == once
 
 
 @pytest.mark.parametrize("after", ["", "\r\n", "\r\r\n"])
 def test_windows_line_ends_are_kept_after_any_separator(after: str) -> None:
     text = f"---{after} {{apiVersion: v1, kind: Pod,\r\n  spec: {{containers: [{{name: a}}]}}}}\r\n"
-    once = "".join(manifests.inject_files([("f", text.encode())], Settings()).text())
+    once = "".join(files.inject_files([("f", text.encode())], Settings()).text())
     assert once.count("\n") == once.count("\r\n")
-    assert "".join(manifests.inject_files([("f", once.encode())], Settings()).text()) == once
+    assert "".join(files.inject_files([("f", once.encode())], Settings()).text()) == once

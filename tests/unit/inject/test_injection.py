@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from lab.mesh import contract, injection, probes, stripping
-from lab.mesh.sidecar import Settings
+from lab.mesh import contract
+from lab.mesh.injector import inject as injection
+from lab.mesh.injector import probes, uninject
+from lab.mesh.injector.settings.pod_settings import Settings
 from tests.unit.inject.pods import OWNER, annotated, container, inject, names, pod
 
 
@@ -146,7 +148,7 @@ def test_lifecycle_hooks_over_http_go_through_the_agent_and_commands_stay() -> N
     assert changed["preStop"] == {"httpGet": {"path": "/app-lifecycle/app/prestopz", "port": 15020}}
     assert changed["postStart"] == {"exec": {}}
     assert inject(made) == made
-    assert stripping.strip(made)["spec"]["containers"][0]["lifecycle"] == hooks
+    assert uninject.strip(made)["spec"]["containers"][0]["lifecycle"] == hooks
 
 
 def test_probes_stay_when_asked_or_when_they_ask_elsewhere() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from lab.mesh import injector_config
-from lab.mesh.decision import Reason, Selector, decide
 from lab.mesh.errors import DocumentError
+from lab.mesh.injector.decision import Reason, Selector, decide
+from lab.mesh.injector.settings import config
 from tests.unit.inject.pods import container, inject, names, pod
 
 FULL = """
@@ -21,12 +21,12 @@ nativeSidecars: enabled
 
 
 def test_all_of_it_is_read() -> None:
-    settings = injector_config.read(FULL, "f")
+    settings = config.read(FULL, "f")
     assert settings.revision == "canary"
     assert settings.native_sidecar
     assert settings.policy.policy == "disabled"
     assert settings.policy.never[0] == Selector((("job", "batch"),))
-    made = inject(pod(), injector_config.read("revision: canary", "f"))
+    made = inject(pod(), config.read("revision: canary", "f"))
     assert made["metadata"]["annotations"]["istio.io/rev"] == "canary"
     assert '"revision":"canary"' in made["metadata"]["annotations"]["sidecar.istio.io/status"]
 
@@ -46,7 +46,7 @@ def test_never_comes_before_always_and_always_before_the_policy(
     labels: dict[str, str], reason: Reason
 ) -> None:
     template = {"metadata": {"labels": labels}, "spec": {}}
-    assert decide(template, "d", injector_config.read(FULL, "f").policy).reason is reason
+    assert decide(template, "d", config.read(FULL, "f").policy).reason is reason
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_expressions_hold_as_in_kubernetes(
     expression: str, labels: dict[str, str], matches: bool
 ) -> None:
     text = f"neverInjectSelector: [{{matchExpressions: [{expression}]}}]"
-    assert injector_config.read(text, "f").policy.never[0].matches(labels) is matches
+    assert config.read(text, "f").policy.never[0].matches(labels) is matches
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_expressions_hold_as_in_kubernetes(
 def test_automatic_sidecars_are_native_where_every_kubelet_has_them(
     kubelets: list[str], native: bool
 ) -> None:
-    settings = injector_config.read("nativeSidecars: auto", "f", kubelets=kubelets)
+    settings = config.read("nativeSidecars: auto", "f", kubelets=kubelets)
     made = inject(pod(), settings)
     assert ("istio-proxy" in names(made, "initContainers")) is native
     assert ("restartPolicy" in container(made, "istio-proxy")) is native
@@ -108,10 +108,10 @@ def test_automatic_sidecars_are_native_where_every_kubelet_has_them(
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_field(text: str, says: str) -> None:
     with pytest.raises(DocumentError) as caught:
-        injector_config.read(text, "f")
+        config.read(text, "f")
     assert says in caught.value.message
 
 
 def test_a_version_that_is_none_is_told() -> None:
     with pytest.raises(DocumentError, match="'newest' is no version of Kubernetes"):
-        injector_config.read("nativeSidecars: auto", "f", kubelets=["newest"])
+        config.read("nativeSidecars: auto", "f", kubelets=["newest"])

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import admission, annotations, contract, manifests
+from lab.mesh import admission, contract
 from lab.mesh.errors import DocumentErrors
-from lab.mesh.sidecar import Settings
+from lab.mesh.injector import files
+from lab.mesh.injector.settings import annotations
+from lab.mesh.injector.settings.pod_settings import Settings
 from lab.mesh.workloads import WORKLOADS
 from tests.unit.inject.pods import pod, review
 
@@ -18,7 +20,7 @@ INJECT = contract.INJECT_POD_LABEL
 def told(template: dict[str, Any]) -> list[str]:
     """What CLI and webhook say of a pod; they must say the same."""
     data = json.dumps({"apiVersion": "v1", "kind": "Pod", **template}).encode()
-    notes = manifests.inject_files([("f", data)], Settings()).notes
+    notes = files.inject_files([("f", data)], Settings()).notes
     by_cli = [note.partition(" without a name: ")[2] for note in notes]
     response = admission.answer(review(template), Settings()).review["response"]
     assert response.get("warnings", []) == [note for note in by_cli if note]
@@ -28,7 +30,7 @@ def told(template: dict[str, Any]) -> list[str]:
 def refused(template: dict[str, Any]) -> str:
     data = json.dumps({"apiVersion": "v1", "kind": "Pod", **template}).encode()
     with pytest.raises(DocumentErrors) as caught:
-        manifests.inject_files([("f", data)], Settings())
+        files.inject_files([("f", data)], Settings())
     answer = admission.answer(review(template), Settings())
     assert answer.verdict == "refused"
     assert caught.value.errors[0].problem in answer.why
@@ -145,7 +147,7 @@ def test_an_annotation_on_the_workload_is_told_with_where_it_belongs(kind: str, 
             if at == depth:
                 value["metadata"] = {"annotations": {key: "true"}}
         data = {"apiVersion": workload.api_version, "kind": kind, **value}
-        notes = manifests.inject_files([("f", json.dumps(data).encode())], Settings()).notes
+        notes = files.inject_files([("f", json.dumps(data).encode())], Settings()).notes
         said = [note for note in notes if key in note]
         right = ".".join((*workload.template, "metadata.annotations"))
         assert len(said) == 1
@@ -156,7 +158,7 @@ def test_an_annotation_that_the_template_has_too_is_not_told() -> None:
     metadata = {"annotations": {annotations.PROXY_CPU: "1"}, "labels": {INJECT: "true"}}
     data = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata,
             "spec": {"template": {**pod(), "metadata": metadata}}}  # fmt: skip
-    assert manifests.inject_files([("f", json.dumps(data).encode())], Settings()).notes == []
+    assert files.inject_files([("f", json.dumps(data).encode())], Settings()).notes == []
 
 
 # --- nodes without Linux --------------------------------------------------------------------------

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import admission, manifests, stripping
+from lab.mesh import admission
 from lab.mesh.errors import DocumentErrors
-from lab.mesh.sidecar import Settings
+from lab.mesh.injector import files, uninject
+from lab.mesh.injector.settings.pod_settings import Settings
 from lab.mesh.workloads import WORKLOADS
 from tests.unit.inject import null_cases
 from tests.unit.inject.null_cases import ABSENT, BASE, REFUSED, changed, parsed
@@ -36,7 +37,7 @@ def settled(value: Any, name: str = "") -> Any:
 
 def by_cli(pod: dict[str, Any]) -> Any:
     try:
-        outcome = manifests.inject_files([("f", json.dumps(pod).encode())], Settings())
+        outcome = files.inject_files([("f", json.dumps(pod).encode())], Settings())
     except DocumentErrors as refused:
         return [error.problem for error in refused.errors]
     return settled(json.loads("".join(outcome.text()))), outcome.notes
@@ -100,7 +101,7 @@ def test_a_null_on_a_workload_is_no_mistake_and_stays(kind: str, group: str) -> 
         value = {key: value}
     value |= {"metadata": {"name": "web", group: {"team": None}}}
     data = {"apiVersion": workload.api_version, "kind": kind, **value}
-    outcome = manifests.inject_files([("f", json.dumps(data).encode())], Settings())
+    outcome = files.inject_files([("f", json.dumps(data).encode())], Settings())
     assert outcome.injected == 1
     made = json.loads("".join(outcome.text()))
     assert made["metadata"][group] == {"team": None}
@@ -108,7 +109,7 @@ def test_a_null_on_a_workload_is_no_mistake_and_stays(kind: str, group: str) -> 
     assert pod["metadata"]["creationTimestamp"] is None
     assert pod["metadata"][group]["team"] is None
     assert pod["spec"]["priority"] is None
-    again = manifests.inject_files([("f", json.dumps(made).encode())], Settings())
+    again = files.inject_files([("f", json.dumps(made).encode())], Settings())
     assert json.loads("".join(again.text())) == made
 
 
@@ -117,11 +118,11 @@ def test_a_null_where_an_injection_left_its_status_is_no_injection() -> None:
     once = inject(pod)
     assert inject(once) == once
     data = json.dumps(pod).encode()
-    outcome = manifests.uninject_files([("f", data)])
+    outcome = files.uninject_files([("f", data)])
     assert outcome.files[0][0].value["metadata"]["annotations"].keys() == (
         BASE["metadata"]["annotations"].keys()
     )
-    assert stripping.was_injected(once)
+    assert uninject.was_injected(once)
 
 
 def test_paths_are_texts_and_back() -> None:

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from lab.mesh import agent, agent_settings, annotations, contract, redirection_options
+from lab.mesh import agent, agent_settings, contract, redirection_options
 from lab.mesh.agent_settings import Flags, Inputs
 from lab.mesh.errors import AnnotationError, SettingError
 from lab.mesh.grammar import traffic_flags
+from lab.mesh.injector.settings import annotations
 from lab.mesh.redirection import plan
 from lab.mesh.rules import render
 from tests.unit.inject.pods import container, inject, pod

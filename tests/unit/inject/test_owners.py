@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import manifests, owners
-from lab.mesh.sidecar import Owner, Settings
+from lab.mesh.injector import files, owners
+from lab.mesh.injector.settings.pod_settings import Owner, Settings
 from tests.unit.inject.pods import admit, container
 
 TABLE = json.loads((Path(__file__).parent / "data" / "owners.json").read_text())
@@ -37,7 +37,7 @@ def test_cli_and_webhook_tell_the_proxy_the_same_owner(at: int) -> None:
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata,
            "spec": {"containers": [{"name": "app"}]}}  # fmt: skip
     by_webhook = environment(admit(pod))
-    text = manifests.inject_files([("f", json.dumps(pod).encode())], Settings()).text()
+    text = files.inject_files([("f", json.dumps(pod).encode())], Settings()).text()
     assert environment(json.loads("".join(text))) == by_webhook
     assert by_webhook.get("ISTIO_META_WORKLOAD_NAME") == (owner.name or None)
     named = owner.name and owner.api_version

@@ -7,10 +7,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.mesh import admission, annotations, contract, manifests, stripping
+from lab.mesh import admission, contract
 from lab.mesh.errors import SidecarLabError
 from lab.mesh.grammar import probe_settings
-from lab.mesh.sidecar import Settings
+from lab.mesh.injector import files, uninject
+from lab.mesh.injector.settings import annotations
+from lab.mesh.injector.settings.pod_settings import Settings
 from tests.unit.inject.pods import admit, inject, review
 
 few = st.sampled_from(["app", "b", "istio-proxy", "istio-init", "c"])
@@ -80,7 +82,7 @@ def test_injecting_twice_equals_injecting_once(template: dict[str, Any], inits: 
 def test_the_webhooks_patch_makes_the_pod_that_the_cli_makes(template: dict[str, Any]) -> None:
     document = {"apiVersion": "v1", "kind": "Pod", **template}
     text = "".join(
-        manifests.inject_files([("p.json", json.dumps(document).encode())], Settings()).text()
+        files.inject_files([("p.json", json.dumps(document).encode())], Settings()).text()
     )
     assert admit(document) == json.loads(text)
 
@@ -101,8 +103,8 @@ def test_taking_the_sidecar_out_gives_back_the_pod_by_meaning(
 ) -> None:
     used = {c["name"] for c in template["spec"]["containers"]}
     template["spec"]["initContainers"] = [c for c in inits if c["name"] not in used]
-    assert bare(stripping.strip(inject(template))) == bare(template)
-    assert bare(stripping.strip(inject(inject(template)))) == bare(template)
+    assert bare(uninject.strip(inject(template))) == bare(template)
+    assert bare(uninject.strip(inject(inject(template)))) == bare(template)
 
 
 junk = st.recursive(
@@ -129,7 +131,7 @@ def test_any_object_is_injected_or_refused_by_name_never_a_crash(value: Any) -> 
         base = value if isinstance(value, dict) else {"spec": value}
         data = json.dumps({**base, "apiVersion": version, "kind": kind}).encode()
         try:
-            manifests.inject_files([("any", data)], Settings())
+            files.inject_files([("any", data)], Settings())
         except SidecarLabError as refused:
             if "any" not in refused.message:
                 raise

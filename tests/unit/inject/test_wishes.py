@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import contract, injection, stripping
+from lab.mesh import contract
 from lab.mesh.grammar import probe_settings
-from lab.mesh.sidecar import Owner, Settings
+from lab.mesh.injector import inject as injection
+from lab.mesh.injector import uninject
+from lab.mesh.injector.settings.pod_settings import Owner, Settings
 from tests.unit.inject.pods import OWNER, annotated, container, inject, names, pod
 
 
@@ -63,7 +65,7 @@ def test_settings_in_the_annotation_beat_those_of_a_container_and_both_come_back
     made = inject(template)
     proxy = container(made, "istio-proxy")
     assert (proxy["image"], proxy["tty"], "stdin" in proxy) == ("mine", True, False)
-    assert stripping.strip(made) == template
+    assert uninject.strip(made) == template
 
 
 def test_another_port_of_the_agent_is_used_throughout() -> None:
@@ -151,7 +153,7 @@ def test_ports_of_probes_come_back_by_their_names() -> None:
         "startupProbe": {"tcpSocket": {"port": "8080"}},
     }
     template = {"metadata": {}, "spec": {"containers": [app]}}
-    assert stripping.strip(inject(template)) == template
+    assert uninject.strip(inject(template)) == template
 
 
 @pytest.mark.parametrize(
@@ -197,19 +199,19 @@ def test_a_volume_named_as_ours_is_replaced_and_comes_back() -> None:
     mine = {"name": "istio-envoy", "emptyDir": {"sizeLimit": "1Mi"}}
     made = inject(pod(volumes=[mine]))
     assert [v["name"] for v in made["spec"]["volumes"]].count("istio-envoy") == 1
-    assert stripping.strip(made)["spec"]["volumes"] == [mine]
+    assert uninject.strip(made)["spec"]["volumes"] == [mine]
 
 
 def test_what_cannot_be_undone_is_said() -> None:
     template = pod()
     template["metadata"]["annotations"] = {contract.STATUS_ANNOTATION: "no JSON"}
-    assert "names nothing" in stripping.not_undone(template)[0]
+    assert "names nothing" in uninject.not_undone(template)[0]
     probe = {"httpGet": {"path": "/app-health/app/livez", "port": 15020}}
     template["spec"]["containers"][0]["livenessProbe"] = probe
     template["metadata"]["annotations"] = {
         contract.STATUS_ANNOTATION: '{"containers": ["istio-proxy"]}'
     }
-    assert stripping.not_undone(template) == [
+    assert uninject.not_undone(template) == [
         "another injector was here: its labels and annotations stay",
         "what livenessProbe asked of container app is not known",
     ]

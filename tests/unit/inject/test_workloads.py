@@ -8,8 +8,9 @@ import pytest
 
 from lab import inject_cli
 from lab.explain import sources
-from lab.mesh import manifests, workloads
-from lab.mesh.sidecar import Settings
+from lab.mesh import workloads
+from lab.mesh.injector import files
+from lab.mesh.injector.settings.pod_settings import Settings
 from lab.mesh.workloads import WORKLOADS, Workload
 from tests.fuzz import seeds, texts
 
@@ -36,23 +37,23 @@ def robot(monkeypatch: pytest.MonkeyPatch) -> Workload:
 def test_every_kind_of_the_table_is_injected_where_the_table_says(kind: str) -> None:
     workload = WORKLOADS[kind]
     data = json.dumps(object_of(workload)).encode()
-    outcome = manifests.inject_files([("f.json", data)], Settings())
+    outcome = files.inject_files([("f.json", data)], Settings())
     made = workload.pod_in(json.loads("".join(outcome.text())))
     assert [one["name"] for one in made["spec"]["containers"]] == ["app", "istio-proxy"]
 
 
 def test_a_further_kind_is_one_line_of_the_table(robot: Workload) -> None:
     data = json.dumps(object_of(robot)).encode()
-    assert manifests.inject_files([("f.json", data)], Settings()).injected == 1
+    assert files.inject_files([("f.json", data)], Settings()).injected == 1
     assert [one.pod for one in sources.read(data, "f.json", "", "default").subjects] == [POD]
     assert texts._template(object_of(robot)) == POD
     assert len(list(seeds._within(object_of(robot)))) == 1
     assert "Robot" in workloads.spoken()
     foreign = {**object_of(robot), "apiVersion": "example.com/v1"}
-    assert manifests.inject_files([("f", json.dumps(foreign).encode())], Settings()).injected == 0
+    assert files.inject_files([("f", json.dumps(foreign).encode())], Settings()).injected == 0
     misspelt = {**object_of(robot), "apiVersion": "robots/v1"}
     with pytest.raises(Exception, match="there is no Robot in 'robots/v1'"):
-        manifests.inject_files([("f", json.dumps(misspelt).encode())], Settings())
+        files.inject_files([("f", json.dumps(misspelt).encode())], Settings())
 
 
 def test_the_help_names_every_kind() -> None:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.mesh.errors import DocumentError, DocumentErrors
+from lab.mesh.injector.files import inject_files
+from lab.mesh.injector.settings.pod_settings import Settings
 from lab.mesh.manifest import documents, yaml_reader
-from lab.mesh.manifests import inject_files
-from lab.mesh.sidecar import Settings
 from tests.unit.inject.test_as_kubectl import SCALARS
 
 HEAD = "apiVersion: v1\nkind: Pod\n"

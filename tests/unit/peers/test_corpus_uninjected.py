@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from lab.mesh import contract, manifests
+from lab.mesh import contract
 from lab.mesh.errors import DocumentErrors
+from lab.mesh.injector import files
+from lab.mesh.injector.settings.pod_settings import Settings
 from lab.mesh.manifest import documents
-from lab.mesh.sidecar import Settings
 from tests.peers.cases import Case, corpus
 from tests.peers.meaning import differences, of_object
 
@@ -18,7 +19,7 @@ CASES = [case for case in corpus() if contract.STATUS_ANNOTATION.encode() not in
 def refused(case: Case) -> bool:
     """Whether there is nothing to undo; the comparison with Istio judges refusals."""
     try:
-        manifests.inject_files([(case.name, case.text)], Settings())
+        files.inject_files([(case.name, case.text)], Settings())
     except DocumentErrors:
         return True
     return False
@@ -30,11 +31,11 @@ def refused(case: Case) -> bool:
 )
 def test_what_was_injected_comes_back(case: Case, native: bool) -> None:
     settings = Settings(native_sidecar=native)
-    injected = manifests.inject_files([(case.name, case.text)], settings)
+    injected = files.inject_files([(case.name, case.text)], settings)
     text = "".join(injected.text()).encode()
-    again = manifests.inject_files([(case.name, text)], settings)
+    again = files.inject_files([(case.name, text)], settings)
     assert "".join(again.text()).encode() == text
-    out = manifests.uninject_files([(case.name, text)])
+    out = files.uninject_files([(case.name, text)])
     assert out.injected == injected.injected
     before = [one.value for one in documents.read(case.text, case.name) if one.value is not None]
     after = [one.value for one in out.files[0] if one.value is not None]

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import manifests
-from lab.mesh.sidecar import Settings
+from lab.mesh.injector import files
+from lab.mesh.injector.settings.pod_settings import Settings
 from tests.peers import cases, meaning, pods
 from tests.peers.cases import Case
 from tests.peers.injection import explain, judge
@@ -20,7 +20,7 @@ SERVICE = b"apiVersion: v1\nkind: Service\nmetadata: {name: s}\n"
 
 
 def ours(case: Case) -> str:
-    return "".join(manifests.inject_files([(case.name, case.text)], Settings()).text())
+    return "".join(files.inject_files([(case.name, case.text)], Settings()).text())
 
 
 def judged(given: dict[str, Any], change: Any) -> list[tuple[str, Any, Any]]:

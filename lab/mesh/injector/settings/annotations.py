@@ -9,10 +9,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from lab.mesh import config_annotation, contract
-from lab.mesh.config_annotation import ProxyConfig
+from lab.mesh import contract
 from lab.mesh.errors import AnnotationError
 from lab.mesh.grammar import proxy_grammar, traffic_grammar
+from lab.mesh.injector.settings import proxy_config
+from lab.mesh.injector.settings.proxy_config import ProxyConfig
 
 SIDECAR: Final = "sidecar.istio.io/"
 TRAFFIC: Final = "traffic.sidecar.istio.io/"
@@ -179,7 +180,7 @@ def _all_are(kind: str, example: str) -> Callable[[str], str]:
 
 
 def _config(value: str) -> str:
-    return config_annotation.read(value)[1]
+    return proxy_config.read(value)[1]
 
 
 RULES: Final[dict[str, Callable[[str], str]]] = {
@@ -215,7 +216,7 @@ RULES: Final[dict[str, Callable[[str], str]]] = {
 def config(annotations: Mapping[str, str]) -> ProxyConfig:
     """Read proxy.istio.io/config (YAML or JSON). Raises AnnotationError."""
     value = annotations.get(PROXY_CONFIG, "")
-    found, problem = config_annotation.read(value)
+    found, problem = proxy_config.read(value)
     if problem:
         raise AnnotationError(PROXY_CONFIG, value, problem)
     return found

@@ -8,12 +8,12 @@ wherever that comes from.
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from lab.mesh import annotations as names
 from lab.mesh import contract
 from lab.mesh.errors import AnnotationError, UnfitError
+from lab.mesh.injector.settings import annotations as names
+from lab.mesh.injector.settings.user_containers import Own
 from lab.mesh.manifest import field_types, pod_rules, pod_types
 from lab.mesh.manifest.field_types import Fault
-from lab.mesh.overrides import Own
 
 Container = Mapping[str, Any]
 _GRACE: Final = 30

@@ -9,11 +9,11 @@ What every pod gets alike is made once and shared: nobody may change it in place
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lab.mesh import annotations as names
 from lab.mesh import contract
 from lab.mesh.grammar import traffic_grammar
-from lab.mesh.program_checks import DNS_VARIABLES
-from lab.mesh.sidecar import Owner, Wishes
+from lab.mesh.injector.checks.program_checks import DNS_VARIABLES
+from lab.mesh.injector.settings import annotations as names
+from lab.mesh.injector.settings.pod_settings import Owner, Wishes
 
 VOLUME_CONFIG: Final = "istio-envoy"
 VOLUME_DATA: Final = "istio-data"

@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from lab.mesh import annotations as names
 from lab.mesh import contract
 from lab.mesh.errors import AnnotationError, UnfitError
+from lab.mesh.injector.checks.operating_system import not_for_linux
+from lab.mesh.injector.settings import annotations as names
 from lab.mesh.manifest.quantities import exceeds as exceeds  # for those who look for it here
 from lab.mesh.manifest.quantities import quantity as quantity
-from lab.mesh.operating_system import not_for_linux
 
 _PAIRS: Final = (
     (names.PROXY_CPU, names.PROXY_CPU_LIMIT),

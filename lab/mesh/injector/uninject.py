@@ -8,9 +8,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lab.mesh import contract, probes
+from lab.mesh import contract
+from lab.mesh.injector import probes
+from lab.mesh.injector.settings.user_containers import GROUPS, OURS
 from lab.mesh.manifest import field_types
-from lab.mesh.overrides import GROUPS, OURS
 
 Template = Mapping[str, Any]
 

@@ -13,7 +13,7 @@ classic mode it is a container beside the application's, and
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from lab.mesh import probes
+from lab.mesh.injector import probes
 
 Container = Mapping[str, Any]
 

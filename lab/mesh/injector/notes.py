@@ -5,11 +5,12 @@ webhook. Nothing of it keeps a pod from being injected. Pure.
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from lab.mesh import annotations as names
-from lab.mesh import contract, program_checks, workloads
+from lab.mesh import contract, workloads
+from lab.mesh.injector.checks import program_checks
+from lab.mesh.injector.settings import annotations as names
+from lab.mesh.injector.settings.pod_settings import Wishes
+from lab.mesh.injector.settings.user_containers import GROUPS, OURS
 from lab.mesh.manifest.field_types import PROBES, show
-from lab.mesh.overrides import GROUPS, OURS
-from lab.mesh.sidecar import Wishes
 
 Template = Mapping[str, Any]
 

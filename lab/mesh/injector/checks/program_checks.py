@@ -7,14 +7,14 @@ look for. Here the annotation or the container that brought the setting is named
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from lab.mesh import annotations as names
 from lab.mesh import contract
 from lab.mesh.errors import AnnotationError, SettingError, UnfitError
 from lab.mesh.grammar import traffic_flags, traffic_grammar
+from lab.mesh.injector.settings import annotations as names
+from lab.mesh.injector.settings.pod_settings import Wishes
+from lab.mesh.injector.settings.user_containers import Own
 from lab.mesh.manifest import field_types
 from lab.mesh.manifest.yaml_reader import FieldPath
-from lab.mesh.overrides import Own
-from lab.mesh.sidecar import Wishes
 
 MOST: Final = 128 * 1024 - 1
 """Bytes: Linux gives a program no longer argument or variable."""

@@ -9,9 +9,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from lab.mesh import annotations as names
 from lab.mesh import contract
 from lab.mesh.errors import AnnotationError, UnfitError
+from lab.mesh.injector.settings import annotations as names
 from lab.mesh.manifest import field_types, pod_types
 from lab.mesh.manifest.quantities import exceeds
 from lab.mesh.manifest.yaml_reader import FieldPath

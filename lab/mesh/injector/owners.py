@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lab.mesh.sidecar import Owner
+from lab.mesh.injector.settings.pod_settings import Owner
 
 TEMPLATE_HASH: Final = "pod-template-hash"
 ROLLOUT_HASH: Final = "rollouts-pod-template-hash"

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from lab.mesh import annotations as names
 from lab.mesh import contract
-from lab.mesh.config_annotation import ProxyConfig
-from lab.mesh.decision import Policy
+from lab.mesh.injector.decision import Policy
+from lab.mesh.injector.settings import annotations as names
+from lab.mesh.injector.settings.proxy_config import ProxyConfig
 
 NATIVE_SINCE: Final = (1, 33)
 """Kubernetes from which native sidecars are stable; earlier ones may have them switched off."""

@@ -8,25 +8,19 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from lab.mesh import annotations as names
-from lab.mesh import containers as made
-from lab.mesh import (
-    contract,
-    early_checks,
-    fitting,
-    notes,
-    overrides,
-    probes,
-    program_checks,
-    stripping,
-)
-from lab.mesh.decision import Decision, decide
+from lab.mesh import contract
 from lab.mesh.errors import DocumentError, Place, UnfitError
+from lab.mesh.injector import containers as made
+from lab.mesh.injector import early_checks, notes, probes, uninject
+from lab.mesh.injector.checks import pod_checks, program_checks
+from lab.mesh.injector.decision import Decision, decide
+from lab.mesh.injector.settings import annotations as names
+from lab.mesh.injector.settings import user_containers
+from lab.mesh.injector.settings.pod_settings import Owner, Settings, Wishes
+from lab.mesh.injector.settings.user_containers import OURS, Own
+from lab.mesh.injector.uninject import keep
 from lab.mesh.manifest import field_types, nulls
 from lab.mesh.manifest.yaml_reader import FieldPath
-from lab.mesh.overrides import OURS, Own
-from lab.mesh.sidecar import Owner, Settings, Wishes
-from lab.mesh.stripping import keep
 
 Template = Mapping[str, Any]
 
@@ -79,8 +73,8 @@ def inject_checked(
         return Injected(decision, given, tuple(notes.of_wishes(template)))
     for error in names.check((template.get("metadata") or {}).get("annotations") or {}):
         raise error
-    fitting.check_pod(template)
-    before = stripping.strip(template)
+    pod_checks.check_pod(template)
+    before = uninject.strip(template)
     wishes = _wishes(before, settings)
     try:
         made = _inject(before, owner, wishes)
@@ -125,7 +119,7 @@ def _inject(template: Template, owner: Owner, wishes: Wishes) -> dict[str, Any]:
     given: dict[str, str] = dict(metadata.get("annotations") or {})
     labels: dict[str, str] = dict(metadata.get("labels") or {})
     spec = dict(template["spec"])
-    own = overrides.find(spec, given)
+    own = user_containers.find(spec, given)
 
     apps = [c for c in spec.get("containers") or () if c["name"] not in OURS]
     inits = [c for c in spec.get("initContainers") or () if c["name"] not in OURS]
@@ -137,11 +131,13 @@ def _inject(template: Template, owner: Owner, wishes: Wishes) -> dict[str, Any]:
         inits = [probes.rewrite(one, port, taken, handed[one["name"]]) for one in inits]
         wishes = wishes.holding() if early.hold else wishes
     probers = probes.encode(taken.probers) if taken.probers else ""
-    proxy = overrides.apply(made.proxy_container(wishes, owner, labels, *described, probers), own)
+    proxy = user_containers.apply(
+        made.proxy_container(wishes, owner, labels, *described, probers), own
+    )
     base = made.init_container(wishes)
     base["command"] = early_checks.spare(base["command"], early.spared)
-    init = overrides.apply(base, own)
-    overrides.agree_on_user(init, proxy, own, wishes.mode)
+    init = user_containers.apply(base, own)
+    user_containers.agree_on_user(init, proxy, own, wishes.mode)
     setup = [] if wishes.mode == "NONE" else [init]
     for container in setup:
         program_checks.check_init(container, wishes, own)
@@ -155,12 +151,12 @@ def _inject(template: Template, owner: Owner, wishes: Wishes) -> dict[str, Any]:
     spec["containers"] = containers
     keep(spec, "initContainers", inits)
     added = made.volumes(wishes)
-    fitting.check_volumes(template["spec"], added, given)
+    pod_checks.check_volumes(template["spec"], added, given)
     ours = {volume["name"] for volume in added}
     volumes = spec.get("volumes") or ()
     spec["volumes"] = [*(v for v in volumes if v["name"] not in ours), *added]
     if own.settings or names.USER_VOLUME_MOUNT in given:
-        from lab.mesh import added_checks  # a table that few pods need
+        from lab.mesh.injector.checks import added_checks  # a table that few pods need
 
         for container in (*setup, proxy):
             added_checks.check_container(container, spec, given, own)
@@ -178,13 +174,13 @@ def _inject(template: Template, owner: Owner, wishes: Wishes) -> dict[str, Any]:
         "revision": wishes.settings.revision,
     }
     # What an uninjection needs beyond names; mostly there is nothing of it.
-    keep(status, stripping.PORTS, taken.ports)
-    keep(status, stripping.PLACES, own.places)
-    keep(status, stripping.REPLACED, [v for v in volumes if v["name"] in ours])
+    keep(status, uninject.PORTS, taken.ports)
+    keep(status, uninject.PLACES, own.places)
+    keep(status, uninject.REPLACED, [v for v in volumes if v["name"] in ours])
     # Not sorted: what stood in the pod comes back with its keys in their order.
     new_annotations[contract.STATUS_ANNOTATION] = json.dumps(status, separators=(",", ":"))
     all_annotations = {**given, **new_annotations}
-    fitting.check_annotations(all_annotations)
+    pod_checks.check_annotations(all_annotations)
     return {
         **template,
         "metadata": {

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from lab.mesh.decision import Policy, Selector
 from lab.mesh.errors import DocumentError, Place, SidecarLabError
+from lab.mesh.injector.decision import Policy, Selector
+from lab.mesh.injector.settings.pod_settings import Settings, native_by_version
 from lab.mesh.manifest import documents, yaml_reader
-from lab.mesh.sidecar import Settings, native_by_version
 
 FIELDS: Final = (
     "policy", "neverInjectSelector", "alwaysInjectSelector", "revision", "nativeSidecars",

@@ -7,14 +7,15 @@ for byte.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lab.mesh import annotations as names
-from lab.mesh import contract, injection, notes, stripping, workloads
+from lab.mesh import contract, workloads
 from lab.mesh.errors import AnnotationError, DocumentError, DocumentErrors, UnfitError
+from lab.mesh.injector import inject, notes, uninject
+from lab.mesh.injector.owners import owner_of
+from lab.mesh.injector.settings import annotations as names
+from lab.mesh.injector.settings.pod_settings import Owner, Settings
 from lab.mesh.manifest import documents, field_types, nulls
 from lab.mesh.manifest.documents import Document
 from lab.mesh.manifest.yaml_reader import FieldPath
-from lab.mesh.owners import owner_of
-from lab.mesh.sidecar import Owner, Settings
 from lab.mesh.workloads import WORKLOADS, Workload
 
 
@@ -63,9 +64,7 @@ def inject_files(sources: Sequence[tuple[str, bytes]], settings: Settings) -> Ou
     """
 
     def action(subject: Subject) -> Change:
-        result = injection.inject_checked(
-            subject.template, subject.namespace, subject.owner, settings
-        )
+        result = inject.inject_checked(subject.template, subject.namespace, subject.owner, settings)
         misplaced = notes.misplaced(subject.holder, WORKLOADS[subject.holder["kind"]])
         told = _notes((*result.warnings, *misplaced))
         if not result.decision.inject:
@@ -83,10 +82,10 @@ def uninject_files(sources: Sequence[tuple[str, bytes]]) -> Outcome:
 
     def action(subject: Subject) -> Change:
         template = nulls.resolved(subject.template)
-        if not stripping.was_injected(template):
+        if not uninject.was_injected(template):
             return Change(None, (f" was not injected: it has no {contract.STATUS_ANNOTATION}",))
-        lost = stripping.not_undone(template)
-        return Change(stripping.strip(template), _notes(lost))
+        lost = uninject.not_undone(template)
+        return Change(uninject.strip(template), _notes(lost))
 
     return _change_files(sources, action)
 

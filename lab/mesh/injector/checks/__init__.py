@@ -1,0 +1,1 @@
+"""What an API server or a program of the sidecar would refuse of an injected pod, by its cause."""

@@ -1,0 +1,1 @@
+"""What the mesh and a pod ask of the sidecar: policy, annotations, ProxyConfig, own containers."""
