@@ -16,8 +16,8 @@ from types import FrameType
 from typing import Any, Final, Literal
 
 from lab.cluster.kubeapi import ApiError
-from lab.mesh import admission
 from lab.mesh.errors import AdmissionError
+from lab.mesh.webhook import review
 from tests.fuzz import apiserver, files, odd, reviews, seeds, texts
 from tests.fuzz.apiserver import Judge
 from tests.fuzz.reviews import Verdict
@@ -111,8 +111,8 @@ class Cases:
         status, answered = judge.webhook(body)
         self.over_https += 1
         try:
-            admission.check_request("application/json", len(body))
-            expected = json.loads(json.dumps(admission.answer(body, reviews.SETTINGS).review))
+            review.check_request("application/json", len(body))
+            expected = json.loads(json.dumps(review.answer(body, reviews.SETTINGS).review))
         except AdmissionError as error:
             same = status == error.status
         else:

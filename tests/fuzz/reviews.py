@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from lab.mesh import admission, contract
+from lab.mesh import contract
 from lab.mesh.errors import AdmissionError
 from lab.mesh.injector.settings import annotations as names
 from lab.mesh.injector.settings.pod_settings import Settings
+from lab.mesh.webhook import review as admission
 from tests.fuzz import odd, pods, refusals
 from tests.fuzz.seeds import NAMESPACE, Pod
 

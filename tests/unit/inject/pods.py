@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lab.mesh import admission
 from lab.mesh.injector import inject as injection
 from lab.mesh.injector.settings import annotations
 from lab.mesh.injector.settings.pod_settings import Owner, Settings
+from lab.mesh.webhook import review as admission
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 OWNER = Owner("web", "Deployment", "apps/v1")

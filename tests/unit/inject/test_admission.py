@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import admission
 from lab.mesh.errors import AdmissionError, DocumentError
 from lab.mesh.injector import files
 from lab.mesh.injector.settings.pod_settings import Settings
 from lab.mesh.manifest import documents
+from lab.mesh.webhook import review as admission
 from tests.unit.inject.pods import MANIFESTS, admit, annotated, inject, review
 
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import admission, contract
+from lab.mesh import contract
 from lab.mesh.errors import AnnotationError, DocumentError
 from lab.mesh.injector import files
 from lab.mesh.injector.settings import annotations
 from lab.mesh.injector.settings.pod_settings import Settings
 from lab.mesh.manifest import quantities
+from lab.mesh.webhook import review as admission
 from tests.unit.inject.pods import admit, annotated, container, inject, pod, review
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import admission, contract
+from lab.mesh import contract
 from lab.mesh.errors import DocumentErrors
 from lab.mesh.injector import files
 from lab.mesh.injector.settings import annotations
 from lab.mesh.injector.settings.pod_settings import Settings
+from lab.mesh.webhook import review as admission
 from lab.mesh.workloads import WORKLOADS
 from tests.unit.inject.pods import pod, review
 

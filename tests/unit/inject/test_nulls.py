@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import admission
 from lab.mesh.errors import DocumentErrors
 from lab.mesh.injector import files, uninject
 from lab.mesh.injector.settings.pod_settings import Settings
+from lab.mesh.webhook import review as admission
 from lab.mesh.workloads import WORKLOADS
 from tests.unit.inject import null_cases
 from tests.unit.inject.null_cases import ABSENT, BASE, REFUSED, changed, parsed

@@ -7,12 +7,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.mesh import admission, contract
+from lab.mesh import contract
 from lab.mesh.errors import SidecarLabError
 from lab.mesh.grammar import probe_settings
 from lab.mesh.injector import files, uninject
 from lab.mesh.injector.settings import annotations
 from lab.mesh.injector.settings.pod_settings import Settings
+from lab.mesh.webhook import review as admission
 from tests.unit.inject.pods import admit, inject, review
 
 few = st.sampled_from(["app", "b", "istio-proxy", "istio-init", "c"])

@@ -9,7 +9,7 @@ import pytest
 
 from lab.mesh import webhook_identity as identities
 from lab.mesh.errors import SidecarLabError
-from lab.mesh.serving_certificate import SecretCertificate
+from lab.mesh.webhook.serving_certificate import SecretCertificate
 from tests.unit import handshake
 
 NOW = datetime.datetime.now(datetime.UTC)

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lab.mesh import json_patch
 from lab.mesh.errors import AdmissionError, SidecarLabError
 from lab.mesh.injector import inject
 from lab.mesh.injector.owners import owner_of
 from lab.mesh.injector.settings.pod_settings import Owner, Settings
+from lab.mesh.webhook import json_patch
 
 API_VERSION: Final = "admission.k8s.io/v1"
 MAX_BODY: Final = 6 * 1024 * 1024

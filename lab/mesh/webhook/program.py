@@ -20,12 +20,13 @@ from typing import Any, Final
 
 import uvicorn
 
-from lab.mesh import admission, contract
+from lab.mesh import contract
 from lab.mesh.errors import AdmissionError, SidecarLabError
 from lab.mesh.injector.settings import config as injector_config
 from lab.mesh.injector.settings.pod_settings import Settings
-from lab.mesh.serving_certificate import Certificate, SecretCertificate, Source
-from lab.mesh.webhook_health import Health, Receive, Scope, Send, State, Warnings, say, send_text
+from lab.mesh.webhook import review
+from lab.mesh.webhook.health import Health, Receive, Scope, Send, State, Warnings, say, send_text
+from lab.mesh.webhook.serving_certificate import Certificate, SecretCertificate, Source
 
 KEEP_ALIVE: Final = 120
 """Seconds that an idle connection stays open: longer than the API server keeps it (90), so that
@@ -53,14 +54,14 @@ class Inject:
             headers = dict(scope["headers"])
             declared = headers.get(b"content-length", b"")
             # Refused before it is read. A parser has seen to it that this is a number.
-            if declared and int(declared) > admission.MAX_BODY:
-                raise admission.too_long()
+            if declared and int(declared) > review.MAX_BODY:
+                raise review.too_long()
             body = await _body(receive)
             if body is None:
                 return
             content_type = headers.get(b"content-type", b"").decode("latin-1")
-            admission.check_request(content_type, len(body))
-            answer = admission.answer(body, self.state.settings)
+            review.check_request(content_type, len(body))
+            answer = review.answer(body, self.state.settings)
         except AdmissionError as error:
             self.state.reviews["bad request"] += 1
             say("bad request", status=error.status, why=error.message)
@@ -87,8 +88,8 @@ async def _body(receive: Receive) -> bytes | None:
         part = message.get("body", b"")
         parts.append(part)
         size += len(part)
-        if size > admission.MAX_BODY:
-            raise admission.too_long()
+        if size > review.MAX_BODY:
+            raise review.too_long()
         if not message.get("more_body"):
             return b"".join(parts)
 
@@ -221,7 +222,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     say("stopped")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

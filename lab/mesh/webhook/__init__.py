@@ -1,0 +1,1 @@
+"""The program that injects on admission: the injector behind HTTPS."""
