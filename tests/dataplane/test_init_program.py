@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.mesh.redirection import plan
-from lab.mesh.redirection_options import parse as parse_options
-from lab.mesh.rules import render
+from lab.mesh.redirection.options import parse as parse_options
+from lab.mesh.redirection.plan import plan
+from lab.mesh.redirection.rules import render
 from tests.dataplane import everyones
 from tests.dataplane.everyones import ROOT
 from tests.dataplane.world import INJECTED, Namespace, iptables

@@ -28,7 +28,7 @@ INJECTED = (
 
 def iptables() -> tuple[str, ...]:
     """The words that start istio-iptables, whoever starts it; see `everyones.environment`."""
-    return (everyones.python(), "-m", "lab.mesh.iptables")
+    return (everyones.python(), "-m", "lab.mesh.redirection")
 
 
 @dataclass(frozen=True)

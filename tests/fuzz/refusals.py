@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import yaml
 
 from lab.mesh.errors import SidecarLabError
-from lab.mesh.redirection_options import parse
+from lab.mesh.redirection.options import parse
 from tests.fuzz.apiserver import Judge
 
 Kubectl = Callable[[str], str]

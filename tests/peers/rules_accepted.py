@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from lab.mesh.errors import VerifyError
-from lab.mesh.redirection_options import Request, parse
+from lab.mesh.redirection.options import Request, parse
 from tests.peers.rules_cases import Case
 from tests.peers.rules_world import ROUTING, Seen
 

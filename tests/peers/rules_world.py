@@ -56,7 +56,7 @@ OURS: Final = Program(
     (
         *(sys.executable, "-IS", "-c"),
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from lab.mesh.iptables import main; main()",
+        "from lab.mesh.redirection.program import main; main()",
     ),
 )
 

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from lab.mesh import agent, agent_settings, contract, redirection_options
+from lab.mesh import agent, agent_settings, contract
 from lab.mesh.agent_settings import Flags, Inputs
 from lab.mesh.errors import AnnotationError, SettingError
 from lab.mesh.grammar import traffic_flags
 from lab.mesh.injector.settings import annotations
-from lab.mesh.redirection import plan
-from lab.mesh.rules import render
+from lab.mesh.redirection import options
+from lab.mesh.redirection.plan import plan
+from lab.mesh.redirection.rules import render
 from tests.unit.inject.pods import container, inject, pod
 
 EXAMPLES: Final = 1500
@@ -143,7 +144,7 @@ def environment(template: Mapping[str, Any]) -> dict[str, str]:
 def run_init(template: dict[str, Any]) -> None:
     """The init program on its own arguments and environment, up to the rules' text."""
     init = container(template, contract.INIT_CONTAINER)
-    request = redirection_options.parse(init["command"][1:], environment(init))
+    request = options.parse(init["command"][1:], environment(init))
     for family in ("ipv4", "ipv6"):
         assert render(plan(request.settings._replace(ipv6=True), family).state)
 
@@ -172,7 +173,7 @@ def refused_by_init(error: AnnotationError) -> bool | None:
     else:
         return None
     try:
-        redirection_options.parse(base, env)
+        options.parse(base, env)
     except SettingError:
         return True
     return False

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.mesh import addresses
+from lab.mesh.redirection import addresses
 
 FIB_TRIE = """Main:
   +-- 0.0.0.0/0 3 0 5

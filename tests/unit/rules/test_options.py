@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.mesh.errors import SettingError
-from lab.mesh.redirection_options import Request, parse
-from lab.mesh.redirection_settings import Settings
+from lab.mesh.redirection.options import Request, parse
+from lab.mesh.redirection.settings import Settings
 
 INJECTED = [
     *("-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT"),
@@ -175,7 +175,7 @@ def test_any_words_give_settings_or_a_named_refusal(argv: list[str]) -> None:
 
 def test_help_shows_every_flag_examples_and_exit_codes() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "lab.mesh.iptables", "--help"],
+        [sys.executable, "-m", "lab.mesh.redirection", "--help"],
         capture_output=True,
         text=True,
         check=True,
@@ -186,7 +186,7 @@ def test_help_shows_every_flag_examples_and_exit_codes() -> None:
 
 def test_a_bad_value_exits_2_before_anything_is_touched() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "lab.mesh.iptables", "-p", "none"],
+        [sys.executable, "-m", "lab.mesh.redirection", "-p", "none"],
         capture_output=True,
         text=True,
         check=False,

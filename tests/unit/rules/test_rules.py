@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.mesh.grammar.traffic_grammar import EVERYTHING, Everything, Mode
-from lab.mesh.redirection import plan
-from lab.mesh.redirection_settings import Network, Settings
-from lab.mesh.rule_meaning import meaning
-from lab.mesh.rules import Family, differences, ours, parse, render, replacement, words
+from lab.mesh.redirection.plan import plan
+from lab.mesh.redirection.rule_meaning import meaning
+from lab.mesh.redirection.rules import Family, differences, ours, parse, render, replacement, words
+from lab.mesh.redirection.settings import Network, Settings
 
 PORTS = st.lists(st.integers(1, 65535), max_size=6).map(tuple)
 OWNERS = st.lists(st.integers(0, 2**31 - 1).map(str), min_size=1, max_size=3).map(tuple)

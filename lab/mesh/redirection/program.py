@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from lab.mesh import addresses, netfilter, redirection_options, routing
 from lab.mesh.errors import (
     ApplyError,
     SettingError,
@@ -19,11 +18,11 @@ from lab.mesh.errors import (
     ValidationError,
     VerifyError,
 )
-from lab.mesh.netfilter import Candidate
-from lab.mesh.redirection import plan
-from lab.mesh.redirection_options import Request
-from lab.mesh.redirection_settings import Settings
-from lab.mesh.rules import (
+from lab.mesh.redirection import addresses, netfilter, options, routes
+from lab.mesh.redirection.netfilter import Candidate
+from lab.mesh.redirection.options import Request
+from lab.mesh.redirection.plan import plan
+from lab.mesh.redirection.rules import (
     Family,
     Plan,
     State,
@@ -33,12 +32,13 @@ from lab.mesh.rules import (
     render,
     replacement,
 )
+from lab.mesh.redirection.settings import Settings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the program and exit with its code."""
     try:
-        request = redirection_options.parse(sys.argv[1:] if argv is None else argv, os.environ)
+        request = options.parse(sys.argv[1:] if argv is None else argv, os.environ)
         run(request)
     except SidecarLabError as error:
         say(f"error: {error.message}")
@@ -105,7 +105,7 @@ def apply(wanted: Plan, settings: Settings, request: Request) -> bool:
     for stale in found:
         if stale.variant != holder.variant and stale.holds_ours:
             _remove(stale, wanted, settings)
-    for line in routing.ensure(settings, wanted.family, _bare(marks_in(found[0].state))):
+    for line in routes.ensure(settings, wanted.family, _bare(marks_in(found[0].state))):
         say(f"Route: {line}.")
     verify(holder, wanted, settings)
     return bool(present)
@@ -147,7 +147,7 @@ def clean(wanted: Plan, settings: Settings, *, dry_run: bool) -> None:
             _remove(holder, wanted, settings)
     if not dry_run:
         stale = _bare(frozenset().union(*(marks_in(holder.state) for holder in found)))
-        for line in routing.remove(settings, wanted.family, stale):
+        for line in routes.remove(settings, wanted.family, stale):
             say(f"Route: {line}.")
         say(f"No rule of ours is left ({wanted.family}).")
 
@@ -171,7 +171,7 @@ def _withdraw(unwanted: Plan, settings: Settings, request: Request) -> None:
 
 def validate(settings: Settings, request: Request) -> None:
     """Verify the rules where rights allow it, then dial. Raises VerifyError, ValidationError."""
-    from lab.mesh import redirection_probe  # not part of every pod's start
+    from lab.mesh.redirection import validation  # not part of every pod's start
 
     todo = []
     for family in _families(settings):
@@ -186,8 +186,8 @@ def validate(settings: Settings, request: Request) -> None:
             say("Validation: the rules cannot be read here (no NET_ADMIN); they are dialled only.")
         if addresses.ipv4() if family == "ipv4" else addresses.ipv6():
             who = (os.geteuid(), os.getegid())
-            todo += redirection_probe.probes(settings, request.probe_port, *who, family)
-    redirection_probe.run(todo, request.probe_timeout, lambda text: say(f"Validation: {text}"))
+            todo += validation.probes(settings, request.probe_port, *who, family)
+    validation.run(todo, request.probe_timeout, lambda text: say(f"Validation: {text}"))
 
 
 def say(text: str) -> None:
@@ -303,7 +303,3 @@ def _others(observed: State, planned: State) -> list[str]:
                 if not any(rule.means(one) for one in mine):
                     result.append(f"{table}  {rule.text}")
     return result
-
-
-if __name__ == "__main__":
-    main()

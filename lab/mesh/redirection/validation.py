@@ -19,9 +19,9 @@ from typing import Final
 from lab.mesh.contract import INBOUND_PASSTHROUGH_SOURCE
 from lab.mesh.errors import ValidationError
 from lab.mesh.grammar.traffic_grammar import EVERYTHING
-from lab.mesh.redirection_settings import Settings
-from lab.mesh.routing import PASSTHROUGH_IPV6
-from lab.mesh.rules import Family
+from lab.mesh.redirection.routes import PASSTHROUGH_IPV6
+from lab.mesh.redirection.rules import Family
+from lab.mesh.redirection.settings import Settings
 
 SO_ORIGINAL_DST: Final = 80
 """Socket option of netfilter's connection tracking: where the client meant to go."""

@@ -10,9 +10,9 @@ import subprocess
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
-from lab.mesh import addresses
 from lab.mesh.errors import ApplyError, UnusableError
-from lab.mesh.rules import OWN_PREFIX, Family, State, parse
+from lab.mesh.redirection import addresses
+from lab.mesh.redirection.rules import OWN_PREFIX, Family, State, parse
 
 Kind = Literal["nft", "legacy"]
 LOCK_FILE: Final = "/run/xtables.lock"

@@ -4,8 +4,8 @@ Pure. Each function adds its rules at the place in the order that Istio gives th
 """
 
 from lab.mesh import contract
-from lab.mesh.redirection_settings import AGENT_DNS_PORT, DNS_PORT, OUTBOUND_MARK, Settings
-from lab.mesh.rules import Family, Rule
+from lab.mesh.redirection.rules import Family, Rule
+from lab.mesh.redirection.settings import AGENT_DNS_PORT, DNS_PORT, OUTBOUND_MARK, Settings
 
 
 class Draft:

@@ -8,10 +8,10 @@ rules that the real program leaves behind.
 from typing import Final
 
 from lab.mesh import contract
-from lab.mesh import redirection_modes as modes
 from lab.mesh.grammar.traffic_grammar import EVERYTHING
-from lab.mesh.redirection_settings import DNS_PORT, Network, Settings
-from lab.mesh.rules import Family, Plan
+from lab.mesh.redirection import plan_modes as modes
+from lab.mesh.redirection.rules import Family, Plan
+from lab.mesh.redirection.settings import DNS_PORT, Network, Settings
 
 __all__ = ["Settings", "plan"]
 

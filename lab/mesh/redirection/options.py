@@ -13,7 +13,7 @@ from lab.mesh.errors import SettingError
 from lab.mesh.grammar import traffic_flags, traffic_grammar
 from lab.mesh.grammar.traffic_flags import Given
 from lab.mesh.grammar.traffic_grammar import EVERYTHING, Everything, Mode
-from lab.mesh.redirection_settings import LOOPBACK, Settings
+from lab.mesh.redirection.settings import LOOPBACK, Settings
 
 
 class Request(NamedTuple):

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NamedTuple
 
-from lab.mesh.rule_meaning import Meaning, meaning
+from lab.mesh.redirection.rule_meaning import Meaning, meaning
 
 Family = Literal["ipv4", "ipv6"]
 """Which of iptables and ip6tables holds a rule."""

@@ -4,10 +4,10 @@ import subprocess
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
-from lab.mesh import addresses
 from lab.mesh.errors import ApplyError, VerifyError
-from lab.mesh.redirection_settings import Settings
-from lab.mesh.rules import Family
+from lab.mesh.redirection import addresses
+from lab.mesh.redirection.rules import Family
+from lab.mesh.redirection.settings import Settings
 
 PASSTHROUGH_IPV6: Final = "::6"
 """IPv4 has all of 127/8 on `lo`; IPv6 has one address, so that a second must be added."""
