@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from lab.mesh import app_health
+from lab.mesh.agent.probes import app_probes
 from lab.mesh.grammar.probe_settings import probes
 from tests.probers import cases_hooks, cases_http, cases_redirects, cases_tls
 from tests.probers.servers import Case, running
@@ -104,12 +104,12 @@ async def _ask(case: Case, port: int) -> Found:
         agent = {"user-agent": "kube-lifecycle/1.37"}
         try:
             async with asyncio.timeout(case.timeout):
-                found = await app_health.hook(check, case.host, agent)
+                found = await app_probes.hook(check, case.host, agent)
         except TimeoutError:
             return Found("waiting")
         return Found(found.result, why(found.sentence) if found.result == "failure" else "")
     for _ in range(ATTEMPTS):
-        found = await app_health.probe(check, case.host, {"user-agent": "kube-probe/1.37"})
+        found = await app_probes.probe(check, case.host, {"user-agent": "kube-probe/1.37"})
         if found.result != "broken":
             said = found.sentence if found.result == "failure" else ""
             return Found(found.result, why(said))

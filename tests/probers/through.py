@@ -7,8 +7,8 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 
-from lab.mesh.agent_http import AgentHttp, Answer, Begin, Request
-from lab.mesh.app_checks import AppChecks
+from lab.mesh.agent.app_checks import AppChecks
+from lab.mesh.agent.http_server import AgentHttp, Answer, Begin, Request
 from lab.mesh.grammar.probe_settings import probes
 from tests.probers.servers import Case
 

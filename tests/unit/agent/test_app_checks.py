@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from lab.mesh.agent_http import AgentHttp, Answer, Begin, Request
-from lab.mesh.app_checks import MAX_HOOKS, AppChecks
+from lab.mesh.agent.app_checks import MAX_HOOKS, AppChecks
+from lab.mesh.agent.http_server import AgentHttp, Answer, Begin, Request
 from lab.mesh.grammar.probe_settings import Probe, probes
 from tests.probers import cases_http
 from tests.probers.servers import Case, Serve, Talk, running

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.mesh import agent_http, app_health
+from lab.mesh.agent import http_server
+from lab.mesh.agent.probes import app_probes
 from lab.mesh.grammar import probe_settings
 from lab.mesh.grammar.probe_settings import Probe
 
@@ -77,7 +78,7 @@ def health() -> Iterator[int]:
 
 
 def ask(probe: Probe, **headers: str) -> tuple[int, str]:
-    found = asyncio.run(app_health.probe(probe, "127.0.0.1", headers))
+    found = asyncio.run(app_probes.probe(probe, "127.0.0.1", headers))
     return found.status, found.sentence
 
 
@@ -160,5 +161,5 @@ def test_probers_are_read_as_istio_writes_them() -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_request_or_none(head: bytes) -> None:
-    found = agent_http.parse(head, local=False)
+    found = http_server.parse(head, local=False)
     assert found is None or found.path.startswith("/")

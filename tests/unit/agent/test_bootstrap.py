@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.mesh import agent_settings, bootstrap
-from lab.mesh.agent_settings import Flags, Inputs
-from lab.mesh.bootstrap import EnvoySettings, PodIdentity
+from lab.mesh.agent import bootstrap
+from lab.mesh.agent import settings as agent_settings
+from lab.mesh.agent.bootstrap import EnvoySettings, PodIdentity
+from lab.mesh.agent.settings import Flags, Inputs
 from lab.mesh.errors import BootstrapError
 from lab.mesh.grammar import proxy_grammar
 

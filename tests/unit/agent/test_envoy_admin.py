@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.mesh import envoy_admin
-from lab.mesh.agent_start import Backoff
+from lab.mesh.agent import envoy_admin
+from lab.mesh.agent.start import Backoff
 
 READY = {
     "cluster_manager.cds.update_success": 1,

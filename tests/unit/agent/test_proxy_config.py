@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.mesh import proxy_config
+from lab.mesh.agent import proxy_config
 from lab.mesh.errors import BootstrapError
 
 PLAIN = st.booleans() | st.integers(-(10**9), 10**9) | st.text(string.printable, max_size=12)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import agent_start
-from lab.mesh.agent_settings import Upstream
+from lab.mesh.agent import start as agent_start
+from lab.mesh.agent.settings import Upstream
+from lab.mesh.agent.xds_passthrough import XdsPassthrough
 from lab.mesh.errors import BootstrapError
-from lab.mesh.xds_passthrough import XdsPassthrough
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

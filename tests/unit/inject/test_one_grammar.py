@@ -9,8 +9,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from lab.mesh import agent, agent_settings, contract
-from lab.mesh.agent_settings import Flags, Inputs
+from lab.mesh import contract
+from lab.mesh.agent import program
+from lab.mesh.agent import settings as agent_settings
+from lab.mesh.agent.settings import Flags, Inputs
 from lab.mesh.errors import AnnotationError, SettingError
 from lab.mesh.grammar import traffic_flags
 from lab.mesh.injector.settings import annotations
@@ -152,7 +154,7 @@ def run_init(template: dict[str, Any]) -> None:
 def run_agent(template: dict[str, Any]) -> None:
     """The agent on its own arguments and environment, up to Envoy's bootstrap."""
     proxy = container(template, contract.PROXY_CONTAINER)
-    arguments = agent.parser().parse_args(proxy["args"])
+    arguments = program.parser().parse_args(proxy["args"])
     flags = Flags(**{name: getattr(arguments, name) for name in Flags.__dataclass_fields__})
     decided = agent_settings.decide(Inputs(flags, environment(proxy)), starting=True)
     assert json.loads(decided.bootstrap)

@@ -7,9 +7,9 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
-from lab.mesh.byte_stream import Stream, StreamError, dial
-from lab.mesh.hpack import Field
-from lab.mesh.http2_client import Http2, RefusedError
+from lab.mesh.agent.probes.byte_stream import Stream, StreamError, dial
+from lab.mesh.agent.probes.hpack import Field
+from lab.mesh.agent.probes.http2_client import Http2, RefusedError
 
 STATUSES: Final = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
 SERVING: Final = 1

@@ -9,8 +9,8 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
-from lab.mesh import app_health
-from lab.mesh.agent_http import HOOKS, Answer, Begin, Request
+from lab.mesh.agent.http_server import HOOKS, Answer, Begin, Request
+from lab.mesh.agent.probes import app_probes
 from lab.mesh.grammar.probe_settings import Probe
 
 log = logging.getLogger("pilot-agent")
@@ -40,9 +40,9 @@ class AppChecks:
             return await self._hook(check, pod_ip, request, path)
 
         async def began(code: int) -> None:
-            await begin(app_health.status_for(code))
+            await begin(app_probes.status_for(code))
 
-        found = await app_health.probe(check, pod_ip, request.headers, began)
+        found = await app_probes.probe(check, pod_ip, request.headers, began)
         told = Answer.say(found.status, found.sentence)
         return Answer(told.status, told.body, cut=found.result == "broken")
 
@@ -54,9 +54,9 @@ class AppChecks:
         self._changed.set()
         try:
             if check.kind == "http":
-                found = await app_health.hook(check, pod_ip, request.headers)
+                found = await app_probes.hook(check, pod_ip, request.headers)
             else:
-                found = await app_health.probe(check, pod_ip, request.headers)
+                found = await app_probes.probe(check, pod_ip, request.headers)
         finally:
             self._open -= 1
             self._changed.set()

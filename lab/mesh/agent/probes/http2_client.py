@@ -10,8 +10,8 @@ import struct
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from lab.mesh import hpack
-from lab.mesh.byte_stream import Stream, StreamError
+from lab.mesh.agent.probes import hpack
+from lab.mesh.agent.probes.byte_stream import Stream, StreamError
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
     0, 1, 3, 4, 5, 6, 7, 8, 9,

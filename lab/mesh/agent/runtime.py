@@ -8,16 +8,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.mesh import agent_settings
-from lab.mesh.agent_fetch import FetchError
-from lab.mesh.agent_http import METRICS, AgentHttp, Answer, Begin, Request, exposition
-from lab.mesh.agent_settings import Flags, Plan
-from lab.mesh.agent_start import HANDLED_SIGNALS, Signature, signature, write_revision
-from lab.mesh.app_checks import AppChecks
-from lab.mesh.envoy_admin import EnvoyAdmin, Verdict
-from lab.mesh.envoy_process import Reaper, Supervisor
+from lab.mesh.agent import settings
+from lab.mesh.agent.app_checks import AppChecks
+from lab.mesh.agent.envoy_admin import EnvoyAdmin, Verdict
+from lab.mesh.agent.envoy_process import Reaper, Supervisor
+from lab.mesh.agent.http_client import FetchError
+from lab.mesh.agent.http_server import METRICS, AgentHttp, Answer, Begin, Request, exposition
+from lab.mesh.agent.settings import Flags, Plan
+from lab.mesh.agent.start import HANDLED_SIGNALS, Signature, signature, write_revision
+from lab.mesh.agent.xds_passthrough import XdsPassthrough
 from lab.mesh.errors import BootstrapError
-from lab.mesh.xds_passthrough import XdsPassthrough
 
 log = logging.getLogger("pilot-agent")
 
@@ -137,7 +137,7 @@ class Agent:
     # --- configuration ---------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        paths = agent_settings.watched(self._flags)
+        paths = settings.watched(self._flags)
         while True:
             try:
                 await asyncio.wait_for(self._look.wait(), WATCH_INTERVAL)
@@ -151,8 +151,8 @@ class Agent:
 
     async def _reload(self, *, ca_changed: bool) -> None:
         try:
-            plan = agent_settings.decide(
-                agent_settings.read(self._flags), starting=bool(self._plan.passed_over)
+            plan = settings.decide(
+                settings.read(self._flags), starting=bool(self._plan.passed_over)
             )
             if plan.passed_over != self._plan.passed_over and plan.passed_over:
                 raise BootstrapError(plan.passed_over)

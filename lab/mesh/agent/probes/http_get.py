@@ -9,17 +9,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Final, NamedTuple, Protocol
 
-from lab.mesh import http1_client
-from lab.mesh.byte_stream import (
+from lab.mesh.agent.probes import http1_client
+from lab.mesh.agent.probes.byte_stream import (
     HANDSHAKE_TIMEOUT,
     PlainAnswerError,
     Stream,
     StreamError,
     dial,
 )
-from lab.mesh.http1_client import Head
-from lab.mesh.http2_client import Http2, RefusedError
-from lab.mesh.probe_request import Request, http1_bytes, http2_fields, redirected
+from lab.mesh.agent.probes.http1_client import Head
+from lab.mesh.agent.probes.http2_client import Http2, RefusedError
+from lab.mesh.agent.probes.probe_request import Request, http1_bytes, http2_fields, redirected
 
 MAX_REQUESTS: Final = 10
 MAX_BODY: Final = 10 * 1024

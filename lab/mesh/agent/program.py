@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from lab.mesh import agent_settings, agent_start, contract, proxy_config
-from lab.mesh.agent_settings import Flags
+from lab.mesh import contract
+from lab.mesh.agent import proxy_config, settings, start
+from lab.mesh.agent.settings import Flags
 from lab.mesh.errors import SidecarLabError
 
 _EXAMPLES = """examples:
@@ -98,25 +99,23 @@ def proxy(arguments: argparse.Namespace) -> None:
     flags = Flags(**{name: getattr(arguments, name) for name in Flags.__dataclass_fields__})
     _log_to_stderr(arguments.log_output_level)
     log = logging.getLogger("pilot-agent")
-    seen = agent_start.signature(agent_settings.watched(flags))
-    plan = agent_settings.decide(agent_settings.read(flags), starting=True)
+    seen = start.signature(settings.watched(flags))
+    plan = settings.decide(settings.read(flags), starting=True)
     if plan.passed_over:
         log.warning("PROXY_CONFIG is used in its place: %s", plan.passed_over)
     hold = proxy_config.seconds(flags.ready_hold, "readyHold")
-    config = agent_start.write_revision(Path(flags.config_path), 0, plan.bootstrap)
+    config = start.write_revision(Path(flags.config_path), 0, plan.bootstrap)
     log.info("wrote %s", config)
     # The sockets are open before Envoy runs, so its first attempt succeeds.
-    with agent_start.listen_unix(plan.envoy.xds_socket) as xds:
-        with agent_start.listen_tcp(flags.agent_port) as http:
+    with start.listen_unix(plan.envoy.xds_socket) as xds:
+        with start.listen_tcp(flags.agent_port) as http:
             # Until the handlers are there a signal waits; PID 1 would lose it.
-            signal.pthread_sigmask(signal.SIG_BLOCK, agent_start.HANDLED_SIGNALS)
-            pid = agent_start.spawn(plan.arguments(flags.binary_path, config))
+            signal.pthread_sigmask(signal.SIG_BLOCK, start.HANDLED_SIGNALS)
+            pid = start.spawn(plan.arguments(flags.binary_path, config))
             # Loaded only now: asyncio and ssl take as long as Envoy needs to start.
-            from lab.mesh import agent_runtime
+            from lab.mesh.agent import runtime
 
-            agent_runtime.serve(
-                agent_runtime.Started(flags, plan, seen, xds, http, pid, config), hold
-            )
+            runtime.serve(runtime.Started(flags, plan, seen, xds, http, pid, config), hold)
         Path(plan.envoy.xds_socket).unlink(missing_ok=True)
     log.info("ended")
 
@@ -145,13 +144,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "proxy":
             proxy(arguments)
             return 0
-        from lab.mesh import agent_client
+        from lab.mesh.agent import client
 
         if arguments.command == "wait":
-            return agent_client.wait(
+            return client.wait(
                 arguments.agentPort, arguments.timeoutSeconds, arguments.periodMillis / 1000
             )
-        return agent_client.request(arguments.agentPort, arguments.method, arguments.path)
+        return client.request(arguments.agentPort, arguments.method, arguments.path)
     except SidecarLabError as error:
         sys.stderr.write(f"error: {error.message}\n")
         if error.hint:
@@ -161,13 +160,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def launch() -> NoReturn:
     """Entry of the image's program: shows itself as pilot-agent, runs, exits."""
-    agent_start.set_title([contract.PILOT_AGENT_PATH, *sys.argv[1:]])
+    start.set_title([contract.PILOT_AGENT_PATH, *sys.argv[1:]])
     code = main()
     # Nothing is left to tear down, and an interpreter that unloads costs the pod 20 ms.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,12 +11,13 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
-from lab.mesh import contract, health_check, probe_http
-from lab.mesh.byte_stream import StreamError, dial
+from lab.mesh import contract
+from lab.mesh.agent.probes import health_check, http_get
+from lab.mesh.agent.probes.byte_stream import StreamError, dial
+from lab.mesh.agent.probes.http_get import Began, BodyError, Way
+from lab.mesh.agent.probes.probe_request import Request, first_request
 from lab.mesh.grammar.probe_settings import Probe
 from lab.mesh.grammar.probe_url import probe_url
-from lab.mesh.probe_http import Began, BodyError, Way
-from lab.mesh.probe_request import Request, first_request
 
 Result = Literal["success", "warning", "failure", "broken"]
 
@@ -86,7 +87,7 @@ async def probe(
                 shown = names[status] if status < len(names) else str(status)
                 serving = status == health_check.SERVING
                 return Verdict("success" if serving else "failure", f"gRPC health status {shown}")
-            head = await probe_http.get(_request(check, host, agent), Way(source), first)
+            head = await http_get.get(_request(check, host, agent), Way(source), first)
     except BodyError as broken:
         return Verdict("broken", f"the body broke off: {broken.message}")
     except StreamError as failed:
@@ -105,7 +106,7 @@ async def hook(check: Probe, pod_ip: str, headers: Mapping[str, str]) -> Verdict
     host = check.host or pod_ip
     agent = headers.get("user-agent", "kube-lifecycle/sidecar-lab")
     try:
-        head = await probe_http.hook(_request(check, host, agent), Way(_source(pod_ip), hook=True))
+        head = await http_get.hook(_request(check, host, agent), Way(_source(pod_ip), hook=True))
     except StreamError as failed:
         return Verdict("failure", failed.message)
     return Verdict("success", f"the application answered {head.status}")

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from lab.mesh import bootstrap, contract, proxy_config
-from lab.mesh.bootstrap import EnvoySettings, PodIdentity
+from lab.mesh import contract
+from lab.mesh.agent import bootstrap, proxy_config
+from lab.mesh.agent.bootstrap import EnvoySettings, PodIdentity
 from lab.mesh.errors import BootstrapError
 from lab.mesh.grammar.probe_settings import Probe, probes
 

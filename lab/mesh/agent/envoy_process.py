@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from lab.mesh.agent_start import Backoff, ending, spawn
+from lab.mesh.agent.start import Backoff, ending, spawn
 from lab.mesh.errors import EnvoyError
 
 log = logging.getLogger("pilot-agent")

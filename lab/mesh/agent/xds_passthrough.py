@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 
-from lab.mesh.agent_settings import Upstream
+from lab.mesh.agent.settings import Upstream
 
 log = logging.getLogger("pilot-agent")
 

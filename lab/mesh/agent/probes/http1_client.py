@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from lab.mesh.byte_stream import CHUNK, Stream, StreamError
+from lab.mesh.agent.probes.byte_stream import CHUNK, Stream, StreamError
 
 MAX_HEAD: Final = 10 << 20
 """Bytes of all headers of one answer, interim answers counted in. Go's own limit."""

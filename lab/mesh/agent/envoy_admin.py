@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lab.mesh.agent_fetch import FetchError, Response, Target, fetch
+from lab.mesh.agent.http_client import FetchError, Response, Target, fetch
 
 READY_FILTER = (
     r"^(cluster_manager\.cds|listener_manager\.lds)\.update_success$"

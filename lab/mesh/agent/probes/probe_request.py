@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from lab.mesh.byte_stream import StreamError
+from lab.mesh.agent.probes.byte_stream import StreamError
+from lab.mesh.agent.probes.http1_client import canonical
 from lab.mesh.grammar.probe_url import Url
-from lab.mesh.http1_client import canonical
 
 Headers = Mapping[str, list[str]]
 
