@@ -22,7 +22,7 @@ from lightkube.generic_resource import create_global_resource, create_namespaced
 
 from lab.mesh.errors import DiscoveryError
 
-log = logging.getLogger("lab.mesh.registry")
+log = logging.getLogger("lab.mesh.discovery.registry")
 
 Namespaces: Final = create_global_resource("", "v1", "Namespace", "namespaces")
 Services: Final = create_namespaced_resource("", "v1", "Service", "services")

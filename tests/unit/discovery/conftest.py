@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from lab import paths
-from lab.mesh import xds_server
-from lab.mesh.snapshot import Snapshot
-from lab.mesh.xds_server import Hub
+from lab.mesh.discovery import xds_server
+from lab.mesh.discovery.snapshot import Snapshot
+from lab.mesh.discovery.xds_server import Hub
 from tests.unit import waiting
 
 wait_for = functools.partial(waiting.wait_for, within=10.0)

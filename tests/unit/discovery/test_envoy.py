@@ -3,8 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-from lab.mesh.resources import CLUSTERS, LISTENERS, PUSH_ORDER, ROUTES, Catalog, Identity
-from lab.mesh.snapshot import Service, ServicePort, Slice, SliceEndpoint, SlicePort, Snapshot
+from lab.mesh.discovery.resources import CLUSTERS, LISTENERS, PUSH_ORDER, ROUTES, Catalog, Identity
+from lab.mesh.discovery.snapshot import (
+    Service,
+    ServicePort,
+    Slice,
+    SliceEndpoint,
+    SlicePort,
+    Snapshot,
+)
 
 POD = "10.244.0.9"
 """The address that the test's Envoy says it has."""

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from lab.mesh.discovery.registry import Fold
+from lab.mesh.discovery.snapshot import Service, service_from
 from lab.mesh.errors import DiscoveryError
 from lab.mesh.kubernetes_watch import connect
-from lab.mesh.registry import Fold
-from lab.mesh.snapshot import Service, service_from
 from lab.mesh.trust import lacking, read_root, wants_copy
 
 

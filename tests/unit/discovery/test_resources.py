@@ -16,11 +16,10 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lab.mesh import clusters, listeners
-from lab.mesh.clusters import Backends, InboundPort
-from lab.mesh.errors import DiscoveryError
-from lab.mesh.protocols import Protocol, protocol_of
-from lab.mesh.resources import (
+from lab.mesh.discovery import clusters, listeners
+from lab.mesh.discovery.clusters import Backends, InboundPort
+from lab.mesh.discovery.protocols import Protocol, protocol_of
+from lab.mesh.discovery.resources import (
     CLUSTERS,
     ENDPOINTS,
     LISTENERS,
@@ -30,7 +29,7 @@ from lab.mesh.resources import (
     View,
     identity_of,
 )
-from lab.mesh.snapshot import (
+from lab.mesh.discovery.snapshot import (
     Service,
     ServicePort,
     Slice,
@@ -40,6 +39,7 @@ from lab.mesh.snapshot import (
     service_from,
     slice_from,
 )
+from lab.mesh.errors import DiscoveryError
 
 ME = Identity("shop", "client", ("10.244.0.9",))
 WEB = Service("shop", "web", (ServicePort(80),), ("10.96.0.1",))

@@ -2,7 +2,7 @@
 
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
-from lab.mesh.resources import (
+from lab.mesh.discovery.resources import (
     CLUSTERS,
     ENDPOINTS,
     LISTENERS,
@@ -12,8 +12,15 @@ from lab.mesh.resources import (
     Identity,
     View,
 )
-from lab.mesh.snapshot import Service, ServicePort, Slice, SliceEndpoint, SlicePort, Snapshot
-from lab.mesh.subscriptions import Kind, Session
+from lab.mesh.discovery.snapshot import (
+    Service,
+    ServicePort,
+    Slice,
+    SliceEndpoint,
+    SlicePort,
+    Snapshot,
+)
+from lab.mesh.discovery.subscriptions import Kind, Session
 
 ME = Identity("shop", "client", ("10.244.0.9",))
 WEB = "outbound|80||web.shop.svc.cluster.local"

@@ -13,10 +13,10 @@ from typing import Any, Final
 import grpc
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
+from lab.mesh.discovery.resources import SHORT, Catalog, identity_of
+from lab.mesh.discovery.snapshot import Snapshot
+from lab.mesh.discovery.subscriptions import Kind, Session
 from lab.mesh.errors import DiscoveryError
-from lab.mesh.resources import SHORT, Catalog, identity_of
-from lab.mesh.snapshot import Snapshot
-from lab.mesh.subscriptions import Kind, Session
 
 log = logging.getLogger("lab.mesh.discovery")
 

@@ -7,6 +7,7 @@ from typing import Final, Generic, TypeVar
 
 from lightkube import AsyncClient
 
+from lab.mesh.discovery.snapshot import Service, Slice, Snapshot, service_from, slice_from
 from lab.mesh.kubernetes_watch import (
     ConfigMaps,
     Follower,
@@ -15,7 +16,6 @@ from lab.mesh.kubernetes_watch import (
     Services,
     Slices,
 )
-from lab.mesh.snapshot import Service, Slice, Snapshot, service_from, slice_from
 from lab.mesh.trust import Trust
 
 DEBOUNCE_SECONDS: Final = 0.05

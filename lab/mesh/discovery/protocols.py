@@ -8,7 +8,7 @@ Source: Istio's documentation on explicit protocol selection.
 from enum import Enum
 from typing import Final
 
-from lab.mesh.snapshot import ServicePort
+from lab.mesh.discovery.snapshot import ServicePort
 
 
 class Protocol(Enum):

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
-from lab.mesh.resources import (
+from lab.mesh.discovery.resources import (
     CLUSTERS,
     ENDPOINTS,
     LISTENERS,

@@ -17,7 +17,14 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import BoolValue
 
-from lab.mesh.clusters import (
+from lab.mesh.contract import (
+    CLUSTER_DOMAIN,
+    ENVOY_HEALTH_PORT,
+    INBOUND_PORT,
+    OUTBOUND_PORT,
+    SIDECAR_PORTS,
+)
+from lab.mesh.discovery.clusters import (
     BLACK_HOLE,
     INBOUND_PASSTHROUGH,
     PASSTHROUGH,
@@ -28,14 +35,7 @@ from lab.mesh.clusters import (
     is_ipv4,
     outbound_name,
 )
-from lab.mesh.contract import (
-    CLUSTER_DOMAIN,
-    ENVOY_HEALTH_PORT,
-    INBOUND_PORT,
-    OUTBOUND_PORT,
-    SIDECAR_PORTS,
-)
-from lab.mesh.filters import (
+from lab.mesh.discovery.envoy_filters import (
     SNIFF_SECONDS,
     address,
     chain,
@@ -46,8 +46,8 @@ from lab.mesh.filters import (
     tcp_filter,
     virtual_host,
 )
-from lab.mesh.protocols import HTTP_PORTS, Protocol, protocol_of
-from lab.mesh.snapshot import Service, ServicePort, Snapshot
+from lab.mesh.discovery.protocols import HTTP_PORTS, Protocol, protocol_of
+from lab.mesh.discovery.snapshot import Service, ServicePort, Snapshot
 
 VIRTUAL_OUTBOUND: Final = "virtualOutbound"
 VIRTUAL_INBOUND: Final = "virtualInbound"

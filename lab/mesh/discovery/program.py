@@ -15,21 +15,22 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from lab.mesh import discovery_http, xds_server
 from lab.mesh.contract import (
     CONTROL_HEALTH_PORT,
     CONTROL_NAMESPACE,
     DISCOVERY_PORT,
     WEBHOOK_SERVICE,
 )
-from lab.mesh.discovery_http import Answer
+from lab.mesh.discovery import health as discovery_http
+from lab.mesh.discovery import xds_server
+from lab.mesh.discovery.health import Answer
+from lab.mesh.discovery.registry import Registry, stopped
+from lab.mesh.discovery.resources import SHORT
+from lab.mesh.discovery.xds_server import STOP_SECONDS, Hub
 from lab.mesh.errors import DiscoveryError, SidecarLabError
 from lab.mesh.kubernetes_watch import connect
-from lab.mesh.registry import Registry, stopped
-from lab.mesh.resources import SHORT
 from lab.mesh.trust import Trust
 from lab.mesh.webhook_trust import WebhookTrust
-from lab.mesh.xds_server import STOP_SECONDS, Hub
 
 log = logging.getLogger("lab.mesh.discovery")
 
@@ -173,7 +174,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"hint: {error.hint}", file=sys.stderr)
         return error.exit_code
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -19,9 +19,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from lab.mesh.contract import CLUSTER_DOMAIN, INBOUND_PASSTHROUGH_SOURCE, SIDECAR_PORTS
-from lab.mesh.filters import address, ads, packed
-from lab.mesh.protocols import Protocol, merged, protocol_of
-from lab.mesh.snapshot import Service, ServicePort, Slice, SliceEndpoint, Snapshot
+from lab.mesh.discovery.envoy_filters import address, ads, packed
+from lab.mesh.discovery.protocols import Protocol, merged, protocol_of
+from lab.mesh.discovery.snapshot import Service, ServicePort, Slice, SliceEndpoint, Snapshot
 
 PASSTHROUGH: Final = "PassthroughCluster"
 """Outbound traffic to whatever address the application dialled."""

@@ -16,10 +16,10 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.json_format import MessageToDict
 
-from lab.mesh import clusters, listeners
+from lab.mesh.discovery import clusters, listeners
+from lab.mesh.discovery.envoy_filters import packed
+from lab.mesh.discovery.snapshot import Snapshot
 from lab.mesh.errors import DiscoveryError
-from lab.mesh.filters import packed
-from lab.mesh.snapshot import Snapshot
 
 _TYPE: Final = "type.googleapis.com/envoy.config."
 CLUSTERS: Final = _TYPE + "cluster.v3.Cluster"

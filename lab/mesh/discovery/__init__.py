@@ -1,0 +1,1 @@
+"""The program discovery: watches the cluster and sends every sidecar its configuration over xDS."""
