@@ -17,7 +17,7 @@ from lab.cluster.state import write_atomically
 from lab.mesh import contract
 
 if TYPE_CHECKING:
-    from lab.mesh.authority import Pair
+    from lab.mesh.trust.x509 import Pair
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _recently_checked(folder: Path) -> list[Serving] | None:
 
 
 def _authority(folder: Path, now: datetime.datetime, made: list[str]) -> "Pair":
-    from lab.mesh import authority  # 0.15 s: only where a certificate is looked at
+    from lab.mesh.trust import x509 as authority  # 0.15 s: only where a certificate is looked at
 
     found = _load(folder / "ca.crt", folder / "ca.key")
     if found and found.certificate.not_valid_after_utc - now > authority.RENEW_BEFORE:
@@ -99,7 +99,7 @@ def _authority(folder: Path, now: datetime.datetime, made: list[str]) -> "Pair":
 def _serving(
     folder: Path, service: str, root: "Pair", now: datetime.datetime, made: list[str]
 ) -> None:
-    from lab.mesh import authority
+    from lab.mesh.trust import x509 as authority
 
     found = _load(folder / "tls.crt", folder / "tls.key")
     sound = (
@@ -115,7 +115,7 @@ def _serving(
 
 def _load(certificate: Path, key: Path) -> "Pair | None":
     """Certificate and key if both are there and belong together."""
-    from lab.mesh import authority
+    from lab.mesh.trust import x509 as authority
 
     try:
         return authority.read_pair(certificate.read_bytes(), key.read_bytes())
@@ -124,7 +124,7 @@ def _load(certificate: Path, key: Path) -> "Pair | None":
 
 
 def _store(certificate: Path, key: Path, pair: "Pair") -> None:
-    from lab.mesh import authority
+    from lab.mesh.trust import x509 as authority
 
     write_atomically(key, authority.key_pem(pair.key), 0o600)
     write_atomically(certificate, authority.pem(pair.certificate), 0o644)

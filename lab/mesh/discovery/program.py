@@ -29,8 +29,8 @@ from lab.mesh.discovery.resources import SHORT
 from lab.mesh.discovery.xds_server import STOP_SECONDS, Hub
 from lab.mesh.errors import DiscoveryError, SidecarLabError
 from lab.mesh.kubernetes_watch import connect
-from lab.mesh.trust import Trust
-from lab.mesh.webhook_trust import WebhookTrust
+from lab.mesh.trust.root_certificate import Trust
+from lab.mesh.trust.webhook_trust import WebhookTrust
 
 log = logging.getLogger("lab.mesh.discovery")
 

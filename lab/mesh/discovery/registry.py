@@ -16,7 +16,7 @@ from lab.mesh.kubernetes_watch import (
     Services,
     Slices,
 )
-from lab.mesh.trust import Trust
+from lab.mesh.trust.root_certificate import Trust
 
 DEBOUNCE_SECONDS: Final = 0.05
 """After a first change, how long others are waited for before one Snapshot is made of all."""

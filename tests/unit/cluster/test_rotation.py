@@ -9,7 +9,7 @@ import pytest
 
 from lab.cluster import rotation
 from lab.mesh import contract
-from lab.mesh import webhook_identity as identities
+from lab.mesh.trust import webhook_identity as identities
 
 NOW = datetime.datetime.now(datetime.UTC)
 BEFORE = identities.made(NOW)

@@ -9,7 +9,7 @@ from lab.mesh.discovery.registry import Fold
 from lab.mesh.discovery.snapshot import Service, service_from
 from lab.mesh.errors import DiscoveryError
 from lab.mesh.kubernetes_watch import connect
-from lab.mesh.trust import lacking, read_root, wants_copy
+from lab.mesh.trust.root_certificate import lacking, read_root, wants_copy
 
 
 def manifest(name: str, ip: str = "10.96.0.1", version: str = "1") -> dict[str, Any]:

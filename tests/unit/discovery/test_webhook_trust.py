@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.mesh import webhook_identity as identities
-from lab.mesh import webhook_plan
 from lab.mesh.contract import ROTATE_ANNOTATION, ROTATED_ANNOTATION, WEBHOOK_SERVICE, dns_names
-from lab.mesh.webhook_identity import Identity
-from lab.mesh.webhook_plan import plan
+from lab.mesh.trust import webhook_identity as identities
+from lab.mesh.trust import webhook_plan
+from lab.mesh.trust.webhook_identity import Identity
+from lab.mesh.trust.webhook_plan import plan
 from tests.unit import handshake
 
 NOW = datetime.datetime.now(datetime.UTC)

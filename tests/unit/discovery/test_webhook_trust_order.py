@@ -14,10 +14,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from lab.mesh import webhook_identity as identities
 from lab.mesh.contract import ROTATE_ANNOTATION, ROTATED_ANNOTATION, WEBHOOK_SERVICE
 from lab.mesh.kubernetes_watch import Object, Secrets, WebhookConfigurations
-from lab.mesh.webhook_trust import WebhookTrust
+from lab.mesh.trust import webhook_identity as identities
+from lab.mesh.trust.webhook_trust import WebhookTrust
 
 DEADLINE = 20.0
 

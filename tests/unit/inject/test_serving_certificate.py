@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lab.mesh import webhook_identity as identities
 from lab.mesh.errors import SidecarLabError
+from lab.mesh.trust import webhook_identity as identities
 from lab.mesh.webhook.serving_certificate import SecretCertificate
 from tests.unit import handshake
 

@@ -21,9 +21,9 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from lab.mesh import authority
-from lab.mesh.authority import Pair
 from lab.mesh.contract import WEBHOOK_SERVICE, dns_names
+from lab.mesh.trust import x509 as authority
+from lab.mesh.trust.x509 import Pair
 
 CROSS_SIGNED: Final = 4
 """So many rotations back a client may be and still verify; each costs about 700 bytes a

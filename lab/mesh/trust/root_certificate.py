@@ -16,7 +16,7 @@ from lab.mesh.contract import CA_CONFIG_MAP, CA_CONFIG_MAP_KEY, IGNORED_NAMESPAC
 from lab.mesh.errors import DiscoveryError
 from lab.mesh.kubernetes_watch import API_FAILURES, ConfigMaps, Object
 
-log = logging.getLogger("lab.mesh.trust")
+log = logging.getLogger("lab.mesh.trust.root_certificate")
 
 RETRY_SECONDS: Final = 1.0
 """After a failed write; also how often the certificate file is looked at."""

@@ -2,7 +2,7 @@
 
 Watches the Secret that the webhooks serve from, the webhook configuration, and the webhooks'
 endpoints. What is lost or damaged is put back; a rotation that is asked for by annotation, or
-due, goes through without a refused admission (lab/mesh/webhook_identity.py says how).
+due, goes through without a refused admission (lab/mesh/trust/webhook_identity.py says how).
 """
 
 import asyncio
@@ -17,8 +17,6 @@ from typing import Any, Final
 
 from lightkube.types import PatchType
 
-from lab.mesh import webhook_identity as identities
-from lab.mesh import webhook_plan
 from lab.mesh.contract import (
     CONTROL_NAMESPACE,
     WEBHOOK_CONFIGURATION,
@@ -26,9 +24,11 @@ from lab.mesh.contract import (
     WEBHOOK_SERVICE,
 )
 from lab.mesh.kubernetes_watch import API_FAILURES, Follower, Object, Secrets, WebhookConfigurations
-from lab.mesh.webhook_identity import Identity
+from lab.mesh.trust import webhook_identity as identities
+from lab.mesh.trust import webhook_plan
+from lab.mesh.trust.webhook_identity import Identity
 
-log = logging.getLogger("lab.mesh.webhook_trust")
+log = logging.getLogger("lab.mesh.trust.webhook_trust")
 
 LOOK_SECONDS: Final = 0.2
 """Between two looks at which certificate the webhooks serve, and before a failed write again."""

@@ -10,14 +10,14 @@ import datetime
 from dataclasses import dataclass
 from typing import Any
 
-from lab.mesh import webhook_identity as identities
 from lab.mesh.contract import (
     CONTROL_NAMESPACE,
     ROTATE_ANNOTATION,
     ROTATED_ANNOTATION,
     WEBHOOK_SERVICE,
 )
-from lab.mesh.webhook_identity import Identity
+from lab.mesh.trust import webhook_identity as identities
+from lab.mesh.trust.webhook_identity import Identity
 
 Object = dict[str, Any]
 

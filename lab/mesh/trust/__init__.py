@@ -1,0 +1,1 @@
+"""Trust: the root certificate in every namespace, the webhook's certificate and caBundle."""
