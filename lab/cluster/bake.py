@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from lab.cluster import cache, engine, oci
-from lab.cluster.docker import docker
+from lab.cluster.docker.client import docker
 from lab.cluster.longrun import build_log, stream
 from lab.errors import BuildError, CommandError
 from lab.paths import cache_root

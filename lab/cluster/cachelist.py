@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from filelock import Timeout
 
 from lab.cluster import cache, engine, gobuild, images
-from lab.cluster import docker as docker_engine
+from lab.cluster.docker import client as docker_engine
 from lab.paths import cache_root
 
 GO = ("mod", "build")

@@ -85,7 +85,8 @@ def up(name: str, source: str, mesh: str, no_provision: bool, recreate: bool, ye
 
     A cluster that is there is never deleted without a question on a terminal, or --recreate.
     """
-    from lab.cluster import bringup, provision, steps
+    from lab.cluster import bringup, steps
+    from lab.cluster.docker import provision
     from lab.cluster.images import ImageSource
     from lab.cluster.meshes import Mesh
 

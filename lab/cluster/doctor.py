@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from lab.cluster import daemons, dockerd, provision
+from lab.cluster.docker import daemon as dockerd
+from lab.cluster.docker import daemons, provision
 from lab.cluster.host import Host, gather
 from lab.mesh.errors import SidecarLabError
 

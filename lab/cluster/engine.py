@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.cluster import cache, digests
-from lab.cluster.docker import docker
+from lab.cluster.docker.client import docker
 from lab.cluster.longrun import build_log, stream
 from lab.paths import PACKAGE, cache_root
 from lab.progress import Task

@@ -7,9 +7,10 @@ that mends it, rather than by what fails later.
 from dataclasses import dataclass
 from typing import Literal
 
-from lab.cluster import docker as engine
-from lab.cluster import provision, state
-from lab.cluster.docker import docker
+from lab.cluster import state
+from lab.cluster.docker import client as engine
+from lab.cluster.docker import provision
+from lab.cluster.docker.client import docker
 from lab.cluster.kubeapi import KubeApi
 from lab.cluster.state import LabState
 from lab.errors import ClusterError, CommandError

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import psutil
 
-from lab.cluster import daemons, dockerd, provision
-from lab.cluster import docker as engine
-from lab.cluster.docker import docker
+from lab.cluster.docker import client as engine
+from lab.cluster.docker import daemon as dockerd
+from lab.cluster.docker import daemons, provision
+from lab.cluster.docker.client import docker
 from lab.command import run
 from lab.errors import CommandError, HostError
 from lab.paths import cache_root

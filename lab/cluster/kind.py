@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cluster import docker as engine
-from lab.cluster.daemons import Daemon
-from lab.cluster.docker import docker
+from lab.cluster.docker import client as engine
+from lab.cluster.docker.client import docker
+from lab.cluster.docker.daemons import Daemon
 from lab.cluster.longrun import stream
 from lab.cluster.state import write_atomically
 from lab.errors import BuildError, ClusterError, CommandError, HostError

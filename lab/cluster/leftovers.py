@@ -12,9 +12,9 @@ from pathlib import Path
 
 import psutil
 
-from lab.cluster import docker as engine
 from lab.cluster import kind, node
-from lab.cluster.docker import docker
+from lab.cluster.docker import client as engine
+from lab.cluster.docker.client import docker
 from lab.command import run
 from lab.paths import LabPaths
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.cluster import bake, cache, engine, gobuild, labimages, oci, rootfs, wheels
-from lab.cluster.docker import docker
+from lab.cluster.docker.client import docker
 from lab.cluster.tarball import Tarball
 from lab.cluster.versions import Versions, stock_node
 from lab.mesh import contract

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from lab.cluster import dockerd, kind
+from lab.cluster import kind
+from lab.cluster.docker import daemon
 from lab.errors import RefusedError
 from lab.paths import LabPaths
 
@@ -15,7 +16,7 @@ def find(paths: LabPaths, *, insist: bool = False) -> str:
     """
     owner = kind.owner(paths.name)
     gone = bool(owner and not Path(owner).exists())
-    return judge(paths, owner, gone=gone, may_go=gone and (insist or dockerd.answers()))
+    return judge(paths, owner, gone=gone, may_go=gone and (insist or daemon.answers()))
 
 
 def judge(paths: LabPaths, owner: str | None, *, gone: bool, may_go: bool) -> str:

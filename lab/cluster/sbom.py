@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from lab.cluster import debrecord
-from lab.cluster.docker import docker
+from lab.cluster.docker.client import docker
 from lab.errors import ClusterError
 
 DPKG: Final = "var/lib/dpkg"

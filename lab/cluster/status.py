@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from lab.cluster import docker as engine
-from lab.cluster import dockerd, install, meshes, state
+from lab.cluster import install, meshes, state
+from lab.cluster.docker import client as engine
+from lab.cluster.docker import daemon
 from lab.cluster.kubeapi import ApiError, KubeApi, collection
 from lab.errors import ClusterError
 from lab.paths import LabPaths
@@ -23,7 +24,7 @@ def look(paths: LabPaths) -> Seen:
         "folder": str(paths.root),
         "lab": "absent",
         "docker": "answers",
-        "docker_started_by_lab": dockerd.process(dockerd.recorded()) is not None,
+        "docker_started_by_lab": daemon.process(daemon.recorded()) is not None,
     }
     if unreachable := engine.why_unreachable():
         seen["docker"] = unreachable

@@ -15,11 +15,11 @@ from lab.cluster import (
     mesh_manifests,
     meshes,
     ownership,
-    provision,
     teardown,
 )
-from lab.cluster import docker as engine
 from lab.cluster.bringup import Bringup, Step
+from lab.cluster.docker import client as engine
+from lab.cluster.docker import provision
 from lab.cluster.meshes import Mesh
 from lab.cluster.state import LabState
 from lab.errors import HostError, RefusedError

@@ -5,19 +5,10 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from lab.cluster import (
-    apt,
-    daemons,
-    dockerd,
-    kernel_settings,
-    kind,
-    leftovers,
-    node,
-    ownership,
-    provision,
-)
-from lab.cluster import docker as engine
-from lab.cluster.docker import docker
+from lab.cluster import apt, kernel_settings, kind, leftovers, node, ownership
+from lab.cluster.docker import client as engine
+from lab.cluster.docker import daemon, daemons, provision
+from lab.cluster.docker.client import docker
 from lab.cluster.leftovers import Leftover
 from lab.cluster.longrun import build_log
 from lab.errors import HostError, RefusedError
@@ -74,10 +65,10 @@ def _nothing_answers(progress: Progress) -> bool:
     if engine.client() and (where := daemons.address()).by:
         plan = provision.plan_address(where)
         raise HostError(f"{plan.sentence}: what it holds cannot be seen", hint=plan.instruction)
-    if dockerd.recorded() is None:
+    if daemon.recorded() is None:
         return True
     progress.note("the Docker daemon of the lab has died: starting it, to remove what it held")
-    dockerd.start()
+    daemon.start()
     return False
 
 
@@ -121,7 +112,7 @@ def down_all(
         with exclusively(paths, progress.note):
             left += down(paths, progress)
     with progress.task("docker") as task:
-        if not dockerd.runs():
+        if not daemon.runs():
             task.skip("not started by the lab: left as it is")
             return left
         others = engine.containers()
@@ -136,12 +127,12 @@ def down_all(
         # By the daemon: what it made for a network, it alone takes away exactly.
         for network in networks:
             docker("network", "rm", network, check=False)
-        stays = dockerd.stop() or []
+        stays = daemon.stop() or []
         task.update("stopped")
     for sentence in stays:
         progress.note(sentence)
     _remove_packages(progress)
-    return left + [Leftover("process", one) for one in dockerd.still_there()]
+    return left + [Leftover("process", one) for one in daemon.still_there()]
 
 
 def _remove_packages(progress: Progress) -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lab.cluster import dockerd, machine_notes, network_rules
-from lab.cluster.docker import docker, why_unreachable
+from lab.cluster import machine_notes, network_rules
+from lab.cluster.docker import daemon
+from lab.cluster.docker.client import docker, why_unreachable
 
 pytestmark = pytest.mark.live
 
@@ -32,14 +33,14 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("PATH", f"{apart.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("SIDECAR_LAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{runtime}.sock")
-    monkeypatch.setattr(dockerd, "DEFAULT_SOCKET", Path(f"{runtime}.sock"))
-    monkeypatch.setattr(dockerd, "_EXEC_ROOT", runtime)
+    monkeypatch.setattr(daemon, "DEFAULT_SOCKET", Path(f"{runtime}.sock"))
+    monkeypatch.setattr(daemon, "_EXEC_ROOT", runtime)
     # This test's network is not the daemon's; what that does to rules is in test_machine.py.
     nothing = machine_notes.Machine(network_rules.Rules(), (), {}, ())
     monkeypatch.setattr(machine_notes, "look", lambda: nothing)
     yield runtime
-    dockerd.stop()
-    assert dockerd.still_there() == []
+    daemon.stop()
+    assert daemon.still_there() == []
     assert not runtime.exists()
     assert not ({"docker0"} & before) - _links()
     mounted = [one.mountpoint for one in psutil.disk_partitions(all=True)]
@@ -52,7 +53,7 @@ def _links() -> set[str]:
 
 def a_container() -> str:
     """A container that runs until it is removed, from an image of one static program."""
-    sleep = Path(dockerd.home() / "image")
+    sleep = Path(daemon.home() / "image")
     sleep.mkdir(parents=True, exist_ok=True)
     source = sleep / "wait.c"
     source.write_text("#include <unistd.h>\nint main(void) { for (;;) pause(); }\n")
@@ -64,27 +65,27 @@ def a_container() -> str:
 
 
 def test_a_daemon_that_was_killed_is_healed_and_its_containers_went_on(own: Path) -> None:
-    first = dockerd.start()
+    first = daemon.start()
     assert first is not None
     assert why_unreachable() == ""
-    assert dockerd.start() == first
+    assert daemon.start() == first
     container = a_container()
     pid = int(docker("inspect", "-f", "{{.State.Pid}}", container).stdout)
-    process = dockerd.process(first)
+    process = daemon.process(first)
     assert process is not None
     os.kill(first.pid, signal.SIGKILL)
     process.wait(10)
     assert why_unreachable()
-    assert dockerd.process(dockerd.recorded()) is None
-    second = dockerd.start()
+    assert daemon.process(daemon.recorded()) is None
+    second = daemon.start()
     assert second is not None
     assert second.pid != first.pid
     assert docker("inspect", "-f", "{{.State.Pid}}", container).stdout.strip() == str(pid)
     assert psutil.pid_exists(pid)
     docker("rm", "-f", container)
-    assert dockerd.stop() == []
+    assert daemon.stop() == []
     assert why_unreachable()
-    assert dockerd.stop() is None
+    assert daemon.stop() is None
 
 
 def test_pid_files_that_name_another_program_do_not_stop_the_daemon(own: Path) -> None:
@@ -92,7 +93,7 @@ def test_pid_files_that_name_another_program_do_not_stop_the_daemon(own: Path) -
     own.with_suffix(".pid").write_text(str(os.getpid()))
     (own / "containerd" / "containerd.pid").write_text(str(os.getpid()))
     Path(f"{own}.sock").touch()
-    started = dockerd.start()
+    started = daemon.start()
     assert started is not None
     assert why_unreachable() == ""
 
@@ -100,7 +101,7 @@ def test_pid_files_that_name_another_program_do_not_stop_the_daemon(own: Path) -
 def test_a_docker_host_elsewhere_is_no_reason_to_replace_a_daemon_that_runs(
     own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = dockerd.start()
+    first = daemon.start()
     monkeypatch.setenv("DOCKER_HOST", f"unix://{own}-elsewhere.sock")
     assert why_unreachable()
-    assert dockerd.start() == first
+    assert daemon.start() == first

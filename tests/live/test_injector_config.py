@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import certificates, docker, install, mesh_manifests, state
+from lab.cluster import certificates, install, mesh_manifests, state
+from lab.cluster.docker import client
 from lab.cluster.kubeapi import KubeApi, Object
 from lab.mesh import contract
 from lab.paths import lab_paths, manifests
@@ -55,7 +56,7 @@ def configure(api: KubeApi, tmp_path: Path) -> Iterator[Callable[[str, str], Non
         with Quiet().task("configuration") as task:
             install.apply(api, wanted, task)
             install.wait_rolled_out(api, wanted, SECONDS, task)
-            install.wait_alive(api, docker.started_at(known.node), SECONDS, task)
+            install.wait_alive(api, client.started_at(known.node), SECONDS, task)
 
     def change(before: str, after: str) -> None:
         folder = tmp_path / "lab"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import dockerd, kind
-from lab.cluster.docker import docker
+from lab.cluster import kind
+from lab.cluster.docker import daemon
+from lab.cluster.docker.client import docker
 from lab.cluster.kubeapi import KubeApi
 from lab.paths import LabPaths, lab_paths
 
@@ -122,7 +123,7 @@ def test_a_lab_whose_folder_was_deleted_does_not_block_its_name(tmp_path: Path) 
     elsewhere = tmp_path / "labs"
     lab("up", home=elsewhere)
     shutil.rmtree(elsewhere)
-    if dockerd.answers():
+    if daemon.answers():
         assert f"{elsewhere / NAME}: that folder is gone" in lab("up")
     else:  # such a daemon may serve others, who have that folder
         assert "--yes` removes that lab" in lab("up", code=1)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import digests, dockerd, engine
-from lab.cluster.docker import docker
+from lab.cluster import digests, engine
+from lab.cluster.docker import daemon
+from lab.cluster.docker.client import docker
 from lab.errors import BuildError
 from lab.progress import Quiet, Task
 from tests.live.test_dockerd import own
@@ -42,7 +43,7 @@ def registry_program(folder: Path) -> Path:
 def registry(own: Path, tmp_path: Path) -> Iterator[Path]:
     """A registry that the daemon reaches; the folder in which it keeps its data."""
     program = registry_program(tmp_path)
-    started = dockerd.start()
+    started = daemon.start()
     assert started is not None
     inside = ["nsenter", f"--net=/proc/{started.pid}/ns/net"]
     subprocess.run([*inside, "ip", "link", "set", "lo", "up"], check=True)

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from lab.cluster import provision
-from lab.cluster.daemons import Address, Daemon, Here
+from lab.cluster.docker import provision
+from lab.cluster.docker.daemons import Address, Daemon, Here
 from lab.cluster.host import Host
 
 MACHINE = provision.Machine(

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.cluster import daemons, doctor, provision
-from lab.cluster.daemons import Address, Daemon
+from lab.cluster import doctor
+from lab.cluster.docker import daemons, provision
+from lab.cluster.docker.daemons import Address, Daemon
 from lab.errors import HostError
 from tests.unit.cluster.hosts import BARE, MACHINE, SOUND
 

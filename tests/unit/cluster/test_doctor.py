@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from lab.cluster import doctor, provision
-from lab.cluster.daemons import Address
+from lab.cluster import doctor
+from lab.cluster.docker import provision
+from lab.cluster.docker.daemons import Address
 from lab.cluster.host import Host
 from tests.unit.cluster.hosts import BARE, DAEMON, MACHINE, SOUND
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab import cli
-from lab.cluster import docker as engine
-from lab.cluster import gate, provision, state
+from lab.cluster import gate, state
+from lab.cluster.docker import client as engine
+from lab.cluster.docker import provision
 from lab.cluster.gate import Container
 from lab.errors import ClusterError, CommandError
 from lab.paths import LabPaths

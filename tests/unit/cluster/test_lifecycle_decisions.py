@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.cluster import bringup, cluster_step, kind, leftovers, node, state, steps
-from lab.cluster import docker as engine
+from lab.cluster.docker import client as engine
 from lab.cluster.state import LabState
 from lab.command import Completed
 from lab.errors import ClusterError, RefusedError

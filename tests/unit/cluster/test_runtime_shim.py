@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.cluster import runtime_shim as shim
+from lab.cluster.docker import capability_shim as shim
 
 names = st.sampled_from([*shim.NAMES, "CAP_FROM_THE_FUTURE"])
 kinds = st.sampled_from(["bounding", "effective", "permitted", "inheritable", "ambient"])

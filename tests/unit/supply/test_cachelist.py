@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.cluster import cache, cachelist, gobuild
-from lab.cluster import docker as docker_engine
+from lab.cluster.docker import client as docker_engine
 
 DAY = 86400
 

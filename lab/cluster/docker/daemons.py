@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from lab.cluster.docker import docker, why_unreachable
+from lab.cluster.docker.client import docker, why_unreachable
 from lab.errors import CommandError, HostError
 
 Kind = Literal["Docker Engine", "Docker Desktop", "rootless Docker", "Podman", "Windows containers"]

@@ -16,8 +16,9 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from lab.cluster import machine_notes, runtime_shim
-from lab.cluster.docker import DEFAULT_SOCKET, docker, why_unreachable
+from lab.cluster import machine_notes
+from lab.cluster.docker import capability_shim
+from lab.cluster.docker.client import DEFAULT_SOCKET, docker, why_unreachable
 from lab.command import run
 from lab.errors import HostError
 from lab.paths import cache_root
@@ -187,10 +188,10 @@ def lacking_capabilities() -> frozenset[str]:
     """Capabilities that this machine's bounding set lacks although its kernel knows them."""
     try:
         last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
-        has = runtime_shim.bounding_set(Path("/proc/self/status").read_text())
+        has = capability_shim.bounding_set(Path("/proc/self/status").read_text())
     except OSError:
         return frozenset()  # no Linux: the daemon is in a VM of its own
-    return frozenset(runtime_shim.NAMES[: last + 1]) - has
+    return frozenset(capability_shim.NAMES[: last + 1]) - has
 
 
 def _install_shim() -> Path:
@@ -199,7 +200,7 @@ def _install_shim() -> Path:
     if runc is None:
         raise HostError("runc is missing", hint="apt-get install runc")
     code = home() / "runtime_shim.py"
-    code.write_text(Path(runtime_shim.__file__).read_text())
+    code.write_text(Path(capability_shim.__file__).read_text())
     launcher = home() / "runtime"
     python = Path(sys.executable).resolve()
     launcher.write_text(f'#!/bin/sh\nexec "{python}" -I -S "{code}" "{runc}" "$@"\n')

@@ -1,0 +1,1 @@
+"""Docker: the client, the daemon that the lab starts, what answers, how it gets here."""
