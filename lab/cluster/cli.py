@@ -115,7 +115,8 @@ def up(name: str, source: str, mesh: str, no_provision: bool, recreate: bool, ye
 )
 def down(name: str, everything: bool, yes: bool) -> None:
     """Remove the lab and count what is left of it (0, or the exit code is 1)."""
-    from lab.cluster import apt, teardown
+    from lab.cluster import teardown
+    from lab.cluster.host_changes import apt
 
     shown = progress()
     if said := apt.settle():
@@ -194,8 +195,9 @@ def status(name: str, as_json: bool, sbom: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def doctor(as_json: bool) -> None:
     """Look at this machine: what is there, what `up` will do, what mends the rest."""
-    from lab.cluster import apt, host
     from lab.cluster import doctor as judged
+    from lab.cluster import host
+    from lab.cluster.host_changes import apt
 
     if (said := apt.settle()) and not as_json:
         click.echo(said)

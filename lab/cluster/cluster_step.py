@@ -3,11 +3,12 @@
 import time
 from collections.abc import Mapping
 
-from lab.cluster import images, install, kernel_settings, kind, node
+from lab.cluster import images, install, kind, node
 from lab.cluster import state as states
 from lab.cluster.bringup import Bringup
 from lab.cluster.docker import client as engine
 from lab.cluster.docker import daemons
+from lab.cluster.host_changes import kernel_settings
 from lab.cluster.images import Built
 from lab.cluster.kubeapi import KubeApi
 from lab.cluster.meshes import Mesh

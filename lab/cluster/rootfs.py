@@ -12,7 +12,8 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.cluster import apt, cache, debrecord
+from lab.cluster import cache, debrecord
+from lab.cluster.host_changes import apt
 from lab.cluster.longrun import build_log, stream
 from lab.cluster.versions import DEBIAN_SUITE
 from lab.errors import BuildError, HostError

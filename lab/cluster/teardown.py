@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from lab.cluster import apt, kernel_settings, kind, leftovers, node, ownership
+from lab.cluster import kind, leftovers, node, ownership
 from lab.cluster.docker import client as engine
 from lab.cluster.docker import daemon, daemons, provision
 from lab.cluster.docker.client import docker
+from lab.cluster.host_changes import apt, kernel_settings
 from lab.cluster.leftovers import Leftover
 from lab.cluster.longrun import build_log
 from lab.errors import HostError, RefusedError

@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lab.cluster import machine_notes, network_rules
 from lab.cluster.docker import daemon
 from lab.cluster.docker.client import docker, why_unreachable
+from lab.cluster.host_changes import network_rules, notes
 
 pytestmark = pytest.mark.live
 
@@ -36,8 +36,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(daemon, "DEFAULT_SOCKET", Path(f"{runtime}.sock"))
     monkeypatch.setattr(daemon, "_EXEC_ROOT", runtime)
     # This test's network is not the daemon's; what that does to rules is in test_machine.py.
-    nothing = machine_notes.Machine(network_rules.Rules(), (), {}, ())
-    monkeypatch.setattr(machine_notes, "look", lambda: nothing)
+    nothing = notes.Machine(network_rules.Rules(), (), {}, ())
+    monkeypatch.setattr(notes, "look", lambda: nothing)
     yield runtime
     daemon.stop()
     assert daemon.still_there() == []

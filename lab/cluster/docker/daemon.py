@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from lab.cluster import machine_notes
 from lab.cluster.docker import capability_shim
 from lab.cluster.docker.client import DEFAULT_SOCKET, docker, why_unreachable
+from lab.cluster.host_changes import notes
 from lab.command import run
 from lab.errors import HostError
 from lab.paths import cache_root
@@ -100,7 +100,7 @@ def _start() -> Started | None:
     living = process(recorded())
     if not silent():
         if living:
-            machine_notes.settle(_notes())
+            notes.settle(_notes())
         return recorded() if living else None
     if living:
         # It may only be slow to answer; one that stays silent is replaced.
@@ -119,7 +119,7 @@ def _start() -> Started | None:
                 raise
         else:
             break
-    machine_notes.settle(_notes())
+    notes.settle(_notes())
     return recorded()
 
 
@@ -133,7 +133,7 @@ def _spawn() -> Started:
     program = shutil.which("dockerd")
     if program is None:
         raise HostError("dockerd is missing", hint="apt-get install docker.io")
-    machine_notes.before_start(_notes())
+    notes.before_start(_notes())
     # Not subprocess: this process shall neither wait for the daemon nor warn about it.
     pid = os.posix_spawn(
         program,
@@ -264,7 +264,7 @@ def stop() -> list[str] | None:
     living = process(record)
     if record is None:
         return None
-    machine_notes.settle(_notes())
+    notes.settle(_notes())
     if living:
         _end(living, 30)
     _end_containerd()
@@ -273,7 +273,7 @@ def stop() -> list[str] | None:
     shutil.rmtree(_EXEC_ROOT, ignore_errors=True)
     for file in (DEFAULT_SOCKET, _EXEC_ROOT.with_suffix(".pid")):
         file.unlink(missing_ok=True)
-    stays = machine_notes.undo(_notes())
+    stays = notes.undo(_notes())
     # The last: as long as there is a record, the next `down --all` does all of this again.
     (home() / "daemon.json").unlink(missing_ok=True)
     return stays
@@ -282,7 +282,7 @@ def stop() -> list[str] | None:
 def note_what_it_made() -> None:
     """Complete the note of a start that was cut off before the daemon answered."""
     if runs():
-        machine_notes.settle(_notes())
+        notes.settle(_notes())
 
 
 def _notes() -> Path:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lab.cluster import apt
 from lab.cluster.docker import daemon as dockerd
 from lab.cluster.docker import daemons
 from lab.cluster.docker.client import client, why_unreachable
 from lab.cluster.docker.daemons import Address
+from lab.cluster.host_changes import apt
 from lab.errors import HostError
 from lab.paths import cache_root
 from lab.progress import Progress, Task

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.cluster import apt
-from lab.cluster.apt import Note, Process
+from lab.cluster.host_changes import apt
+from lab.cluster.host_changes.apt import Note, Process
 from lab.command import Completed
 
 DEAD = Process(2**22 - 1, 1.0)

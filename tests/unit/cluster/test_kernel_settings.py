@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.cluster import kernel_settings
-from lab.cluster.kernel_settings import SET_BY_A_NODE
+from lab.cluster.host_changes import kernel_settings
+from lab.cluster.host_changes.kernel_settings import SET_BY_A_NODE
 
 names = st.sampled_from(sorted(SET_BY_A_NODE))
 values = st.sampled_from(["0", "1", "2", "10", "1000000"])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import machine_notes, network_rules
-from lab.cluster.machine_notes import Machine, Note
+from lab.cluster.host_changes import network_rules, notes
+from lab.cluster.host_changes.notes import Machine, Note
 from lab.command import Completed
 from tests.unit.cluster.test_network_rules import DOCKERS, parsed
 
@@ -25,10 +25,10 @@ Look = Callable[[Machine], None]
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Look:
-    monkeypatch.setattr(machine_notes, "_path", lambda name: tmp_path / name)
+    monkeypatch.setattr(notes, "_path", lambda name: tmp_path / name)
 
     def look(now: Machine) -> None:
-        monkeypatch.setattr(machine_notes, "look", lambda: now)
+        monkeypatch.setattr(notes, "look", lambda: now)
 
     return look
 
@@ -41,28 +41,28 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         commands.append(" ".join(argv))
         return Completed(tuple(argv), 0, "", "", 0)
 
-    monkeypatch.setattr(machine_notes, "run", run)
-    monkeypatch.setattr(machine_notes, "_remove", lambda path: commands.append(f"remove {path}"))
+    monkeypatch.setattr(notes, "run", run)
+    monkeypatch.setattr(notes, "_remove", lambda path: commands.append(f"remove {path}"))
     return commands
 
 
 def started(file: Path, world: Look) -> None:
     world(BEFORE)
-    machine_notes.before_start(file)
+    notes.before_start(file)
     world(AFTER)
-    machine_notes.settle(file)
+    notes.settle(file)
 
 
 def test_a_note_reads_back_as_it_was_written(tmp_path: Path, world: Look) -> None:
     file = tmp_path / "note.json"
     world(BEFORE)
-    machine_notes.before_start(file)
-    assert machine_notes.read(file) == Note(others=BEFORE.links, before=BEFORE)
+    notes.before_start(file)
+    assert notes.read(file) == Note(others=BEFORE.links, before=BEFORE)
     world(AFTER)
-    machine_notes.settle(file)
-    noted = machine_notes.read(file)
+    notes.settle(file)
+    noted = notes.read(file)
     assert noted is not None
-    assert noted == machine_notes.completed(Note(others=BEFORE.links, before=BEFORE), AFTER)
+    assert noted == notes.completed(Note(others=BEFORE.links, before=BEFORE), AFTER)
     assert (noted.links, noted.sysctls) == (("docker0",), {"net.ipv4.ip_forward": "0"})
 
 
@@ -70,7 +70,7 @@ def test_all_that_was_made_is_undone(tmp_path: Path, world: Look, done: list[str
     file = tmp_path / "note.json"
     (tmp_path / "net.ipv4.ip_forward").write_text("1")
     started(file, world)
-    assert machine_notes.undo(file) == []
+    assert notes.undo(file) == []
     assert "ip link delete docker0" in done
     assert "iptables-nft -w -t nat -X DOCKER" in done
     assert done[-2:] == ["remove /etc/docker/key.json", "remove /etc/docker"]
@@ -85,7 +85,7 @@ def test_forwarding_stays_for_an_interface_that_came_since(
     (tmp_path / "net.ipv4.ip_forward").write_text("1")
     started(file, world)
     world(replace(AFTER, links=(*AFTER.links, "virbr0")))
-    assert machine_notes.undo(file) == ["net.ipv4.ip_forward stays as it is: virbr0 came since"]
+    assert notes.undo(file) == ["net.ipv4.ip_forward stays as it is: virbr0 came since"]
     assert (tmp_path / "net.ipv4.ip_forward").read_text() == "1"
 
 
@@ -94,14 +94,14 @@ def test_a_start_that_was_cut_off_is_noted_by_the_next_command(
 ) -> None:
     file = tmp_path / "note.json"
     world(BEFORE)
-    machine_notes.before_start(file)
+    notes.before_start(file)
     world(AFTER)  # killed here: nothing was noted
-    machine_notes.before_start(file)
-    noted = machine_notes.read(file)
+    notes.before_start(file)
+    noted = notes.read(file)
     assert noted is not None
     assert noted.links == ("docker0",)
     assert noted.before == AFTER
-    assert machine_notes.undo(file) == []
+    assert notes.undo(file) == []
     assert sum(" -D " in one for one in done) == DOCKERS.count("\n-A ")
 
 
@@ -110,9 +110,9 @@ def test_what_was_there_before_is_nobodys_to_undo(
 ) -> None:
     file = tmp_path / "note.json"
     world(AFTER)
-    machine_notes.before_start(file)
-    machine_notes.settle(file)
-    assert machine_notes.undo(file) == []
+    notes.before_start(file)
+    notes.settle(file)
+    assert notes.undo(file) == []
     assert done == []
 
 
@@ -123,5 +123,5 @@ def test_without_a_sound_note_nothing_is_touched(
     file = tmp_path / "note.json"
     file.write_text(text)
     world(AFTER)
-    assert "earlier version" in machine_notes.undo(file)[0]
+    assert "earlier version" in notes.undo(file)[0]
     assert done == []

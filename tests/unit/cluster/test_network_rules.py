@@ -6,8 +6,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.cluster import network_rules
-from lab.cluster.network_rules import Made, Rules
+from lab.cluster.host_changes import network_rules
+from lab.cluster.host_changes.network_rules import Made, Rules
 
 PROGRAMS = ("iptables-nft", "ip6tables-nft", "iptables-legacy")
 DOCKERS = """*filter

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lab.cluster import network_rules
-from lab.cluster.network_rules import BRIDGE, Chain, Made, Rule, Rules
+from lab.cluster.host_changes import network_rules
+from lab.cluster.host_changes.network_rules import BRIDGE, Chain, Made, Rule, Rules
 from lab.cluster.state import write_atomically
 from lab.command import run
 

@@ -1,0 +1,1 @@
+"""What the lab changes on this machine outside its own folders: noted first, undone exactly."""
