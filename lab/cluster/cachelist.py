@@ -7,7 +7,8 @@ from contextlib import ExitStack, contextmanager
 
 from filelock import Timeout
 
-from lab.cluster import cache, engine, gobuild, images
+from lab.cluster import images
+from lab.cluster.build import cache, docker_images, go_programs
 from lab.cluster.docker import client as docker_engine
 from lab.paths import cache_root
 
@@ -71,7 +72,7 @@ def prune(unused_for: float, say: Callable[[str], None]) -> str:
     Waits, after `say` said so, for builds that run: what they are about to use is in no list.
     """
     with ExitStack() as held:
-        for name in ("images", gobuild.COMPILING):
+        for name in ("images", go_programs.COMPILING):
             held.enter_context(_idle(name, say))
         gone = cache.prune(unused_for=unused_for)
         go = prune_go(unused_for)
@@ -114,8 +115,8 @@ def _idle(name: str, say: Callable[[str], None]) -> Iterator[None]:
         lock.release()
 
 
-def _images() -> list[engine.DockerImage]:
-    return [] if docker_engine.why_unreachable() else engine.ours()
+def _images() -> list[docker_images.DockerImage]:
+    return [] if docker_engine.why_unreachable() else docker_images.ours()
 
 
 def _in_use() -> frozenset[str]:
@@ -126,7 +127,7 @@ def _in_use() -> frozenset[str]:
 def _current() -> frozenset[str]:
     """What the next `up` would build again: what it looks for, and the newest of every other."""
     newest: dict[str, str] = {}
-    for one in engine.ours():
+    for one in docker_images.ours():
         newest.setdefault(one.tag.partition(":")[0], one.tag)
     return frozenset(newest.values()) | images.planned()
 

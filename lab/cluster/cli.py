@@ -40,7 +40,7 @@ def exclusively(paths: LabPaths, say: Callable[[str], None]) -> Iterator[None]:
     """One command at a time works on a lab."""
     from filelock import Timeout
 
-    from lab.cluster.cache import named_lock
+    from lab.cluster.build.cache import named_lock
 
     lock = named_lock(f"lab-{paths.name}")
     try:

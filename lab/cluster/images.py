@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from lab.cluster import bake, cache, engine, gobuild, labimages, nodeimage
+from lab.cluster import labimages, nodeimage
+from lab.cluster.build import bake, cache, docker_images, go_programs
 from lab.cluster.versions import DEFAULT, Versions
 from lab.errors import HostError
 from lab.progress import Progress, Quiet, Task
@@ -57,7 +58,7 @@ def ensure(
     Raises BuildError (naming the log), HostError, CommandError when Docker does not answer.
     """
     progress = progress or Quiet()
-    architecture = engine.architecture()
+    architecture = docker_images.architecture()
     plans = {
         pulled: _plans(versions, architecture, pulled)
         for pulled in (False, True)
@@ -66,27 +67,27 @@ def ensure(
     chosen = decide(source, {pulled: _stages(made) for pulled, made in plans.items()})
     images, node = plans[chosen is ImageSource.PULL]
     wanted = [node.node, images.observer, images.proxy, images.control, images.nginx]
-    there = engine.present([engine.tag(one) for one in wanted])
-    kind = cache.find(gobuild.inputs(gobuild.kind(versions), *host_go()))
+    there = docker_images.present([docker_images.tag(one) for one in wanted])
+    kind = cache.find(go_programs.inputs(go_programs.kind(versions), *host_go()))
     if kind is None:
         with progress.task("kind") as task:
-            kind = gobuild.build(gobuild.kind(versions), *host_go(), task)
+            kind = go_programs.build(go_programs.kind(versions), *host_go(), task)
     if len(there) < len(wanted):
         with cache.named_lock("images"):
             bake.remove_leftovers()
             _build(versions, images, node, progress)
     return Built(
-        node_image=engine.tag(node.node),
-        observer_image=engine.tag(images.observer),
-        proxy_image=engine.tag(images.proxy),
-        control_image=engine.tag(images.control),
-        nginx_image=engine.tag(images.nginx),
+        node_image=docker_images.tag(node.node),
+        observer_image=docker_images.tag(images.observer),
+        proxy_image=docker_images.tag(images.proxy),
+        control_image=docker_images.tag(images.control),
+        nginx_image=docker_images.tag(images.nginx),
         kind=kind.path / "kind",
         kubectl=kubectl(),
         default_cni=images.pulled,
         source=chosen,
-        stage=engine.tag(node.kubernetes) if node.kubernetes is not None else node.stock,
-        kubernetes=engine.kubernetes_of(engine.tag(node.node)),
+        stage=docker_images.tag(node.kubernetes) if node.kubernetes is not None else node.stock,
+        kubernetes=docker_images.kubernetes_of(docker_images.tag(node.node)),
     )
 
 
@@ -103,7 +104,7 @@ def load_into(
     the node had everything. Raises BuildError.
     """
     progress = progress or Quiet()
-    images, node = _plans(versions, engine.architecture(), source is ImageSource.PULL)
+    images, node = _plans(versions, docker_images.architecture(), source is ImageSource.PULL)
     with cache.named_lock("images"), progress.task("lab images into the node") as task:
         part = _Part(task)
         labimages.build_all(images, part)
@@ -119,17 +120,21 @@ def _plans(
 
 def planned(versions: Versions = DEFAULT) -> frozenset[str]:
     """Every tag that `ensure` looks for today, whether it pulls or builds."""
-    architecture = engine.architecture()
+    architecture = docker_images.architecture()
     plans = [one for pulled in (False, True) for one in _plans(versions, architecture, pulled)]
     stages = [stage for one in plans for stage in vars(one).values()]
-    return frozenset(engine.tag(stage) for stage in stages if isinstance(stage, cache.Inputs))
+    return frozenset(
+        docker_images.tag(stage) for stage in stages if isinstance(stage, cache.Inputs)
+    )
 
 
 def _stages(plans: tuple[labimages.Plan, nodeimage.Plan]) -> bool:
     """Whether the costly part of a node image is there already."""
     _, node = plans
-    tags = [engine.tag(one) for one in (node.node, node.lab, node.kubernetes) if one is not None]
-    return bool(engine.present(tags))
+    tags = [
+        docker_images.tag(one) for one in (node.node, node.lab, node.kubernetes) if one is not None
+    ]
+    return bool(docker_images.present(tags))
 
 
 def decide(source: ImageSource, cached: Mapping[bool, bool]) -> ImageSource:
@@ -158,18 +163,18 @@ def registry_answers(address: tuple[str, int] = REGISTRY, seconds: float = PROBE
 def _build(
     versions: Versions, images: labimages.Plan, node: nodeimage.Plan, progress: Progress
 ) -> None:
-    stage = engine.tag(node.kubernetes) if node.kubernetes is not None else node.stock
-    lab = engine.tag(node.lab)
-    top = engine.tag(node.node)
-    there = engine.present([stage, lab, top])
+    stage = docker_images.tag(node.kubernetes) if node.kubernetes is not None else node.stock
+    lab = docker_images.tag(node.lab)
+    top = docker_images.tag(node.node)
+    there = docker_images.present([stage, lab, top])
     if not there & {lab, top, stage}:
         if images.pulled:
             with progress.task(f"node image {node.stock}") as task:
-                engine.pull(node.stock, _Part(task))
+                docker_images.pull(node.stock, _Part(task))
         else:
             with progress.task("programs: Kubernetes, etcd, CoreDNS, containerd") as task:
-                for component in gobuild.node_components(versions):
-                    gobuild.build(component, "linux", images.architecture, _Part(task))
+                for component in go_programs.node_components(versions):
+                    go_programs.build(component, "linux", images.architecture, _Part(task))
             with progress.task("node image with Kubernetes") as task:
                 nodeimage.build_kubernetes(versions, node, images, _Part(task))
     with progress.task("lab images") as task:
@@ -230,13 +235,13 @@ def kubectl() -> Path:
     return Path(found)
 
 
-def prune_images(keep: frozenset[str] = frozenset()) -> list[engine.DockerImage]:
+def prune_images(keep: frozenset[str] = frozenset()) -> list[docker_images.DockerImage]:
     """Remove images of ours whose tag is not in `keep`; those in use stay. Returns the removed."""
     bake.remove_leftovers()
-    removed: list[engine.DockerImage] = []
+    removed: list[docker_images.DockerImage] = []
     while True:
         # Newest first, and again: an image can go only when none is built on it.
-        now = engine.remove([one for one in engine.ours() if one.tag not in keep])
+        now = docker_images.remove([one for one in docker_images.ours() if one.tag not in keep])
         if not now:
             return removed
         removed += now

@@ -7,7 +7,8 @@ each has its reason here.
 from pathlib import Path
 from typing import Any, Final
 
-from lab.cluster import cache, peerimages, peers
+from lab.cluster import peerimages, peers
+from lab.cluster.build import cache
 from lab.cluster.kubeapi import Object
 from lab.cluster.mesh_manifests import CONTENT_ANNOTATION
 from lab.command import run

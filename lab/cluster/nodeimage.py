@@ -13,9 +13,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cluster import bake, cache, engine, gobuild, labimages, oci, rootfs, wheels
+from lab.cluster import labimages
+from lab.cluster.build import (
+    bake,
+    cache,
+    debian_roots,
+    docker_images,
+    go_programs,
+    oci,
+    python_wheels,
+)
+from lab.cluster.build.tarball import Tarball
 from lab.cluster.docker.client import docker
-from lab.cluster.tarball import Tarball
 from lab.cluster.versions import Versions, stock_node
 from lab.mesh import contract
 from lab.paths import cache_root
@@ -65,13 +74,13 @@ def plan(versions: Versions, images: labimages.Plan) -> Plan:
         stock = stock_node(versions)
         below = stock
     else:
-        root = rootfs.inputs(rootfs.NODE, images.architecture)
+        root = debian_roots.inputs(debian_roots.NODE, images.architecture)
         parts = {
-            one.name: gobuild.inputs(one, "linux", images.architecture).key
-            for one in gobuild.node_components(versions)
+            one.name: go_programs.inputs(one, "linux", images.architecture).key
+            for one in go_programs.node_components(versions)
         }
-        kubectl = wheels.inputs(
-            labimages.LOCKS / "kubectl.txt", wheels.image_platform(images.architecture)
+        kubectl = python_wheels.inputs(
+            labimages.LOCKS / "kubectl.txt", python_wheels.image_platform(images.architecture)
         )
         base = cache.Inputs(
             "node-base",
@@ -81,7 +90,7 @@ def plan(versions: Versions, images: labimages.Plan) -> Plan:
                 "kubernetes": versions.kubernetes,
                 "kubectl": kubectl.key,
                 "content": _CONTENT,
-                "files": cache.tree_digest(engine.DOCKERFILES / "node-base"),
+                "files": cache.tree_digest(docker_images.DOCKERFILES / "node-base"),
                 **parts,
             },
         )
@@ -99,27 +108,27 @@ def plan(versions: Versions, images: labimages.Plan) -> Plan:
 def build_base(versions: Versions, made: Plan, images: labimages.Plan, task: Task) -> None:
     """Root, kind's files and the programs: the image `node-base`."""
     assert made.base is not None
-    root_inputs = rootfs.inputs(rootfs.NODE, images.architecture)
-    if not engine.present([engine.tag(root_inputs)]):
-        root = rootfs.build(rootfs.NODE, images.architecture, task)
-        engine.import_root(root_inputs, root.path / "rootfs.tar", task)
+    root_inputs = debian_roots.inputs(debian_roots.NODE, images.architecture)
+    if not docker_images.present([docker_images.tag(root_inputs)]):
+        root = debian_roots.build(debian_roots.NODE, images.architecture, task)
+        docker_images.import_root(root_inputs, root.path / "rootfs.tar", task)
     folders = {
-        one.name: gobuild.build(one, "linux", images.architecture, task).path
-        for one in gobuild.node_components(versions)
+        one.name: go_programs.build(one, "linux", images.architecture, task).path
+        for one in go_programs.node_components(versions)
     }
-    target = wheels.image_platform(images.architecture)
-    kubectl = wheels.install(labimages.LOCKS / "kubectl.txt", target, task).path
-    component = gobuild.kind(versions)
-    module = gobuild.module_folder(component, "sigs.k8s.io/kind", versions.kind, task)
+    target = python_wheels.image_platform(images.architecture)
+    kubectl = python_wheels.install(labimages.LOCKS / "kubectl.txt", target, task).path
+    component = go_programs.kind(versions)
+    module = go_programs.module_folder(component, "sigs.k8s.io/kind", versions.kind, task)
 
     def fill(layer: Tarball) -> None:
         add_kind_files(layer, module / "images" / "base" / "files")
         for name in ("kubelet", "kubeadm"):
             layer.file(f"usr/bin/{name}", folders["kubernetes"] / name, 0o755)
         layer.file("usr/bin/kubectl", kubectl / "site" / "bin" / "kubectl", 0o755)
-        for name in gobuild.containerd(versions).programs:
+        for name in go_programs.containerd(versions).programs:
             layer.file(f"usr/local/bin/{name}", folders["containerd"] / name, 0o755)
-        for name in gobuild.cni_plugins(versions).programs:
+        for name in go_programs.cni_plugins(versions).programs:
             layer.file(f"opt/cni/bin/{name}", folders["cni-plugins"] / name, 0o755)
         layer.file("etc/cni/net.d/10-lab.conflist", _CNI % POD_SUBNET)
         layer.file("kind/version", f"v{versions.kubernetes}")
@@ -127,7 +136,7 @@ def build_base(versions: Versions, made: Plan, images: labimages.Plan, task: Tas
         layer.file("kind/manifests/default-cni.yaml", "# the static CNI is in /etc/cni/net.d\n")
         layer.folder("etc/kubernetes/manifests")
 
-    labimages.build_layer(made.base, engine.tag(root_inputs), fill, task)
+    labimages.build_layer(made.base, docker_images.tag(root_inputs), fill, task)
 
 
 def add_kind_files(layer: Tarball, files: Path) -> None:
@@ -143,15 +152,17 @@ def build_kubernetes(versions: Versions, made: Plan, images: labimages.Plan, tas
     """The control plane's images, CoreDNS, pause and kube-proxy baked in: `node-kubernetes`."""
     assert made.base is not None
     assert made.kubernetes is not None
-    if not engine.present([engine.tag(made.base)]):
+    if not docker_images.present([docker_images.tag(made.base)]):
         build_base(versions, made, images, task)
     labimages.build_base(images, task)
     proxy = labimages.kube_proxy(images, versions)
-    programs = gobuild.build(gobuild.kubernetes(versions), "linux", images.architecture, task)
-    if not engine.present([engine.tag(proxy)]):
+    programs = go_programs.build(
+        go_programs.kubernetes(versions), "linux", images.architecture, task
+    )
+    if not docker_images.present([docker_images.tag(proxy)]):
         labimages.build_layer(
             proxy,
-            engine.tag(images.base),
+            docker_images.tag(images.base),
             lambda layer: layer.file(
                 "usr/local/bin/kube-proxy", programs.path / "kube-proxy", 0o755
             ),
@@ -170,7 +181,7 @@ def build_kubernetes(versions: Versions, made: Plan, images: labimages.Plan, tas
                 versions, images, names, sandbox[1] if sandbox else "", folder, task
             )
 
-        bake.bake(made.kubernetes, engine.tag(made.base), compose, task)
+        bake.bake(made.kubernetes, docker_images.tag(made.base), compose, task)
 
 
 def control_plane_images(
@@ -183,8 +194,8 @@ def control_plane_images(
 ) -> list[oci.Image]:
     """The images named `names` (as kubeadm lists them) and `sandbox`, packed into `folder`."""
     programs = {
-        name: gobuild.build(component, "linux", images.architecture, task).path / name
-        for component in gobuild.node_components(versions)
+        name: go_programs.build(component, "linux", images.architecture, task).path / name
+        for component in go_programs.node_components(versions)
         for name in component.programs
     }
 
@@ -209,7 +220,7 @@ def control_plane_images(
             references.append(sandbox)
         made.append(oci.image(references, [layer(one)], images.architecture, entrypoint=[program]))
     proxy = labimages.kube_proxy(images, versions)
-    return [*made, *saved_images({engine.tag(proxy): named("kube-proxy")}, {}, folder)]
+    return [*made, *saved_images({docker_images.tag(proxy): named("kube-proxy")}, {}, folder)]
 
 
 def saved_images(
@@ -217,7 +228,7 @@ def saved_images(
 ) -> list[oci.Image]:
     """Images of the Docker daemon as data: tag → references in the node."""
     saved = folder / "saved.tar"
-    engine.save(list(names), saved)
+    docker_images.save(list(names), saved)
     try:
         return oci.from_docker(saved, names, known, folder)
     finally:
@@ -232,9 +243,9 @@ def lower_layers(made: Plan, images: labimages.Plan, task: Task) -> cache.Entry:
     def pack(folder: Path) -> cache.Facts:
         task.update("packing the lower layers of our images")
         names = {
-            engine.tag(images.proxy_base): ["docker.io/sidecar-lab/proxy-base:lab"],
-            engine.tag(images.control_base): ["docker.io/sidecar-lab/control-base:lab"],
-            engine.tag(images.nginx): [contract.NGINX_IMAGE],
+            docker_images.tag(images.proxy_base): ["docker.io/sidecar-lab/proxy-base:lab"],
+            docker_images.tag(images.control_base): ["docker.io/sidecar-lab/control-base:lab"],
+            docker_images.tag(images.nginx): [contract.NGINX_IMAGE],
         }
         packed = saved_images(names, {}, folder)
         oci.save_layers(packed, folder)
@@ -261,8 +272,8 @@ def top_layers(made: Plan, images: labimages.Plan, task: Task) -> cache.Entry:
     def pack(folder: Path) -> cache.Facts:
         lower = oci.by_diff_id(oci.load_images(below.path))
         names = {
-            engine.tag(images.proxy): [contract.PROXY_IMAGE],
-            engine.tag(images.control): [contract.CONTROL_IMAGE],
+            docker_images.tag(images.proxy): [contract.PROXY_IMAGE],
+            docker_images.tag(images.control): [contract.CONTROL_IMAGE],
         }
         task.update("packing the layers of lab/mesh")
         packed = saved_images(names, lower, folder)
@@ -296,4 +307,4 @@ def build_lab(made: Plan, images: labimages.Plan, below: str, task: Task) -> Non
 def build_node(made: Plan, images: labimages.Plan, task: Task) -> None:
     """The last stage: proxy and control with today's lab/mesh."""
     complete = lab_images(made, images, task)
-    bake.bake(made.node, engine.tag(made.lab), lambda _: complete, task)
+    bake.bake(made.node, docker_images.tag(made.lab), lambda _: complete, task)

@@ -6,9 +6,10 @@ lacks (the layers with Istio's two programs) is sent into its containerd when ne
 
 from pathlib import Path
 
-from lab.cluster import bake, cache, engine, labimages, nodeimage, oci, peers
+from lab.cluster import labimages, nodeimage, peers
+from lab.cluster.build import bake, cache, docker_images, oci
+from lab.cluster.build.tarball import Tarball
 from lab.cluster.images import ImageSource
-from lab.cluster.tarball import Tarball
 from lab.cluster.versions import Versions
 from lab.mesh import contract
 from lab.progress import Progress, Task
@@ -27,7 +28,7 @@ def plan(images: labimages.Plan, versions: Versions) -> dict[str, cache.Inputs]:
     programs = parts["istio"].key
 
     def named(kind: str, below: cache.Inputs, **values: str) -> cache.Inputs:
-        files = cache.tree_digest(engine.DOCKERFILES / kind)
+        files = cache.tree_digest(docker_images.DOCKERFILES / kind)
         base = {"base": below.key, "files": files, "programs": programs}
         return cache.Inputs(kind, {**base, **values})
 
@@ -40,11 +41,11 @@ def plan(images: labimages.Plan, versions: Versions) -> dict[str, cache.Inputs]:
 
 def ensure(source: ImageSource, versions: Versions, progress: Progress) -> dict[str, str]:
     """Build what is missing; image reference → the image's tag in Docker. Raises BuildError."""
-    images = labimages.plan(engine.architecture(), source is ImageSource.PULL)
+    images = labimages.plan(docker_images.architecture(), source is ImageSource.PULL)
     made = plan(images, versions)
     binaries = peers.istio_binaries(progress, versions, images.architecture)
-    tags = {reference: engine.tag(inputs) for reference, inputs in made.items()}
-    if engine.present(list(tags.values())) != set(tags.values()):
+    tags = {reference: docker_images.tag(inputs) for reference, inputs in made.items()}
+    if docker_images.present(list(tags.values())) != set(tags.values()):
         with cache.named_lock("images"), progress.task("images of Istio") as task:
             labimages.build_all(images, task, only=frozenset({"proxy-base"}))
             labimages.build_base(images, task)
@@ -69,8 +70,8 @@ def _build(
         (PROXY_IMAGE, images.proxy_base, proxy),
         (PILOT_IMAGE, images.base, pilot),
     ):
-        if not engine.present([engine.tag(made[reference])]):
-            labimages.build_layer(made[reference], engine.tag(below), fill, task)
+        if not docker_images.present([docker_images.tag(made[reference])]):
+            labimages.build_layer(made[reference], docker_images.tag(below), fill, task)
 
 
 def load_into(container: str, source: ImageSource, versions: Versions, task: Task) -> int:
@@ -78,7 +79,7 @@ def load_into(container: str, source: ImageSource, versions: Versions, task: Tas
 
     Returns the bytes of layers that the node lacked. Raises BuildError.
     """
-    images = labimages.plan(engine.architecture(), source is ImageSource.PULL)
+    images = labimages.plan(docker_images.architecture(), source is ImageSource.PULL)
     below = nodeimage.lower_layers(nodeimage.plan(versions, images), images, task)
     packed = _packed(images, versions, below, task)
     lower = oci.load_images(below.path)
@@ -101,7 +102,7 @@ def _packed(
     def pack(folder: Path) -> cache.Facts:
         lower = oci.by_diff_id(oci.load_images(below.path))
         task.update("packing the layers of Istio's programs")
-        names = {engine.tag(one): [reference] for reference, one in made.items()}
+        names = {docker_images.tag(one): [reference] for reference, one in made.items()}
         packed = nodeimage.saved_images(names, lower, folder)
         oci.save_layers(packed, folder)
         return {"digests": {one.references[0]: oci.digest(one.manifest) for one in packed}}

@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cluster import cache, gobuild
+from lab.cluster.build import cache, go_programs
 from lab.cluster.images import host_go
 from lab.cluster.versions import DEFAULT, Versions
 from lab.progress import Progress, Task
@@ -60,9 +60,9 @@ def istio_binaries(
 
 def inputs(versions: Versions, architecture: str) -> dict[str, cache.Inputs]:
     """What each part depends on: istioctl, istio (the node's programs), template."""
-    programs = gobuild.inputs(gobuild.istio(), "linux", architecture)
+    programs = go_programs.inputs(go_programs.istio(), "linux", architecture)
     return {
-        "istioctl": gobuild.inputs(gobuild.istioctl(), *host_go()),
+        "istioctl": go_programs.inputs(go_programs.istioctl(), *host_go()),
         "istio": programs,
         "template": cache.Inputs("istio-template", {"module": versions.istio, "file": _TEMPLATE}),
     }
@@ -74,12 +74,12 @@ def _build(
     if name == "template":
 
         def copy(folder: Path) -> cache.Facts:
-            source = gobuild.module_folder(gobuild.istio(), MODULE, versions.istio, task)
+            source = go_programs.module_folder(go_programs.istio(), MODULE, versions.istio, task)
             shutil.copyfile(source / _TEMPLATE, folder / Path(_TEMPLATE).name)
             return {"module": f"{MODULE} {versions.istio}"}
 
         return cache.obtain(wanted[name], copy, task=task)
     if name == "istioctl":
-        return gobuild.build(gobuild.istioctl(), *host_go(), task)
+        return go_programs.build(go_programs.istioctl(), *host_go(), task)
     values = wanted[name].values
-    return gobuild.build(gobuild.istio(), "linux", values["architecture"], task)
+    return go_programs.build(go_programs.istio(), "linux", values["architecture"], task)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from lab.cluster import debrecord
+from lab.cluster.build import debian_record
 from lab.cluster.docker.client import docker
 from lab.errors import ClusterError
 
@@ -25,25 +25,25 @@ def document(images: Mapping[str, str]) -> str:
     return json.dumps(cyclonedx(found), indent=1)
 
 
-def packages(image: str) -> list[debrecord.Package]:
+def packages(image: str) -> list[debian_record.Package]:
     """The Debian packages of one image in the daemon."""
     made = docker("create", "--network", "none", image, "none", check=False)
     if not made.ok:
         raise ClusterError(f"there is no image {image}: {made.stderr.strip()}", hint="`lab up`")
     container = made.stdout.strip()
     try:
-        records = _texts(container, debrecord.FOLDER, "")
+        records = _texts(container, debian_record.FOLDER, "")
         status = _texts(container, DPKG, "status")
     finally:
         docker("rm", container, check=False)
     return merged(
-        [debrecord.parse(one) for one in records], [debrecord.parse(one) for one in status]
+        [debian_record.parse(one) for one in records], [debian_record.parse(one) for one in status]
     )
 
 
 def merged(
-    records: list[list[debrecord.Package]], status: list[list[debrecord.Package]]
-) -> list[debrecord.Package]:
+    records: list[list[debian_record.Package]], status: list[list[debian_record.Package]]
+) -> list[debian_record.Package]:
     """What the records say, and what dpkg alone knows of."""
     recorded = {one for several in records for one in several}
     named = {(one.name, one.version) for one in recorded}
@@ -62,7 +62,7 @@ def _texts(container: str, folder: str, name: str) -> list[str]:
         return [one.read().decode(errors="replace") for one in found if one is not None]
 
 
-def cyclonedx(images: Mapping[str, tuple[str, list[debrecord.Package]]]) -> dict[str, Any]:
+def cyclonedx(images: Mapping[str, tuple[str, list[debian_record.Package]]]) -> dict[str, Any]:
     """Role → (reference, packages) as a CycloneDX 1.6 document: no time, no serial, so equal for
     equal images. A package that several images hold is there once; `dependencies` says whose it is.
     """

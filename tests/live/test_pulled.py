@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import digests, engine
+from lab.cluster.build import digests, docker_images
 from lab.cluster.docker import daemon
 from lab.cluster.docker.client import docker
 from lab.errors import BuildError
@@ -94,18 +94,18 @@ def test_a_tag_that_was_moved_is_pulled_as_it_was_at_first(
     registry: Path, task: Task, tmp_path: Path
 ) -> None:
     push(tmp_path, "the first")
-    first = engine.pull(REFERENCE, task)
+    first = docker_images.pull(REFERENCE, task)
     assert json.loads(digests.file().read_text())[REFERENCE]["digest"] in first
     forget()
     push(tmp_path, "moved")
-    assert engine.pull(REFERENCE, task) == first
+    assert docker_images.pull(REFERENCE, task) == first
     assert "the first" in content(REFERENCE)
-    assert engine.present([REFERENCE, first]) == {REFERENCE, first}
+    assert docker_images.present([REFERENCE, first]) == {REFERENCE, first}
     forget()
 
     # Who wants what is served now takes the line out.
     digests.file().unlink()
-    second = engine.pull(REFERENCE, task)
+    second = docker_images.pull(REFERENCE, task)
     assert second != first
     assert "moved" in content(REFERENCE)
     forget()
@@ -113,6 +113,6 @@ def test_a_tag_that_was_moved_is_pulled_as_it_was_at_first(
     # And where it is served no longer, that is said, and where the line is.
     shutil.rmtree(registry)
     with pytest.raises(BuildError) as failed:
-        engine.pull(REFERENCE, task)
+        docker_images.pull(REFERENCE, task)
     assert second.partition("@")[2] in failed.value.message
     assert str(digests.file()) in failed.value.hint

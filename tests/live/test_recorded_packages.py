@@ -7,22 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import debrecord, rootfs, sbom
-from lab.cluster.debrecord import Package
+from lab.cluster import sbom
+from lab.cluster.build import debian_record, debian_roots
+from lab.cluster.build.debian_record import Package
 from lab.progress import Quiet
 
 pytestmark = pytest.mark.live
-ROOT = rootfs.Root("probe", ("ca-certificates",), ("jq",))
+ROOT = debian_roots.Root("probe", ("ca-certificates",), ("jq",))
 
 
 def build(architecture: str) -> tuple[list[Package], dict[str, str]]:
     """The packages of a new root, downloaded ones too, and what came in another version."""
     with Quiet().task("root") as task:
-        made = rootfs.build(ROOT, architecture, task)
-    found = rootfs.recorded_packages(made.path / "rootfs.tar")
+        made = debian_roots.build(ROOT, architecture, task)
+    found = debian_roots.recorded_packages(made.path / "rootfs.tar")
     moved = made.facts["moved"]
     assert isinstance(moved, dict)
-    return sorted([*found, *debrecord.of_files((made.path / "debs").glob("*.deb"))]), moved
+    return sorted([*found, *debian_record.of_files((made.path / "debs").glob("*.deb"))]), moved
 
 
 def older(packages: list[Package]) -> Package:
@@ -31,7 +32,7 @@ def older(packages: list[Package]) -> Package:
         listed = subprocess.run(
             ["apt-cache", "show", one.name], capture_output=True, text=True, check=False
         ).stdout
-        for other in debrecord.parse(listed):
+        for other in debian_record.parse(listed):
             known = other.sha256 and other.architecture in (one.architecture, "all")
             if known and other.version < one.version:
                 return other
@@ -56,7 +57,7 @@ def test_equal_names_versions_and_hashes_where_the_archive_still_has_them(
     file = tmp_path / "record.json"
     document = sbom.cyclonedx({"root": ("root:1", list(asked.values()))})
     file.write_text(json.dumps(document))
-    monkeypatch.setenv(debrecord.WANTED, str(file))
+    monkeypatch.setenv(debian_record.WANTED, str(file))
     second, moved = build(architecture)
 
     assert moved == {"jq": f"0.1-1 → {lost.version}"}

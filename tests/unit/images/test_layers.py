@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.cluster import debs, oci
-from lab.cluster.tarball import Tarball
+from lab.cluster.build import debian_packages, oci
+from lab.cluster.build.tarball import Tarball
 from lab.errors import BuildError
 
 
@@ -177,7 +177,7 @@ def test_a_package_becomes_files_where_merged_usr_has_them(tmp_path: Path) -> No
     }
     package = deb(tmp_path / "x.deb", files)
     with Tarball(tmp_path / "layer") as target:
-        assert debs.add(target, [package], without={"etc/nginx/nginx.conf"}) == ["x.deb"]
+        assert debian_packages.add(target, [package], without={"etc/nginx/nginx.conf"}) == ["x.deb"]
     with tarfile.open(tmp_path / "layer") as tar:
         assert {m.name for m in tar if m.isfile()} == {"usr/bin/tool", "usr/sbin/nginx"}
 
@@ -185,7 +185,7 @@ def test_a_package_becomes_files_where_merged_usr_has_them(tmp_path: Path) -> No
 def test_what_is_no_package_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.deb").write_bytes(b"hello")
     with pytest.raises(BuildError, match=r"x\.deb is no Debian package"):
-        list(debs.members(tmp_path / "x.deb"))
+        list(debian_packages.members(tmp_path / "x.deb"))
     odd = deb(tmp_path / "y.deb", {}, name="data.tar.zst")
     with Tarball(tmp_path / "layer") as target, pytest.raises(BuildError, match=r"data\.tar\.zst"):
-        debs.add(target, [odd])
+        debian_packages.add(target, [odd])

@@ -6,17 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import (
-    engine,
-    gobuild,
-    gotool,
-    images,
-    labimages,
-    longrun,
-    nodeimage,
-    rootfs,
-    wheels,
-)
+from lab.cluster import images, labimages, longrun, nodeimage
+from lab.cluster.build import debian_roots, docker_images, go_programs, go_tool, python_wheels
 from lab.cluster.images import ImageSource
 from lab.cluster.versions import DEFAULT, KUBERNETES_VERSIONS, Versions, stock_node
 from lab.errors import BuildError
@@ -25,8 +16,8 @@ from lab.progress import Quiet
 
 
 def test_every_version_named_has_its_modules_and_their_sums() -> None:
-    components = [*gobuild.node_components(DEFAULT), gobuild.kind(DEFAULT)]
-    components += [gobuild.kubernetes(Versions(kubernetes=one)) for one in KUBERNETES_VERSIONS]
+    components = [*go_programs.node_components(DEFAULT), go_programs.kind(DEFAULT)]
+    components += [go_programs.kubernetes(Versions(kubernetes=one)) for one in KUBERNETES_VERSIONS]
     for component in components:
         assert (component.source / "go.mod").is_file(), component.folder
         if component.name != "pause":
@@ -36,7 +27,7 @@ def test_every_version_named_has_its_modules_and_their_sums() -> None:
 
 def test_a_version_without_a_module_is_named() -> None:
     with pytest.raises(BuildError, match=r"kubernetes-1\.99\.0"):
-        gobuild.inputs(gobuild.kubernetes(Versions(kubernetes="1.99.0")), "linux", "amd64")
+        go_programs.inputs(go_programs.kubernetes(Versions(kubernetes="1.99.0")), "linux", "amd64")
 
 
 def test_a_change_in_the_mesh_renames_only_the_top_layers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +52,8 @@ def test_a_change_in_the_mesh_renames_only_the_top_layers(monkeypatch: pytest.Mo
 def test_pulled_and_built_images_never_share_a_name() -> None:
     made = [labimages.plan("amd64", pulled=one) for one in (True, False)]
     nodes = [nodeimage.plan(DEFAULT, one) for one in made]
-    assert engine.tag(made[0].proxy) != engine.tag(made[1].proxy)
-    assert engine.tag(nodes[0].node) != engine.tag(nodes[1].node)
+    assert docker_images.tag(made[0].proxy) != docker_images.tag(made[1].proxy)
+    assert docker_images.tag(nodes[0].node) != docker_images.tag(nodes[1].node)
     assert nodes[0].kubernetes is None
     assert nodes[0].stock == stock_node(DEFAULT)
 
@@ -94,7 +85,7 @@ def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_is_pulled_by_its_digest_is_looked_for_by_its_digest(wanted: str, listed: str) -> None:
-    assert engine.listed_as(wanted) == listed
+    assert docker_images.listed_as(wanted) == listed
 
 
 @pytest.mark.usefixtures("no_probe")
@@ -132,20 +123,26 @@ def test_a_registry_is_one_that_takes_a_connection() -> None:
 
 
 def test_the_root_is_made_with_the_packages_the_user_and_what_to_download(tmp_path: Path) -> None:
-    words = [str(word) for word in rootfs.bootstrap(rootfs.BASE, "arm64", tmp_path / "t", tmp_path)]
+    words = [
+        str(word)
+        for word in debian_roots.bootstrap(debian_roots.BASE, "arm64", tmp_path / "t", tmp_path)
+    ]
     assert "--architectures=arm64" in words
     assert any("net-tools" in word and "iptables" in word for word in words)
     assert any("istio-proxy:x:1337:1337" in word for word in words)
     assert any("--download-only install nginx" in word for word in words)
     assert words[-2:] == ["bookworm", str(tmp_path / "t")]
-    plain = [str(word) for word in rootfs.bootstrap(rootfs.NODE, "amd64", tmp_path / "t", tmp_path)]
+    plain = [
+        str(word)
+        for word in debian_roots.bootstrap(debian_roots.NODE, "amd64", tmp_path / "t", tmp_path)
+    ]
     assert not any("download-only" in word or "1337" in word for word in plain)
 
 
 @pytest.mark.parametrize("uv", ["/bin/uv", None])
 def test_wheels_are_installed_by_hash_and_never_compiled(uv: str | None, tmp_path: Path) -> None:
-    target = wheels.image_platform("arm64")
-    words = wheels.installer(tmp_path / "x.txt", target, tmp_path / "site", uv)
+    target = python_wheels.image_platform("arm64")
+    words = python_wheels.installer(tmp_path / "x.txt", target, tmp_path / "site", uv)
     for needed in ("--require-hashes", "--no-deps", "--only-binary"):
         assert needed in words
     text = " ".join(words)
@@ -156,12 +153,12 @@ def test_wheels_are_installed_by_hash_and_never_compiled(uv: str | None, tmp_pat
 
 def test_the_go_that_a_module_needs_is_compared_by_number(tmp_path: Path) -> None:
     (tmp_path / "go.mod").write_text("module x\n\ngo 1.26.10\n\nrequire y v1.0.0\n")
-    assert gotool.needed_go(tmp_path / "go.mod") == (1, 26, 10)
-    assert gotool.numbers("1.26.9") < (1, 26, 10) < gotool.numbers("1.27.0")
+    assert go_tool.needed_go(tmp_path / "go.mod") == (1, 26, 10)
+    assert go_tool.numbers("1.26.9") < (1, 26, 10) < go_tool.numbers("1.27.0")
 
 
 def test_version_variables_are_given_to_the_linker() -> None:
-    flags = gobuild.linker_flags(gobuild.kubernetes(DEFAULT))
+    flags = go_programs.linker_flags(go_programs.kubernetes(DEFAULT))
     assert f"-X k8s.io/component-base/version.gitVersion=v{DEFAULT.kubernetes}" in flags
     assert "-X k8s.io/component-base/version.gitMinor=37" in flags
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import rootfs
-from lab.cluster.debrecord import Package
+from lab.cluster.build import debian_roots
+from lab.cluster.build.debian_record import Package
 from lab.progress import Quiet
 
 
@@ -26,13 +26,20 @@ def test_mmdebstrap_works_below_the_cache_where_nobody_else_can_put_a_link(
         works.append(Path(env["TMPDIR"]))
         assert works[-1].is_dir()
 
-    monkeypatch.setattr(rootfs, "stream", stream)
-    monkeypatch.setattr(rootfs, "ensure_mmdebstrap", lambda task: None)
-    monkeypatch.setattr(rootfs, "recorded_packages", lambda target: [Package("a", "1", "all", "")])
-    cut_off = tmp_path / "cache" / "building" / f"{rootfs.inputs(rootfs.BASE, 'amd64').key}.work-x"
+    monkeypatch.setattr(debian_roots, "stream", stream)
+    monkeypatch.setattr(debian_roots, "ensure_mmdebstrap", lambda task: None)
+    monkeypatch.setattr(
+        debian_roots, "recorded_packages", lambda target: [Package("a", "1", "all", "")]
+    )
+    cut_off = (
+        tmp_path
+        / "cache"
+        / "building"
+        / f"{debian_roots.inputs(debian_roots.BASE, 'amd64').key}.work-x"
+    )
     (cut_off / "etc").mkdir(parents=True)
     with Quiet().task("base") as task:
-        rootfs.build(rootfs.BASE, "amd64", task)
+        debian_roots.build(debian_roots.BASE, "amd64", task)
     assert works[0].is_relative_to(tmp_path / "cache")
     assert not works[0].exists()
     assert not cut_off.exists()
@@ -40,5 +47,5 @@ def test_mmdebstrap_works_below_the_cache_where_nobody_else_can_put_a_link(
 
 
 def test_mmdebstrap_mounts_where_its_end_unmounts(tmp_path: Path) -> None:
-    words = rootfs.bootstrap(rootfs.BASE, "amd64", tmp_path / "rootfs.tar", tmp_path)
+    words = debian_roots.bootstrap(debian_roots.BASE, "amd64", tmp_path / "rootfs.tar", tmp_path)
     assert words[: words.index("mmdebstrap")] == ["unshare", "--mount", "--propagation", "private"]

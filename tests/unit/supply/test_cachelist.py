@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import cache, cachelist, gobuild
+from lab.cluster import cachelist
+from lab.cluster.build import cache, go_programs
 from lab.cluster.docker import client as docker_engine
 
 DAY = 86400
@@ -53,7 +54,7 @@ def test_go_caches_are_pruned_when_nothing_was_compiled_for_as_long(go: Path) ->
     assert cachelist.go_caches() == {}
 
 
-@pytest.mark.parametrize("name", ["images", gobuild.COMPILING])
+@pytest.mark.parametrize("name", ["images", go_programs.COMPILING])
 def test_prune_waits_for_a_build_that_runs(name: str, go: Path) -> None:
     said: list[str] = []
     heard = threading.Event()

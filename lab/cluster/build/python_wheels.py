@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import package_clients
-from lab.cluster import cache
+from lab.cluster.build import cache
 from lab.cluster.longrun import build_log, stream
 from lab.cluster.versions import PYTHON
 from lab.progress import Task

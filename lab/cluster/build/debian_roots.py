@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.cluster import cache, debrecord
+from lab.cluster.build import cache, debian_record
 from lab.cluster.host_changes import apt
 from lab.cluster.longrun import build_log, stream
 from lab.cluster.versions import DEBIAN_SUITE
@@ -62,7 +62,7 @@ BASE = Root("base", BASE_PACKAGES, NGINX_PACKAGES, PROXY_USER)
 def inputs(root: Root, architecture: str) -> cache.Inputs:
     """What a root depends on; Debian's security updates come in when the entry is pruned."""
     values = {"root": repr(root), "architecture": architecture, "format": "3"}
-    if asked := debrecord.pins(debrecord.wanted()):
+    if asked := debian_record.pins(debian_record.wanted()):
         values["pins"] = asked
     return cache.Inputs(f"rootfs-{root.name}", values)
 
@@ -91,9 +91,9 @@ def _build(root: Root, architecture: str, folder: Path, task: Task) -> cache.Fac
     wanted = inputs(root, architecture)
     with tempfile.TemporaryDirectory(prefix=f"{wanted.key}.work-", dir=folder.parent) as workdir:
         Path(workdir).chmod(0o711)  # apt downloads as a user of its own
-        asked = debrecord.wanted()
+        asked = debian_record.wanted()
         pins = Path(workdir, "pins")
-        pins.write_text(debrecord.pins(asked))
+        pins.write_text(debian_record.pins(asked))
         stream(
             bootstrap(root, architecture, target, debs, pins if asked else None),
             what=f"making the Debian root of {root.name}",
@@ -106,10 +106,10 @@ def _build(root: Root, architecture: str, folder: Path, task: Task) -> cache.Fac
         if stray.suffix != ".deb":
             cache.remove_tree(stray) if stray.is_dir() else stray.unlink()
     packages = recorded_packages(target)
-    downloaded = debrecord.of_files(debs.glob("*.deb"))
+    downloaded = debian_record.of_files(debs.glob("*.deb"))
     if not packages:
         raise BuildError(f"{target} holds no record of its packages", hint=f"see {logfile}")
-    moved = debrecord.compare(asked, {*packages, *downloaded})
+    moved = debian_record.compare(asked, {*packages, *downloaded})
     if moved:
         task.update(f"{len(moved)} packages are newer than recorded: the archive lacks those")
     return {
@@ -132,7 +132,7 @@ def bootstrap(
         words.append(f"--dpkgopt=path-exclude=/usr/share/{name}/*")
     words.append("--dpkgopt=path-include=/usr/share/doc/*/copyright")
     if pins is not None:
-        into = f'"$1"{debrecord.PIN_FILE}'
+        into = f'"$1"{debian_record.PIN_FILE}'
         words.append(
             f'--setup-hook=mkdir -p "$1/etc/apt/preferences.d" && '
             f"cp {shlex.quote(str(pins))} {into} && chmod 644 {into}"
@@ -153,10 +153,10 @@ def bootstrap(
         )
         words.append(f"--customize-hook=sync-out /var/cache/apt/archives {shlex.quote(str(debs))}")
         words.append(drop)
-    record = debrecord.recorder('"$1"', 'env APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-cache')
+    record = debian_record.recorder('"$1"', 'env APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-cache')
     words.append(f"--customize-hook={record}")
     if pins is not None:
-        words.append(f'--customize-hook=rm "$1"{debrecord.PIN_FILE}')
+        words.append(f'--customize-hook=rm "$1"{debian_record.PIN_FILE}')
     return [*words, root.suite, target]
 
 
@@ -186,12 +186,12 @@ def ensure_mmdebstrap(task: Task) -> None:
             )
 
 
-def recorded_packages(rootfs: Path) -> list[debrecord.Package]:
+def recorded_packages(rootfs: Path) -> list[debian_record.Package]:
     """The record that lies in a root; empty where there is none."""
     with tarfile.open(rootfs) as tar:
         for member in tar:
-            if member.name.removeprefix("./") == f"{debrecord.FOLDER}/root":
+            if member.name.removeprefix("./") == f"{debian_record.FOLDER}/root":
                 content = tar.extractfile(member)
                 assert content is not None
-                return debrecord.parse(content.read().decode())
+                return debian_record.parse(content.read().decode())
     return []

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cluster import cache, gotool
+from lab.cluster.build import cache, go_tool
 from lab.cluster.longrun import build_log, stream
 from lab.cluster.versions import Versions
 from lab.command import run
@@ -159,7 +159,7 @@ def inputs(component: Component, system: str, architecture: str) -> cache.Inputs
         f"go-{component.name}",
         {
             "source": cache.tree_digest(component.source),
-            "go": gotool.chosen(gotool.needed_go(component.source / "go.mod")).version,
+            "go": go_tool.chosen(go_tool.needed_go(component.source / "go.mod")).version,
             "programs": repr(sorted(component.programs.items())),
             "variables": repr(sorted(component.variables.items())),
             "system": system,
@@ -182,11 +182,11 @@ def build(component: Component, system: str, architecture: str, task: Task) -> c
 def _compile(
     component: Component, system: str, architecture: str, folder: Path, task: Task
 ) -> cache.Facts:
-    needed = gotool.needed_go(component.source / "go.mod")
-    toolchain = gotool.chosen(needed)
-    go = gotool.command(toolchain, needed, task)
+    needed = go_tool.needed_go(component.source / "go.mod")
+    toolchain = go_tool.chosen(needed)
+    go = go_tool.command(toolchain, needed, task)
     logfile = build_log(f"go-{component.name}")
-    environment = gotool.environment(go, system, architecture)
+    environment = go_tool.environment(go, system, architecture)
     packages = sorted(set(component.programs.values()))
     hint = "the module proxy must be reachable (GOPROXY), and the disk not full"
     task.update("waiting for another compile")
@@ -264,9 +264,9 @@ def linker_flags(component: Component) -> str:
 
 def module_folder(component: Component, module: str, version: str, task: Task) -> Path:
     """Where the source of `module` lies in the module cache, fetched if need be."""
-    needed = gotool.needed_go(component.source / "go.mod")
-    go = gotool.command(gotool.chosen(needed), needed, task)
-    environment = gotool.environment(go, "linux", "amd64")
+    needed = go_tool.needed_go(component.source / "go.mod")
+    go = go_tool.command(go_tool.chosen(needed), needed, task)
+    environment = go_tool.environment(go, "linux", "amd64")
     try:
         with cache.named_lock(COMPILING), copied(component) as source:
             run([go, "mod", "download", module], base=environment, cwd=source)

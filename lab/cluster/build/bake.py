@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from lab.cluster import cache, engine, oci
+from lab.cluster.build import cache, docker_images, oci
 from lab.cluster.docker.client import docker
 from lab.cluster.longrun import build_log, stream
 from lab.errors import BuildError, CommandError
@@ -98,7 +98,7 @@ def bake(
     `images(container)` is called when the container runs, for what must be asked of it. With
     `tweak`, the node's configuration is adapted as well. Raises BuildError.
     """
-    name = engine.tag(inputs)
+    name = docker_images.tag(inputs)
     logfile = build_log(f"bake-{inputs.kind}")
     with _container(base, inputs, logfile) as container:
         task.update("starting containerd in the node image")
@@ -112,10 +112,10 @@ def bake(
         for change in (
             'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]',
             "CMD []",
-            f"LABEL {engine.INPUTS_LABEL}={inputs.key} {engine.BAKE_LABEL}=done "
-            f"{engine.KUBERNETES_LABEL}={version} "
+            f"LABEL {docker_images.INPUTS_LABEL}={inputs.key} {docker_images.BAKE_LABEL}=done "
+            f"{docker_images.KUBERNETES_LABEL}={version} "
             f"org.opencontainers.image.title=sidecar-lab/{inputs.kind} "
-            f"org.opencontainers.image.base.name={engine.with_digest(base)}",
+            f"org.opencontainers.image.base.name={docker_images.with_digest(base)}",
         ):
             words += ["--change", change]
         stream([*words, container, name], what=f"committing {name}", logfile=logfile)
@@ -162,7 +162,9 @@ def import_images(
 
 def remove_leftovers() -> int:
     """Remove containers in which a bake was cut off; returns how many. Call it under the lock."""
-    listed = docker("ps", "-aq", "--filter", f"label={engine.BAKE_LABEL}=making").stdout.split()
+    listed = docker(
+        "ps", "-aq", "--filter", f"label={docker_images.BAKE_LABEL}=making"
+    ).stdout.split()
     if listed:
         docker("rm", "-f", "-v", *listed, timeout=120)
     return len(listed)
@@ -175,7 +177,7 @@ def _container(base: str, inputs: cache.Inputs, logfile: Path) -> Iterator[str]:
         stream(
             [
                 *("docker", "run", "--detach", "--privileged", "--network", "none"),
-                *("--name", name, "--label", f"{engine.BAKE_LABEL}=making"),
+                *("--name", name, "--label", f"{docker_images.BAKE_LABEL}=making"),
                 *("--volume", "/bake", "--tmpfs", "/run", "--entrypoint", "sleep", base),
                 "infinity",
             ],

@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from lab.cluster.tarball import Tarball
+from lab.cluster.build.tarball import Tarball
 from lab.errors import BuildError
 
 _MERGED = re.compile(r"^(bin|sbin|lib|lib32|lib64)(/|$)")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cluster import cache, digests
+from lab.cluster.build import cache, digests
 from lab.cluster.docker.client import docker
 from lab.cluster.longrun import build_log, stream
 from lab.paths import PACKAGE, cache_root
