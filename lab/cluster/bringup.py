@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from lab.cluster import certificates
 from lab.cluster import state as states
-from lab.cluster.images import Built, ImageSource
+from lab.cluster.images.ensure import Built, ImageSource
 from lab.cluster.kubeapi import KubeApi, Object
 from lab.cluster.meshes import Mesh
 from lab.cluster.state import LabState

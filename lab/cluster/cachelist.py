@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager
 
 from filelock import Timeout
 
-from lab.cluster import images
 from lab.cluster.build import cache, docker_images, go_programs
 from lab.cluster.docker import client as docker_engine
+from lab.cluster.images import ensure
 from lab.paths import cache_root
 
 GO = ("mod", "build")
@@ -81,7 +81,7 @@ def prune(unused_for: float, say: Callable[[str], None]) -> str:
         if docker_engine.why_unreachable():
             return said + "; Docker does not answer, its images stay"
         keep = _in_use() if unused_for == 0 else _in_use() | _current()
-        return f"{said}; {len(images.prune_images(keep))} images"
+        return f"{said}; {len(ensure.prune_images(keep))} images"
 
 
 def prune_go(unused_for: float) -> int:
@@ -129,7 +129,7 @@ def _current() -> frozenset[str]:
     newest: dict[str, str] = {}
     for one in docker_images.ours():
         newest.setdefault(one.tag.partition(":")[0], one.tag)
-    return frozenset(newest.values()) | images.planned()
+    return frozenset(newest.values()) | ensure.planned()
 
 
 def _size(count: float) -> str:

@@ -87,7 +87,7 @@ def up(name: str, source: str, mesh: str, no_provision: bool, recreate: bool, ye
     """
     from lab.cluster import bringup, steps
     from lab.cluster.docker import provision
-    from lab.cluster.images import ImageSource
+    from lab.cluster.images.ensure import ImageSource
     from lab.cluster.meshes import Mesh
 
     started = time.monotonic()
@@ -178,8 +178,8 @@ def status(name: str, as_json: bool, sbom: bool) -> None:
     from lab.cluster import status as looked
 
     if sbom:
-        from lab.cluster import sbom as packages
         from lab.cluster import state
+        from lab.cluster.images import sbom as packages
 
         known = state.load(lab_paths(name))
         roles = {"node": known.node_image, "observer": known.observer_image, **known.images}

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Mapping
 
-from lab.cluster import images, install, kind, node
+from lab.cluster import install, kind, node
 from lab.cluster import state as states
 from lab.cluster.bringup import Bringup
 from lab.cluster.docker import client as engine
 from lab.cluster.docker import daemons
 from lab.cluster.host_changes import kernel_settings
-from lab.cluster.images import Built
+from lab.cluster.images import ensure
+from lab.cluster.images.ensure import Built
 from lab.cluster.kubeapi import KubeApi
 from lab.cluster.meshes import Mesh
 from lab.cluster.state import LabState
@@ -127,12 +128,12 @@ def load_changed_images(up: Bringup, task: Task) -> None:
     versions, source = up.options.versions, up.built.source
     if lacks(there, ours):
         task.update("loading changed images")
-        images.load_into(up.state.node, source, versions, up.progress)
+        ensure.load_into(up.state.node, source, versions, up.progress)
     if lacks(there, up.peer_images):
-        from lab.cluster import peerimages
+        from lab.cluster.images import istio_images
 
         with up.progress.task("images of Istio into the node") as part:
-            peerimages.load_into(up.state.node, source, versions, part)
+            istio_images.load_into(up.state.node, source, versions, part)
     wanted = {**ours, **up.peer_images}
     same = not lacks(there, wanted) and up.state.mesh == up.options.mesh
     now = _new_state(up, up.built).having(

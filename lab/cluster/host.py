@@ -135,7 +135,7 @@ def _version(argv: list[str]) -> str:
 
 
 def _kubectl() -> str:
-    from lab.cluster.images import kubectl
+    from lab.cluster.images.ensure import kubectl
 
     try:
         return str(kubectl())

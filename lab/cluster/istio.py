@@ -7,8 +7,8 @@ each has its reason here.
 from pathlib import Path
 from typing import Any, Final
 
-from lab.cluster import peerimages, peers
 from lab.cluster.build import cache
+from lab.cluster.images import istio_images, istio_programs
 from lab.cluster.kubeapi import Object
 from lab.cluster.mesh_manifests import CONTENT_ANNOTATION
 from lab.command import run
@@ -20,8 +20,8 @@ PART_OF: Final = "app.kubernetes.io/part-of=istio"
 """A label on every object that istioctl generates: by it they are found and removed."""
 SETTINGS: Final = {
     "profile": "minimal",  # istiod alone: the walkthrough has no gateway
-    "values.global.hub": peerimages.HUB,
-    "values.global.tag": peerimages.TAG,
+    "values.global.hub": istio_images.HUB,
+    "values.global.tag": istio_images.TAG,
     # Vanilla Envoy has none of the filters that only Istio's own build of it carries.
     "meshConfig.enablePrometheusMerge": "false",
     "values.telemetry.enabled": "false",
@@ -52,7 +52,7 @@ def arguments(settings: dict[str, str] = SETTINGS) -> list[str]:
     return [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
 
 
-def manifest(binaries: peers.IstioBinaries, task: Task | None = None) -> Path:
+def manifest(binaries: istio_programs.IstioBinaries, task: Task | None = None) -> Path:
     """The generated manifest as a file (YAML, several documents), kept in the cache.
 
     Raises CommandError with what istioctl said.
@@ -67,7 +67,7 @@ def manifest(binaries: peers.IstioBinaries, task: Task | None = None) -> Path:
     return cache.obtain(inputs, generate, task=task).path / "istio.yaml"
 
 
-def documents(binaries: peers.IstioBinaries, images: dict[str, str]) -> list[Object]:
+def documents(binaries: istio_programs.IstioBinaries, images: dict[str, str]) -> list[Object]:
     """Every object of Istio, in the order in which they are applied.
 
     `images`: reference → what identifies its content; a change rolls the control plane out.
@@ -96,7 +96,7 @@ def _adapted(document: Object, images: dict[str, str]) -> Object:
     spec = document["spec"]
     template = spec["template"]
     metadata = template["metadata"]
-    content = {CONTENT_ANNOTATION: images.get(peerimages.PILOT_IMAGE, "")}
+    content = {CONTENT_ANNOTATION: images.get(istio_images.PILOT_IMAGE, "")}
     annotated = {**metadata, "annotations": {**metadata.get("annotations", {}), **content}}
     containers = [_watched_closely(one) for one in template["spec"]["containers"]]
     pod = {**template["spec"], "containers": containers, "terminationGracePeriodSeconds": 1}

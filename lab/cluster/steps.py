@@ -10,7 +10,6 @@ from lab.cluster import (
     certificates,
     cluster_step,
     doctor,
-    images,
     install,
     mesh_manifests,
     meshes,
@@ -20,6 +19,7 @@ from lab.cluster import (
 from lab.cluster.bringup import Bringup, Step
 from lab.cluster.docker import client as engine
 from lab.cluster.docker import provision
+from lab.cluster.images import ensure
 from lab.cluster.meshes import Mesh
 from lab.cluster.state import LabState
 from lab.errors import HostError, RefusedError
@@ -69,13 +69,16 @@ def docker(up: Bringup, task: Task) -> None:
 
 def build_images(up: Bringup, task: Task) -> None:
     """Node image and lab images, only what changed."""
-    up.built = images.ensure(up.options.source, up.options.versions, up.progress)
+    up.built = ensure.ensure(up.options.source, up.options.versions, up.progress)
     if up.options.mesh is Mesh.ISTIO:
-        from lab.cluster import peerimages, peers  # not for those who never ask for Istio
+        from lab.cluster.images import (  # not for those who never ask for Istio
+            istio_images,
+            istio_programs,
+        )
 
-        binaries = peers.istio_binaries(up.progress, up.options.versions)
+        binaries = istio_programs.istio_binaries(up.progress, up.options.versions)
         up.tools = str(binaries.folder)
-        up.peer_images = peerimages.ensure(up.built.source, up.options.versions, up.progress)
+        up.peer_images = istio_images.ensure(up.built.source, up.options.versions, up.progress)
     task.update(f"{up.built.source.value}, {up.built.node_image}")
 
 
@@ -92,9 +95,10 @@ def make_certificates(up: Bringup, task: Task) -> None:
     up.wanted = up.ours
     task.update(f"made {', '.join(made)}" if made else "sound")
     if up.options.mesh is Mesh.ISTIO:
-        from lab.cluster import istio, peers
+        from lab.cluster import istio
+        from lab.cluster.images import istio_programs
 
-        binaries = peers.istio_binaries(up.progress, up.options.versions)
+        binaries = istio_programs.istio_binaries(up.progress, up.options.versions)
         up.wanted = istio.documents(binaries, up.peer_images)
         task.update("Istio makes its own")
 

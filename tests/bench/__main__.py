@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from lab import console, streams
-from lab.cluster.peers import istio_binaries
+from lab.cluster.images.istio_programs import istio_binaries
 from lab.mesh.errors import SidecarLabError
 from tests.bench import clusters, meshes, programs
 from tests.bench.figures import Table

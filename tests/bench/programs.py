@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from lab import paths
-from lab.cluster.peers import IstioBinaries
+from lab.cluster.images.istio_programs import IstioBinaries
 from lab.command import run
 from lab.errors import CommandError, HostError
 from tests.bench.figures import Row, Table

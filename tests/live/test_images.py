@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from lab.cluster.images import Built, ImageSource, ensure
+from lab.cluster.images.ensure import Built, ImageSource, ensure
 from lab.command import run
 from lab.paths import PACKAGE
 from tests.live import layers

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from lab.cluster import state
+from lab.cluster.images.istio_programs import IstioBinaries, istio_binaries
 from lab.cluster.kubeapi import ApiError, KubeApi
-from lab.cluster.peers import IstioBinaries, istio_binaries
 from lab.mesh import contract
 from lab.mesh.injector.settings import annotations as names
 from lab.mesh.manifest import yaml_reader

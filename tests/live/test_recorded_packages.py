@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import sbom
 from lab.cluster.build import debian_record, debian_roots
 from lab.cluster.build.debian_record import Package
+from lab.cluster.images import sbom
 from lab.progress import Quiet
 
 pytestmark = pytest.mark.live

@@ -10,7 +10,7 @@ import click
 
 from lab import console, streams
 from lab.cli import say_error
-from lab.cluster.peers import IstioBinaries, istio_binaries
+from lab.cluster.images.istio_programs import IstioBinaries, istio_binaries
 from lab.mesh.errors import SidecarLabError
 from lab.progress import Progress
 from tests.peers import probers

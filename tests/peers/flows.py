@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lab.cluster.peers import IstioBinaries
+from lab.cluster.images.istio_programs import IstioBinaries
 from lab.progress import Progress
 from tests.dataplane.world import Namespace, World, build, remove
 from tests.peers import flows_matrix, flows_traffic

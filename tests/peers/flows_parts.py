@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from lab.cluster.build import python_wheels
-from lab.cluster.labimages import LOCKS
+from lab.cluster.images.lab_images import LOCKS
 from lab.mesh import contract
 from lab.mesh.injector import inject
 from lab.mesh.injector.settings import annotations

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from lab.cluster.peers import IstioBinaries
+from lab.cluster.images.istio_programs import IstioBinaries
 from lab.progress import Progress
 from tests.dataplane.world import Namespace
 from tests.peers import flows, flows_http, flows_matrix, flows_parts, flows_traffic

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from lab.cluster.peers import IstioBinaries
+from lab.cluster.images.istio_programs import IstioBinaries
 from lab.mesh import workloads
 from lab.mesh.errors import DocumentErrors
 from lab.mesh.injector import files

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from lab.cluster.peers import IstioBinaries
+from lab.cluster.images.istio_programs import IstioBinaries
 from lab.progress import Progress, Task
 from tests.dataplane.world import INJECTED, TOOLS
 from tests.peers import rules_accepted as accepted

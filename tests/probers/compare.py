@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lab.cluster.build import go_programs
-from lab.cluster.images import host_go
+from lab.cluster.images.ensure import host_go
 from lab.cluster.versions import DEFAULT
 from lab.mesh.agent.http_server import HOOKS
 from lab.progress import Progress

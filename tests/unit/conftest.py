@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 from lab.cluster.build import python_wheels
-from lab.cluster.labimages import LOCKS
+from lab.cluster.images.lab_images import LOCKS
 from lab.progress import Quiet
 from tests.unit import drawing
 

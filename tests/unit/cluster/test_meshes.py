@@ -4,7 +4,8 @@ from typing import Any, cast
 
 import pytest
 
-from lab.cluster import cluster_step, istio, meshes, peerimages, peers
+from lab.cluster import cluster_step, istio, meshes
+from lab.cluster.images import istio_images, istio_programs
 from lab.cluster.kubeapi import KubeApi, Object
 from lab.cluster.meshes import Mesh
 from lab.cluster.versions import DEFAULT
@@ -104,7 +105,7 @@ def test_only_a_deployment_is_adapted_and_a_new_image_changes_its_template() -> 
     template = {"metadata": {"annotations": {"a": "b"}}, "spec": {"containers": [container]}}
     deployment: Object = {"kind": "Deployment", "spec": {"template": template}}
     one, two = (
-        istio._adapted(deployment, {peerimages.PILOT_IMAGE: tag})["spec"]["template"]
+        istio._adapted(deployment, {istio_images.PILOT_IMAGE: tag})["spec"]["template"]
         for tag in ("pilot:1", "pilot:2")
     )
     assert one["metadata"] != two["metadata"]
@@ -127,10 +128,10 @@ def test_images_are_loaded_only_where_their_content_differs() -> None:
 
 
 def test_programs_depend_on_the_architecture_and_the_template_does_not() -> None:
-    wanted = peers.inputs(DEFAULT, "amd64")
+    wanted = istio_programs.inputs(DEFAULT, "amd64")
     assert set(wanted) == {"istioctl", "istio", "template"}
-    assert wanted["istio"].key != peers.inputs(DEFAULT, "arm64")["istio"].key
-    assert wanted["template"].key == peers.inputs(DEFAULT, "arm64")["template"].key
+    assert wanted["istio"].key != istio_programs.inputs(DEFAULT, "arm64")["istio"].key
+    assert wanted["template"].key == istio_programs.inputs(DEFAULT, "arm64")["template"].key
 
 
 def test_the_two_meshes_are_each_others_other() -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import images, labimages, longrun, nodeimage
+from lab.cluster import longrun
 from lab.cluster.build import debian_roots, docker_images, go_programs, go_tool, python_wheels
-from lab.cluster.images import ImageSource
+from lab.cluster.images import ensure, lab_images, node_image
+from lab.cluster.images.ensure import ImageSource
 from lab.cluster.versions import DEFAULT, KUBERNETES_VERSIONS, Versions, stock_node
 from lab.errors import BuildError
 from lab.paths import PACKAGE
@@ -31,12 +32,12 @@ def test_a_version_without_a_module_is_named() -> None:
 
 
 def test_a_change_in_the_mesh_renames_only_the_top_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    def plans() -> tuple[labimages.Plan, nodeimage.Plan]:
-        made = labimages.plan("amd64", pulled=False)
-        return made, nodeimage.plan(DEFAULT, made)
+    def plans() -> tuple[lab_images.Plan, node_image.Plan]:
+        made = lab_images.plan("amd64", pulled=False)
+        return made, node_image.plan(DEFAULT, made)
 
     before, node_before = plans()
-    monkeypatch.setattr(labimages, "mesh_digest", lambda: "another mesh")
+    monkeypatch.setattr(lab_images, "mesh_digest", lambda: "another mesh")
     after, node_after = plans()
     changed = {
         name
@@ -50,8 +51,8 @@ def test_a_change_in_the_mesh_renames_only_the_top_layers(monkeypatch: pytest.Mo
 
 
 def test_pulled_and_built_images_never_share_a_name() -> None:
-    made = [labimages.plan("amd64", pulled=one) for one in (True, False)]
-    nodes = [nodeimage.plan(DEFAULT, one) for one in made]
+    made = [lab_images.plan("amd64", pulled=one) for one in (True, False)]
+    nodes = [node_image.plan(DEFAULT, one) for one in made]
     assert docker_images.tag(made[0].proxy) != docker_images.tag(made[1].proxy)
     assert docker_images.tag(nodes[0].node) != docker_images.tag(nodes[1].node)
     assert nodes[0].kubernetes is None
@@ -59,7 +60,7 @@ def test_pulled_and_built_images_never_share_a_name() -> None:
 
 
 def test_only_the_package_and_the_mesh_enter_images() -> None:
-    names = [path.relative_to(PACKAGE) for path in labimages.mesh_files()]
+    names = [path.relative_to(PACKAGE) for path in lab_images.mesh_files()]
     assert Path("__init__.py") in names
     assert {name.parts[0] for name in names} == {"__init__.py", "mesh"}
     assert not any("__pycache__" in name.parts for name in names)
@@ -72,7 +73,7 @@ def test_a_stock_node_is_pinned_by_digest_where_it_is_known() -> None:
 
 @pytest.fixture
 def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "registry_answers", lambda: pytest.fail("the registry was asked"))
+    monkeypatch.setattr(ensure, "registry_answers", lambda: pytest.fail("the registry was asked"))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_what_is_pulled_by_its_digest_is_looked_for_by_its_digest(wanted: str, l
 def test_the_registry_is_asked_only_when_it_matters(
     source: ImageSource, cached: dict[bool, bool], expected: ImageSource
 ) -> None:
-    assert images.decide(source, cached) is expected
+    assert ensure.decide(source, cached) is expected
 
 
 @pytest.mark.parametrize(
@@ -111,15 +112,15 @@ def test_the_registry_is_asked_only_when_it_matters(
 def test_with_nothing_cached_the_registry_decides(
     answers: bool, expected: ImageSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "registry_answers", lambda: answers)
-    assert images.decide(ImageSource.AUTO, {False: False, True: False}) is expected
+    monkeypatch.setattr(ensure, "registry_answers", lambda: answers)
+    assert ensure.decide(ImageSource.AUTO, {False: False, True: False}) is expected
 
 
 def test_a_registry_is_one_that_takes_a_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert images.registry_answers(("127.0.0.1", port), 1)
-    assert not images.registry_answers(("127.0.0.1", port), 1)
+        assert ensure.registry_answers(("127.0.0.1", port), 1)
+    assert not ensure.registry_answers(("127.0.0.1", port), 1)
 
 
 def test_the_root_is_made_with_the_packages_the_user_and_what_to_download(tmp_path: Path) -> None:
@@ -212,4 +213,4 @@ def test_an_interrupt_ends_the_command_and_its_children(tmp_path: Path) -> None:
 
 def test_a_cached_part_does_not_skip_the_whole_task() -> None:
     with Quiet().task("x") as task:
-        images._Part(task).skip("cached")
+        ensure._Part(task).skip("cached")

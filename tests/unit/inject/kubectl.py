@@ -4,7 +4,7 @@ import json
 import subprocess
 from typing import Any
 
-from lab.cluster import images
+from lab.cluster.images import ensure
 
 LINE = ["annotate", "--local", "-f", "-", "-o", "json", "seen=y"]
 
@@ -13,7 +13,7 @@ def read(text: str | bytes) -> tuple[list[Any], str]:
     """The objects that kubectl makes of a stream, and what it says against the rest of it."""
     data = text.encode() if isinstance(text, str) else text
     done = subprocess.run(
-        [images.kubectl(), *LINE], input=data, capture_output=True, timeout=60, check=False
+        [ensure.kubectl(), *LINE], input=data, capture_output=True, timeout=60, check=False
     )
     assert bool(done.returncode) == bool(done.stderr), done
     values, said = _values(done.stdout.decode()), done.stderr.decode()

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.cluster import sbom
 from lab.cluster.build import debian_record, debian_roots
 from lab.cluster.build.debian_record import Package
+from lab.cluster.images import sbom
 from lab.errors import BuildError, HostError
 
 VERSIONS = st.from_regex(r"([0-9]:)?[0-9][0-9A-Za-z.+~-]{0,12}", fullmatch=True)

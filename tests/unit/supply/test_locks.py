@@ -5,7 +5,7 @@ import sysconfig
 
 import pytest
 
-from lab.cluster.images import go_names, host_go
+from lab.cluster.images.ensure import go_names, host_go
 from tests.locks import __main__ as check
 from tests.locks import targets
 from tests.locks.targets import Pinned

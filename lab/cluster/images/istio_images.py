@@ -6,10 +6,10 @@ lacks (the layers with Istio's two programs) is sent into its containerd when ne
 
 from pathlib import Path
 
-from lab.cluster import labimages, nodeimage, peers
 from lab.cluster.build import bake, cache, docker_images, oci
 from lab.cluster.build.tarball import Tarball
-from lab.cluster.images import ImageSource
+from lab.cluster.images import istio_programs, lab_images, node_image
+from lab.cluster.images.ensure import ImageSource
 from lab.cluster.versions import Versions
 from lab.mesh import contract
 from lab.progress import Progress, Task
@@ -22,9 +22,9 @@ TEMPLATE_PATH = "var/lib/istio/envoy/envoy_bootstrap_tmpl.json"
 """Where pilot-agent looks for the template of Envoy's bootstrap."""
 
 
-def plan(images: labimages.Plan, versions: Versions) -> dict[str, cache.Inputs]:
+def plan(images: lab_images.Plan, versions: Versions) -> dict[str, cache.Inputs]:
     """Image reference → what the image is made from; builds nothing."""
-    parts = peers.inputs(versions, images.architecture)
+    parts = istio_programs.inputs(versions, images.architecture)
     programs = parts["istio"].key
 
     def named(kind: str, below: cache.Inputs, **values: str) -> cache.Inputs:
@@ -41,22 +41,22 @@ def plan(images: labimages.Plan, versions: Versions) -> dict[str, cache.Inputs]:
 
 def ensure(source: ImageSource, versions: Versions, progress: Progress) -> dict[str, str]:
     """Build what is missing; image reference → the image's tag in Docker. Raises BuildError."""
-    images = labimages.plan(docker_images.architecture(), source is ImageSource.PULL)
+    images = lab_images.plan(docker_images.architecture(), source is ImageSource.PULL)
     made = plan(images, versions)
-    binaries = peers.istio_binaries(progress, versions, images.architecture)
+    binaries = istio_programs.istio_binaries(progress, versions, images.architecture)
     tags = {reference: docker_images.tag(inputs) for reference, inputs in made.items()}
     if docker_images.present(list(tags.values())) != set(tags.values()):
         with cache.named_lock("images"), progress.task("images of Istio") as task:
-            labimages.build_all(images, task, only=frozenset({"proxy-base"}))
-            labimages.build_base(images, task)
+            lab_images.build_all(images, task, only=frozenset({"proxy-base"}))
+            lab_images.build_base(images, task)
             _build(made, images, binaries, task)
     return tags
 
 
 def _build(
     made: dict[str, cache.Inputs],
-    images: labimages.Plan,
-    binaries: peers.IstioBinaries,
+    images: lab_images.Plan,
+    binaries: istio_programs.IstioBinaries,
     task: Task,
 ) -> None:
     def proxy(layer: Tarball) -> None:
@@ -71,7 +71,7 @@ def _build(
         (PILOT_IMAGE, images.base, pilot),
     ):
         if not docker_images.present([docker_images.tag(made[reference])]):
-            labimages.build_layer(made[reference], docker_images.tag(below), fill, task)
+            lab_images.build_layer(made[reference], docker_images.tag(below), fill, task)
 
 
 def load_into(container: str, source: ImageSource, versions: Versions, task: Task) -> int:
@@ -79,8 +79,8 @@ def load_into(container: str, source: ImageSource, versions: Versions, task: Tas
 
     Returns the bytes of layers that the node lacked. Raises BuildError.
     """
-    images = labimages.plan(docker_images.architecture(), source is ImageSource.PULL)
-    below = nodeimage.lower_layers(nodeimage.plan(versions, images), images, task)
+    images = lab_images.plan(docker_images.architecture(), source is ImageSource.PULL)
+    below = node_image.lower_layers(node_image.plan(versions, images), images, task)
     packed = _packed(images, versions, below, task)
     lower = oci.load_images(below.path)
     known = {layer.digest: layer for layer in oci.by_diff_id(lower).values()}
@@ -92,18 +92,18 @@ def load_into(container: str, source: ImageSource, versions: Versions, task: Tas
 
 
 def _packed(
-    images: labimages.Plan, versions: Versions, below: cache.Entry, task: Task
+    images: lab_images.Plan, versions: Versions, below: cache.Entry, task: Task
 ) -> cache.Entry:
     """The images as data; only the layers that our own images lack are packed here."""
     made = plan(images, versions)
     keys = {name: one.key for name, one in made.items()}
-    inputs = cache.Inputs("istio-layers", {**keys, "below": nodeimage.layers_named(below)})
+    inputs = cache.Inputs("istio-layers", {**keys, "below": node_image.layers_named(below)})
 
     def pack(folder: Path) -> cache.Facts:
         lower = oci.by_diff_id(oci.load_images(below.path))
         task.update("packing the layers of Istio's programs")
         names = {docker_images.tag(one): [reference] for reference, one in made.items()}
-        packed = nodeimage.saved_images(names, lower, folder)
+        packed = node_image.saved_images(names, lower, folder)
         oci.save_layers(packed, folder)
         return {"digests": {one.references[0]: oci.digest(one.manifest) for one in packed}}
 

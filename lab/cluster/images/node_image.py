@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cluster import labimages
 from lab.cluster.build import (
     bake,
     cache,
@@ -25,6 +24,7 @@ from lab.cluster.build import (
 )
 from lab.cluster.build.tarball import Tarball
 from lab.cluster.docker.client import docker
+from lab.cluster.images import lab_images as labimages
 from lab.cluster.versions import Versions, stock_node
 from lab.mesh import contract
 from lab.paths import cache_root

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from lab.cluster import labimages, nodeimage
 from lab.cluster.build import bake, cache, docker_images, go_programs
+from lab.cluster.images import lab_images
+from lab.cluster.images import node_image as nodeimage
 from lab.cluster.versions import DEFAULT, Versions
 from lab.errors import HostError
 from lab.progress import Progress, Quiet, Task
@@ -107,14 +108,14 @@ def load_into(
     images, node = _plans(versions, docker_images.architecture(), source is ImageSource.PULL)
     with cache.named_lock("images"), progress.task("lab images into the node") as task:
         part = _Part(task)
-        labimages.build_all(images, part)
+        lab_images.build_all(images, part)
         return bake.import_images(container, nodeimage.lab_images(node, images, part), part)
 
 
 def _plans(
     versions: Versions, architecture: str, pulled: bool
-) -> tuple[labimages.Plan, nodeimage.Plan]:
-    images = labimages.plan(architecture, pulled)
+) -> tuple[lab_images.Plan, nodeimage.Plan]:
+    images = lab_images.plan(architecture, pulled)
     return images, nodeimage.plan(versions, images)
 
 
@@ -128,7 +129,7 @@ def planned(versions: Versions = DEFAULT) -> frozenset[str]:
     )
 
 
-def _stages(plans: tuple[labimages.Plan, nodeimage.Plan]) -> bool:
+def _stages(plans: tuple[lab_images.Plan, nodeimage.Plan]) -> bool:
     """Whether the costly part of a node image is there already."""
     _, node = plans
     tags = [
@@ -161,7 +162,7 @@ def registry_answers(address: tuple[str, int] = REGISTRY, seconds: float = PROBE
 
 
 def _build(
-    versions: Versions, images: labimages.Plan, node: nodeimage.Plan, progress: Progress
+    versions: Versions, images: lab_images.Plan, node: nodeimage.Plan, progress: Progress
 ) -> None:
     stage = docker_images.tag(node.kubernetes) if node.kubernetes is not None else node.stock
     lab = docker_images.tag(node.lab)
@@ -178,7 +179,7 @@ def _build(
             with progress.task("node image with Kubernetes") as task:
                 nodeimage.build_kubernetes(versions, node, images, _Part(task))
     with progress.task("lab images") as task:
-        labimages.build_all(images, _Part(task))
+        lab_images.build_all(images, _Part(task))
     if top in there:
         return
     if lab not in there:

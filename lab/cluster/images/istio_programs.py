@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.cluster.build import cache, go_programs
-from lab.cluster.images import host_go
+from lab.cluster.images.ensure import host_go
 from lab.cluster.versions import DEFAULT, Versions
 from lab.progress import Progress, Task
 
