@@ -138,11 +138,12 @@ def down(name: str, everything: bool, yes: bool) -> None:
 @with_name
 def pause(name: str) -> None:
     """Freeze the lab: it takes no processor time until `lab up` thaws it."""
-    from lab.cluster import node, state
+    from lab.cluster import state
+    from lab.cluster.node import container
 
     paths = lab_paths(name)
     with exclusively(paths, click.echo):
-        click.echo(node.pause(paths, state.load(paths)))
+        click.echo(container.pause(paths, state.load(paths)))
 
 
 @click.command(

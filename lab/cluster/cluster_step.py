@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 
-from lab.cluster import install, kind, node
+from lab.cluster import install
 from lab.cluster import state as states
 from lab.cluster.bringup import Bringup
 from lab.cluster.docker import client as engine
@@ -13,6 +13,7 @@ from lab.cluster.images import ensure
 from lab.cluster.images.ensure import Built
 from lab.cluster.kubeapi import KubeApi
 from lab.cluster.meshes import Mesh
+from lab.cluster.node import container, kind
 from lab.cluster.state import LabState
 from lab.errors import RefusedError
 from lab.progress import Task
@@ -22,7 +23,7 @@ def cluster(up: Bringup, task: Task) -> None:
     """A node whose API server answers: as it is, healed, or made anew."""
     assert up.built is not None
     up.state = states.find(up.paths)
-    found = node.judge(
+    found = container.judge(
         engine.container_state(kind.node_name(up.name)),
         up.state,
         up.built.stage,
@@ -31,7 +32,7 @@ def cluster(up: Bringup, task: Task) -> None:
     if found.action == "ask" or (up.options.recreate and found.action != "create"):
         found = agreed(up, found)
     if found.action != "create":
-        up.api = node.heal(up.name, found, up.paths, task)
+        up.api = container.heal(up.name, found, up.paths, task)
     if up.api is None:
         if found.action == "create" and found.reason:
             up.progress.note(f"the cluster is made anew: {found.reason}")
@@ -40,27 +41,27 @@ def cluster(up: Bringup, task: Task) -> None:
     load_changed_images(up, task)
 
 
-def agreed(up: Bringup, found: node.Found) -> node.Found:
+def agreed(up: Bringup, found: container.Found) -> container.Found:
     """That the cluster is made anew, by its user's word. Raises RefusedError without it."""
     if up.options.recreate:
-        return node.Found("create", found.reason or "--recreate asks for it")
+        return container.Found("create", found.reason or "--recreate asks for it")
     lost = "everything that runs in it is lost"
     if up.options.confirm_loss is not None and up.options.confirm_loss(
         f"The cluster of the lab {up.name!r} can only be made anew: {found.reason}. "
         f"It is deleted then, and {lost}. Go on?"
     ):
-        return node.Found("create", found.reason)
+        return container.Found("create", found.reason)
     raise RefusedError(
         f"the cluster of the lab {up.name!r} is kept as it is: {found.reason}, and only a cluster "
         "that is made anew could follow",
-        hint=f"{node.recreate_command(up.paths)} deletes it and makes it anew: {lost}",
+        hint=f"{container.recreate_command(up.paths)} deletes it and makes it anew: {lost}",
     )
 
 
 def create_cluster(up: Bringup, task: Task) -> None:
     """Remove what is left of an earlier node and make the cluster."""
     assert up.built is not None
-    node.remove(up.name)
+    container.remove(up.name)
     up.paths.kubeconfig.unlink(missing_ok=True)
     daemon = daemons.daemon()
     up.remember(_new_state(up, up.built))

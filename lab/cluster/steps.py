@@ -13,7 +13,6 @@ from lab.cluster import (
     install,
     mesh_manifests,
     meshes,
-    ownership,
     teardown,
 )
 from lab.cluster.bringup import Bringup, Step
@@ -21,6 +20,7 @@ from lab.cluster.docker import client as engine
 from lab.cluster.docker import provision
 from lab.cluster.images import ensure
 from lab.cluster.meshes import Mesh
+from lab.cluster.node import ownership
 from lab.cluster.state import LabState
 from lab.errors import HostError, RefusedError
 from lab.mesh.errors import SidecarLabError

@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from lab.cluster import kind, leftovers, node, ownership
 from lab.cluster.docker import client as engine
 from lab.cluster.docker import daemon, daemons, provision
 from lab.cluster.docker.client import docker
 from lab.cluster.host_changes import apt, kernel_settings
-from lab.cluster.leftovers import Leftover
 from lab.cluster.longrun import build_log
+from lab.cluster.node import container, kind, leftovers, ownership
+from lab.cluster.node.leftovers import Leftover
 from lab.errors import HostError, RefusedError
 from lab.paths import LabPaths
 from lab.progress import Progress
@@ -35,7 +35,7 @@ def down(paths: LabPaths, progress: Progress, *, insist: bool = False) -> list[L
         if abandoned := ownership.find(paths, insist=insist):
             task.update(f"of {abandoned}, a folder that is gone")
         traces = leftovers.identify(paths)
-        node.remove(paths.name)
+        container.remove(paths.name)
         task.update(f"{len(traces.containers)} containers removed")
     with progress.task("network, volumes, images"):
         for network in engine.names("network", f"label={engine.LABEL}={paths.name}"):

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from lab import paths
-from lab.cluster import kind, state
+from lab.cluster import state
+from lab.cluster.node import kind
 from lab.command import run
 from tests.bench.figures import Table
 from tests.bench.programs import LAB, MANIFEST

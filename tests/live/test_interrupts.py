@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from lab.cluster import leftovers, state
+from lab.cluster import state
 from lab.cluster.kubeapi import KubeApi, Object
+from lab.cluster.node import leftovers
 from lab.mesh import contract
 from lab.paths import lab_paths
 

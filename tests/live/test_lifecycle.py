@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import kind
 from lab.cluster.docker import daemon
 from lab.cluster.docker.client import docker
 from lab.cluster.kubeapi import KubeApi
+from lab.cluster.node import kind
 from lab.paths import LabPaths, lab_paths
 
 pytestmark = pytest.mark.live

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.cluster import bringup, cluster_step, kind, leftovers, node, state, steps
+from lab.cluster import bringup, cluster_step, state, steps
 from lab.cluster.docker import client as engine
+from lab.cluster.node import container as node
+from lab.cluster.node import kind, leftovers
 from lab.cluster.state import LabState
 from lab.command import Completed
 from lab.errors import ClusterError, RefusedError

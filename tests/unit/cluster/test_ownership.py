@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import ownership
+from lab.cluster.node import ownership
 from lab.errors import ClusterError
 from lab.paths import LabPaths
 

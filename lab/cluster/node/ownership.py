@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from lab.cluster import kind
 from lab.cluster.docker import daemon
+from lab.cluster.node import kind
 from lab.errors import RefusedError
 from lab.paths import LabPaths
 

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from lab.cluster import gate, kind
+from lab.cluster import gate
 from lab.cluster.docker import client as engine
 from lab.cluster.docker.client import docker
 from lab.cluster.kubeapi import KubeApi
+from lab.cluster.node import kind
 from lab.cluster.state import LabState, up_command, write_atomically
 from lab.errors import ClusterError
 from lab.paths import LabPaths

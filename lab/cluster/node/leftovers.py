@@ -12,9 +12,10 @@ from pathlib import Path
 
 import psutil
 
-from lab.cluster import kind, node
 from lab.cluster.docker import client as engine
 from lab.cluster.docker.client import docker
+from lab.cluster.node import container as node
+from lab.cluster.node import kind
 from lab.command import run
 from lab.paths import LabPaths
 

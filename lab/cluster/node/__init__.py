@@ -1,0 +1,1 @@
+"""The node: kind, its container, whose it is, and what is left of it."""
