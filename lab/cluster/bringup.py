@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lab.cluster import certificates
 from lab.cluster import state as states
+from lab.cluster.control_plane import certificates
+from lab.cluster.control_plane.switch import Mesh
 from lab.cluster.images.ensure import Built, ImageSource
 from lab.cluster.kubeapi import KubeApi, Object
-from lab.cluster.meshes import Mesh
 from lab.cluster.state import LabState
 from lab.cluster.versions import DEFAULT, Versions
 from lab.paths import LabPaths

@@ -86,9 +86,9 @@ def up(name: str, source: str, mesh: str, no_provision: bool, recreate: bool, ye
     A cluster that is there is never deleted without a question on a terminal, or --recreate.
     """
     from lab.cluster import bringup, steps
+    from lab.cluster.control_plane.switch import Mesh
     from lab.cluster.docker import provision
     from lab.cluster.images.ensure import ImageSource
-    from lab.cluster.meshes import Mesh
 
     started = time.monotonic()
     paths = lab_paths(name)

@@ -3,16 +3,16 @@
 import time
 from collections.abc import Mapping
 
-from lab.cluster import install
 from lab.cluster import state as states
 from lab.cluster.bringup import Bringup
+from lab.cluster.control_plane import install
+from lab.cluster.control_plane.switch import Mesh
 from lab.cluster.docker import client as engine
 from lab.cluster.docker import daemons
 from lab.cluster.host_changes import kernel_settings
 from lab.cluster.images import ensure
 from lab.cluster.images.ensure import Built
 from lab.cluster.kubeapi import KubeApi
-from lab.cluster.meshes import Mesh
 from lab.cluster.node import container, kind
 from lab.cluster.state import LabState
 from lab.errors import RefusedError

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from lab.cluster import install, meshes, state
+from lab.cluster import state
+from lab.cluster.control_plane import install, switch
 from lab.cluster.docker import client as engine
 from lab.cluster.docker import daemon
 from lab.cluster.kubeapi import ApiError, KubeApi, collection
@@ -57,7 +58,7 @@ def _look_inside(seen: Seen) -> None:
         api = KubeApi.from_file(Path(seen["kubeconfig"]), timeout=5)
         seen["api"] = api.ready() or "ready"
         seen["kubernetes"] = api.version()
-        traits = meshes.TRAITS[meshes.Mesh(seen["mesh"])]
+        traits = switch.TRAITS[switch.Mesh(seen["mesh"])]
         listed = api.get(collection(("apps/v1", "Deployment"), traits.namespace))
         api.close()
     except (ApiError, ClusterError) as error:

@@ -6,20 +6,14 @@ preflight → docker → images → certificates → cluster → control plane �
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.cluster import (
-    certificates,
-    cluster_step,
-    doctor,
-    install,
-    mesh_manifests,
-    meshes,
-    teardown,
-)
+from lab.cluster import cluster_step, doctor, teardown
 from lab.cluster.bringup import Bringup, Step
+from lab.cluster.control_plane import certificates, install, switch
+from lab.cluster.control_plane import manifests as mesh_manifests
+from lab.cluster.control_plane.switch import Mesh
 from lab.cluster.docker import client as engine
 from lab.cluster.docker import provision
 from lab.cluster.images import ensure
-from lab.cluster.meshes import Mesh
 from lab.cluster.node import ownership
 from lab.cluster.state import LabState
 from lab.errors import HostError, RefusedError
@@ -95,7 +89,7 @@ def make_certificates(up: Bringup, task: Task) -> None:
     up.wanted = up.ours
     task.update(f"made {', '.join(made)}" if made else "sound")
     if up.options.mesh is Mesh.ISTIO:
-        from lab.cluster import istio
+        from lab.cluster.control_plane import istio
         from lab.cluster.images import istio_programs
 
         binaries = istio_programs.istio_binaries(up.progress, up.options.versions)
@@ -106,17 +100,17 @@ def make_certificates(up: Bringup, task: Task) -> None:
 def control_plane(up: Bringup, task: Task) -> None:
     """The mesh's objects as its manifests say; those of the other mesh go."""
     assert up.api is not None
-    gone = meshes.remove(up.api, meshes.other(up.options.mesh), up.ours, GONE_SECONDS, task)
+    gone = switch.remove(up.api, switch.other(up.options.mesh), up.ours, GONE_SECONDS, task)
     install.apply(up.api, up.wanted, task)
     if gone:
-        task.update(f"{up.options.mesh} in place of {meshes.other(up.options.mesh)}")
+        task.update(f"{up.options.mesh} in place of {switch.other(up.options.mesh)}")
 
 
 def ready(up: Bringup, task: Task) -> None:
     """Proven to work: pods rolled out, and a pod on trial comes back injected."""
     assert up.api is not None
     assert up.state is not None
-    inside = meshes.TRAITS[up.options.mesh].namespace
+    inside = switch.TRAITS[up.options.mesh].namespace
     since = engine.started_at(up.state.node)
     install.wait_rolled_out(up.api, up.wanted, install.READY_SECONDS, task, inside)
     install.wait_alive(up.api, since, install.READY_SECONDS, task, inside)

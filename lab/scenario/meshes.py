@@ -200,7 +200,7 @@ ISTIO = Mesh(
     proxy_image="docker.io/sidecar-lab/proxyv2:istio",
     proxy_repository="sidecar-lab/istio-proxy",
     # istioctl decides by itself between the two kinds of sidecar; istiod was told, see
-    # lab/cluster/istio.py.
+    # lab/cluster/control_plane/istio.py.
     environment={"ENABLE_NATIVE_SIDECARS": "false"},
 )
 

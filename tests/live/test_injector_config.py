@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import certificates, install, mesh_manifests, state
+from lab.cluster import state
+from lab.cluster.control_plane import certificates, install
+from lab.cluster.control_plane import manifests as mesh_manifests
 from lab.cluster.docker import client
 from lab.cluster.kubeapi import KubeApi, Object
 from lab.mesh import contract

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import install, rotation, state
+from lab.cluster import rotation, state
+from lab.cluster.control_plane import install
 from lab.cluster.kubeapi import ApiError, KubeApi, Object
 from lab.mesh import contract
 from lab.paths import lab_paths

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from lab.cluster import certificates, install, mesh_manifests
+from lab.cluster.control_plane import certificates, install
+from lab.cluster.control_plane import manifests as mesh_manifests
 from lab.cluster.kubeapi import Object, path_of
 from lab.mesh import contract
 from lab.mesh.errors import DocumentError

@@ -4,10 +4,11 @@ from typing import Any, cast
 
 import pytest
 
-from lab.cluster import cluster_step, istio, meshes
+from lab.cluster import cluster_step
+from lab.cluster.control_plane import istio, switch
+from lab.cluster.control_plane.switch import Mesh
 from lab.cluster.images import istio_images, istio_programs
 from lab.cluster.kubeapi import KubeApi, Object
-from lab.cluster.meshes import Mesh
 from lab.cluster.versions import DEFAULT
 from lab.errors import ClusterError
 from lab.mesh import contract
@@ -52,7 +53,7 @@ class Cluster:
 
 def remove(there: Cluster, mesh: Mesh, seconds: float = 5.0) -> int:
     with Quiet().task("test") as task:
-        return meshes.remove(cast(KubeApi, there), mesh, OURS, seconds, task)
+        return switch.remove(cast(KubeApi, there), mesh, OURS, seconds, task)
 
 
 def spread(name: str) -> str:
@@ -75,7 +76,7 @@ def test_istio_goes_with_its_webhooks_first_and_what_it_spread_last() -> None:
     assert set(there.paths) == {mine, f"{ROLES}/sidecar-lab-discovery"}
     assert there.deleted[0] == f"{HOOKS}/istio-sidecar-injector"
     assert system in there.deleted[:3]
-    assert set(there.deleted[3:]) == {spread(name) for name in meshes.SPREAD}
+    assert set(there.deleted[3:]) == {spread(name) for name in switch.SPREAD}
 
 
 def test_ours_goes_by_its_own_documents() -> None:
@@ -135,5 +136,5 @@ def test_programs_depend_on_the_architecture_and_the_template_does_not() -> None
 
 
 def test_the_two_meshes_are_each_others_other() -> None:
-    assert [meshes.other(one) for one in Mesh] == list(reversed(Mesh))
-    assert meshes.TRAITS[Mesh.ISTIO].namespace != meshes.TRAITS[Mesh.OURS].namespace
+    assert [switch.other(one) for one in Mesh] == list(reversed(Mesh))
+    assert switch.TRAITS[Mesh.ISTIO].namespace != switch.TRAITS[Mesh.OURS].namespace

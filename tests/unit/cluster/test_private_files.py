@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import certificates, state
+from lab.cluster import state
+from lab.cluster.control_plane import certificates
 from lab.paths import LabPaths
 
 

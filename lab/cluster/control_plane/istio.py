@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from lab.cluster.build import cache
+from lab.cluster.control_plane.manifests import CONTENT_ANNOTATION
 from lab.cluster.images import istio_images, istio_programs
 from lab.cluster.kubeapi import Object
-from lab.cluster.mesh_manifests import CONTENT_ANNOTATION
 from lab.command import run
 from lab.progress import Task
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cluster.certificates import Serving
+from lab.cluster.control_plane.certificates import Serving
 from lab.cluster.kubeapi import Object
 from lab.mesh import contract
 

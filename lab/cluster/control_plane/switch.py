@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import quote
 
-from lab.cluster import istio
+from lab.cluster.control_plane import istio
 from lab.cluster.kubeapi import ApiError, KubeApi, Object, collection, path_of
 from lab.errors import ClusterError
 from lab.mesh import contract

@@ -1,0 +1,1 @@
+"""What runs in the cluster: certificates, manifests, our mesh or Istio."""
