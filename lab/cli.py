@@ -143,7 +143,7 @@ def _fault(fault: Exception) -> SidecarLabError:
     if isinstance(fault, OSError) and fault.filename:
         said = f"{fault.filename}: {fault.strerror}"
     try:
-        from lab.cluster.longrun import build_log
+        from lab.long_command import build_log
 
         file = build_log(_command() or "lab")
         file.write_text(trace, encoding="utf-8")

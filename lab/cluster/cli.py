@@ -85,7 +85,8 @@ def up(name: str, source: str, mesh: str, no_provision: bool, recreate: bool, ye
 
     A cluster that is there is never deleted without a question on a terminal, or --recreate.
     """
-    from lab.cluster import bringup, steps
+    from lab.cluster import bringup
+    from lab.cluster import up as steps
     from lab.cluster.control_plane.switch import Mesh
     from lab.cluster.docker import provision
     from lab.cluster.images.ensure import ImageSource
@@ -115,7 +116,7 @@ def up(name: str, source: str, mesh: str, no_provision: bool, recreate: bool, ye
 )
 def down(name: str, everything: bool, yes: bool) -> None:
     """Remove the lab and count what is left of it (0, or the exit code is 1)."""
-    from lab.cluster import teardown
+    from lab.cluster import down as teardown
     from lab.cluster.host_changes import apt
 
     shown = progress()
@@ -157,7 +158,8 @@ Examples:
 @click.option("--times", type=click.IntRange(1, 1000), default=1, show_default=True)
 def rotate(name: str, times: int) -> None:
     """Give the webhook a new certificate and authority, with no pod refused meanwhile."""
-    from lab.cluster import gate, rotation
+    from lab.cluster import gate
+    from lab.cluster import rotate as rotation
     from lab.cluster.kubeapi import KubeApi
 
     paths = lab_paths(name)
@@ -197,12 +199,12 @@ def status(name: str, as_json: bool, sbom: bool) -> None:
 def doctor(as_json: bool) -> None:
     """Look at this machine: what is there, what `up` will do, what mends the rest."""
     from lab.cluster import doctor as judged
-    from lab.cluster import host
+    from lab.cluster import machine
     from lab.cluster.host_changes import apt
 
     if (said := apt.settle()) and not as_json:
         click.echo(said)
-    findings = judged.judge(host.gather())
+    findings = judged.judge(machine.gather())
     click.echo(judged.as_json(findings) if as_json else judged.text(findings))
     if any(one.verdict == "fail" for one in findings):
         raise click.exceptions.Exit(1)
@@ -217,7 +219,7 @@ def cache() -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def cache_list(as_json: bool) -> None:
     """Every finished entry and image of ours: from what, how large, last used."""
-    from lab.cluster import cachelist
+    from lab.cluster import cache_list as cachelist
 
     click.echo(cachelist.as_json() if as_json else cachelist.text())
 
@@ -227,6 +229,6 @@ def cache_list(as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Everything that no lab runs on.")
 def cache_prune(unused_for: int, everything: bool) -> None:
     """Remove what was not used for a while; the next `up` builds what it needs again."""
-    from lab.cluster import cachelist
+    from lab.cluster import cache_list as cachelist
 
     click.echo(cachelist.prune(0 if everything else unused_for * 86400, progress().note))

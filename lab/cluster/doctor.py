@@ -10,7 +10,7 @@ from typing import Literal
 
 from lab.cluster.docker import daemon as dockerd
 from lab.cluster.docker import daemons, provision
-from lab.cluster.host import Host, gather
+from lab.cluster.machine import Host, gather
 from lab.mesh.errors import SidecarLabError
 
 Verdict = Literal["ok", "warn", "fail"]

@@ -7,14 +7,14 @@ import os
 import sys
 
 from lab import console
-from lab.cluster import packages
 from lab.mesh.errors import SidecarLabError
+from tests.dataplane import host_packages
 from tests.dataplane.world import TOOLS
 
 if __name__ == "__main__":
     try:
         if os.geteuid() == 0:
-            packages.ensure(TOOLS, console.progress(sys.stdout))
+            host_packages.ensure(TOOLS, console.progress(sys.stdout))
     except SidecarLabError as error:
         print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
         sys.exit(error.exit_code)

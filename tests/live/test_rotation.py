@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import rotation, state
+from lab.cluster import rotate, state
 from lab.cluster.control_plane import install
 from lab.cluster.kubeapi import ApiError, KubeApi, Object
 from lab.mesh import contract
@@ -131,7 +131,7 @@ def bundles(api: KubeApi) -> list[str]:
 
 
 def written(api: KubeApi) -> Object:
-    return dict((api.get(rotation.SECRET) or {}).get("data") or {})
+    return dict((api.get(rotate.SECRET) or {}).get("data") or {})
 
 
 def test_no_pod_is_refused_by_twenty_rotations(api: KubeApi, load: Load) -> None:
@@ -140,7 +140,7 @@ def test_no_pod_is_refused_by_twenty_rotations(api: KubeApi, load: Load) -> None
     slowest = 0.0
     for _ in range(ROTATIONS):
         with Quiet().task("rotation") as task:
-            done = rotation.rotate(api, 60, task)
+            done = rotate.rotate(api, 60, task)
         slowest = max(slowest, done.seconds)
         now = written(api)
         seen[now["tls.crt"]] = now["ca.crt"]
@@ -158,7 +158,7 @@ def test_nor_by_twenty_that_follow_at_once(api: KubeApi, load: Load) -> None:
     start = time.monotonic()
     for _ in range(ROTATIONS):
         with Quiet().task("rotation") as task:
-            rotation.rotate(api, 60, task)
+            rotate.rotate(api, 60, task)
     end = time.monotonic()
     seconds_until("a second's pods", lambda: load.done[-1].at > end + 1, 10)
     print(f"\n{ROTATIONS} rotations in {end - start:.1f} s")
@@ -182,7 +182,7 @@ def test_a_wiped_ca_bundle_is_written_again(api: KubeApi, load: Load, entry: str
 
 def test_a_deleted_secret_is_put_back_and_nobody_notices(api: KubeApi, load: Load) -> None:
     before, start = written(api), time.monotonic()
-    api.request("DELETE", rotation.SECRET)
+    api.request("DELETE", rotate.SECRET)
     took = seconds_until("the Secret", lambda: written(api) == before, REPAIRED)
     print(f"\nput back in {took:.2f} s")
     _recovers(load, start)
@@ -192,7 +192,7 @@ def test_a_deleted_secret_is_put_back_and_nobody_notices(api: KubeApi, load: Loa
 def test_a_damaged_secret_is_put_back_and_nobody_notices(api: KubeApi, load: Load) -> None:
     before, start = written(api), time.monotonic()
     patch = {"data": {"tls.crt": "bm8gY2VydGlmaWNhdGU="}}
-    api.request("PATCH", rotation.SECRET, patch, "application/merge-patch+json")
+    api.request("PATCH", rotate.SECRET, patch, "application/merge-patch+json")
     seconds_until("the Secret", lambda: written(api) == before, REPAIRED)
     _recovers(load, start)
     assert load.between(start, time.monotonic()) == []
@@ -224,7 +224,7 @@ def test_with_controller_and_secret_gone_trust_is_made_from_nothing(
     before = written(api)
     # At once, and first the one who would remember.
     api.request("DELETE", f"{pods}/{controller}?gracePeriodSeconds=0")
-    api.request("DELETE", rotation.SECRET)
+    api.request("DELETE", rotate.SECRET)
     seconds_until("another Secret", lambda: written(api) not in ({}, before), 60)
     start = time.monotonic()
     seconds_until("its end", lambda: "previous.crt" not in written(api), 60)

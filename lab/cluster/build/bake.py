@@ -16,8 +16,8 @@ from pathlib import Path
 
 from lab.cluster.build import cache, docker_images, oci
 from lab.cluster.docker.client import docker
-from lab.cluster.longrun import build_log, stream
 from lab.errors import BuildError, CommandError
+from lab.long_command import build_log, stream
 from lab.paths import cache_root
 from lab.progress import Task
 

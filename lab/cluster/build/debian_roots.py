@@ -14,9 +14,9 @@ from pathlib import Path
 
 from lab.cluster.build import cache, debian_record
 from lab.cluster.host_changes import apt
-from lab.cluster.longrun import build_log, stream
 from lab.cluster.versions import DEBIAN_SUITE
 from lab.errors import BuildError, HostError
+from lab.long_command import build_log, stream
 from lab.progress import Task
 
 PROXY_USER = ("istio-proxy", 1337)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lab.cluster.build import cache, digests
 from lab.cluster.docker.client import docker
-from lab.cluster.longrun import build_log, stream
+from lab.long_command import build_log, stream
 from lab.paths import PACKAGE, cache_root
 from lab.progress import Task
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.cluster.build import cache, go_tool
-from lab.cluster.longrun import build_log, stream
 from lab.cluster.versions import Versions
 from lab.command import run
 from lab.errors import BuildError, CommandError
+from lab.long_command import build_log, stream
 from lab.paths import PACKAGE, cache_root
 from lab.progress import Task
 

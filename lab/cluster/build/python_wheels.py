@@ -14,8 +14,8 @@ from pathlib import Path
 
 from lab import package_clients
 from lab.cluster.build import cache
-from lab.cluster.longrun import build_log, stream
 from lab.cluster.versions import PYTHON
+from lab.long_command import build_log, stream
 from lab.progress import Task
 
 NEWEST_GLIBC = 36

@@ -25,8 +25,8 @@ from lab.cluster.build import (
     python_wheels,
 )
 from lab.cluster.build.tarball import Tarball
-from lab.cluster.longrun import build_log, stream
 from lab.cluster.versions import STOCK_BASE, Versions
+from lab.long_command import build_log, stream
 from lab.mesh import contract
 from lab.paths import PACKAGE
 from lab.progress import Task

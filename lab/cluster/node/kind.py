@@ -14,9 +14,9 @@ from pathlib import Path
 from lab.cluster.docker import client as engine
 from lab.cluster.docker.client import docker
 from lab.cluster.docker.daemons import Daemon
-from lab.cluster.longrun import stream
 from lab.cluster.state import write_atomically
 from lab.errors import BuildError, ClusterError, CommandError, HostError
+from lab.long_command import stream
 from lab.paths import LabPaths
 
 HOME_LABEL = "sidecar-lab.home"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lab.cluster.docker import provision
 from lab.cluster.docker.daemons import Address, Daemon, Here
-from lab.cluster.host import Host
+from lab.cluster.machine import Host
 
 MACHINE = provision.Machine(
     system="Linux",

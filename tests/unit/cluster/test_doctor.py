@@ -7,7 +7,7 @@ import pytest
 from lab.cluster import doctor
 from lab.cluster.docker import provision
 from lab.cluster.docker.daemons import Address
-from lab.cluster.host import Host
+from lab.cluster.machine import Host
 from tests.unit.cluster.hosts import BARE, DAEMON, MACHINE, SOUND
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import bringup, doctor, steps
-from lab.cluster.host import Host
+from lab.cluster import bringup, doctor
+from lab.cluster import up as steps
+from lab.cluster.machine import Host
 from lab.cluster.node import kind
 from lab.errors import BuildError, ClusterError, RefusedError
 from lab.paths import LabPaths

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.cluster import bringup, cluster_step, state, steps
+from lab.cluster import bringup, cluster_step, state
+from lab.cluster import up as steps
 from lab.cluster.docker import client as engine
 from lab.cluster.node import container as node
 from lab.cluster.node import kind, leftovers

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lab.cluster import rotation
+from lab.cluster import rotate
 from lab.mesh import contract
 from lab.mesh.trust import webhook_identity as identities
 
@@ -33,9 +33,9 @@ def secret(identity: identities.Identity, rotated: str) -> dict[str, Any]:
 def test_a_rotation_is_done_when_it_was_answered_and_the_old_authority_is_gone(
     seen: dict[str, Any] | None, says: str
 ) -> None:
-    assert rotation.unfinished(seen, "mine") == says
+    assert rotate.unfinished(seen, "mine") == says
 
 
 def test_the_fingerprint_is_of_the_serving_certificate_not_of_its_chain() -> None:
     assert base64.b64decode(secret(DURING, "x")["data"]["tls.crt"]).count(b"BEGIN") == 2
-    assert rotation.fingerprint(secret(DURING, "x")) == hashlib.sha256(DURING.leaf).hexdigest()
+    assert rotate.fingerprint(secret(DURING, "x")) == hashlib.sha256(DURING.leaf).hexdigest()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import longrun
+from lab import long_command
 from lab.cluster.build import debian_roots, docker_images, go_programs, go_tool, python_wheels
 from lab.cluster.images import ensure, lab_images, node_image
 from lab.cluster.images.ensure import ImageSource
@@ -168,7 +168,7 @@ def test_a_failed_command_names_its_log_and_last_lines(tmp_path: Path) -> None:
     script = "print('first'); print('the reason'); raise SystemExit(3)"
     seen: list[str] = []
     with pytest.raises(BuildError) as failure:
-        longrun.stream(
+        long_command.stream(
             [sys.executable, "-c", script],
             what="building x",
             logfile=tmp_path / "log",
@@ -185,7 +185,7 @@ def test_a_failed_command_names_its_log_and_last_lines(tmp_path: Path) -> None:
 
 def test_a_command_that_is_not_there_is_a_build_error(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="no-such-program was not found"):
-        longrun.stream(["no-such-program"], what="x", logfile=tmp_path / "log")
+        long_command.stream(["no-such-program"], what="x", logfile=tmp_path / "log")
 
 
 def test_an_interrupt_ends_the_command_and_its_children(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_an_interrupt_ends_the_command_and_its_children(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        longrun.stream(
+        long_command.stream(
             [sys.executable, "-c", script], what="x", logfile=tmp_path / "log", on_line=interrupt
         )
     import psutil

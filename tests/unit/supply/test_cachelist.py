@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import cachelist
+from lab.cluster import cache_list
 from lab.cluster.build import cache, go_programs
 from lab.cluster.docker import client as docker_engine
 
@@ -34,24 +34,24 @@ def old(go: Path, days: int) -> None:
 
 
 def test_go_caches_are_listed_with_their_size(go: Path) -> None:
-    sizes = {one["kind"]: one["size"] for one in json.loads(cachelist.as_json())["entries"]}
+    sizes = {one["kind"]: one["size"] for one in json.loads(cache_list.as_json())["entries"]}
     assert sizes == {"go mod": 3000, "go build": 5000}
-    assert "go mod" in cachelist.text()
-    assert "Go's caches, 8 KiB" in cachelist.text()
+    assert "go mod" in cache_list.text()
+    assert "Go's caches, 8 KiB" in cache_list.text()
 
 
 def test_go_caches_are_pruned_when_nothing_was_compiled_for_as_long(go: Path) -> None:
     old(go, 3)
-    cachelist.prune(4 * DAY, print)
+    cache_list.prune(4 * DAY, print)
     assert (go / "mod").is_dir()
     (go / "used").touch()
-    cachelist.prune(2 * DAY, print)
+    cache_list.prune(2 * DAY, print)
     assert (go / "mod").is_dir()
     (go / "used").unlink()
     old(go, 3)
-    assert "Go's caches, 8 KiB" in cachelist.prune(2 * DAY, print)
+    assert "Go's caches, 8 KiB" in cache_list.prune(2 * DAY, print)
     assert not list(go.iterdir())
-    assert cachelist.go_caches() == {}
+    assert cache_list.go_caches() == {}
 
 
 @pytest.mark.parametrize("name", ["images", go_programs.COMPILING])
@@ -64,7 +64,7 @@ def test_prune_waits_for_a_build_that_runs(name: str, go: Path) -> None:
         heard.set()
 
     with cache.named_lock(name):
-        pruning = threading.Thread(target=lambda: cachelist.prune(0, say))
+        pruning = threading.Thread(target=lambda: cache_list.prune(0, say))
         pruning.start()
         assert heard.wait(20)
         assert (go / "mod").is_dir()

@@ -208,6 +208,6 @@ def _pool() -> str:
 
 
 def _labs() -> tuple[str, ...]:
-    from lab.cluster.teardown import labs
+    from lab.cluster.down import labs
 
     return tuple(f"{name} ({home})" for name, home in labs())

@@ -9,10 +9,10 @@ from lab.cluster.docker import client as engine
 from lab.cluster.docker import daemon, daemons, provision
 from lab.cluster.docker.client import docker
 from lab.cluster.host_changes import apt, kernel_settings
-from lab.cluster.longrun import build_log
 from lab.cluster.node import container, kind, leftovers, ownership
 from lab.cluster.node.leftovers import Leftover
 from lab.errors import HostError, RefusedError
+from lab.long_command import build_log
 from lab.paths import LabPaths
 from lab.progress import Progress
 

@@ -6,7 +6,7 @@ preflight → docker → images → certificates → cluster → control plane �
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.cluster import cluster_step, doctor, teardown
+from lab.cluster import cluster_step, doctor, down
 from lab.cluster.bringup import Bringup, Step
 from lab.cluster.control_plane import certificates, install, switch
 from lab.cluster.control_plane import manifests as mesh_manifests
@@ -58,7 +58,7 @@ def docker(up: Bringup, task: Task) -> None:
     )
     if abandoned := ownership.find(up.paths):
         up.progress.note(f"removing the lab {up.name} of {abandoned}: that folder is gone")
-        teardown.down(up.paths, Quiet())
+        down.down(up.paths, Quiet())
 
 
 def build_images(up: Bringup, task: Task) -> None:

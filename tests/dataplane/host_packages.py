@@ -4,8 +4,8 @@ import os
 import shutil
 from collections.abc import Mapping
 
-from lab.cluster.longrun import build_log, stream
 from lab.errors import HostError
+from lab.long_command import build_log, stream
 from lab.progress import Progress
 
 
