@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from lab.records.model import RunRecord
+from lab.records.store import save_run
 from lab.report.html import page
 from lab.report.junit import junit
-from lab.report.records import RunRecord
-from lab.report.store import save_run
 
 
 def write_reports(records: Path, run: RunRecord) -> tuple[Path, Path]:

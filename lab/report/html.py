@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from lab.report.records import Attachment, Grid, RunRecord
+from lab.records.model import Attachment, Grid, RunRecord
 from lab.report.terminal import failed, unseen
 
 

@@ -3,7 +3,7 @@
 import re
 from xml.etree import ElementTree as Xml
 
-from lab.report.records import ChapterRecord, Failure, RunRecord, StepRecord
+from lab.records.model import ChapterRecord, Failure, RunRecord, StepRecord
 from lab.report.terminal import failure_lines
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lab.report.records import ChapterRecord, Failure, RunRecord, SetupRecord, StepRecord
+from lab.records.model import ChapterRecord, Failure, RunRecord, SetupRecord, StepRecord
 
 MARKS = {"passed": "ok", "failed": "FAILED", "not reached": "not reached"}
 

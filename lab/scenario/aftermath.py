@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.errors import ObservationError
-from lab.report.records import Failure
+from lab.records.model import Failure
 from lab.scenario.bundle import write_bundle
 from lab.scenario.evidence import first_broken
 from lab.scenario.world import World

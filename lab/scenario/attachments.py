@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
-from lab.report.records import Grid
+from lab.records.model import Grid
 
 
 def grid(items: Iterable[object]) -> Grid:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from typing import Protocol as Interface
 
-from lab.report.records import BreakRecord, ClaimRecord, Failure
+from lab.records.model import BreakRecord, ClaimRecord, Failure
 from lab.scenario import coverage
 from lab.scenario.claims import Claim, ExpectationFailed, NotSeenError
 from lab.scenario.execution import Kept

@@ -11,9 +11,9 @@ from rich.console import Console
 from lab import paths
 from lab.errors import ScenarioError
 from lab.mesh.errors import SidecarLabError
-from lab.report import store
+from lab.records import store
+from lab.records.model import RecordError
 from lab.report.files import write_reports
-from lab.report.records import RecordError
 from lab.report.terminal import summary
 from lab.scenario import access, chapters, generated, pictures
 from lab.scenario import e2e as pytest_run

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from lab.report.records import ClaimRecord, Failure
+from lab.records.model import ClaimRecord, Failure
 from lab.scenario.claims import Claim
 
 

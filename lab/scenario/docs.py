@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.report.records import ChapterRecord, CommandRecord, StepRecord
+from lab.records.model import ChapterRecord, CommandRecord, StepRecord
 from lab.scenario.commandline import CommandLine
 from lab.scenario.model import Chapter, Step
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from lab.mesh.errors import SidecarLabError
 from lab.paths import LabPaths
+from lab.records.model import RunRecord
 from lab.report.files import write_reports
-from lab.report.records import RunRecord
 from lab.scenario import chapters
 from lab.scenario.failures import failure_of
 

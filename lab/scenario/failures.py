@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lab.errors import CommandError
 from lab.mesh.errors import SidecarLabError
-from lab.report.records import CommandRecord, Failure
+from lab.records.model import CommandRecord, Failure
 from lab.scenario.claims import ExpectationFailed
 from lab.scenario.seen import Output
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from lab import paths
 from lab.errors import ScenarioError
-from lab.report import html, store
-from lab.report.records import ChapterRecord, RecordError, RunRecord
+from lab.records import store
+from lab.records.model import ChapterRecord, RecordError, RunRecord
+from lab.report import html
 from lab.scenario import docs as walkthrough
 from lab.scenario import pictures
 from lab.scenario.model import Chapter

@@ -16,9 +16,9 @@ import pytest
 from lab import paths
 from lab.errors import ScenarioError
 from lab.mesh.errors import SidecarLabError
-from lab.report import store
+from lab.records import store
+from lab.records.model import ChapterRecord, RunRecord, StepRecord, from_json, to_json
 from lab.report.files import write_reports
-from lab.report.records import ChapterRecord, RunRecord, StepRecord, from_json, to_json
 from lab.report.terminal import failure_lines, setup_line, step_line, summary
 from lab.scenario import access, chapters
 from lab.scenario.aftermath import Investigation

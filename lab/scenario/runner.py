@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from lab.errors import CommandError
-from lab.report.records import (
+from lab.records.model import (
     ChapterRecord,
     Failure,
     SetupRecord,

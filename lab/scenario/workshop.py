@@ -8,7 +8,7 @@ from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.text import Text
 
-from lab.report.records import ChapterRecord, StepRecord
+from lab.records.model import ChapterRecord, StepRecord
 from lab.report.terminal import failure_lines
 from lab.scenario import chapters as found
 from lab.scenario.model import Chapter, Step

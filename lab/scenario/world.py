@@ -16,7 +16,7 @@ from lab import command, paths
 from lab.command import Completed
 from lab.errors import ScenarioError
 from lab.observe.api import WaitError
-from lab.report.records import Attachment
+from lab.records.model import Attachment
 from lab.scenario import claims, waiting
 from lab.scenario.access import LabAccess, search_path
 from lab.scenario.attachments import grid

@@ -1,6 +1,6 @@
 """A run with everything a report can hold; also what the page is looked at with (`python -m`)."""
 
-from lab.report.records import (
+from lab.records.model import (
     Attachment,
     BreakRecord,
     ChapterRecord,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.report.records import (
+from lab.records.model import (
     ChapterRecord,
     RecordError,
     RunRecord,
@@ -15,7 +15,7 @@ from lab.report.records import (
     from_json,
     to_json,
 )
-from lab.report.store import load_chapters, load_run, save_chapter, save_run
+from lab.records.store import load_chapters, load_run, save_chapter, save_run
 
 
 @given(st.builds(RunRecord))

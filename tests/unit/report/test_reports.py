@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.records.model import Attachment, Failure, Grid, RunRecord
 from lab.report.files import write_reports
 from lab.report.html import page, sides
 from lab.report.junit import junit
-from lab.report.records import Attachment, Failure, Grid, RunRecord
 from lab.report.terminal import failure_lines, step_line, summary
 
 

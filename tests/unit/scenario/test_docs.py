@@ -3,7 +3,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from lab.report.records import ChapterRecord
+from lab.records.model import ChapterRecord
 from lab.scenario import World, chapters
 from lab.scenario.docs import CHECKED, stale, walkthrough
 from lab.scenario.model import Chapter

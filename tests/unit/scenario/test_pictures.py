@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lab.errors import ScenarioError
 from lab.paths import LabPaths
-from lab.report import store
+from lab.records import store
 from lab.scenario import World, generated, pictures
 from lab.scenario.docs import walkthrough
 from lab.scenario.model import Chapter

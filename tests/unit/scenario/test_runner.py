@@ -6,7 +6,7 @@ import pytest
 
 from lab.errors import CommandError, ObservationError
 from lab.observe.parsers.netstat import parse_netstat
-from lab.report.records import ChapterRecord, Failure, StepRecord
+from lab.records.model import ChapterRecord, Failure, StepRecord
 from lab.scenario import Chapter, Seen, Step, World, breaking, consistently, eventually, expect
 from lab.scenario.runner import ChapterRunner
 

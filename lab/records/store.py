@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from lab.report.records import ChapterRecord, RecordError, RunRecord, from_json, to_json
+from lab.records.model import ChapterRecord, RecordError, RunRecord, from_json, to_json
 
 
 def save_chapter(records: Path, chapter: ChapterRecord) -> Path:

@@ -1,0 +1,1 @@
+"""What a run leaves behind: records of chapters, steps and commands, and their files."""
