@@ -13,7 +13,7 @@ from lab import __version__, streams
 from lab.mesh.errors import SidecarLabError
 
 COMMANDS = {
-    "kube-inject": ("lab.inject_cli", "kube_inject", "Inject the sidecar into manifests."),
+    "kube-inject": ("lab.kube_inject.cli", "kube_inject", "Inject the sidecar into manifests."),
     "explain": ("lab.explain.cli", "explain", "Say why a pod was, was not, or would be injected."),
     "up": ("lab.cluster.cli", "up", "Bring the lab up; on a lab that is up, check it."),
     "down": ("lab.cluster.cli", "down", "Remove the lab and count what is left."),

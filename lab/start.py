@@ -58,7 +58,7 @@ def main() -> None:
         if fields is not None:
             # Loading makes thousands of small objects and no cycles: collecting only costs time.
             gc.disable()
-            from lab.inject_run import Request, run
+            from lab.kube_inject.run import Request, run
 
             run(Request(**fields))
             return

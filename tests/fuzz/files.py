@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from lab.inject_cli import kube_inject
+from lab.kube_inject.cli import kube_inject
 from lab.mesh.errors import SidecarLabError
 from lab.mesh.manifest import documents
 from lab.mesh.manifest.documents import Document

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import inject_cli, start
-from lab.inject_run import Request
+from lab import start
+from lab.kube_inject import cli
+from lab.kube_inject.run import Request
 
 words = st.lists(
     st.sampled_from(
@@ -24,7 +25,7 @@ def test_what_is_read_here_is_what_click_reads(arguments: list[str]) -> None:
     fields = start.plain(["kube-inject", *arguments])
     if fields is None:
         return
-    context = inject_cli.kube_inject.make_context("kube-inject", list(arguments))
+    context = cli.kube_inject.make_context("kube-inject", list(arguments))
     assert Request(**fields) == Request(**context.params)
 
 
@@ -54,7 +55,7 @@ def test_both_ways_tell_a_mistake_alike() -> None:
 def test_every_option_of_click_is_known_here() -> None:
     options = {
         name
-        for parameter in inject_cli.kube_inject.params
+        for parameter in cli.kube_inject.params
         if isinstance(parameter, click.Option)
         for name in (*parameter.opts, *parameter.secondary_opts)
     }

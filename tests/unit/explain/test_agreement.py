@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from lab.explain.cli import explain
 from lab.explain.model import proxy_of
-from lab.inject_run import Request, run
+from lab.kube_inject.run import Request, run
 from lab.mesh.errors import DocumentError, DocumentErrors
 from lab.mesh.injector import files
 from lab.mesh.manifest import documents

@@ -6,8 +6,8 @@ from typing import Any
 import click
 import pytest
 
-from lab import inject_cli
 from lab.explain import sources
+from lab.kube_inject import cli
 from lab.mesh import workloads
 from lab.mesh.injector import files
 from lab.mesh.injector.settings.pod_settings import Settings
@@ -57,7 +57,7 @@ def test_a_further_kind_is_one_line_of_the_table(robot: Workload) -> None:
 
 
 def test_the_help_names_every_kind() -> None:
-    told = " ".join(inject_cli.kube_inject.get_help(click.Context(inject_cli.kube_inject)).split())
+    told = " ".join(cli.kube_inject.get_help(click.Context(cli.kube_inject)).split())
     assert f"{workloads.spoken()} are injected" in told
 
 

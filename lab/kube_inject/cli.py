@@ -4,7 +4,7 @@ from typing import Final
 
 import click
 
-from lab.inject_run import Request, run
+from lab.kube_inject.run import Request, run
 from lab.mesh import workloads
 
 EXAMPLES = """\b
