@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator
 
 from lab.mesh.contract import INIT_CONTAINER, NGINX_IMAGE, PROXY_CONTAINER
-from lab.observe.model import ports
 from lab.observe.pod import Pod
+from lab.observe.readings import ports
 from lab.scenario import World, eventually
 
 APP = "app=jiuxi"

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 
 from lab.mesh.contract import CHAINS, INJECTION_LABEL, NGINX_IMAGE
-from lab.observe.model import Listener, ports, seen_from
 from lab.observe.parsers.iptables_list import parse_iptables_list
 from lab.observe.parsers.netstat import parse_netstat
+from lab.observe.readings import Listener, ports, seen_from
 from lab.scenario import Chapter, Seen, World, eventually, expect
 from scenarios import application
 

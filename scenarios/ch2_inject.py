@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator
 import yaml
 
 from lab.mesh.contract import INIT_CONTAINER, PROXY_CONTAINER
-from lab.observe.model import Listener, ports, seen_from, sockets
 from lab.observe.parsers.ifconfig import parse_ifconfig
 from lab.observe.parsers.netstat import parse_netstat
 from lab.observe.parsers.route import parse_route
+from lab.observe.readings import Listener, ports, seen_from, sockets
 from lab.scenario import Chapter, Seen, World, eventually, expect
 from scenarios import application
 

@@ -11,9 +11,9 @@ from lab.mesh.contract import (
     CHAIN_REDIRECT,
     INIT_CONTAINER,
 )
-from lab.observe.model import Table
 from lab.observe.parsers import parse_iptables_list, parse_iptables_save
 from lab.observe.pod import Pod
+from lab.observe.readings import Table
 from lab.scenario import Output, World, expect
 from scenarios import application
 

@@ -19,7 +19,7 @@ import httpx
 import yaml
 
 from lab.errors import ObservationError
-from lab.observe.kube import Object
+from lab.observe.api_objects import Object
 
 UP_HINT = "is the lab up? `lab status` says, `lab up` makes or heals it"
 

@@ -6,9 +6,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from lab.errors import ObservationError
-from lab.observe import kube
+from lab.observe import api_objects
 from lab.observe.api import Api, NotFoundError, WaitError
-from lab.observe.observer import Observer
+from lab.observe.observer.container import Observer
 from lab.observe.pod import Pod
 
 __all__ = ["Cluster", "NotFoundError", "WaitError"]
@@ -57,7 +57,9 @@ class Cluster:
     def pods(self, namespace: str, labels: Mapping[str, str] | None = None) -> tuple[Pod, ...]:
         """Pods that are not being deleted, oldest first."""
         found = self.get(_pods(namespace), **_selector(labels)).get("items") or ()
-        return tuple(self._pod(one) for one in sorted(found, key=_age) if not kube.is_leaving(one))
+        return tuple(
+            self._pod(one) for one in sorted(found, key=_age) if not api_objects.is_leaving(one)
+        )
 
     def pod(self, namespace: str, name: str) -> Pod:
         """The pod of that name."""
@@ -81,19 +83,19 @@ class Cluster:
             return False
         return uid is None or found["metadata"]["uid"] == uid
 
-    def events(self, namespace: str) -> tuple[kube.Event, ...]:
+    def events(self, namespace: str) -> tuple[api_objects.Event, ...]:
         """The namespace's events, oldest first."""
         found = self.get(f"/api/v1/namespaces/{namespace}/events").get("items") or ()
-        return tuple(sorted(map(kube.event, found), key=lambda one: one.at))
+        return tuple(sorted(map(api_objects.event, found), key=lambda one: one.at))
 
-    def deployment(self, namespace: str, name: str) -> kube.Deployment:
+    def deployment(self, namespace: str, name: str) -> api_objects.Deployment:
         """A deployment's counts."""
-        return kube.deployment(self.get(f"{_deployments(namespace)}/{name}"))
+        return api_objects.deployment(self.get(f"{_deployments(namespace)}/{name}"))
 
-    def deployments(self, namespace: str) -> tuple[kube.Deployment, ...]:
+    def deployments(self, namespace: str) -> tuple[api_objects.Deployment, ...]:
         """Every deployment of the namespace, by name."""
         found = self.get(_deployments(namespace)).get("items") or ()
-        return tuple(sorted(map(kube.deployment, found), key=lambda one: one.name))
+        return tuple(sorted(map(api_objects.deployment, found), key=lambda one: one.name))
 
     def namespace_labels(self, namespace: str) -> Mapping[str, str]:
         """The namespace's labels."""
@@ -123,14 +125,14 @@ class Cluster:
     def wait(
         self,
         path: str,
-        met: Callable[[Sequence[kube.Object]], bool],
+        met: Callable[[Sequence[api_objects.Object]], bool],
         *,
         what: str,
         timeout: float,
         labels: Mapping[str, str] | None = None,
         name: str | None = None,
-        describe: Callable[[kube.Object], str] | None = None,
-    ) -> tuple[kube.Object, ...]:
+        describe: Callable[[api_objects.Object], str] | None = None,
+    ) -> tuple[api_objects.Object, ...]:
         """Wait until `met` holds of the collection at `path`; returns the objects then there.
 
         `name` narrows it to one object. `what` and `describe` speak in the error.
@@ -145,7 +147,7 @@ class Cluster:
     def wait_pods(
         self,
         namespace: str,
-        met: Callable[[Sequence[kube.Object]], bool],
+        met: Callable[[Sequence[api_objects.Object]], bool],
         *,
         what: str,
         labels: Mapping[str, str] | None = None,
@@ -158,7 +160,7 @@ class Cluster:
             what=what,
             timeout=timeout,
             labels=labels,
-            describe=kube.describe,
+            describe=api_objects.describe,
         )
         return tuple(self._pod(one) for one in sorted(found, key=_age))
 
@@ -173,7 +175,7 @@ class Cluster:
         """Wait until exactly `count` pods fit, all Ready, none of them being deleted."""
         return self.wait_pods(
             namespace,
-            lambda pods: len(pods) == count and all(map(kube.is_ready, pods)),
+            lambda pods: len(pods) == count and all(map(api_objects.is_ready, pods)),
             what=f"{count} ready pod(s) in {namespace} with {dict(labels or {})}",
             labels=labels,
             timeout=timeout,
@@ -185,15 +187,15 @@ class Cluster:
         """Wait until the deployment is rolled out and its old pods are gone; its pods."""
         (whole,) = self.wait(
             _deployments(namespace),
-            lambda found: any(kube.deployment(one).rolled_out for one in found),
+            lambda found: any(api_objects.deployment(one).rolled_out for one in found),
             what=f"the rollout of {namespace}/{deployment}",
             timeout=timeout,
             name=deployment,
-            describe=lambda one: str(kube.deployment(one)),
+            describe=lambda one: str(api_objects.deployment(one)),
         )
         labels = whole["spec"]["selector"]["matchLabels"]
         return self.wait_ready(
-            namespace, labels, count=kube.deployment(whole).wanted, timeout=timeout
+            namespace, labels, count=api_objects.deployment(whole).wanted, timeout=timeout
         )
 
     def wait_gone(self, namespace: str, pod: str, *, timeout: float = 60.0) -> None:
@@ -204,14 +206,14 @@ class Cluster:
             what=f"pod {namespace}/{pod} to go",
             timeout=timeout,
             name=pod,
-            describe=kube.describe,
+            describe=api_objects.describe,
         )
 
     def wait_pod(
         self,
         namespace: str,
         name: str,
-        met: Callable[[kube.Object], bool],
+        met: Callable[[api_objects.Object], bool],
         *,
         what: str,
         timeout: float = 60.0,
@@ -223,11 +225,11 @@ class Cluster:
             what=what,
             timeout=timeout,
             name=name,
-            describe=kube.describe,
+            describe=api_objects.describe,
         )
         return self._pod(found)
 
-    def _pod(self, seen: kube.Object) -> Pod:
+    def _pod(self, seen: api_objects.Object) -> Pod:
         meta = seen["metadata"]
         return Pod(self, meta["namespace"], meta["name"], meta["uid"])
 
@@ -246,9 +248,9 @@ def _selector(labels: Mapping[str, str] | None) -> dict[str, str]:
     return {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())}
 
 
-def _age(seen: kube.Object) -> tuple[str, str]:
+def _age(seen: api_objects.Object) -> tuple[str, str]:
     return str(seen["metadata"].get("creationTimestamp")), seen["metadata"]["name"]
 
 
-def _brief(seen: kube.Object) -> str:
+def _brief(seen: api_objects.Object) -> str:
     return f"{seen.get('kind', '')} {seen['metadata']['name']}".strip()

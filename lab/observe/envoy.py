@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lab.errors import ObservationError
-from lab.observe.model import Answer
+from lab.observe.readings import Answer
 
 
 @dataclass(frozen=True)

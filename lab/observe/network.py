@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lab.observe.model import Interface, Route
+from lab.observe.readings import Interface, Route
 
 Message = Mapping[str, Any]
 

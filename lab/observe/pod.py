@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from lab.errors import ObservationError
-from lab.observe import kube, network
+from lab.observe import api_objects, network
 from lab.observe.envoy import Envoy
-from lab.observe.model import (
+from lab.observe.parsers import parse_iptables_save
+from lab.observe.readings import (
     Answer,
     Connect,
     Interface,
@@ -17,7 +18,6 @@ from lab.observe.model import (
     Table,
     shown_user,
 )
-from lab.observe.parsers import parse_iptables_save
 
 if TYPE_CHECKING:
     from lab.observe.cluster import Cluster
@@ -59,17 +59,17 @@ class Pod:
     @property
     def ready(self) -> str:
         """The READY column of kubectl: "1/1"."""
-        return kube.ready_text(self.object())
+        return api_objects.ready_text(self.object())
 
     @property
     def is_ready(self) -> bool:
         """Whether the pod's Ready condition is true."""
-        return kube.is_ready(self.object())
+        return api_objects.is_ready(self.object())
 
     @property
     def status(self) -> str:
         """The STATUS column of kubectl: "Running", "Init:0/1", "CrashLoopBackOff"."""
-        return kube.status_text(self.object())
+        return api_objects.status_text(self.object())
 
     @property
     def template_hash(self) -> str | None:
@@ -98,25 +98,25 @@ class Pod:
         """The name of the node it was scheduled to; "" before."""
         return str(self.object()["spec"].get("nodeName", ""))
 
-    def containers(self) -> tuple[kube.Container, ...]:
+    def containers(self) -> tuple[api_objects.Container, ...]:
         """The app containers in the order of the spec."""
-        return kube.pod_containers(self.object())
+        return api_objects.pod_containers(self.object())
 
-    def inits(self) -> tuple[kube.Container, ...]:
+    def inits(self) -> tuple[api_objects.Container, ...]:
         """The init containers in the order of the spec."""
-        return kube.pod_inits(self.object())
+        return api_objects.pod_inits(self.object())
 
-    def container(self, name: str) -> kube.Container:
+    def container(self, name: str) -> api_objects.Container:
         """One app container, or a native sidecar."""
         return self._named(name, lambda one: not one.init or one.sidecar)
 
-    def init(self, name: str) -> kube.Container:
+    def init(self, name: str) -> api_objects.Container:
         """One init container."""
         return self._named(name, lambda one: one.init)
 
-    def _named(self, name: str, fits: Any) -> kube.Container:
+    def _named(self, name: str, fits: Any) -> api_objects.Container:
         seen = self.object()
-        every = (*kube.pod_inits(seen), *kube.pod_containers(seen))
+        every = (*api_objects.pod_inits(seen), *api_objects.pod_containers(seen))
         for one in every:
             if one.name == name and fits(one):
                 return one
@@ -135,7 +135,7 @@ class Pod:
             self.namespace, self.name, container, previous=previous, tail=tail
         )
 
-    def events(self) -> tuple[kube.Event, ...]:
+    def events(self) -> tuple[api_objects.Event, ...]:
         """Events about this pod, oldest first."""
         every = self._cluster.events(self.namespace)
         return tuple(one for one in every if one.about == f"Pod/{self.name}")
@@ -258,7 +258,7 @@ class Pod:
 
     def _names(self) -> dict[str, str]:
         seen = self.object()
-        every = (*kube.pod_inits(seen), *kube.pod_containers(seen))
+        every = (*api_objects.pod_inits(seen), *api_objects.pod_containers(seen))
         return {one.container_id: one.name for one in every if one.container_id}
 
     def _id(self, container: str) -> str:

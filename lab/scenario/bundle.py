@@ -17,7 +17,7 @@ import yaml
 
 from lab.errors import ObservationError
 from lab.mesh import contract
-from lab.observe import kube
+from lab.observe import api_objects
 from lab.observe.cluster import Cluster
 from lab.observe.pod import Pod
 
@@ -138,9 +138,9 @@ def _pods(cluster: Cluster, namespace: str, under: str, *, inside: bool = True) 
         yield from _pod(pod, {"kind": "Pod", **seen}, f"{under}{pod.name}/", inside)
 
 
-def _pod(pod: Pod, seen: kube.Object, under: str, inside: bool) -> Iterator[Part]:
+def _pod(pod: Pod, seen: api_objects.Object, under: str, inside: bool) -> Iterator[Part]:
     yield f"{under}pod.yaml", lambda: _yaml(seen)
-    every = (*kube.pod_inits(seen), *kube.pod_containers(seen))
+    every = (*api_objects.pod_inits(seen), *api_objects.pod_containers(seen))
     for one in every:
         yield f"{under}logs/{one.name}.log", _log(pod, one.name, previous=False)
         if one.restarts:
@@ -203,7 +203,11 @@ def _lines(every: Iterable[object]) -> str:
 
 
 def _line(one: object) -> str:
-    if isinstance(one, kube.Event) or not dataclasses.is_dataclass(one) or isinstance(one, type):
+    if (
+        isinstance(one, api_objects.Event)
+        or not dataclasses.is_dataclass(one)
+        or isinstance(one, type)
+    ):
         return str(one)
     values = {item.name: getattr(one, item.name) for item in dataclasses.fields(one)}
     return " ".join(

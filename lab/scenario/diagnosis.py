@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from lab.mesh import contract
-from lab.observe.kube import Container, Deployment, Event
-from lab.observe.model import Listener, Process, Table, ports
+from lab.observe.api_objects import Container, Deployment, Event
+from lab.observe.readings import Listener, Process, Table, ports
 
 Link = Literal["admission", "scheduling", "init", "rules", "agent", "discovery", "Envoy", "app"]
 LINKS: tuple[Link, ...] = get_args(Link)

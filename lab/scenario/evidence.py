@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from lab.errors import ObservationError
 from lab.mesh import contract
-from lab.observe import kube
+from lab.observe import api_objects
 from lab.observe.cluster import Cluster, NotFoundError
 from lab.observe.pod import Pod
 from lab.scenario.diagnosis import Broken, EnvoyEvidence, Evidence, PodEvidence, diagnose
@@ -54,7 +54,7 @@ class _Looker:
             return None
 
 
-def _control(cluster: Cluster, name: str) -> kube.Deployment | None:
+def _control(cluster: Cluster, name: str) -> api_objects.Deployment | None:
     try:
         return cluster.deployment(contract.CONTROL_NAMESPACE, name)
     except NotFoundError:
@@ -62,18 +62,18 @@ def _control(cluster: Cluster, name: str) -> kube.Deployment | None:
         return None
 
 
-def _pod(pod: Pod, events: tuple[kube.Event, ...], look: _Looker) -> PodEvidence | None:
+def _pod(pod: Pod, events: tuple[api_objects.Event, ...], look: _Looker) -> PodEvidence | None:
     seen = look(f"pod {pod.name}", pod.object)
     if seen is None:
         return None
     known = PodEvidence(
         name=pod.name,
-        containers=kube.pod_containers(seen),
-        inits=kube.pod_inits(seen),
-        ready=kube.is_ready(seen),
+        containers=api_objects.pod_containers(seen),
+        inits=api_objects.pod_inits(seen),
+        ready=api_objects.is_ready(seen),
         finished=seen.get("status", {}).get("phase") == "Succeeded",
-        scheduled=kube.condition(seen, "PodScheduled") == "True",
-        unscheduled_because=kube.condition_message(seen, "PodScheduled"),
+        scheduled=api_objects.condition(seen, "PodScheduled") == "True",
+        unscheduled_because=api_objects.condition_message(seen, "PodScheduled"),
         events=tuple(one for one in events if one.about == f"Pod/{pod.name}"),
     )
     proxy = known.proxy

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lab.mesh import contract
-from lab.observe.model import Listener
+from lab.observe.readings import Listener
 
 EVERYWHERE, EVERYWHERE_6, LOOPBACK = "0.0.0.0", "::", "127.0.0.1"  # noqa: S104
 ENVOY, AGENT = "envoy", "pilot-agent"

@@ -10,7 +10,7 @@ import pytest
 
 from lab.errors import ObservationError
 from lab.observe import network
-from lab.observe.channel import Channel
+from lab.observe.observer.channel import Channel
 from lab.observe.parsers import (
     parse_ifconfig,
     parse_iptables_list,

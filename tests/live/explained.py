@@ -12,7 +12,7 @@ from typing import Any
 
 from lab.command import run
 from lab.mesh import contract
-from lab.observe.kube import Object
+from lab.observe.api_objects import Object
 from lab.paths import lab_paths
 from lab.scenario.access import LabAccess, open_lab
 from lab.scenario.meshes import MESHES, Mesh

@@ -10,8 +10,7 @@ import pytest
 from lab.command import run
 from lab.mesh import contract
 from lab.observe.cluster import Cluster, WaitError
-from lab.observe.model import ports, seen_from, sockets
-from lab.observe.observer import container_name
+from lab.observe.observer.container import container_name
 from lab.observe.parsers import (
     parse_ifconfig,
     parse_init_log,
@@ -21,6 +20,7 @@ from lab.observe.parsers import (
     parse_route,
 )
 from lab.observe.pod import Pod
+from lab.observe.readings import ports, seen_from, sockets
 from lab.paths import lab_paths, manifests
 from lab.scenario.access import LabAccess, open_lab
 from lab.scenario.bundle import write_bundle

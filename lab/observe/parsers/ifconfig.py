@@ -3,8 +3,8 @@
 import re
 
 from lab.errors import ObservationError
-from lab.observe.model import Interface
 from lab.observe.parsers.text import unread
+from lab.observe.readings import Interface
 
 _HEAD = re.compile(r"(?P<name>\S+): flags=\d+<(?P<flags>[A-Z0-9,_-]*)>\s+mtu (?P<mtu>\d+)")
 _COUNT = re.compile(r"(?P<way>RX|TX) packets (?P<packets>\d+)\s+bytes (?P<bytes>\d+)")

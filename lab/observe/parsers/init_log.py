@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lab.errors import ObservationError
-from lab.observe.model import Table
 from lab.observe.parsers.iptables_save import parse_iptables_save
+from lab.observe.readings import Table
 
 
 @dataclass(frozen=True)

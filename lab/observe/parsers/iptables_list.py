@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable
 
 from lab.errors import ObservationError
-from lab.observe.model import Chain, Rule, Table
 from lab.observe.parsers.rules import Draft
 from lab.observe.parsers.text import count, unread
+from lab.observe.readings import Chain, Rule, Table
 
 _USER = re.compile(r"Chain (\S+) \((\d+) references\)")
 _BUILT_IN = re.compile(r"Chain (\S+) \(policy (\S+) (\S+) packets, (\S+) bytes\)")

@@ -5,8 +5,8 @@ import shlex
 from collections.abc import Mapping
 
 from lab.errors import ObservationError
-from lab.observe.model import Chain, Rule, Table
 from lab.observe.parsers.rules import read_rule
+from lab.observe.readings import Chain, Rule, Table
 
 _COUNTED = re.compile(r"\[(\d+):(\d+)\]\s+")
 _CHAIN = re.compile(r":(\S+) (\S+)(?: \[(\d+):(\d+)\])?$")

@@ -1,7 +1,7 @@
 """`netstat -ntlp` of net-tools."""
 
-from lab.observe.model import Listener
 from lab.observe.parsers.text import lines_after, unread
+from lab.observe.readings import Listener
 
 
 def parse_netstat(text: str) -> frozenset[Listener]:

@@ -1,7 +1,7 @@
 """`ps -ef` of procps."""
 
-from lab.observe.model import Process
 from lab.observe.parsers.text import lines_after, unread
+from lab.observe.readings import Process
 
 
 def parse_ps(text: str) -> tuple[Process, ...]:

@@ -1,7 +1,7 @@
 """`route -n` of net-tools."""
 
-from lab.observe.model import Route, network
 from lab.observe.parsers.text import lines_after, unread
+from lab.observe.readings import Route, network
 
 
 def parse_route(text: str) -> tuple[Route, ...]:

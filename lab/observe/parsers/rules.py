@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lab.errors import ObservationError
-from lab.observe.model import Rule
+from lab.observe.readings import Rule
 
 _LONG = {
     "--protocol": "-p",

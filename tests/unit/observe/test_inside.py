@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from lab.errors import ObservationError
-from lab.observe import procfs
-from lab.observe.channel import Channel, ChannelClosedError
+from lab.observe.observer import procfs
+from lab.observe.observer.channel import Channel, ChannelClosedError
 
 NODE = "a" * 64
 CONTAINER = "b" * 64

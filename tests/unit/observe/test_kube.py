@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lab.observe import kube
+from lab.observe import api_objects
 
 
 def pod(**changes: Any) -> dict[str, Any]:
@@ -51,12 +51,12 @@ def status(name: str, *, ready: bool = True, **state: Any) -> dict[str, Any]:
 
 def test_a_healthy_injected_pod_reads_two_of_two() -> None:
     seen = pod()
-    assert kube.ready_text(seen) == "2/2"
-    assert kube.status_text(seen) == "Running"
-    assert kube.is_ready(seen)
-    (init,) = kube.pod_inits(seen)
+    assert api_objects.ready_text(seen) == "2/2"
+    assert api_objects.status_text(seen) == "Running"
+    assert api_objects.is_ready(seen)
+    (init,) = api_objects.pod_inits(seen)
     assert (init.done, init.exit_code, init.command) == (True, 0, ("istio-iptables",))
-    proxy = kube.pod_containers(seen)[1]
+    proxy = api_objects.pod_containers(seen)[1]
     assert (proxy.args, proxy.container_id, proxy.restarts) == (("proxy", "sidecar"), "abc", 2)
 
 
@@ -64,8 +64,8 @@ def test_a_native_sidecar_counts_among_the_ready_ones() -> None:
     seen = pod()
     seen["spec"]["initContainers"][0]["restartPolicy"] = "Always"
     seen["status"]["initContainerStatuses"] = [status("istio-init", running={})]
-    assert kube.ready_text(seen) == "3/3"
-    assert kube.status_text(seen) == "Running"
+    assert api_objects.ready_text(seen) == "3/3"
+    assert api_objects.status_text(seen) == "Running"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_pod_that_initialises_says_how_far_it_is(state: dict[str, Any], text: 
     seen = pod()
     seen["status"]["phase"] = "Pending"
     seen["status"]["initContainerStatuses"] = [status("istio-init", ready=False, **state)]
-    assert kube.status_text(seen) == text
+    assert api_objects.status_text(seen) == text
 
 
 def test_an_unscheduled_pod_is_pending_and_says_why() -> None:
@@ -98,9 +98,9 @@ def test_an_unscheduled_pod_is_pending_and_says_why() -> None:
             ],
         }
     )
-    assert kube.status_text(seen) == "Pending"
-    assert kube.ready_text(seen) == "0/2"
-    assert "Unschedulable 0/1 nodes" in kube.describe(seen)
+    assert api_objects.status_text(seen) == "Pending"
+    assert api_objects.ready_text(seen) == "0/2"
+    assert "Unschedulable 0/1 nodes" in api_objects.describe(seen)
 
 
 def test_a_job_beside_a_classic_sidecar_is_not_ready() -> None:
@@ -109,15 +109,15 @@ def test_a_job_beside_a_classic_sidecar_is_not_ready() -> None:
     seen["status"]["containerStatuses"][0] = status(
         "nginx", ready=False, terminated={"exitCode": 0, "reason": "Completed"}
     )
-    assert kube.status_text(seen) == "NotReady"
-    assert kube.ready_text(seen) == "1/2"
+    assert api_objects.status_text(seen) == "NotReady"
+    assert api_objects.ready_text(seen) == "1/2"
 
 
 def test_a_deleted_pod_is_terminating_and_never_ready() -> None:
     seen = pod()
     seen["metadata"]["deletionTimestamp"] = "2026"
-    assert kube.status_text(seen) == "Terminating"
-    assert not kube.is_ready(seen)
+    assert api_objects.status_text(seen) == "Terminating"
+    assert not api_objects.is_ready(seen)
 
 
 def test_a_rollout_is_over_only_when_no_old_pod_is_left() -> None:
@@ -132,11 +132,11 @@ def test_a_rollout_is_over_only_when_no_old_pod_is_left() -> None:
             "readyReplicas": 2,
         },
     }
-    assert not kube.deployment(seen).rolled_out
+    assert not api_objects.deployment(seen).rolled_out
     seen["status"] |= {"replicas": 1, "availableReplicas": 1}
-    assert kube.deployment(seen).rolled_out
+    assert api_objects.deployment(seen).rolled_out
     seen["metadata"]["generation"] = 3
-    assert not kube.deployment(seen).rolled_out
+    assert not api_objects.deployment(seen).rolled_out
 
 
 def test_an_event_of_either_shape_has_a_time_and_a_count() -> None:
@@ -149,8 +149,8 @@ def test_an_event_of_either_shape_has_a_time_and_a_count() -> None:
         "lastTimestamp": "2026-11-23T10:00:00Z",
         "count": 3,
     }
-    assert kube.event(old) == kube.Event(
+    assert api_objects.event(old) == api_objects.Event(
         "Warning", "FailedCreate", "ReplicaSet/jiuxi-1", "no", 3, "2026-11-23T10:00:00Z"
     )
     new = {**old, "lastTimestamp": None, "count": None, "eventTime": "2026-11-23T10:00:01Z"}
-    assert (kube.event(new).at, kube.event(new).count) == ("2026-11-23T10:00:01Z", 1)
+    assert (api_objects.event(new).at, api_objects.event(new).count) == ("2026-11-23T10:00:01Z", 1)

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.errors import ObservationError
-from lab.observe.model import Listener, Process, Route, Rule, seen_from
 from lab.observe.parsers import (
     parse_ifconfig,
     parse_init_log,
@@ -18,6 +17,7 @@ from lab.observe.parsers import (
     parse_route,
     parse_rule,
 )
+from lab.observe.readings import Listener, Process, Route, Rule, seen_from
 
 DATA = Path(__file__).parent / "data"
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from lab.observe.kube import Container, Deployment, Event
-from lab.observe.model import Chain, Listener, Process, Table
+from lab.observe.api_objects import Container, Deployment, Event
 from lab.observe.parsers import parse_rule
+from lab.observe.readings import Chain, Listener, Process, Table
 from lab.scenario.diagnosis import EnvoyEvidence, Evidence, PodEvidence, diagnose, lacking_rules
 
 LINES = (

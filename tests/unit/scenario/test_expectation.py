@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.errors import CommandError, ObservationError
-from lab.observe.model import Listener, Rule
+from lab.observe.readings import Listener, Rule
 from lab.scenario.claims import ExpectationFailed, NotSeenError, keeping
 from lab.scenario.expectation import expect
 from lab.scenario.waiting import consistently, deadlines_at_most, eventually

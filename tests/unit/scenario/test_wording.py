@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.observe import envoy, kube, model
+from lab.observe import api_objects, envoy, readings
 from lab.scenario.claims import keeping
 from lab.scenario.expectation import expect
 from lab.scenario.wording import equals, fault, holds, lacks, say, series, show
@@ -17,16 +17,18 @@ PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), WORDS, st.binary(max_
 
 
 HASHABLE = st.one_of(
-    st.builds(model.Listener, WORDS, st.integers(1, 65535), WORDS, st.integers(1, 9), WORDS),
-    st.builds(model.Interface, WORDS, st.integers(1, 9000), st.frozensets(WORDS), st.tuples(WORDS)),
-    st.builds(model.Route, WORDS, st.none() | WORDS, WORDS, WORDS, st.integers(0, 9)),
-    st.builds(model.Process, st.integers(1, 9), st.integers(1, 9), WORDS, WORDS),
-    st.builds(model.Rule, WORDS, st.tuples(WORDS), WORDS, st.tuples(WORDS)),
-    st.builds(model.Connect, st.sampled_from(["open", "refused", "timed out", "unreachable"])),
-    st.builds(kube.Container, WORDS, WORDS),
+    st.builds(readings.Listener, WORDS, st.integers(1, 65535), WORDS, st.integers(1, 9), WORDS),
+    st.builds(
+        readings.Interface, WORDS, st.integers(1, 9000), st.frozensets(WORDS), st.tuples(WORDS)
+    ),
+    st.builds(readings.Route, WORDS, st.none() | WORDS, WORDS, WORDS, st.integers(0, 9)),
+    st.builds(readings.Process, st.integers(1, 9), st.integers(1, 9), WORDS, WORDS),
+    st.builds(readings.Rule, WORDS, st.tuples(WORDS), WORDS, st.tuples(WORDS)),
+    st.builds(readings.Connect, st.sampled_from(["open", "refused", "timed out", "unreachable"])),
+    st.builds(api_objects.Container, WORDS, WORDS),
     st.builds(envoy.Endpoint, WORDS, st.integers(1, 65535)),
 )
-ANSWERS = st.builds(model.Answer, st.none() | st.just(200), st.just({}), WORDS, WORDS)
+ANSWERS = st.builds(readings.Answer, st.none() | st.just(200), st.just({}), WORDS, WORDS)
 ANY = st.recursive(
     PLAIN | HASHABLE | ANSWERS,
     lambda inner: st.one_of(
@@ -110,7 +112,7 @@ def test_every_observed_type_is_tried_above() -> None:
     others = {"Chain", "Table", "Ran"}  # said by their rules, or by what they printed
     kinds = {
         name
-        for name, kind in vars(model).items()
-        if dataclasses.is_dataclass(kind) and kind.__module__ == model.__name__
+        for name, kind in vars(readings).items()
+        if dataclasses.is_dataclass(kind) and kind.__module__ == readings.__name__
     }
     assert kinds == named | others

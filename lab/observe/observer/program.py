@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from lab.observe.procfs import PROC, UnanswerableError, inode, pod, processes, sockets
+from lab.observe.observer.procfs import PROC, UnanswerableError, inode, pod, processes, sockets
 
 CLONE_NEWNET = 0x40000000
 BODY_LIMIT = 1 << 20

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from lab.command import run
 from lab.errors import CommandError, ObservationError
-from lab.observe.channel import Channel, ChannelClosedError, NoAnswerError
+from lab.observe.observer.channel import Channel, ChannelClosedError, NoAnswerError
 
 LABEL = "sidecar-lab.name"
 """Every container of a lab carries it, with the lab's name as its value."""

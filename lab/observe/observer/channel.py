@@ -21,7 +21,7 @@ module.main()
 """
 """Reads the program's modules from standard input, then lets it read the questions from there."""
 
-_PROGRAM = ("procfs", "inside")
+_PROGRAM = ("procfs", "program")
 """Each may import those before it; the last has `main`."""
 
 SLACK = 3.0
@@ -44,9 +44,9 @@ class Channel:
 
         Raises ObservationError when the command cannot be started.
         """
-        here = resources.files("lab.observe")
+        here = resources.files(__package__)
         program = {
-            f"lab.observe.{one}": (here / f"{one}.py").read_text("utf-8") for one in _PROGRAM
+            f"{__package__}.{one}": (here / f"{one}.py").read_text("utf-8") for one in _PROGRAM
         }
         try:
             # Not lab.command: that runs a command to its end, this one stays.

@@ -1,0 +1,1 @@
+"""The observer: a container beside the node that looks into network namespaces."""
