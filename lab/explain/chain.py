@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from lab.explain.findings.faults import faults
-from lab.explain.model import Entry, Situation, proxy_of
-from lab.explain.pod_findings import LINES, decision_of, line_of, refused
+from lab.explain.findings.pod import LINES, decision_of, line_of, refused
+from lab.explain.findings.webhook import policy
 from lab.explain.selectors import Labels, LabelSelector
-from lab.explain.webhook_findings import policy
+from lab.explain.situation import Entry, Situation, proxy_of
 from lab.mesh import contract
 from lab.mesh.injector.settings import annotations
 

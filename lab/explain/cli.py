@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 
 from lab.errors import ClusterError
-from lab.explain.causes import Cause
 from lab.explain.errors import ExplainError
-from lab.explain.judge import Explanation, Verdict, judge, unreadable
-from lab.explain.model import Situation
+from lab.explain.findings.causes import Cause
 from lab.explain.render import as_json, as_text
-from lab.explain.sources import Manifest, is_file, read, target
+from lab.explain.situation import Situation
+from lab.explain.targets import Manifest, is_file, read, target
+from lab.explain.verdict import Explanation, Verdict, judge, unreadable
 from lab.mesh.errors import MOST_TOLD, SidecarLabError
 from lab.paths import DEFAULT_NAME, lab_paths
 
@@ -159,8 +159,8 @@ def _asked(
     what: str, file: bool, namespace: str, cluster: _Cluster, trial: bool
 ) -> list[Explanation]:
     from lab.explain.api import Api
-    from lab.explain.gather import Gatherer
-    from lab.explain.sources import Target
+    from lab.explain.ask_cluster import Gatherer
+    from lab.explain.targets import Target
 
     default = namespace or cluster.login.namespace or "default"
     with _told_when_slow(cluster.login.access.server), Api(cluster.login) as api:

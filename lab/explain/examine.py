@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from lab.explain import symptoms
 from lab.explain.api import Api
 from lab.explain.errors import RequestError
-from lab.explain.findings import refused, symptoms
-from lab.explain.findings.symptoms import (
+from lab.explain.findings import refused
+from lab.explain.situation import Object
+from lab.explain.symptoms import (
     LOG_BYTES,
     LOG_LINES,
     OURS,
@@ -19,7 +21,6 @@ from lab.explain.findings.symptoms import (
     Container,
     Symptoms,
 )
-from lab.explain.model import Object
 from lab.mesh import contract
 
 _STATISTICS: Final = "/stats/prometheus?filter=update_(rejected%7Ctime)"

@@ -4,11 +4,11 @@ from typing import Final
 
 import yaml
 
-from lab.explain import objects
+from lab.explain import api_objects
 from lab.explain.api import Api
+from lab.explain.dry_run import short
 from lab.explain.errors import RequestError
-from lab.explain.model import Situation
-from lab.explain.trial import short
+from lab.explain.situation import Situation
 from lab.mesh import contract
 from lab.mesh.errors import SidecarLabError
 from lab.mesh.injector.settings import config
@@ -31,7 +31,7 @@ def read(api: Api, known: Situation, unknown: list[str]) -> Settings:
     text = _config_map(api, service[0], name, key)
     try:
         if known.foreign:
-            return Settings(policy=objects.policy(yaml.safe_load(text)))
+            return Settings(policy=api_objects.policy(yaml.safe_load(text)))
         kubelets = _kubelets(api) if "auto" in text else ()
         return config.read(text, f"ConfigMap {name}", None, kubelets)
     except (yaml.YAMLError, SidecarLabError) as bad:

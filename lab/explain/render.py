@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from lab.explain.chain import Line
-from lab.explain.judge import Explanation
+from lab.explain.verdict import Explanation
 
 SCHEMA: Final = 1
 """Raised when a field of the JSON changes its meaning."""

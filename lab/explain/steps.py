@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lab.explain.causes import Cause, Finding
-from lab.explain.changes import Advice, EditPod, Move, Renew, joined
-from lab.explain.model import Situation
+from lab.explain.changes.pod import Advice, EditPod, Move, Renew, joined
+from lab.explain.findings.causes import Cause, Finding
+from lab.explain.situation import Situation
 from lab.mesh.workloads import WORKLOADS
 
 

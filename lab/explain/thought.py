@@ -6,7 +6,7 @@ warnings among it, comes from the very function that they call.
 
 from typing import Final, NamedTuple
 
-from lab.explain.model import Object, Situation
+from lab.explain.situation import Object, Situation
 from lab.mesh.errors import AnnotationError, SidecarLabError
 from lab.mesh.injector.checks import program_checks
 from lab.mesh.injector.decision import Decision, decide

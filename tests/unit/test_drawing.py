@@ -37,7 +37,7 @@ def drawn(folder: Path, *options: str, loaded: str = "") -> list[str]:
     return probe.with_suffix(".seen").read_text().splitlines()
 
 
-LOADED = "import lab.mesh.injector.inject, lab.explain.judge"
+LOADED = "import lab.mesh.injector.inject, lab.explain.verdict"
 
 
 def test_the_default_run_draws_the_same_whatever_is_loaded(tmp_path: Path) -> None:

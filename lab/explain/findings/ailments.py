@@ -8,12 +8,12 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from lab.explain import webhook_changes as changes
-from lab.explain.causes import Cause, Finding
-from lab.explain.changes import Advice, Change, EditPod
+from lab.explain.changes import webhook as changes
+from lab.explain.changes.pod import Advice, Change, EditPod
 from lab.explain.findings import ports, proxy_log, traffic
-from lab.explain.findings.symptoms import OURS, Container, Symptoms, unready
-from lab.explain.model import Object, Situation, discovery_of, proxy_of
+from lab.explain.findings.causes import Cause, Finding
+from lab.explain.situation import Object, Situation, discovery_of, proxy_of
+from lab.explain.symptoms import OURS, Container, Symptoms, unready
 from lab.mesh import contract
 from lab.mesh.injector import containers
 from lab.mesh.injector.checks import pod_checks

@@ -8,10 +8,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from lab.explain.causes import Cause, Finding
-from lab.explain.findings.symptoms import clean
-from lab.explain.model import Object, Situation, proxy_of
-from lab.explain.webhook_changes import reinstall
+from lab.explain.changes.webhook import reinstall
+from lab.explain.findings.causes import Cause, Finding
+from lab.explain.situation import Object, Situation, proxy_of
+from lab.explain.symptoms import clean
 from lab.mesh import contract
 from lab.mesh.errors import SidecarLabError
 from lab.mesh.injector.checks import pod_checks

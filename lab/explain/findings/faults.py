@@ -1,9 +1,9 @@
 """All that is wrong with a pod that has a sidecar, or would get one. Pure."""
 
-from lab.explain.causes import Cause, Finding
 from lab.explain.findings import ailments, build, refused, traffic
-from lab.explain.findings.symptoms import clean
-from lab.explain.model import Situation, proxy_of
+from lab.explain.findings.causes import Cause, Finding
+from lab.explain.situation import Situation, proxy_of
+from lab.explain.symptoms import clean
 from lab.explain.thought import think
 from lab.mesh import contract
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from lab.explain.causes import Cause, Finding
-from lab.explain.changes import Advice, Change, EditPod
-from lab.explain.model import Situation, Trial, proxy_of
+from lab.explain.changes.pod import Advice, Change, EditPod
+from lab.explain.findings.causes import Cause, Finding
+from lab.explain.situation import Situation, Trial, proxy_of
 from lab.explain.thought import think
 from lab.mesh.injector.checks import pod_checks
 from lab.mesh.injector.settings import annotations

@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from lab.explain.causes import Cause, Finding
-from lab.explain.changes import Advice, EditPod
+from lab.explain.changes.pod import Advice, EditPod
 from lab.explain.findings import proxy_log, traffic
-from lab.explain.findings.symptoms import OURS, Symptoms, unready
-from lab.explain.model import Object, Situation
+from lab.explain.findings.causes import Cause, Finding
+from lab.explain.situation import Object, Situation
+from lab.explain.symptoms import OURS, Symptoms, unready
 from lab.mesh import contract
 from lab.mesh.injector.settings import annotations
 

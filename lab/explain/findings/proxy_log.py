@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from lab.explain.findings.symptoms import LOG_BYTES, Kind, clean, moment
+from lab.explain.symptoms import LOG_BYTES, Kind, clean, moment
 
 _KINDS: Final[Mapping[str, Kind]] = {
     "envoy.config.listener.v3.Listener": "listener",

@@ -3,12 +3,12 @@
 import re
 from typing import Final
 
-from lab.explain.causes import Cause, Finding
-from lab.explain.changes import Advice
+from lab.explain.changes.pod import Advice
 from lab.explain.findings import proxy_log
+from lab.explain.findings.causes import Cause, Finding
 from lab.explain.findings.proxy_log import Rejection
-from lab.explain.findings.symptoms import Symptoms, clean
-from lab.explain.model import Situation
+from lab.explain.situation import Situation
+from lab.explain.symptoms import Symptoms, clean
 from lab.mesh import contract
 
 LINE: Final = "works"

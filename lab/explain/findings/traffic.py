@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
-from lab.explain.causes import Cause, Finding
-from lab.explain.changes import Advice, Change, EditPod
-from lab.explain.model import Object, Situation
+from lab.explain.changes.pod import Advice, Change, EditPod
+from lab.explain.findings.causes import Cause, Finding
+from lab.explain.situation import Object, Situation
 from lab.mesh import contract
 from lab.mesh.injector.settings import annotations
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lab.explain.findings import symptoms
-from lab.explain.findings.symptoms import Symptoms
+from lab.explain import symptoms
+from lab.explain.symptoms import Symptoms
 from lab.mesh import contract
 from tests.unit.explain.sample import pod_of, with_proxy
 

@@ -6,9 +6,18 @@ from typing import Any
 
 import yaml
 
-from lab.explain import objects
-from lab.explain.model import Entry, Holder, Namespace, Port, Service, Situation, Subject, Workload
+from lab.explain import api_objects
 from lab.explain.selectors import parse
+from lab.explain.situation import (
+    Entry,
+    Holder,
+    Namespace,
+    Port,
+    Service,
+    Situation,
+    Subject,
+    Workload,
+)
 from lab.mesh import contract
 from lab.paths import manifests
 
@@ -22,7 +31,7 @@ KEY = (contract.CONTROL_NAMESPACE, contract.WEBHOOK_SERVICE)
 
 def ours() -> tuple[Entry, ...]:
     found = yaml.safe_load((manifests() / "lab" / "injector.yaml").read_text())
-    return tuple(replace(one, authority=ROOT, since=MADE) for one in objects.entries([found]))
+    return tuple(replace(one, authority=ROOT, since=MADE) for one in api_objects.entries([found]))
 
 
 def revisioned(*names: str) -> tuple[Entry, ...]:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from lab.explain.cli import explain
-from lab.explain.model import proxy_of
+from lab.explain.situation import proxy_of
 from lab.kube_inject.run import Request, run
 from lab.mesh.errors import DocumentError, DocumentErrors
 from lab.mesh.injector import files

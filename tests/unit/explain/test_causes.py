@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from lab.explain import judge as judging
-from lab.explain.causes import Cause
-from lab.explain.changes import Advice, Renew
-from lab.explain.judge import Verdict, judge
-from lab.explain.model import Holder, Namespace, Port, Situation, Trial
+from lab.explain import verdict as judging
+from lab.explain.changes.pod import Advice, Renew
+from lab.explain.findings.causes import Cause
+from lab.explain.situation import Holder, Namespace, Port, Situation, Trial
+from lab.explain.verdict import Verdict, judge
 from lab.mesh import contract
 from lab.mesh.injector.decision import Policy, Selector
 from lab.mesh.injector.settings.pod_settings import Settings

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.explain import webhook_changes
-from lab.explain.changes import EditPod, LabelNamespace, Move, Renew, joined, merge
-from lab.explain.model import Holder, Situation
+from lab.explain.changes import webhook
+from lab.explain.changes.pod import EditPod, LabelNamespace, Move, Renew, joined, merge
+from lab.explain.situation import Holder, Situation
 from tests.unit.explain.sample import (
     INJECT,
     KEY,
@@ -128,7 +128,7 @@ def test_a_workload_is_copied_into_a_namespace_that_is_injected() -> None:
 
 def test_the_root_gets_into_every_entry_by_lines_that_a_shell_can_read() -> None:
     seen = situation(labels=ON)
-    lines = webhook_changes.trust(seen, ours(), service()).commands(seen)
+    lines = webhook.trust(seen, ours(), service()).commands(seen)
     read = "'jsonpath={.data.ca\\.crt}'"
     assert lines[0] == f"CA=$(kubectl -n sidecar-lab get secret sidecar-lab-webhook -o {read})"
     script = f"CA=abc\nkubectl() {{ printf '%s\\n' \"$@\"; }}\n{lines[1]}"
@@ -142,14 +142,14 @@ def test_the_root_gets_into_every_entry_by_lines_that_a_shell_can_read() -> None
 
 def test_a_service_that_selects_nothing_is_led_to_the_deployment_of_its_name() -> None:
     lost = service(selector={"app": "gone"}, ready={443: 0})
-    (line,) = webhook_changes.start_pods(situation(), lost).commands(situation())
+    (line,) = webhook.start_pods(situation(), lost).commands(situation())
     assert '"value":{"app":"sidecar-lab-webhook"}' in line
 
 
 def test_a_webhook_that_was_scaled_away_is_scaled_back() -> None:
     (workload,) = service().workloads
     gone = service(ready={443: 0}, workloads=(replace(workload, wanted=0),))
-    change = webhook_changes.start_pods(situation(), gone)
+    change = webhook.start_pods(situation(), gone)
     assert change.commands(situation()) == (
         "kubectl -n sidecar-lab scale deployment/sidecar-lab-webhook --replicas=1",
     )
@@ -159,9 +159,9 @@ def test_a_webhook_that_was_scaled_away_is_scaled_back() -> None:
 
 def test_a_lab_is_brought_back_by_lab_up_another_cluster_by_whoever_installed_it() -> None:
     lab = replace(situation(), restore=("lab", "up", "--name", "x"))
-    assert webhook_changes.reinstall(lab).commands(lab) == ("lab up --name x",)
+    assert webhook.reinstall(lab).commands(lab) == ("lab up --name x",)
     other: Situation = situation()
-    assert webhook_changes.reinstall(other).commands(other) == ()
+    assert webhook.reinstall(other).commands(other) == ()
 
 
 @given(OBJECTS, PATCHES, PATCHES)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from lab.explain.causes import Cause
-from lab.explain.findings.symptoms import Symptoms
-from lab.explain.judge import Verdict, judge
-from lab.explain.model import Situation
+from lab.explain.findings.causes import Cause
+from lab.explain.situation import Situation
+from lab.explain.symptoms import Symptoms
+from lab.explain.verdict import Verdict, judge
 from lab.mesh import contract
 from lab.mesh.injector.settings import annotations
 from tests.unit.explain import recorded as seen
@@ -316,7 +316,7 @@ def test_the_taken_port_is_not_told_a_second_time_as_a_refused_listener() -> Non
 
 
 def test_refused_configuration_is_told_only_while_envoy_lacks_it() -> None:
-    from lab.explain.findings.symptoms import updates
+    from lab.explain.symptoms import updates
 
     counted = updates(seen.STATISTICS)
     ready = injected(
@@ -356,7 +356,7 @@ def test_the_order_of_init_containers_is_mended_where_it_is_the_users_own() -> N
     (step,) = judge(of(pod)).steps
     assert step.commands[0].index('"name":"fetch"') < step.commands[0].index('"name":"istio-init"')
     plain = {**pod, "spec": {**pod["spec"], "initContainers": [{"name": INIT, "image": "p"}]}}
-    from lab.explain.model import Holder
+    from lab.explain.situation import Holder
 
     held = replace(of(pod), subject=live(pod, holder=Holder("Deployment", "web", {}, plain)))
     (other,) = judge(held).steps

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from lab.explain.causes import Cause
-from lab.explain.judge import Verdict, judge
-from lab.explain.model import Situation, Trial
+from lab.explain.findings.causes import Cause
+from lab.explain.situation import Situation, Trial
+from lab.explain.verdict import Verdict, judge
 from lab.mesh.injector import inject
 from lab.mesh.injector.owners import owner_of
 from lab.mesh.injector.settings import annotations
@@ -93,7 +93,7 @@ def test_the_webhooks_of_others_are_not_measured_by_ours() -> None:
 
 
 def test_replicas_that_differ_are_told() -> None:
-    from lab.explain.objects import generations
+    from lab.explain.api_objects import generations
 
     def pod(name: str, image: str, **more: Any) -> dict[str, Any]:
         ready = [{"name": "webhook", "imageID": image, "ready": True}]

@@ -2,11 +2,11 @@
 
 import pytest
 
-from lab.explain.causes import Cause
 from lab.explain.findings import limits
-from lab.explain.judge import Verdict, judge
-from lab.explain.model import Situation, Trial
+from lab.explain.findings.causes import Cause
+from lab.explain.situation import Situation, Trial
 from lab.explain.thought import think
+from lab.explain.verdict import Verdict, judge
 from lab.mesh.injector.settings import annotations
 from lab.mesh.injector.settings.annotations import (
     PROXY_CPU,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lab.explain.judge import Verdict, judge
-from lab.explain.model import Holder, Trial
+from lab.explain.situation import Holder, Trial
+from lab.explain.verdict import Verdict, judge
 from lab.mesh import contract
 from lab.mesh.injector.settings import annotations
 from tests.unit.explain.sample import (

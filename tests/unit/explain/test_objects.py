@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.explain import objects
-from lab.explain.model import Port, calls
+from lab.explain import api_objects
+from lab.explain.situation import Port, calls
 from lab.mesh.injector.decision import Policy, Selector
 from tests.unit.explain.sample import INJECT, ON, ROOT, ours, situation, template
 
@@ -37,14 +37,14 @@ def hook(**more: Any) -> dict[str, Any]:
 def test_an_entry_is_read_whole() -> None:
     bundle = base64.b64encode(ROOT.encode()).decode()
     client = {"service": {"namespace": "n", "name": "s", "port": 9443}, "caBundle": bundle}
-    (found,) = objects.entries(
+    (found,) = api_objects.entries(
         [hook(clientConfig=client, failurePolicy="Ignore", matchConditions=[{}])]
     )
     assert (found.service, found.port, found.authority) == (("n", "s"), 9443, ROOT)
     assert (found.ignores_failure, found.conditions, found.sees_pods) == (True, 1, True)
-    (plain,) = objects.entries([hook()])
+    (plain,) = api_objects.entries([hook()])
     assert (plain.port, plain.path, plain.ignores_failure) == (443, "/inject", False)
-    (called,) = objects.entries([hook(clientConfig={"url": "https://x", "caBundle": "%%"})])
+    (called,) = api_objects.entries([hook(clientConfig={"url": "https://x", "caBundle": "%%"})])
     assert (called.service, called.url, called.authority) == (None, "https://x", "")
 
 
@@ -58,7 +58,7 @@ def test_an_entry_is_read_whole() -> None:
     ],
 )
 def test_only_webhooks_that_look_at_injections_labels_count(selector: Any, injects: bool) -> None:
-    assert bool(objects.entries([hook(namespaceSelector=selector)])) == injects
+    assert bool(api_objects.entries([hook(namespaceSelector=selector)])) == injects
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_only_webhooks_that_look_at_injections_labels_count(selector: Any, injec
 )
 def test_rules_cover_the_creation_of_pods_or_do_not(change: Any, sees: bool) -> None:
     rule = {**hook()["webhooks"][0]["rules"][0], **change}
-    (found,) = objects.entries([hook(rules=[rule])])
+    (found,) = api_objects.entries([hook(rules=[rule])])
     assert found.sees_pods == sees
 
 
@@ -105,7 +105,7 @@ def test_a_namespace_knows_since_when_it_has_its_labels() -> None:
         {"time": "3", "fieldsV1": {"f:status": {}}},
     ]
     meta = {"name": "shop", "labels": ON, "managedFields": managed}
-    assert objects.namespace({"metadata": meta}).since == {"a": "1", "istio-injection": "2"}
+    assert api_objects.namespace({"metadata": meta}).since == {"a": "1", "istio-injection": "2"}
 
 
 def test_a_service_counts_the_ready_addresses_of_each_port() -> None:
@@ -133,7 +133,7 @@ def test_a_service_counts_the_ready_addresses_of_each_port() -> None:
             }
         },
     }
-    found = objects.service(seen, [piece, piece], [made], "root")
+    found = api_objects.service(seen, [piece, piece], [made], "root")
     assert found.ready == {443: 2, 80: 0}
     assert found.workload is not None
     assert (found.workload.wanted, found.workload.ports) == (1, (Port(8443, "https"),))
@@ -145,9 +145,9 @@ policy: disabled
 neverInjectSelector: [{matchLabels: {a: b}}]
 alwaysInjectSelector: [{matchExpressions: [{key: c, operator: Exists}]}]
 """
-    assert objects.policy(yaml.safe_load(text)) == Policy(
+    assert api_objects.policy(yaml.safe_load(text)) == Policy(
         "disabled",
         (Selector(labels=(("a", "b"),)),),
         (Selector(expressions=(("c", "Exists", ()),)),),
     )
-    assert objects.policy(None) == Policy()
+    assert api_objects.policy(None) == Policy()

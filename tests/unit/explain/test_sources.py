@@ -3,7 +3,7 @@
 import pytest
 
 from lab.explain.errors import ExplainError
-from lab.explain.sources import Target, is_file, read, target
+from lab.explain.targets import Target, is_file, read, target
 
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: a, image: b}]}\n"
 WEB = """\

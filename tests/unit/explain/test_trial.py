@@ -2,8 +2,8 @@
 
 import pytest
 
-from lab.explain import trial
-from lab.explain.model import Outcome
+from lab.explain import dry_run
+from lab.explain.situation import Outcome
 from tests.unit.explain.sample import live, pod_of, with_proxy
 
 CALL = (
@@ -44,31 +44,33 @@ CALL = (
 def test_an_error_is_read(
     status: int, message: str, outcome: Outcome, webhook: str, words: str
 ) -> None:
-    found = trial.read(status, {"message": message})
+    found = dry_run.read(status, {"message": message})
     assert (found.outcome, found.webhook) == (outcome, webhook)
     assert words in found.message
 
 
 def test_a_pod_that_comes_back_is_read_with_its_warnings() -> None:
-    assert trial.read(201, pod_of()).outcome == "plain"
-    found = trial.read(201, with_proxy(pod_of(), native=True), ['299 - "mind the \\"gap\\""'])
+    assert dry_run.read(201, pod_of()).outcome == "plain"
+    found = dry_run.read(201, with_proxy(pod_of(), native=True), ['299 - "mind the \\"gap\\""'])
     assert (found.outcome, found.native) == ("injected", True)
     assert found.warnings == ('mind the \\"gap\\"',)
 
 
 def test_a_certificates_long_list_of_names_is_not_repeated() -> None:
     names = ", ".join(f"host{number}.example" for number in range(20))
-    found = trial.read(500, {"message": f"{CALL}x509: certificate is valid for {names}, not hook"})
+    found = dry_run.read(
+        500, {"message": f"{CALL}x509: certificate is valid for {names}, not hook"}
+    )
     assert found.message.endswith("certificate is valid for 20 other names, not hook")
     few = "x509: certificate is valid for a, b, not hook"
-    assert trial.short(few) == few
-    assert trial.short("an error:\n\t* bad") == "an error: * bad"
+    assert dry_run.short(few) == few
+    assert dry_run.short("an error:\n\t* bad") == "an error: * bad"
 
 
 def test_the_pod_on_trial_is_new_and_keeps_what_is_looked_at() -> None:
     pod = pod_of({"x": "y"}, {"a": "b"}, {"nodeName": "n", "hostNetwork": True})
     pod["metadata"] |= {"uid": "1", "resourceVersion": "2", "name": "web-1"}
-    made = trial.body(live({**pod, "status": {}}))
+    made = dry_run.body(live({**pod, "status": {}}))
     assert set(made) == {"apiVersion", "kind", "metadata", "spec"}
     assert set(made["metadata"]) == {"generateName", "labels", "annotations"}
     assert made["metadata"]["labels"]["x"] == "y"
@@ -80,7 +82,7 @@ def test_a_call_that_was_passed_over_is_seen_in_the_servers_counters() -> None:
     count = 'apiserver_admission_webhook_fail_open_count{name="%s",type="admit"} %s\n'
     before = count % ("a", 1) + count % ("b", 7)
     after = count % ("a", 2) + count % ("b", 7)
-    assert trial.failed_open(before, after, ["a"])
-    assert not trial.failed_open(before, after, ["b"])
-    assert trial.failed_open("", after, ["b"])
-    assert not trial.failed_open(after, "", ["a", "b"])
+    assert dry_run.failed_open(before, after, ["a"])
+    assert not dry_run.failed_open(before, after, ["b"])
+    assert dry_run.failed_open("", after, ["b"])
+    assert not dry_run.failed_open(after, "", ["a", "b"])

@@ -6,7 +6,7 @@ from typing import Any
 import click
 import pytest
 
-from lab.explain import sources
+from lab.explain import targets
 from lab.kube_inject import cli
 from lab.mesh import workloads
 from lab.mesh.injector import files
@@ -45,7 +45,7 @@ def test_every_kind_of_the_table_is_injected_where_the_table_says(kind: str) -> 
 def test_a_further_kind_is_one_line_of_the_table(robot: Workload) -> None:
     data = json.dumps(object_of(robot)).encode()
     assert files.inject_files([("f.json", data)], Settings()).injected == 1
-    assert [one.pod for one in sources.read(data, "f.json", "", "default").subjects] == [POD]
+    assert [one.pod for one in targets.read(data, "f.json", "", "default").subjects] == [POD]
     assert texts._template(object_of(robot)) == POD
     assert len(list(seeds._within(object_of(robot)))) == 1
     assert "Robot" in workloads.spoken()
@@ -65,5 +65,5 @@ def test_the_help_names_every_kind() -> None:
 def test_explain_takes_each_kind_by_every_name_that_kubectl_takes(kind: str) -> None:
     workload = WORKLOADS[kind]
     for alias in workload.aliases:
-        assert sources.target(f"{alias}/web", "") == sources.Target(kind, "web")
+        assert targets.target(f"{alias}/web", "") == targets.Target(kind, "web")
     assert workload.api in ("/api/v1", "/apis/apps/v1", "/apis/batch/v1")

@@ -5,8 +5,8 @@ import binascii
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from lab.explain.model import Entry, Namespace, Object, Port, RootPlace, Service, Workload
 from lab.explain.selectors import parse
+from lab.explain.situation import Entry, Namespace, Object, Port, RootPlace, Service, Workload
 from lab.mesh import contract
 from lab.mesh.injector.decision import Policy, Selector
 

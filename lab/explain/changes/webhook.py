@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from lab.explain.changes import Advice, Change, kubectl
-from lab.explain.model import Entry, Port, RootPlace, Service, Situation
+from lab.explain.changes.pod import Advice, Change, kubectl
+from lab.explain.situation import Entry, Port, RootPlace, Service, Situation
 from lab.mesh import contract
 
 _TELLING: Final = ("https", "webhook", "inject")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from lab.explain.changes import Change
+from lab.explain.changes.pod import Change
 
 
 class Cause(Enum):

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lab.explain.findings.symptoms import Symptoms
 from lab.explain.selectors import Labels, LabelSelector
+from lab.explain.symptoms import Symptoms
 from lab.mesh import contract
 from lab.mesh.injector.settings.pod_settings import Settings
 

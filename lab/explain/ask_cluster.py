@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from lab.explain import injector_settings, objects, trial
+from lab.explain import api_objects, dry_run, injector_settings
 from lab.explain.api import Api
 from lab.explain.errors import ExplainError, RequestError
 from lab.explain.examine import examine
 from lab.explain.findings import build
-from lab.explain.model import (
+from lab.explain.situation import (
     Entry,
     Holder,
     Namespace,
@@ -22,7 +22,7 @@ from lab.explain.model import (
     discovery_of,
     proxy_of,
 )
-from lab.explain.sources import Target
+from lab.explain.targets import Target
 from lab.mesh.workloads import WORKLOADS
 
 _CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
@@ -87,7 +87,9 @@ class Gatherer:
         if wanted and there:
             answer = self._try(known)
             rejected = answer.outcome == "rejected"
-            control = self._create(subject.namespace, trial.control(subject)) if rejected else None
+            control = (
+                self._create(subject.namespace, dry_run.control(subject)) if rejected else None
+            )
             known = replace(known, trial=answer, control=control)
             known = replace(known, generations=self._generations(known))
         return replace(known, unknown=tuple(self._unknown))
@@ -110,7 +112,7 @@ class Gatherer:
         chosen = ",".join(f"{key}={value}" for key, value in service.selector.items())
         path = f"/api/v1/namespaces/{service.namespace}/pods"
         pods = self._optional("the webhook's pods", self._api.items, path, labelSelector=chosen)
-        return objects.generations(pods or ())
+        return api_objects.generations(pods or ())
 
     def _named(self, target: Target) -> dict[str, Any]:
         workload = WORKLOADS[target.kind]
@@ -172,7 +174,7 @@ class Gatherer:
 
     def _namespace(self, name: str) -> Namespace | None:
         try:
-            return objects.namespace(self._api.get(f"/api/v1/namespaces/{name}"))
+            return api_objects.namespace(self._api.get(f"/api/v1/namespaces/{name}"))
         except RequestError as error:
             if error.status == 404:
                 return Namespace(name, exists=False)
@@ -182,7 +184,7 @@ class Gatherer:
     def _mesh(self) -> tuple[tuple[Entry, ...] | None, Mapping[tuple[str, str], Service]]:
         if self._webhook is None:
             listed = self._optional("webhook configurations", self._api.items, _CONFIGURATIONS)
-            entries = None if listed is None else objects.entries(listed)
+            entries = None if listed is None else api_objects.entries(listed)
             wanted = dict.fromkeys(one.service for one in entries or () if one.service)
             read = {one: self._service(*one) for one in wanted}
             services = {key: value for key, value in read.items() if value is not None}
@@ -207,7 +209,7 @@ class Gatherer:
         deployments = self._optional(
             "Deployments", self._api.items, f"/apis/apps/v1/namespaces/{namespace}/deployments"
         )
-        return objects.service(
+        return api_objects.service(
             seen, pieces, deployments or (), self._root(RootPlace.of(namespace, name))
         )
 
@@ -219,7 +221,7 @@ class Gatherer:
             )
         except RequestError:
             return ""  # a fact less to compare with; others explain too
-        return objects.root(place, found)
+        return api_objects.root(place, found)
 
     def _refusals(self, subject: Subject) -> tuple[str, ...]:
         path = f"/api/v1/namespaces/{subject.namespace}/events"
@@ -234,7 +236,7 @@ class Gatherer:
 
     def _try(self, situation: Situation) -> Trial:
         """Dry-run the pod; where a call may have been passed over, ask the server's counters."""
-        space, body = situation.subject.namespace, trial.body(situation.subject)
+        space, body = situation.subject.namespace, dry_run.body(situation.subject)
         answer = self._create(space, body)
         doubtful = [one.name for one in situation.matching if one.ignores_failure]
         if answer.outcome != "plain" or not doubtful:
@@ -244,12 +246,12 @@ class Gatherer:
             return answer
         answer = self._create(space, body)
         after = self._optional("the API server's metrics", self._api.text, "/metrics")
-        passed = after is not None and trial.failed_open(before, after, doubtful)
+        passed = after is not None and dry_run.failed_open(before, after, doubtful)
         return replace(answer, passed_over=passed)
 
     def _create(self, namespace: str, body: Object) -> Trial:
         path = f"/api/v1/namespaces/{namespace}/pods"
-        return trial.read(*self._api.try_create(path, body))
+        return dry_run.read(*self._api.try_create(path, body))
 
     def _optional(
         self, what: str, read: Callable[..., Found], path: str, **query: str

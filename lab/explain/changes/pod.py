@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
-from lab.explain.model import Namespace, Object, Situation
 from lab.explain.selectors import Changes, changed
+from lab.explain.situation import Namespace, Object, Situation
 from lab.mesh.workloads import WORKLOADS
 
 _JOB_LABELS: Final = (

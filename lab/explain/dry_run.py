@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from lab.explain.model import Object, Subject, Trial, proxy_of
+from lab.explain.situation import Object, Subject, Trial, proxy_of
 from lab.mesh import contract
 
 _FAILED: Final = re.compile(

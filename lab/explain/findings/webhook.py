@@ -8,12 +8,12 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from lab.explain import webhook_changes as changes
-from lab.explain.causes import Cause, Finding
-from lab.explain.changes import Advice, Change, LabelNamespace, kubectl
+from lab.explain.changes import webhook as changes
+from lab.explain.changes.pod import Advice, Change, LabelNamespace, kubectl
 from lab.explain.findings import limits
-from lab.explain.model import Entry, Service, Situation, Trial
-from lab.explain.pod_findings import refused, refused_annotation
+from lab.explain.findings.causes import Cause, Finding
+from lab.explain.findings.pod import refused, refused_annotation
+from lab.explain.situation import Entry, Service, Situation, Trial
 from lab.mesh import contract
 from lab.mesh.injector.settings import annotations
 
@@ -190,7 +190,7 @@ def _blocks(pem: str) -> set[str]:
 
 def _by_events(situation: Situation) -> Finding | None:
     """What the workload's FailedCreate events say, where no dry run could be made."""
-    from lab.explain import trial as answers
+    from lab.explain import dry_run as answers
 
     for message in reversed(situation.refusals):
         past = answers.read(500, {"message": message})

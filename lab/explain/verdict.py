@@ -9,15 +9,15 @@ from enum import Enum
 from typing import Final
 
 from lab.explain import notes
-from lab.explain.causes import Cause, Finding
 from lab.explain.chain import Line, chain
-from lab.explain.changes import Advice, Renew
+from lab.explain.changes.pod import Advice, Renew
+from lab.explain.findings.causes import Cause, Finding
 from lab.explain.findings.faults import faults
-from lab.explain.label_findings import nearest, unmatched
-from lab.explain.model import Situation, proxy_of
-from lab.explain.pod_findings import decision_of, declined, line_of, refused
+from lab.explain.findings.labels import nearest, unmatched
+from lab.explain.findings.pod import decision_of, declined, line_of, refused
+from lab.explain.findings.webhook import called
+from lab.explain.situation import Situation, proxy_of
 from lab.explain.steps import Step, steps
-from lab.explain.webhook_findings import called
 from lab.mesh import contract
 from lab.mesh.errors import DocumentError
 

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from lab.explain.errors import ExplainError
-from lab.explain.model import Holder, Namespace, Subject
+from lab.explain.situation import Holder, Namespace, Subject
 from lab.mesh.errors import DocumentError, DocumentErrors
 from lab.mesh.injector import files
 from lab.mesh.manifest import documents

@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lab.explain.causes import Cause, Finding
-from lab.explain.changes import (
+from lab.explain.api_objects import REVISION_LABEL
+from lab.explain.changes.pod import (
     Advice,
     Change,
     CreateNamespace,
     EditPod,
     LabelNamespace,
 )
-from lab.explain.model import Entry, Situation
-from lab.explain.objects import REVISION_LABEL
-from lab.explain.pod_findings import is_near, misplaced_wish
+from lab.explain.changes.webhook import reinstall
+from lab.explain.findings.causes import Cause, Finding
+from lab.explain.findings.pod import is_near, misplaced_wish
 from lab.explain.selectors import Changes, Labels, repair
-from lab.explain.webhook_changes import reinstall
+from lab.explain.situation import Entry, Situation
 from lab.mesh import contract
 
 _KEYS = (contract.INJECTION_LABEL, REVISION_LABEL)
