@@ -3,9 +3,9 @@
 A chapter imports from here: Chapter, World, Seen, expect, eventually, consistently.
 """
 
+from lab.scenario.chapter import Break, Chapter, Step
 from lab.scenario.claims import ExpectationFailed
 from lab.scenario.expectation import expect
-from lab.scenario.model import Break, Chapter, Step
 from lab.scenario.seen import Output, Seen
 from lab.scenario.waiting import consistently, eventually
 from lab.scenario.world import World

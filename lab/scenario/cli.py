@@ -15,13 +15,14 @@ from lab.records import store
 from lab.records.model import RecordError
 from lab.report.files import write_reports
 from lab.report.terminal import summary
-from lab.scenario import access, chapters, generated, pictures
-from lab.scenario import e2e as pytest_run
-from lab.scenario.aftermath import Investigation
-from lab.scenario.meshes import MESHES, OURS
-from lab.scenario.model import Chapter
-from lab.scenario.runner import ChapterRunner
-from lab.scenario.workshop import Route, Workshop, contents
+from lab.scenario import lab_access
+from lab.scenario.chapter import Chapter
+from lab.scenario.failure.investigation import Investigation
+from lab.scenario.mesh_differences import MESHES, OURS
+from lab.scenario.pages import generated, pictures
+from lab.scenario.run import find_chapters, pytest_run
+from lab.scenario.run.runner import ChapterRunner
+from lab.scenario.run.workshop import Route, Workshop, contents
 from lab.scenario.world import world_of
 
 PAGE = Path("docs/walkthrough.md")
@@ -46,7 +47,7 @@ def walk(
     Waits for Enter after each step when on a terminal. A chapter stopped in the middle is left
     as it is; the next walk of that chapter begins it anew.
     """
-    every = chapters.load_all()
+    every = find_chapters.load_all()
     if only_list:
         for line in contents(every):
             click.echo(line)
@@ -55,7 +56,7 @@ def walk(
     if not route.stages(every):
         raise ScenarioError("there is no step to walk", hint="`lab walk --list` shows them all")
     where = paths.lab_paths(name)
-    lab = access.open_lab(where)
+    lab = lab_access.open_lab(where)
 
     def runner(one: Chapter) -> ChapterRunner:
         aftermath = Investigation(where.records / "bundles")
@@ -128,7 +129,7 @@ def docs(name: str, check: bool, from_records: bool, with_pictures: bool, page: 
     --check needs no lab: it compares headings, prose and command lines, and what the pictures
     are stamped with.
     """
-    every = chapters.load_all()
+    every = find_chapters.load_all()
     if check:
         for file in generated.check(page, every):
             click.echo(f"{file} fits {len(every)} chapters")
@@ -137,7 +138,7 @@ def docs(name: str, check: bool, from_records: bool, with_pictures: bool, page: 
         pictures.browser()
     where = paths.lab_paths(name)
     if not from_records:
-        access.open_lab(where)
+        lab_access.open_lab(where)
         if code := pytest_run.run(pytest_run.pytest_arguments(name)):
             sys.exit(code)
     for file in generated.write(page, every, where, with_pictures=with_pictures):
@@ -161,11 +162,11 @@ def report(name: str) -> None:
     click.echo(f"report: {html}\njunit:  {xml}")
 
 
-def _at_the_gate(where: paths.LabPaths) -> access.LabAccess:
+def _at_the_gate(where: paths.LabPaths) -> lab_access.LabAccess:
     """The lab, if it can be worked with. Raises ClusterError, told in the reports of a lab's."""
     begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     try:
-        return access.open_lab(where)
+        return lab_access.open_lab(where)
     except SidecarLabError as trouble:
         if where.root.is_dir():
             pytest_run.report_abort(where, trouble, begun, 0.0)

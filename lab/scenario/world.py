@@ -18,9 +18,9 @@ from lab.errors import ScenarioError
 from lab.observe.api import WaitError
 from lab.records.model import Attachment
 from lab.scenario import claims, waiting
-from lab.scenario.access import LabAccess, search_path
 from lab.scenario.attachments import grid
-from lab.scenario.meshes import MESHES, OURS
+from lab.scenario.lab_access import LabAccess, search_path
+from lab.scenario.mesh_differences import MESHES, OURS
 
 if TYPE_CHECKING:
     from lab.observe.cluster import Cluster

@@ -17,7 +17,7 @@ from lab import paths
 from lab.command import run
 from lab.errors import HostError
 from lab.observe.pod import Pod
-from lab.scenario.access import LabAccess, open_lab
+from lab.scenario.lab_access import LabAccess, open_lab
 from tests.bench.clusters import NAME
 from tests.bench.figures import Row, Table
 from tests.bench.programs import LAB, MANIFEST

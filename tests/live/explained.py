@@ -14,8 +14,8 @@ from lab.command import run
 from lab.mesh import contract
 from lab.observe.api_objects import Object
 from lab.paths import lab_paths
-from lab.scenario.access import LabAccess, open_lab
-from lab.scenario.meshes import MESHES, Mesh
+from lab.scenario.lab_access import LabAccess, open_lab
+from lab.scenario.mesh_differences import MESHES, Mesh
 from tests.live.chosen import NAME
 
 CONFIGURATION = "mutatingwebhookconfiguration"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab.mesh import contract
-from lab.scenario.access import LabAccess
+from lab.scenario.lab_access import LabAccess
 from tests.live.explained import (
     CONFIGURATION,
     Space,

@@ -13,7 +13,7 @@ import pytest
 
 from lab.command import run
 from lab.mesh import contract
-from lab.scenario.access import LabAccess
+from lab.scenario.lab_access import LabAccess
 from tests.live.explained import (
     Space,
     Told,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lab.mesh import contract
-from lab.scenario.access import LabAccess
+from lab.scenario.lab_access import LabAccess
 from tests.live.explained import Space, Told, deployment, opened, pod_spec, space_of
 
 pytestmark = pytest.mark.live

@@ -22,10 +22,10 @@ from lab.observe.parsers import (
 from lab.observe.pod import Pod
 from lab.observe.readings import ports, seen_from, sockets
 from lab.paths import lab_paths, manifests
-from lab.scenario.access import LabAccess, open_lab
-from lab.scenario.bundle import write_bundle
-from lab.scenario.diagnosis import Broken
-from lab.scenario.evidence import first_broken
+from lab.scenario.failure.bundle import write_bundle
+from lab.scenario.failure.diagnosis import Broken
+from lab.scenario.failure.evidence import first_broken
+from lab.scenario.lab_access import LabAccess, open_lab
 from tests.live.chosen import NAME
 
 pytestmark = pytest.mark.live

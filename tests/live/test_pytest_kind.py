@@ -11,7 +11,7 @@ from lab.paths import DEFAULT_NAME, lab_paths
 
 pytestmark = pytest.mark.live
 
-OPTIONS = ["-c", os.devnull, "-p", "lab.scenario.plugin", "-p", "no:cacheprovider"]
+OPTIONS = ["-c", os.devnull, "-p", "lab.scenario.run.pytest_plugin", "-p", "no:cacheprovider"]
 TEST = """
 def test_the_cluster_is_the_labs(kind_cluster):
     print("node:", kind_cluster.kubectl("get", "nodes", "-o", "name").strip())

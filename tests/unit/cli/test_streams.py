@@ -11,7 +11,15 @@ import pytest
 LITTLE = Path(__file__).parents[1] / "scenario" / "little" / "ch1_files.py"
 LAB = [sys.executable, "-m", "lab"]
 STEPS = [
-    *(sys.executable, "-m", "lab.scenario", "-p", "lab.scenario.plugin", "-p", "no:cacheprovider"),
+    *(
+        sys.executable,
+        "-m",
+        "lab.scenario",
+        "-p",
+        "lab.scenario.run.pytest_plugin",
+        "-p",
+        "no:cacheprovider",
+    ),
     *("--tb=no", "-rN", "-c", os.devnull, "--no-cluster", str(LITTLE)),
 ]
 COMMANDS = {

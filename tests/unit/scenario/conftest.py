@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from lab.scenario import World
-from lab.scenario.chapters import load
-from lab.scenario.model import Chapter
+from lab.scenario.chapter import Chapter
+from lab.scenario.run.find_chapters import load
 
 LITTLE = Path(__file__).parent / "little"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lab.errors import ObservationError
 from lab.observe.cluster import Cluster
-from lab.scenario.bundle import bounded, write_bundle, write_parts
+from lab.scenario.failure.bundle import bounded, write_bundle, write_parts
 
 
 def missing() -> str:

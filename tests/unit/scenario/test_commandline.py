@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.errors import ScenarioError
-from lab.scenario.commandline import parse
+from lab.scenario.command_line import parse
 
 values = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0{}"), min_size=1)
 

@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from lab.records.model import ChapterRecord
-from lab.scenario import World, chapters
-from lab.scenario.docs import CHECKED, stale, walkthrough
-from lab.scenario.model import Chapter
-from lab.scenario.runner import ChapterRunner
+from lab.scenario import World
+from lab.scenario.chapter import Chapter
+from lab.scenario.pages.walkthrough_page import CHECKED, stale, walkthrough
+from lab.scenario.run import find_chapters
+from lab.scenario.run.runner import ChapterRunner
 from lab.scenario.wording import fault
 
 
@@ -39,7 +40,7 @@ def test_every_sentence_of_the_page_is_one_for_readers() -> None:
     text = Path("docs/walkthrough.md").read_text(encoding="utf-8")
     parts = text.split(f"\n{CHECKED}\n\n")[1:]
     sentences = [line[2:] for part in parts for line in part.split("\n\n")[0].splitlines()]
-    steps = sum(len(chapter.steps) for chapter in chapters.load_all())
+    steps = sum(len(chapter.steps) for chapter in find_chapters.load_all())
     assert len(parts) == steps
     assert len(sentences) > 3 * steps
     assert [one for one in sentences if fault(re.sub(r"\\([*<\[])", r"\1", one))] == []

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from lab.errors import ScenarioError
-from lab.scenario import Chapter, Seen, World, chapters
+from lab.scenario import Chapter, Seen, World
 from lab.scenario.attachments import grid
+from lab.scenario.run import find_chapters
 from lab.scenario.world import selector
 
 
@@ -48,12 +49,12 @@ def test_a_chapter_must_have_prose_and_a_usable_namespace() -> None:
 
 
 def test_the_labs_own_chapters_can_all_be_read() -> None:
-    for one in chapters.load_all():
+    for one in find_chapters.load_all():
         assert one.steps
 
 
 def test_every_step_of_the_labs_chapters_declares_what_breaks_it() -> None:
-    without = [s.id for c in chapters.load_all() for s in c.steps if not s.broken_by]
+    without = [s.id for c in find_chapters.load_all() for s in c.steps if not s.broken_by]
     assert without == []
 
 
@@ -63,12 +64,12 @@ def test_more_than_ten_unbroken_expectations_are_refused(tmp_path: Path) -> None
         f"the_file_has_two_lines.cannot_break('{number}', because='x')\n" for number in range(10)
     )
     (tmp_path / "cha.py").write_text(text + listed)
-    assert chapters.load_all(tmp_path)
+    assert find_chapters.load_all(tmp_path)
     one_more = "a_pipeline_ends_in_a_file.cannot_break('one', because='x')\n"
     (tmp_path / "chb.py").write_text(text + listed + one_more)
     (tmp_path / "cha.py").unlink()
     with pytest.raises(ScenarioError, match="11 expectations"):
-        chapters.load_all(tmp_path)
+        find_chapters.load_all(tmp_path)
 
 
 def test_acts_and_waits_name_commands() -> None:
@@ -83,12 +84,12 @@ def test_two_chapters_of_one_number_are_refused(tmp_path: Path) -> None:
     for name in ("cha.py", "chb.py"):
         (tmp_path / name).write_text(text)
     with pytest.raises(ScenarioError, match="number 1"):
-        chapters.load_all(tmp_path)
+        find_chapters.load_all(tmp_path)
 
 
 def test_a_step_that_does_not_exist_is_answered_with_those_that_do() -> None:
     with pytest.raises(ScenarioError) as told:
-        chapters.find_step([], "9.9")
+        find_chapters.find_step([], "9.9")
     assert "none" in told.value.hint
 
 

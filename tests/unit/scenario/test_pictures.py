@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from lab.errors import ScenarioError
 from lab.paths import LabPaths
 from lab.records import store
-from lab.scenario import World, generated, pictures
-from lab.scenario.docs import walkthrough
-from lab.scenario.model import Chapter
-from lab.scenario.pictures import SIGNATURE, fingerprint, stamp_of, stamped
-from lab.scenario.runner import ChapterRunner
+from lab.scenario import World
+from lab.scenario.chapter import Chapter
+from lab.scenario.pages import generated, pictures
+from lab.scenario.pages.pictures import SIGNATURE, fingerprint, stamp_of, stamped
+from lab.scenario.pages.walkthrough_page import walkthrough
+from lab.scenario.run.runner import ChapterRunner
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lab.scenario.plugin import numbers
+from lab.scenario.run.pytest_plugin import numbers
 
 LITTLE = Path(__file__).parent / "little"
 SECOND = '''"""A chapter whose second step fails."""
@@ -37,7 +37,7 @@ def third(world: World, seen: Seen) -> None:
 
 
 def lab_pytest(where: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    arguments = ["-p", "lab.scenario.plugin", "-p", "no:cacheprovider", "--tb=no", "-rN"]
+    arguments = ["-p", "lab.scenario.run.pytest_plugin", "-p", "no:cacheprovider", "--tb=no", "-rN"]
     return subprocess.run(
         [sys.executable, "-m", "pytest", *arguments, "-c", os.devnull, *more],
         cwd=where,

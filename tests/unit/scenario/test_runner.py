@@ -7,17 +7,18 @@ import pytest
 from lab.errors import CommandError, ObservationError
 from lab.observe.parsers.netstat import parse_netstat
 from lab.records.model import ChapterRecord, Failure, StepRecord
-from lab.scenario import Chapter, Seen, Step, World, breaking, consistently, eventually, expect
-from lab.scenario.runner import ChapterRunner
+from lab.scenario import Chapter, Seen, Step, World, consistently, eventually, expect
+from lab.scenario.run import break_protocol
+from lab.scenario.run.runner import ChapterRunner
 
 MakeWorld = Callable[[], World]
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaking, "REACTION", 0.3)
-    monkeypatch.setattr(breaking, "DEADLINE", 0.2)
-    monkeypatch.setattr(breaking, "RECOVERY", 0.5)
+    monkeypatch.setattr(break_protocol, "REACTION", 0.3)
+    monkeypatch.setattr(break_protocol, "DEADLINE", 0.2)
+    monkeypatch.setattr(break_protocol, "RECOVERY", 0.5)
 
 
 def run(chapter: Chapter, world: World, *, breaks: bool = False) -> ChapterRecord:

@@ -7,10 +7,10 @@ from rich.console import Console
 
 from lab.errors import ScenarioError
 from lab.scenario import World
-from lab.scenario.chapters import load
-from lab.scenario.model import Chapter
-from lab.scenario.runner import ChapterRunner
-from lab.scenario.workshop import Route, Workshop, contents
+from lab.scenario.chapter import Chapter
+from lab.scenario.run.find_chapters import load
+from lab.scenario.run.runner import ChapterRunner
+from lab.scenario.run.workshop import Route, Workshop, contents
 
 
 class Reader:

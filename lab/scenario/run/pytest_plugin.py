@@ -1,7 +1,7 @@
 """pytest plugin: the chapters as items, one a step; one line each; records and reports at the end.
 
-Loaded by `-p lab.scenario.plugin`. Chapters may run side by side (`-n N --dist loadfile`): all
-steps of a chapter stay in one worker. A step selected alone brings the steps before it along.
+Loaded by `-p lab.scenario.run.pytest_plugin`. Chapters may run side by side (`-n N --dist
+loadfile`): all steps of a chapter stay in one worker. A step selected alone brings those before.
 """
 
 import datetime
@@ -20,11 +20,12 @@ from lab.records import store
 from lab.records.model import ChapterRecord, RunRecord, StepRecord, from_json, to_json
 from lab.report.files import write_reports
 from lab.report.terminal import failure_lines, setup_line, step_line, summary
-from lab.scenario import access, chapters
-from lab.scenario.aftermath import Investigation
-from lab.scenario.failures import failure_of
-from lab.scenario.model import Chapter
-from lab.scenario.runner import ChapterRunner, no_aftermath
+from lab.scenario import lab_access
+from lab.scenario.chapter import Chapter
+from lab.scenario.failure.investigation import Investigation
+from lab.scenario.run import find_chapters
+from lab.scenario.run.failures import failure_of
+from lab.scenario.run.runner import ChapterRunner, no_aftermath
 from lab.scenario.world import World, world_of
 
 RUN = pytest.StashKey["Run"]()
@@ -54,13 +55,13 @@ class Run:
         self.local = bool(config.getoption("no_cluster"))
         self.begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self.started = time.monotonic()
-        self._lab: access.LabAccess | None = None
+        self._lab: lab_access.LabAccess | None = None
 
     @property
-    def lab(self) -> access.LabAccess:
+    def lab(self) -> lab_access.LabAccess:
         """The lab, opened once. Raises ClusterError when it is not up."""
         if self._lab is None:
-            self._lab = access.open_lab(self.paths)
+            self._lab = lab_access.open_lab(self.paths)
         return self._lab
 
     def runner(self, chapter: Chapter) -> ChapterRunner:
@@ -130,7 +131,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         pytest.exit(told, returncode=wrong.exit_code)
 
 
-def hand_over(config: pytest.Config, lab: access.LabAccess) -> None:
+def hand_over(config: pytest.Config, lab: lab_access.LabAccess) -> None:
     """Make the lab the cluster of pytest-kind's `kind_cluster`, unless it was told another.
 
     That fixture re-uses a cluster that exists under its name, and keeps it when told so.
@@ -168,7 +169,7 @@ class ChapterFile(pytest.File):
         """One item a step."""
         run = self.config.stash[RUN]
         try:
-            self.chapter = chapters.load(self.path)
+            self.chapter = find_chapters.load(self.path)
         except SidecarLabError as wrong:
             raise self.CollectError(f"{wrong.message}\nhint: {wrong.hint}") from wrong
         if run.wanted and self.chapter.number not in run.wanted:

@@ -9,9 +9,9 @@ from pathlib import Path
 from lab import command
 from lab.errors import CommandError, ObservationError
 from lab.scenario import claims
+from lab.scenario.chapter import Step
 from lab.scenario.claims import Claim, ExpectationFailed
-from lab.scenario.commandline import CommandLine
-from lab.scenario.model import Step
+from lab.scenario.command_line import CommandLine
 from lab.scenario.seen import Output, Seen
 from lab.scenario.template import Match
 from lab.scenario.waiting import bounded

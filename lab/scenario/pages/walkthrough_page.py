@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lab.records.model import ChapterRecord, CommandRecord, StepRecord
-from lab.scenario.commandline import CommandLine
-from lab.scenario.model import Chapter, Step
+from lab.scenario.chapter import Chapter, Step
+from lab.scenario.command_line import CommandLine
 
 HEAD = """# The walkthrough, as it ran
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from lab.errors import ObservationError
 from lab.records.model import Failure
-from lab.scenario.bundle import write_bundle
-from lab.scenario.evidence import first_broken
+from lab.scenario.failure.bundle import write_bundle
+from lab.scenario.failure.evidence import first_broken
 from lab.scenario.world import World
 
 

@@ -37,8 +37,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lab.errors import ScenarioError
-from lab.scenario import commandline
-from lab.scenario.commandline import CommandLine
+from lab.scenario import command_line
+from lab.scenario.command_line import CommandLine
 from lab.scenario.seen import Seen
 from lab.scenario.template import Template
 
@@ -205,7 +205,7 @@ class Chapter:
                 number=len(self.steps) + 1,
                 name=check.__name__,
                 prose=prose,
-                commands=tuple(commandline.parse(text) for text in commands),
+                commands=tuple(command_line.parse(text) for text in commands),
                 check=check,
                 shows=tuple(Template(text) if text.strip() else None for text in templates),
                 proves=(proves,) if isinstance(proves, int) else tuple(proves),

@@ -11,8 +11,8 @@ from lab.mesh.errors import SidecarLabError
 from lab.paths import LabPaths
 from lab.records.model import RunRecord
 from lab.report.files import write_reports
-from lab.scenario import chapters
-from lab.scenario.failures import failure_of
+from lab.scenario.run import find_chapters
+from lab.scenario.run.failures import failure_of
 
 WORKERS = 3
 """Chapters that run side by side. One waits a quarter of its time: two leave a core of two idle."""
@@ -31,13 +31,20 @@ def pytest_arguments(
     more: Sequence[str] = (),
 ) -> list[str]:
     """Arguments for `python -m pytest`; `only` are chapter numbers ("1,3-5"), "" means all."""
-    arguments = ["-p", "lab.scenario.plugin", "-p", "no:cacheprovider", "--no-header", "--tb=no"]
+    arguments = [
+        "-p",
+        "lab.scenario.run.pytest_plugin",
+        "-p",
+        "no:cacheprovider",
+        "--no-header",
+        "--tb=no",
+    ]
     arguments += ["-rN", f"--lab-name={name}", f"--chapters={only}"]
     if breaks:
         arguments.append("--breaks")
     if workers > 1:
         arguments += ["-n", str(workers), "--dist", "loadfile"]
-    return [*arguments, *more, *(str(file) for file in chapters.files())]
+    return [*arguments, *more, *(str(file) for file in find_chapters.files())]
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 from typing import Protocol as Interface
 
 from lab.records.model import BreakRecord, ClaimRecord, Failure
-from lab.scenario import coverage
+from lab.scenario.chapter import Break, Step
 from lab.scenario.claims import Claim, ExpectationFailed, NotSeenError
-from lab.scenario.execution import Kept
-from lab.scenario.model import Break, Step
+from lab.scenario.run import coverage
+from lab.scenario.run.commands import Kept
 from lab.scenario.waiting import deadlines_at_most
 from lab.scenario.wording import show
 from lab.scenario.world import World
 
 if TYPE_CHECKING:
-    from lab.scenario.runner import Attempt
+    from lab.scenario.run.runner import Attempt
 
 DEADLINE = 2.0
 """Seconds that an `eventually` may take in a broken world: it has to fail, so it always does."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lab.errors import ScenarioError
-from lab.scenario.model import Chapter, Step
+from lab.scenario.chapter import Chapter, Step
 
 MOST_UNBROKEN = 10
 """Expectations, of all chapters, that may be listed as ones that nothing can turn red."""

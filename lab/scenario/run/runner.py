@@ -14,12 +14,12 @@ from lab.records.model import (
     StepRecord,
 )
 from lab.scenario import claims, wording
-from lab.scenario.breaking import Proof
-from lab.scenario.breaking import Protocol as BreakProtocol
+from lab.scenario.chapter import Chapter, Setup, Step
 from lab.scenario.claims import Claim, ExpectationFailed
-from lab.scenario.execution import Kept, carry_out
-from lab.scenario.failures import command_record, failure_of
-from lab.scenario.model import Chapter, Setup, Step
+from lab.scenario.run.break_protocol import Proof
+from lab.scenario.run.break_protocol import Protocol as BreakProtocol
+from lab.scenario.run.commands import Kept, carry_out
+from lab.scenario.run.failures import command_record, failure_of
 from lab.scenario.seen import Output
 from lab.scenario.waiting import bounded
 from lab.scenario.world import World

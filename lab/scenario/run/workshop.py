@@ -10,9 +10,9 @@ from rich.text import Text
 
 from lab.records.model import ChapterRecord, StepRecord
 from lab.report.terminal import failure_lines
-from lab.scenario import chapters as found
-from lab.scenario.model import Chapter, Step
-from lab.scenario.runner import ChapterRunner
+from lab.scenario.chapter import Chapter, Step
+from lab.scenario.run import find_chapters as found
+from lab.scenario.run.runner import ChapterRunner
 
 NewRunner = Callable[[Chapter], ChapterRunner]
 

@@ -2,7 +2,7 @@
 
 admission → scheduling → init → rules → agent → discovery → Envoy → app. Each link works only when
 those before it do, so the first broken one explains the rest. `diagnose` is pure and takes
-Evidence; `gather` (in lab/scenario/evidence.py) collects that from a namespace.
+Evidence; `gather` (in lab/scenario/failure/evidence.py) collects that from a namespace.
 """
 
 from collections.abc import Iterable, Iterator

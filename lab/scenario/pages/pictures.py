@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lab import command
 from lab.errors import ScenarioError
-from lab.scenario.model import Chapter
+from lab.scenario.chapter import Chapter
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SIZE = (1000, 900)

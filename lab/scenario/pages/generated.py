@@ -10,9 +10,9 @@ from lab.errors import ScenarioError
 from lab.records import store
 from lab.records.model import ChapterRecord, RecordError, RunRecord
 from lab.report import html
-from lab.scenario import docs as walkthrough
-from lab.scenario import pictures
-from lab.scenario.model import Chapter
+from lab.scenario.chapter import Chapter
+from lab.scenario.pages import pictures
+from lab.scenario.pages import walkthrough_page as walkthrough
 
 PICTURE = "report.png"
 AGAIN = "`nox -s docs` writes it anew"

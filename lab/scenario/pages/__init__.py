@@ -1,0 +1,1 @@
+"""Pages generated from the chapters: the walkthrough and its pictures."""

@@ -1,0 +1,1 @@
+"""Running chapters: steps, breaks, commands, pytest, and the paced workshop."""
