@@ -96,10 +96,11 @@ def test_the_environment_is_made_and_programs_fetched_through_it(
     assert "UnknownIssuer" in alone.stderr
 
     wheels = (
-        "from lab.cluster import wheels, labimages\nfrom lab.progress import Quiet\n"
+        "from lab.cluster.build import python_wheels\n"
+        "from lab.cluster.images import lab_images\nfrom lab.progress import Quiet\n"
         "with Quiet().task('x') as task:\n"
-        "    where = wheels.image_platform('amd64')\n"
-        "    print(wheels.install(labimages.LOCKS / 'observer.txt', where, task).facts)\n"
+        "    where = python_wheels.image_platform('amd64')\n"
+        "    print(python_wheels.install(lab_images.LOCKS / 'observer.txt', where, task).facts)\n"
     )
     fetched = company.run(python, "-c", wheels, cwd=checkout)
     assert fetched.returncode == 0, fetched.stderr
@@ -107,11 +108,11 @@ def test_the_environment_is_made_and_programs_fetched_through_it(
 
     before = len(company.proxy.asked)
     modules = (
-        "from lab.cluster import gobuild\nfrom lab.cluster.versions import DEFAULT\n"
+        "from lab.cluster.build import go_programs\nfrom lab.cluster.versions import DEFAULT\n"
         "from lab.progress import Quiet\n"
         "with Quiet().task('x') as task:\n"
-        "    kind = gobuild.kind(DEFAULT)\n"
-        "    print(gobuild.module_folder(kind, 'sigs.k8s.io/kind', DEFAULT.kind, task))\n"
+        "    kind = go_programs.kind(DEFAULT)\n"
+        "    print(go_programs.module_folder(kind, 'sigs.k8s.io/kind', DEFAULT.kind, task))\n"
     )
     fetched = company.run(python, "-c", modules, cwd=checkout)
     assert fetched.returncode == 0, fetched.stderr

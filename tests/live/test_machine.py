@@ -36,7 +36,7 @@ LATER = (
     "iptables -A FORWARD -o docker0 -j DOCKER",
     "iptables -t nat -A DOCKER -p tcp --dport 81 -j RETURN",
 )
-START = "from lab.cluster import dockerd; assert dockerd.start()"
+START = "from lab.cluster.docker import daemon; assert daemon.start()"
 CUT_OFF = """
 import os, signal
 from lab.cluster import dockerd, machine_notes
