@@ -1,10 +1,11 @@
 """One pod, seen from everywhere at once: the API, its network, its processes, its Envoy."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from lab.errors import ObservationError
 from lab.observe import api_objects, network
+from lab.observe.cluster_reads import ClusterReads
 from lab.observe.envoy import Envoy
 from lab.observe.parsers import parse_iptables_save
 from lab.observe.readings import (
@@ -19,9 +20,6 @@ from lab.observe.readings import (
     shown_user,
 )
 
-if TYPE_CHECKING:
-    from lab.observe.cluster import Cluster
-
 ADMIN = "http://127.0.0.1:15000"
 
 
@@ -33,7 +31,7 @@ class Pod:
     so they need no tool in its images and no right in its containers.
     """
 
-    def __init__(self, cluster: "Cluster", namespace: str, name: str, uid: str) -> None:
+    def __init__(self, cluster: ClusterReads, namespace: str, name: str, uid: str) -> None:
         self._cluster = cluster
         self.namespace = namespace
         self.name = name

@@ -5,20 +5,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-from typing import Protocol as Interface
+from typing import Protocol
 
 from lab.records.model import BreakRecord, ClaimRecord, Failure
 from lab.scenario.chapter import Break, Step
 from lab.scenario.claims import Claim, ExpectationFailed, NotSeenError
 from lab.scenario.run import coverage
+from lab.scenario.run.attempt import Attempt
 from lab.scenario.run.commands import Kept
 from lab.scenario.waiting import deadlines_at_most
 from lab.scenario.wording import show
 from lab.scenario.world import World
-
-if TYPE_CHECKING:
-    from lab.scenario.run.runner import Attempt
 
 DEADLINE = 2.0
 """Seconds that an `eventually` may take in a broken world: it has to fail, so it always does."""
@@ -28,7 +25,7 @@ RECOVERY = 30.0
 """Seconds in which the check must be green again after the undo."""
 
 
-class Go(Interface):
+class Go(Protocol):
     """Runs a step's commands and check (ChapterRunner.go)."""
 
     def __call__(
@@ -38,7 +35,7 @@ class Go(Interface):
         kept: Kept = ...,
         *,
         goes_on: bool = False,
-    ) -> "Attempt":
+    ) -> Attempt:
         """One attempt, repeated for `within` seconds until it holds."""
 
 
@@ -55,14 +52,14 @@ class Proof:
     failure: Failure | None = None
 
 
-class Protocol:
+class BreakProtocol:
     """Tries each break of a step that is green."""
 
     def __init__(self, world: World, go: Go) -> None:
         self.world = world
         self.go = go
 
-    def all(self, step: Step, green: "Attempt") -> Proof:
+    def all(self, step: Step, green: Attempt) -> Proof:
         """Try every break, until one fails; a step without breaks is a failure."""
         if not step.broken_by:
             nothing = Failure(
@@ -127,7 +124,7 @@ class Protocol:
         claims = [finding.claim for finding in red if finding.claim]
         return replace(record, green_again=after.ok, seconds=seconds), trouble, claims
 
-    def _redden(self, step: Step, kept: Kept) -> "Attempt":
+    def _redden(self, step: Step, kept: Kept) -> Attempt:
         end = time.monotonic() + REACTION
         with deadlines_at_most(DEADLINE):
             while True:
@@ -137,7 +134,7 @@ class Protocol:
                 time.sleep(0.1)
 
 
-def findings(attempt: "Attempt") -> list[ExpectationFailed]:
+def findings(attempt: Attempt) -> list[ExpectationFailed]:
     """What was seen and is not as the check says: where nothing could be seen there is none."""
     return [one for one in attempt.red if not isinstance(one, NotSeenError)]
 

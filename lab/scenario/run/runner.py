@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -15,9 +15,9 @@ from lab.records.model import (
 )
 from lab.scenario import claims, wording
 from lab.scenario.chapter import Chapter, Setup, Step
-from lab.scenario.claims import Claim, ExpectationFailed
-from lab.scenario.run.break_protocol import Proof
-from lab.scenario.run.break_protocol import Protocol as BreakProtocol
+from lab.scenario.claims import ExpectationFailed
+from lab.scenario.run.attempt import Attempt
+from lab.scenario.run.break_protocol import BreakProtocol, Proof
 from lab.scenario.run.commands import Kept, carry_out
 from lab.scenario.run.failures import command_record, failure_of
 from lab.scenario.seen import Output
@@ -37,25 +37,6 @@ class Aftermath(Protocol):
 def no_aftermath(world: World, step: str, failure: Failure) -> Failure:
     """Add nothing: for worlds without a cluster."""
     return failure
-
-
-@dataclass
-class Attempt:
-    """One go at a step: what ran and what came of it. `trouble` is None when all held.
-
-    `claims` are the expectations that held, `red` the findings (several, where the check went on).
-    """
-
-    outputs: list[Output]
-    checked: list[str]
-    trouble: Exception | None = None
-    claims: tuple[Claim, ...] = ()
-    red: tuple[ExpectationFailed, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether commands, templates and check all held."""
-        return self.trouble is None
 
 
 class ChapterRunner:
