@@ -18,7 +18,7 @@ from tests.dataplane.world import INJECTED, Namespace, iptables
 
 pytestmark = pytest.mark.dataplane
 
-ISTIO_DEFAULT = (ROOT / "tests/unit/rules/istio-default.txt").read_text().splitlines()
+ISTIO_DEFAULT = (ROOT / "tests/unit/mesh/redirection/istio-default.txt").read_text().splitlines()
 LEAST_RIGHTS = (
     "setpriv",
     "--inh-caps=-all,+net_admin,+net_raw",

@@ -14,7 +14,7 @@ from lab.mesh.manifest import pod_types
 from lab.paths import lab_paths
 from tests.fuzz import apiserver
 from tests.live.chosen import NAME
-from tests.unit.inject import additions
+from tests.unit.mesh.injector import additions
 
 pytestmark = pytest.mark.live
 EXAMPLES: Final = 1500

@@ -12,8 +12,8 @@ from lab.cluster import state
 from lab.cluster.kubeapi import ApiError, KubeApi
 from lab.paths import lab_paths
 from tests.live.chosen import NAME
-from tests.unit.inject import null_cases
-from tests.unit.inject.null_cases import ABSENT, REFUSED
+from tests.unit.mesh.manifest import null_cases
+from tests.unit.mesh.manifest.null_cases import ABSENT, REFUSED
 
 pytestmark = pytest.mark.live
 
