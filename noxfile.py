@@ -188,6 +188,7 @@ def lint(session: nox.Session) -> None:
     run(session, "-m", "mypy")
     run(session, "-c", "from importlinter.cli import lint_imports_command as c; c(['--no-logo'])")
     run(session, "-m", "lab", "docs", "--check")
+    run(session, "-m", "tests.rooms", "--check")
     run(session, "-m", "tests.locks", *session.posargs)
 
 

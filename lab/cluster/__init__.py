@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""From a bare machine to a ready lab: Docker, images, node, control plane, and back."""

@@ -1,4 +1,4 @@
-"""Judgement over what host.py gathered: pure, so that every machine can be tried in a test.
+"""Judgement over what machine.py gathered: pure, so that every machine can be tried in a test.
 
 A finding says what was seen, how bad that is, and what mends it.
 """

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""What a pod looks like now: API, sockets, routes, netfilter, processes, Envoy. Never asserts."""

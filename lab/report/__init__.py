@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Records of a run as terminal lines, JUnit XML and HTML."""

@@ -1,4 +1,4 @@
-"""Scenarios: what a chapter is written with. See docs/architecture.md.
+"""The words with which a chapter is written, and what runs chapters.
 
 A chapter imports from here: Chapter, World, Seen, expect, eventually, consistently.
 """

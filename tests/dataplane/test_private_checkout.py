@@ -61,7 +61,7 @@ def checkout(tools: None) -> Iterator[Path]:
 
 def test_every_test_that_runs_as_somebody_else_reaches_its_code(checkout: Path) -> None:
     assert checkout.parent.stat().st_mode & 0o777 == 0o700
-    assert (checkout / "lab" / "mesh" / "iptables.py").stat().st_mode & 0o777 == 0o600
+    assert (checkout / "lab" / "mesh" / "contract.py").stat().st_mode & 0o777 == 0o600
     argv = [str(checkout / ".nox/env/bin/python"), "-m", "pytest", "-q", "-m", "dataplane"]
     done = subprocess.run(
         [*argv, *FILES, "-k", LONG, "-p", "no:cacheprovider"],

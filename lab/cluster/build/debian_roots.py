@@ -1,7 +1,7 @@
 """The two Debian roots that images start from: the node's, and the base of our own images.
 
 Where no registry answers, mmdebstrap makes both on this host. Where one does, the base comes from
-Debian's stock image by docker (labimages.py) and the node's root is part of the stock node image.
+Debian's stock image (images/lab_images.py), and the node's root is part of the stock node image.
 """
 
 import os

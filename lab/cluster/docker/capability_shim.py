@@ -152,5 +152,5 @@ def main(arguments: Sequence[str], runc: str) -> None:
 
 
 if __name__ == "__main__":
-    # The first word is put there by the launcher that provision.py writes: the real runc.
+    # The first word is put there by the launcher that daemon.py writes: the real runc.
     main(sys.argv[2:], sys.argv[1])

@@ -1,6 +1,6 @@
-"""An AdmissionReview in, its answer out. Pure: HTTP is webhook.py's business.
+"""An AdmissionReview in, its answer out. Pure: HTTP is the business of program.py.
 
-The answer is the pod of `injection.inject`, as a JSON patch. What cannot be injected is
+The answer is the pod of `inject.inject`, as a JSON patch. What cannot be injected is
 refused with a message; what is no AdmissionReview at all is an AdmissionError.
 """
 

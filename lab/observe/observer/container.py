@@ -46,7 +46,7 @@ class Observer:
         self._guard = threading.Lock()
 
     def ask(self, question: str, *, wait: float = 5.0, **details: Any) -> Any:
-        """Ask the program inside (see inside.QUESTIONS); `wait` is in seconds.
+        """Ask the program inside (see program.QUESTIONS); `wait` is in seconds.
 
         If the observer has died since the last question, it is started once more; only a
         question that acts (ACTING) is not asked twice.

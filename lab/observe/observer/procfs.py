@@ -1,6 +1,6 @@
 """Processes, and the sockets that they listen on, as /proc tells of them.
 
-Part of the program inside the observer (inside.py): standard library only.
+Part of the program inside the observer (program.py): standard library only.
 """
 
 import os

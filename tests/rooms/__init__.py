@@ -1,0 +1,1 @@
+"""The drawing of the rooms, docs/rooms.svg: made from the code and its import contracts."""
