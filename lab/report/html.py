@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from lab.records.model import Attachment, Grid, RunRecord
+from lab.records.proofs import PROOFS
 from lab.report.terminal import failed, unseen
 
 
@@ -39,7 +40,12 @@ def page(run: RunRecord) -> str:
     )
     environment.filters["prose"] = prose
     return environment.get_template("report.html.j2").render(
-        run=run, failed=list(failed(run)), sides=sides, proven=proven(run), unseen=list(unseen(run))
+        run=run,
+        failed=list(failed(run)),
+        sides=sides,
+        proven=proven(run),
+        proofs=PROOFS,
+        unseen=list(unseen(run)),
     )
 
 

@@ -37,6 +37,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lab.errors import ScenarioError
+from lab.records.proofs import PROOFS
 from lab.scenario import command_line
 from lab.scenario.command_line import CommandLine
 from lab.scenario.seen import Seen
@@ -168,7 +169,7 @@ class Chapter:
         `{name}` is filled from `world.names` (`{ns}` is always there) when the step runs.
         `shows`: a template (lab.scenario.template) of what the last command prints, or one for
         each command ("" for any).
-        `proves`: which numbers of the issue's list this step proves.
+        `proves`: which of PROOFS (lab/records/proofs.py) this step proves.
         `hint`: what a reader should try first when it fails.
         `allow_exit`: exit codes besides 0 that are expected of a command.
         `within`: seconds for which commands and check are repeated until they hold (0: once);
@@ -195,6 +196,11 @@ class Chapter:
                 raise ScenarioError(
                     f"{where} has {len(commands)} commands and {len(templates)} templates"
                 )
+            proven = (proves,) if isinstance(proves, int) else tuple(proves)
+            if unknown := sorted(set(proven) - PROOFS.keys()):
+                raise ScenarioError(
+                    f"{where} proves {unknown[0]}, which lab/records/proofs.py lacks"
+                )
             numbers = {*acts, *(waits or {})}
             if not numbers <= set(range(len(commands))) or any(
                 not templates[number].strip() for number in waits or {}
@@ -208,7 +214,7 @@ class Chapter:
                 commands=tuple(command_line.parse(text) for text in commands),
                 check=check,
                 shows=tuple(Template(text) if text.strip() else None for text in templates),
-                proves=(proves,) if isinstance(proves, int) else tuple(proves),
+                proves=proven,
                 hint=hint,
                 allow_exit=frozenset(allow_exit),
                 within=within,

@@ -106,3 +106,14 @@ def test_sets_become_sorted_tables_and_empty_columns_go() -> None:
     assert made.rows == (("80",), ("15001",))
     assert grid({"b", "a"}).rows == (("a",), ("b",))
     assert grid([]).rows == ()
+
+
+def test_a_step_that_proves_what_no_list_holds_is_a_mistake_of_its_author() -> None:
+    chapter = Chapter(9, "Nine", namespace="nine", prose="Why.")
+    with pytest.raises(
+        ScenarioError, match=r"step 9\.1 \(odd\) proves 16, which lab/records/proofs"
+    ):
+
+        @chapter.step("true", proves=(1, 16))
+        def odd(world: World, seen: Seen) -> None:
+            """Why."""
