@@ -46,28 +46,30 @@ def write(
     return [page, picture]
 
 
-def check(page: Path, chapters: Sequence[Chapter]) -> list[Path]:
-    """The page and the pictures beside it, all of the chapters as they are now.
+def check(page: Path, chapters: Sequence[Chapter]) -> tuple[list[Path], list[Chapter]]:
+    """The page and the pictures beside it, which fit the chapters; and the chapters not yet in it.
 
-    Raises ScenarioError, naming what is not.
+    Raises ScenarioError, naming what does not fit.
     """
     try:
         text = page.read_text(encoding="utf-8")
-    except FileNotFoundError as missing:
-        raise ScenarioError(f"there is no {page}", hint="`nox -s docs` writes it") from missing
-    wrong = walkthrough.stale(text, chapters)
+    except FileNotFoundError as absent:
+        raise ScenarioError(f"there is no {page}", hint="`nox -s docs` writes it") from absent
+    missing = walkthrough.unrecorded(text, chapters)
+    recorded = [one for one in chapters if one not in missing]
+    wrong = walkthrough.stale(text, recorded)
     if wrong is not None:
         raise ScenarioError(
             f"{page}:{wrong.line} is not what the chapters say: found {wrong.found!r}, "
             f"wanted {wrong.wanted!r}",
             hint=AGAIN,
         )
-    wanted = pictures.fingerprint(chapters)
+    wanted = pictures.fingerprint(recorded)
     found = sorted({page.with_name(PICTURE), *page.parent.glob("*.png")})
     for picture in found:
         if not _is_of(picture, wanted):
             raise ScenarioError(f"{picture} is no picture of the chapters as they are", hint=AGAIN)
-    return [page, *found]
+    return [page, *found], missing
 
 
 def _is_of(picture: Path, wanted: str) -> bool:

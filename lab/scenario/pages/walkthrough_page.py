@@ -63,6 +63,14 @@ def stale(page: str, chapters: Sequence[Chapter]) -> Stale | None:
     return Stale(rest[0], rest[1], "the end of the page") if rest else None
 
 
+def unrecorded(page: str, chapters: Sequence[Chapter]) -> list[Chapter]:
+    """The chapters that the page does not speak of yet."""
+    headings = {line for _, line in _structure(page)}
+    return [
+        one for one in chapters if not any(h.startswith(f"## {one.number}. ") for h in headings)
+    ]
+
+
 def _step(step: Step, record: StepRecord, scrub: Mapping[str, str]) -> Iterator[str]:
     yield f"### {step.id} {step.title[:1].upper()}{step.title[1:]}"
     yield _flow(step.prose)

@@ -81,11 +81,24 @@ def test_lint_finds_a_picture_that_is_missing_of_other_chapters_or_none(
     with pytest.raises(ScenarioError, match=r"report\.png is no picture of the chapters"):
         generated.check(page, [little])
     picture.write_bytes(stamped(PIXEL, fingerprint([little])))
-    assert generated.check(page, [little]) == [page, picture]
+    assert generated.check(page, [little]) == ([page, picture], [])
     for wrong in (PIXEL, stamped(PIXEL, "of other chapters"), b"no picture"):
         other.write_bytes(wrong)
         with pytest.raises(ScenarioError, match=r"other\.png is no picture of the chapters"):
             generated.check(page, [little])
+
+
+def test_a_new_chapter_is_told_and_keeps_nothing_red_until_it_is_recorded(
+    little: Chapter, make_world: Callable[[], World], tmp_path: Path
+) -> None:
+    page = a_page(little, make_world, tmp_path)
+    picture = tmp_path / "report.png"
+    picture.write_bytes(stamped(PIXEL, fingerprint([little])))
+    new = Chapter(9, "New", namespace="nine", prose="Why.")
+    assert generated.check(page, [little, new]) == ([page, picture], [new])
+    page.write_text(f"{page.read_text()}\n## 9. Old\n")
+    with pytest.raises(ScenarioError, match="is not what the chapters say"):
+        generated.check(page, [little, new])
 
 
 def test_the_picture_is_of_the_records_and_names_no_machine(
