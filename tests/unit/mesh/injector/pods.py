@@ -10,7 +10,7 @@ from lab.mesh.injector.settings import annotations
 from lab.mesh.injector.settings.pod_settings import Owner, Settings
 from lab.mesh.webhook import review as admission
 
-MANIFESTS = Path(__file__).parents[3] / "manifests"
+MANIFESTS = Path(__file__).parents[4] / "manifests"
 OWNER = Owner("web", "Deployment", "apps/v1")
 
 

@@ -13,7 +13,7 @@ from lab.mesh.injector.files import inject_files
 from lab.mesh.injector.settings.pod_settings import Settings
 from lab.mesh.manifest import documents, yaml_reader, yaml_writer
 
-MANIFESTS = Path(__file__).parents[3] / "manifests"
+MANIFESTS = Path(__file__).parents[4] / "manifests"
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: a}  # a comment\n"
 POD = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\nspec:\n  containers:\n  - name: c\n"
 
