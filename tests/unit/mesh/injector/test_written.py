@@ -50,7 +50,8 @@ TEXTS = {
     "CronJob": CRON,
 }
 """Places of a text, with a hole for it."""
-PLAIN = re.compile(r"[^\[\]{},\s]+")
+PLAIN = re.compile(r"[^\[\]{},\s:][^\[\]{},\s]*")
+"""A word that stands as it is between braces, too: kubectl's parser refuses `{a: :b}`."""
 bare = st.sampled_from(sorted(text for text in SCALARS if PLAIN.fullmatch(text)))
 
 
