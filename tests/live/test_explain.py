@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab.mesh import contract
+from lab.mesh.trust import x509
 from lab.scenario.lab_access import LabAccess
 from tests.live.explained import (
     CONFIGURATION,
@@ -319,22 +320,5 @@ def test_what_holds_no_pod(space: Space) -> None:
 
 def stranger() -> str:
     """A caBundle with an authority that signed nothing here."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a stranger")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    return base64.b64encode(made.public_bytes(serialization.Encoding.PEM)).decode()
+    made = x509.make_authority("a stranger", datetime.datetime.now(datetime.UTC))
+    return base64.b64encode(x509.pem(made.certificate).encode()).decode()

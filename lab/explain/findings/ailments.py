@@ -16,8 +16,8 @@ from lab.explain.situation import Object, Situation, discovery_of, proxy_of
 from lab.explain.symptoms import OURS, Container, Symptoms, unready
 from lab.mesh import contract
 from lab.mesh.injector import containers
-from lab.mesh.injector.checks import pod_checks
 from lab.mesh.injector.settings import annotations
+from lab.mesh.manifest import quantities
 
 LINE: Final = "works"
 """Key of the line that all of these decide."""
@@ -144,7 +144,7 @@ def _memory(situation: Situation, seen: Symptoms) -> Finding | None:
     say = f"{one.name} needs more memory than its limit of {limit}, and is killed for it"
     name = annotations.PROXY_MEMORY_LIMIT
     try:
-        size = max(_ENOUGH, 2 * int(pod_checks.quantity(limit)))
+        size = max(_ENOUGH, 2 * int(quantities.quantity(limit)))
     except ValueError:
         size = _ENOUGH
     text = f"raise its limit by the annotation {name}"

@@ -14,10 +14,10 @@ from lab.explain.situation import Object, Situation, proxy_of
 from lab.explain.symptoms import clean
 from lab.mesh import contract
 from lab.mesh.errors import SidecarLabError
-from lab.mesh.injector.checks import pod_checks
 from lab.mesh.injector.inject import inject
 from lab.mesh.injector.owners import owner_of
 from lab.mesh.injector.settings.pod_settings import Settings
+from lab.mesh.manifest import quantities
 
 LINE: Final = "works"
 SHOWN: Final = 3
@@ -108,7 +108,7 @@ def _same_resources(there: Any, made: Mapping[str, Any]) -> bool:
 
 def _amount(value: object) -> object:
     try:
-        return pod_checks.quantity(str(value))
+        return quantities.quantity(str(value))
     except (ValueError, IndexError):
         return value
 

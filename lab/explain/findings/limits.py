@@ -14,8 +14,8 @@ from lab.explain.changes.pod import Advice, Change, EditPod
 from lab.explain.findings.causes import Cause, Finding
 from lab.explain.situation import Situation, Trial, proxy_of
 from lab.explain.thought import think
-from lab.mesh.injector.checks import pod_checks
 from lab.mesh.injector.settings import annotations
+from lab.mesh.manifest import quantities
 
 Group = Literal["requests", "limits"]
 Key = tuple[Group, str]
@@ -90,7 +90,7 @@ def resources(situation: Situation) -> dict[Key, float]:
     for key in NAMES:
         value = (given.get(key[0]) or {}).get(key[1])
         try:
-            found[key] = pod_checks.quantity(str(value))
+            found[key] = quantities.quantity(str(value))
         except (ValueError, IndexError):
             continue
     return found
@@ -127,7 +127,7 @@ def _breaches(has: Mapping[Key, float], words: str) -> Iterator[Breach]:
                 if over > 0:
                     yield Breach(key, has[key] - over)
     for match in _BOUND.finditer(words):
-        bound, given = pod_checks.quantity(match["bound"]), pod_checks.quantity(match["has"])
+        bound, given = quantities.quantity(match["bound"]), quantities.quantity(match["has"])
         key = _key(f"{match['group']}s.{match['what']}")
         most = match["end"] == "maximum"
         if match["scope"] == "Pod":
@@ -155,7 +155,7 @@ def _pairs(text: str) -> dict[str, float]:
     for one in text.split(","):
         name, _, value = one.partition("=")
         try:
-            found[name] = pod_checks.quantity(value)
+            found[name] = quantities.quantity(value)
         except (ValueError, IndexError):
             continue
     return found

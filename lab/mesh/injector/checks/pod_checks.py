@@ -13,8 +13,7 @@ from lab.mesh import contract
 from lab.mesh.errors import AnnotationError, UnfitError
 from lab.mesh.injector.checks.operating_system import not_for_linux
 from lab.mesh.injector.settings import annotations as names
-from lab.mesh.manifest.quantities import exceeds as exceeds  # for those who look for it here
-from lab.mesh.manifest.quantities import quantity as quantity
+from lab.mesh.manifest.quantities import exceeds, quantity
 
 _PAIRS: Final = (
     (names.PROXY_CPU, names.PROXY_CPU_LIMIT),
