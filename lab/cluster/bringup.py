@@ -7,9 +7,10 @@ from lab.cluster import state as states
 from lab.cluster.control_plane import certificates
 from lab.cluster.control_plane.switch import Mesh
 from lab.cluster.images.ensure import Built, ImageSource
-from lab.cluster.kubeapi import KubeApi, Object
 from lab.cluster.state import LabState
 from lab.cluster.versions import DEFAULT, Versions
+from lab.kube.client import KubeApi
+from lab.kube.paths import Object
 from lab.paths import LabPaths
 from lab.progress import Progress, Task
 

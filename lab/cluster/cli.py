@@ -160,7 +160,7 @@ def rotate(name: str, times: int) -> None:
     """Give the webhook a new certificate and authority, with no pod refused meanwhile."""
     from lab.cluster import gate
     from lab.cluster import rotate as rotation
-    from lab.cluster.kubeapi import KubeApi
+    from lab.kube.client import KubeApi
 
     paths = lab_paths(name)
     shown = progress()

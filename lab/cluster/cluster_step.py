@@ -12,10 +12,10 @@ from lab.cluster.docker import daemons
 from lab.cluster.host_changes import kernel_settings
 from lab.cluster.images import ensure
 from lab.cluster.images.ensure import Built
-from lab.cluster.kubeapi import KubeApi
 from lab.cluster.node import container, kind
 from lab.cluster.state import LabState
 from lab.errors import RefusedError
+from lab.kube.client import KubeApi
 from lab.progress import Task
 
 

@@ -11,9 +11,9 @@ from lab.cluster import state
 from lab.cluster.docker import client as engine
 from lab.cluster.docker import provision
 from lab.cluster.docker.client import docker
-from lab.cluster.kubeapi import KubeApi
 from lab.cluster.state import LabState
 from lab.errors import ClusterError, CommandError
+from lab.kube.client import KubeApi
 from lab.paths import LabPaths
 
 DOCKER_SECONDS = 10.0

@@ -7,15 +7,17 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from lab.cluster.kubeapi import ApiError, KubeApi, Object, collection
 from lab.errors import ClusterError
+from lab.kube.client import KubeApi
+from lab.kube.errors import NotFoundError
+from lab.kube.paths import Object, collection, named
+from lab.kube.watch import watch
 from lab.mesh import contract
 from lab.progress import Task
 
 _SECRETS = collection(("v1", "Secret"), contract.CONTROL_NAMESPACE)
 SECRET = f"{_SECRETS}/{contract.WEBHOOK_SERVICE}"
 """API path of the webhook's Secret."""
-_ONLY = f"fieldSelector=metadata.name%3D{contract.WEBHOOK_SERVICE}"
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,7 @@ def request(api: KubeApi) -> str:
     body = {"metadata": {"annotations": {contract.ROTATE_ANNOTATION: asked}}}
     try:
         api.request("PATCH", SECRET, body, "application/merge-patch+json")
-    except ApiError as error:
-        if error.status != 404:
-            raise
+    except NotFoundError as error:
         raise ClusterError(
             "there is no certificate to rotate: the control plane is not our mesh's, or not up",
             hint="`lab status` shows it, `lab up` brings it up",
@@ -50,7 +50,7 @@ def rotate(api: KubeApi, seconds: float, task: Task) -> Rotated:
     started = time.monotonic()
     asked = request(api)
     why = "nothing seen yet"
-    for found in api.watch(_SECRETS, seconds, _ONLY):
+    for found in watch(api, _SECRETS, seconds, named(contract.WEBHOOK_SERVICE)):
         secret = found[0] if found else None
         if secret is not None and _notes(secret).get(contract.ROTATE_ANNOTATION) != asked:
             asked = request(api)  # the Secret was lost and put back without our request

@@ -7,8 +7,9 @@ from lab.cluster import state
 from lab.cluster.control_plane import install, switch
 from lab.cluster.docker import client as engine
 from lab.cluster.docker import daemon
-from lab.cluster.kubeapi import ApiError, KubeApi, collection
-from lab.errors import ClusterError
+from lab.kube.client import KubeApi
+from lab.kube.errors import KubeError
+from lab.kube.paths import collection
 from lab.paths import LabPaths
 
 Seen = dict[str, Any]
@@ -59,15 +60,15 @@ def _look_inside(seen: Seen) -> None:
         seen["api"] = api.ready() or "ready"
         seen["kubernetes"] = api.version()
         traits = switch.TRAITS[switch.Mesh(seen["mesh"])]
-        listed = api.get(collection(("apps/v1", "Deployment"), traits.namespace))
+        deployments = api.items(collection(("apps/v1", "Deployment"), traits.namespace))
         api.close()
-    except (ApiError, ClusterError) as error:
+    except KubeError as error:
         seen["api"] = error.message
         seen["lab"] = "incomplete"
         return
     parts = {
-        one["metadata"]["name"]: install.not_rolled_out(one) or "ready"
-        for one in (listed or {}).get("items", [])
+        deployment["metadata"]["name"]: install.not_rolled_out(deployment) or "ready"
+        for deployment in deployments
     }
     seen["control_plane"] = parts
     if any(parts.get(name) != "ready" for name in traits.deployments) or seen["api"] != "ready":

@@ -1,12 +1,12 @@
 """From an API server to a Situation: reads, and one dry-run create. Thin; judges nothing."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from lab.explain import api_objects, dry_run, injector_settings
-from lab.explain.api import Api
-from lab.explain.errors import ExplainError, RequestError
+from lab.explain.errors import ExplainError
 from lab.explain.examine import examine
 from lab.explain.findings import build
 from lab.explain.situation import (
@@ -23,18 +23,25 @@ from lab.explain.situation import (
     proxy_of,
 )
 from lab.explain.targets import Target
+from lab.kube.client import KubeApi
+from lab.kube.errors import ApiError
+from lab.kube.paths import pods
 from lab.mesh.workloads import WORKLOADS
 
 _CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 _NAMES: Final = 20
 """Pod names in a hint at most."""
+TRIAL_SECONDS: Final = 45.0
+"""For the dry run: the API server waits up to 30 s for each webhook."""
 Found = TypeVar("Found")
 
 
 class Gatherer:
     """Asks one API server; what it may not read is remembered in words."""
 
-    def __init__(self, api: Api, kubectl: tuple[str, ...], restore: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, api: KubeApi, kubectl: tuple[str, ...], restore: tuple[str, ...] = ()
+    ) -> None:
         self._api = api
         self._kubectl = kubectl
         self._restore = restore
@@ -119,7 +126,7 @@ class Gatherer:
         base = f"{workload.api}/namespaces/{target.namespace}/{workload.plural}"
         try:
             return self._api.get(f"{base}/{target.name}")
-        except RequestError as error:
+        except ApiError as error:
             if error.status != 404:
                 raise
         names = [one["metadata"]["name"] for one in self._api.items(base)]
@@ -175,7 +182,7 @@ class Gatherer:
     def _namespace(self, name: str) -> Namespace | None:
         try:
             return api_objects.namespace(self._api.get(f"/api/v1/namespaces/{name}"))
-        except RequestError as error:
+        except ApiError as error:
             if error.status == 404:
                 return Namespace(name, exists=False)
             self._cannot(f"namespace {name}", error)
@@ -195,7 +202,7 @@ class Gatherer:
         base = f"/api/v1/namespaces/{namespace}"
         try:
             seen = self._api.get(f"{base}/services/{name}")
-        except RequestError as error:
+        except ApiError as error:
             if error.status == 404:
                 return Service(namespace, name, exists=False)
             self._cannot(f"Service {namespace}/{name}", error)
@@ -219,7 +226,7 @@ class Gatherer:
             found = self._api.get(
                 f"/api/v1/namespaces/{place.namespace}/{place.resource}s/{place.name}"
             )
-        except RequestError:
+        except ApiError:
             return ""  # a fact less to compare with; others explain too
         return api_objects.root(place, found)
 
@@ -250,8 +257,15 @@ class Gatherer:
         return replace(answer, passed_over=passed)
 
     def _create(self, namespace: str, body: Object) -> Trial:
-        path = f"/api/v1/namespaces/{namespace}/pods"
-        return dry_run.read(*self._api.try_create(path, body))
+        answer = self._api.send(
+            "POST",
+            pods(namespace),
+            query={"dryRun": "All", "fieldManager": "lab-explain"},
+            body=body,
+            timeout=TRIAL_SECONDS,
+        )
+        warnings = answer.headers.getlist("warning")
+        return dry_run.read(answer.status, _decoded(answer.data), warnings)
 
     def _optional(
         self, what: str, read: Callable[..., Found], path: str, **query: str
@@ -259,16 +273,25 @@ class Gatherer:
         """What `read` gives; None, and remembered, where it may not be read."""
         try:
             return read(path, **query)
-        except RequestError as error:
+        except ApiError as error:
             self._cannot(what, error)
             return None
 
-    def _cannot(self, what: str, error: RequestError) -> None:
+    def _cannot(self, what: str, error: ApiError) -> None:
         if error.status not in (401, 403, 404):
             raise error
         said = f"{what} (status {error.status})"
         if said not in self._unknown:
             self._unknown.append(said)
+
+
+def _decoded(data: bytes) -> dict[str, Any]:
+    """An answer's object or Status; a text that is neither as a message."""
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        return {"message": data.decode(errors="replace")[:500]}
+    return answer if isinstance(answer, dict) else {}
 
 
 def _controller(seen: Object) -> Object | None:

@@ -19,6 +19,7 @@ from lab.explain.verdict import Explanation, Verdict, judge, unreadable
 from lab.mesh.errors import MOST_TOLD, SidecarLabError
 from lab.paths import DEFAULT_NAME, lab_paths
 
+SILENT = "is the cluster up, and is it the one you mean (--name, --kubeconfig)?"
 SLOW = 2.0
 """Seconds after which a reader is told what takes so long."""
 EXAMPLES = """\b
@@ -107,7 +108,7 @@ class _Cluster:
     """The cluster that the options name, and how to call kubectl for it."""
 
     def __init__(self, name: str, kubeconfig: str, context: str) -> None:
-        from lab.explain import kubeconfig as configs
+        from lab.kube import kubeconfig as configs
 
         self.restore: tuple[str, ...] = ()
         words = ["kubectl"]
@@ -158,15 +159,17 @@ def _short(file: Path) -> str:
 def _asked(
     what: str, file: bool, namespace: str, cluster: _Cluster, trial: bool
 ) -> list[Explanation]:
-    from lab.explain.api import Api
     from lab.explain.ask_cluster import Gatherer
     from lab.explain.targets import Target
+    from lab.kube.client import KubeApi
 
-    default = namespace or cluster.login.namespace or "default"
-    with _told_when_slow(cluster.login.access.server), Api(cluster.login) as api:
+    login = cluster.login
+    default = namespace or login.namespace or "default"
+    api = KubeApi(login, silent_hint=SILENT)
+    with _told_when_slow(login.server), api:
         gatherer = Gatherer(api, cluster.kubectl, cluster.restore)
         if file:
-            manifest = _manifest(what, namespace, cluster.login.namespace or "default")
+            manifest = _manifest(what, namespace, login.namespace or "default")
             spaces = manifest.namespaces or {}
             told = [
                 judge(gatherer.situation(one, spaces.get(one.namespace), tried=trial))

@@ -9,8 +9,6 @@ from dataclasses import replace
 from typing import Final
 
 from lab.explain import symptoms
-from lab.explain.api import Api
-from lab.explain.errors import RequestError
 from lab.explain.findings import refused
 from lab.explain.situation import Object
 from lab.explain.symptoms import (
@@ -21,6 +19,8 @@ from lab.explain.symptoms import (
     Container,
     Symptoms,
 )
+from lab.kube.client import KubeApi
+from lab.kube.errors import ApiError
 from lab.mesh import contract
 
 _STATISTICS: Final = "/stats/prometheus?filter=update_(rejected%7Ctime)"
@@ -28,7 +28,7 @@ _SLICES: Final = 2000
 """EndpointSlices at most among which an address is looked for."""
 
 
-def examine(api: Api, pod: Object, discovery: tuple[str, str]) -> Symptoms:
+def examine(api: KubeApi, pod: Object, discovery: tuple[str, str]) -> Symptoms:
     """What one pod shows. `discovery`: the Service that configures it."""
     metadata = pod["metadata"]
     base = f"/api/v1/namespaces/{metadata['namespace']}"
@@ -62,7 +62,7 @@ def _telling(seen: Symptoms) -> Iterator[Container]:
             yield one
 
 
-def _log(api: Api, pod: str, container: Container) -> str:
+def _log(api: KubeApi, pod: str, container: Container) -> str:
     """A container's log; of one that waits to be started again, that of its last run."""
     query = {
         "container": container.name,
@@ -75,7 +75,7 @@ def _log(api: Api, pod: str, container: Container) -> str:
     return found
 
 
-def _discovery_log(api: Api, discovery: tuple[str, str]) -> str:
+def _discovery_log(api: KubeApi, discovery: tuple[str, str]) -> str:
     namespace, name = discovery
     path = f"/api/v1/namespaces/{namespace}/pods"
     pods = _items(api, path, labelSelector=f"app={name}")
@@ -85,7 +85,7 @@ def _discovery_log(api: Api, discovery: tuple[str, str]) -> str:
     )
 
 
-def _holders(api: Api, addresses: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _holders(api: KubeApi, addresses: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     if not addresses:
         return
     found = _items(api, "/apis/discovery.k8s.io/v1/endpointslices", limit=str(_SLICES))
@@ -98,15 +98,15 @@ def _holders(api: Api, addresses: tuple[str, ...]) -> Iterator[tuple[str, str]]:
                 break
 
 
-def _items(api: Api, path: str, **query: str) -> list[Object]:
+def _items(api: KubeApi, path: str, **query: str) -> list[Object]:
     try:
         return list(api.items(path, **query))
-    except RequestError:
+    except ApiError:
         return []
 
 
-def _read(api: Api, path: str, most: int, **query: str) -> str:
+def _read(api: KubeApi, path: str, most: int, **query: str) -> str:
     try:
         return api.excerpt(path, most, query)
-    except RequestError:
+    except ApiError:
         return ""

@@ -5,10 +5,10 @@ from typing import Final
 import yaml
 
 from lab.explain import api_objects
-from lab.explain.api import Api
 from lab.explain.dry_run import short
-from lab.explain.errors import RequestError
 from lab.explain.situation import Situation
+from lab.kube.client import KubeApi
+from lab.kube.errors import ApiError
 from lab.mesh import contract
 from lab.mesh.errors import SidecarLabError
 from lab.mesh.injector.settings import config
@@ -18,7 +18,7 @@ _ISTIO_CONFIG: Final = ("istio-sidecar-injector", "config")
 """Istio's ConfigMap, and its key, with the injector's policy."""
 
 
-def read(api: Api, known: Situation, unknown: list[str]) -> Settings:
+def read(api: KubeApi, known: Situation, unknown: list[str]) -> Settings:
     """The settings, or the defaults where they cannot be read; `unknown` takes why, in words.
 
     Of another mesh's injector the policy alone.
@@ -39,18 +39,18 @@ def read(api: Api, known: Situation, unknown: list[str]) -> Settings:
         return Settings()
 
 
-def _config_map(api: Api, namespace: str, name: str, key: str) -> str:
+def _config_map(api: KubeApi, namespace: str, name: str, key: str) -> str:
     try:
         found = api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
-    except RequestError:
+    except ApiError:
         return ""  # only the change that is proposed gets poorer by it
     return str((found.get("data") or {}).get(key, ""))
 
 
-def _kubelets(api: Api) -> tuple[str, ...]:
+def _kubelets(api: KubeApi) -> tuple[str, ...]:
     """Versions of the nodes' kubelets. Without them, as without the right to ask, none."""
     try:
         nodes = api.items("/api/v1/nodes")
-    except RequestError:
+    except ApiError:
         return ()
     return tuple(one["status"]["nodeInfo"]["kubeletVersion"] for one in nodes)

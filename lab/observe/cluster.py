@@ -1,13 +1,18 @@
 """The lab's cluster, read through its API; what has to be waited for is watched, not polled."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from lab.errors import ObservationError
+from lab.kube import watch
+from lab.kube.client import KubeApi
+from lab.kube.errors import NotFoundError, WaitError
+from lab.kube.paths import labelled, named
+from lab.kube.paths import pods as _pods
 from lab.observe import api_objects
-from lab.observe.api import Api, NotFoundError, WaitError
 from lab.observe.observer.container import Observer
 from lab.observe.pod import Pod
 
@@ -29,7 +34,8 @@ class Cluster:
         self.kubeconfig = kubeconfig
         self.node = node
         self.lab = lab
-        self.api = Api(kubeconfig)
+        self._api: KubeApi | None = None
+        self._guard = threading.Lock()
         self.observer = Observer(
             lab, node, observer_image, lock=kubeconfig.with_name("observer.lock")
         )
@@ -47,8 +53,19 @@ class Cluster:
 
     def close(self) -> None:
         """Close connections. The observer container stays for the next one who needs it."""
-        self.api.close()
+        with self._guard:
+            api, self._api = self._api, None
+        if api is not None:
+            api.close()
         self.observer.close()
+
+    @property
+    def api(self) -> KubeApi:
+        """The API server, its kubeconfig read when first used. Raises KubeconfigError."""
+        with self._guard:
+            if self._api is None:
+                self._api = KubeApi.from_file(self.kubeconfig)
+            return self._api
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
         """GET one API path, decoded: get("/apis/apps/v1/namespaces/x/deployments/y")."""
@@ -56,7 +73,7 @@ class Cluster:
 
     def pods(self, namespace: str, labels: Mapping[str, str] | None = None) -> tuple[Pod, ...]:
         """Pods that are not being deleted, oldest first."""
-        found = self.get(_pods(namespace), **_selector(labels)).get("items") or ()
+        found = self.get(_pods(namespace), **labelled(labels)).get("items") or ()
         return tuple(
             self._pod(one) for one in sorted(found, key=_age) if not api_objects.is_leaving(one)
         )
@@ -137,11 +154,17 @@ class Cluster:
 
         `name` narrows it to one object. `what` and `describe` speak in the error.
         """
-        query = _selector(labels)
+        query = labelled(labels)
         if name is not None:
-            query["fieldSelector"] = f"metadata.name={name}"
-        return self.api.wait(
-            path, met, what=what, timeout=timeout, query=query, describe=describe or _brief
+            query |= named(name)
+        return watch.wait(
+            self.api,
+            path,
+            met,
+            what=what,
+            timeout=timeout,
+            query=query,
+            describe=describe or _brief,
         )
 
     def wait_pods(
@@ -234,18 +257,8 @@ class Cluster:
         return Pod(self, meta["namespace"], meta["name"], meta["uid"])
 
 
-def _pods(namespace: str) -> str:
-    return f"/api/v1/namespaces/{namespace}/pods"
-
-
 def _deployments(namespace: str) -> str:
     return f"/apis/apps/v1/namespaces/{namespace}/deployments"
-
-
-def _selector(labels: Mapping[str, str] | None) -> dict[str, str]:
-    if not labels:
-        return {}
-    return {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())}
 
 
 def _age(seen: api_objects.Object) -> tuple[str, str]:

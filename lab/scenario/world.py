@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from lab import command, paths
 from lab.command import Completed
 from lab.errors import ScenarioError
-from lab.observe.api import WaitError
+from lab.kube.errors import WaitError
 from lab.records.model import Attachment
 from lab.scenario import claims, waiting
 from lab.scenario.attachments import grid

@@ -9,8 +9,10 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from lab.cluster import kubeapi
-from lab.cluster.kubeapi import ApiError, KubeApi
+from lab.kube.client import KubeApi, message
+from lab.kube.errors import ApiError
+from lab.kube.paths import collection, named
+from lab.kube.watch import watch
 from lab.mesh.errors import SidecarLabError
 from lab.mesh.workloads import WORKLOADS
 from tests.fuzz.seeds import NAMESPACE, Pod
@@ -64,17 +66,18 @@ class Judge:
         self.asked += 1
         for last in (False, True):
             try:
-                return self.api.request("POST", path, data, content)
-            except ApiError as error:
-                if error.status == 404:
-                    gone = f"the namespace of the dry runs is gone: {error.message}"
-                    raise ApiError(gone, 0) from error
-                if error.status:
-                    return error.message.removeprefix(f"POST {path}: ")
+                answer = self.api.send("POST", path, body=data, content=content)
+                break
+            except ApiError:
                 if last:
                     raise
                 # The server may close a kept connection at any time: once more on a new one.
-        raise AssertionError("one of two attempts returns or raises")
+        if answer.status < 300:
+            return dict(json.loads(answer.data))
+        reason = message(answer.data)
+        if answer.status == 404:
+            raise ApiError(f"the namespace of the dry runs is gone: {reason}", 0)
+        return f"{answer.status} {reason}"
 
 
 @contextlib.contextmanager
@@ -100,8 +103,8 @@ def _prepare(api: KubeApi) -> None:
     labels = {"istio-injection": "disabled"}
     metadata = {"name": NAMESPACE, "labels": labels}
     api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-    accounts = kubeapi.collection(("v1", "ServiceAccount"), NAMESPACE)
-    for found in api.watch(accounts, 60):
+    accounts = collection(("v1", "ServiceAccount"), NAMESPACE)
+    for found in watch(api, accounts, 60):
         # Admission refuses every pod until the controller has made it.
         if any(one["metadata"]["name"] == "default" for one in found):
             return
@@ -110,8 +113,7 @@ def _prepare(api: KubeApi) -> None:
 
 def _await_end(api: KubeApi) -> None:
     """Until the namespace of a run before is gone: nothing can be made in one that ends."""
-    mine = f"fieldSelector=metadata.name%3D{NAMESPACE}"
-    for found in api.watch("/api/v1/namespaces", 60, mine):
+    for found in watch(api, "/api/v1/namespaces", 60, named(NAMESPACE)):
         if not any("deletionTimestamp" in one["metadata"] for one in found):
             return
     raise ApiError(f"namespace {NAMESPACE} of an earlier run does not end in 60 s", 0)

@@ -15,7 +15,7 @@ from random import Random
 from types import FrameType
 from typing import Any, Final, Literal
 
-from lab.cluster.kubeapi import ApiError
+from lab.kube.errors import ApiError
 from lab.mesh.errors import AdmissionError
 from lab.mesh.webhook import review
 from tests.fuzz import apiserver, files, odd, reviews, seeds, texts

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.command import run
+from lab.kube import watch
 from lab.mesh import contract
 from lab.observe.api_objects import Object
 from lab.paths import lab_paths
@@ -121,7 +122,8 @@ class Space:
             staying = [one for one in pods if not one["metadata"].get("deletionTimestamp")]
             return bool(staying) and all(map(fits, staying))
 
-        return self.lab.cluster.api.wait(
+        return watch.wait(
+            self.lab.cluster.api,
             f"/api/v1/namespaces/{namespace or self.name}/pods",
             met,
             what=what,
@@ -148,7 +150,8 @@ class Space:
 
     def wait_refused(self) -> None:
         """Until the ReplicaSet's controller says that it could not create a pod."""
-        self.lab.cluster.api.wait(
+        watch.wait(
+            self.lab.cluster.api,
             f"/api/v1/namespaces/{self.name}/events",
             lambda events: any(one.get("reason") == "FailedCreate" for one in events),
             what="an event FailedCreate",
@@ -265,7 +268,8 @@ def stopped_deployment(space: Space, name: str) -> Iterator[None]:
     before = space.get(*where, deployment)["spec"]["replicas"]
     space.kubectl(*where, "scale", deployment, "--replicas=0")
     try:
-        space.lab.cluster.api.wait(
+        watch.wait(
+            space.lab.cluster.api,
             f"/api/v1/namespaces/{namespace}/pods",
             lambda pods: not pods,
             what=f"no pod of {name}",

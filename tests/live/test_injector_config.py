@@ -15,7 +15,8 @@ from lab.cluster import state
 from lab.cluster.control_plane import certificates, install
 from lab.cluster.control_plane import manifests as mesh_manifests
 from lab.cluster.docker import client
-from lab.cluster.kubeapi import KubeApi, Object
+from lab.kube.client import KubeApi
+from lab.kube.paths import Object
 from lab.mesh import contract
 from lab.paths import lab_paths, manifests
 from lab.progress import Quiet

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 import pytest
 
 from lab.cluster import state
-from lab.cluster.kubeapi import KubeApi, Object
 from lab.cluster.node import leftovers
+from lab.kube.client import KubeApi
+from lab.kube.paths import Object, named
+from lab.kube.watch import watch
 from lab.mesh import contract
 from lab.paths import lab_paths
 
@@ -127,8 +129,7 @@ def assert_an_injected_pod_becomes_ready() -> None:
     api.request("POST", PODS, POD)
     last: Object = {}
     try:
-        selector = "fieldSelector=metadata.name%3Dafter-interrupt"
-        for pods in api.watch(PODS, 60, selector):
+        for pods in watch(api, PODS, 60, named("after-interrupt")):
             last = pods[0] if pods else {}
             conditions = last.get("status", {}).get("conditions", [])
             if any(one["type"] == "Ready" and one["status"] == "True" for one in conditions):
@@ -139,7 +140,7 @@ def assert_an_injected_pod_becomes_ready() -> None:
         assert contract.PROXY_CONTAINER in names
     finally:
         api.request("DELETE", f"{PODS}/after-interrupt")
-        for pods in api.watch(PODS, 60, "fieldSelector=metadata.name%3Dafter-interrupt"):
+        for pods in watch(api, PODS, 60, named("after-interrupt")):
             if not pods:
                 break
         api.close()

@@ -12,8 +12,8 @@ import pytest
 
 from lab.cluster.docker import daemon
 from lab.cluster.docker.client import docker
-from lab.cluster.kubeapi import KubeApi
 from lab.cluster.node import kind
+from lab.kube.client import KubeApi
 from lab.paths import LabPaths, lab_paths
 
 pytestmark = pytest.mark.live

@@ -9,7 +9,8 @@ from typing import Any, Final
 import pytest
 
 from lab.cluster import state
-from lab.cluster.kubeapi import ApiError, KubeApi
+from lab.kube.client import KubeApi
+from lab.kube.errors import ApiError
 from lab.paths import lab_paths
 from tests.live.chosen import NAME
 from tests.unit.mesh.manifest import null_cases

@@ -10,7 +10,9 @@ from typing import Any, Final
 
 import pytest
 
-from lab.cluster.kubeapi import KubeApi, Object
+from lab.kube.client import KubeApi
+from lab.kube.paths import Object, named
+from lab.kube.watch import watch
 from lab.mesh import contract
 from lab.mesh.injector.settings import annotations as names
 from lab.paths import lab_paths
@@ -92,8 +94,7 @@ def pod(name: str, mode: str, *containers: Object, **spec: Any) -> Object:
 def wait(api: KubeApi, name: str, met: Callable[[Object], bool], what: str) -> Object:
     """The pod when it is so. Fails with what it was last."""
     found: Object = {}
-    selector = f"fieldSelector=metadata.name%3D{name}"
-    for pods in api.watch(PODS, SECONDS, selector):
+    for pods in watch(api, PODS, SECONDS, named(name)):
         if pods and met(found := pods[0]):
             return found
     raise AssertionError(f"{name}: not {what}: {found.get('status')}")

@@ -14,7 +14,8 @@ import pytest
 
 from lab.cluster import state
 from lab.cluster.images.istio_programs import IstioBinaries, istio_binaries
-from lab.cluster.kubeapi import ApiError, KubeApi
+from lab.kube.client import KubeApi
+from lab.kube.errors import ApiError
 from lab.mesh import contract
 from lab.mesh.injector.settings import annotations as names
 from lab.mesh.manifest import yaml_reader

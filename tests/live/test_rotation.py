@@ -16,7 +16,9 @@ import pytest
 
 from lab.cluster import rotate, state
 from lab.cluster.control_plane import install
-from lab.cluster.kubeapi import ApiError, KubeApi, Object
+from lab.kube.client import KubeApi
+from lab.kube.errors import ApiError
+from lab.kube.paths import Object
 from lab.mesh import contract
 from lab.paths import lab_paths
 from lab.progress import Quiet
@@ -131,7 +133,7 @@ def bundles(api: KubeApi) -> list[str]:
 
 
 def written(api: KubeApi) -> Object:
-    return dict((api.get(rotate.SECRET) or {}).get("data") or {})
+    return dict((api.find(rotate.SECRET) or {}).get("data") or {})
 
 
 def test_no_pod_is_refused_by_twenty_rotations(api: KubeApi, load: Load) -> None:
@@ -205,7 +207,7 @@ def test_no_pod_is_refused_while_the_webhooks_are_replaced(api: KubeApi, load: L
     notes = {"metadata": {"annotations": {"sidecar-lab/restarted": uuid.uuid4().hex}}}
     patch = {"spec": {"template": notes}}
     api.request("PATCH", path, patch, "application/merge-patch+json")
-    seconds_until("new pods", lambda: not install.not_rolled_out(api.get(path)), 60)
+    seconds_until("new pods", lambda: not install.not_rolled_out(api.find(path)), 60)
     pods = f"/api/v1/namespaces/{contract.CONTROL_NAMESPACE}/pods?labelSelector=app%3D"
     pods += contract.WEBHOOK_SERVICE
     seconds_until("the old ones' end", lambda: len(api.request("GET", pods)["items"]) == 2, 60)

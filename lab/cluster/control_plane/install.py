@@ -7,9 +7,14 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from lab.cluster.kubeapi import ApiError, KubeApi, Object, collection
 from lab.errors import ClusterError
+from lab.kube.client import KubeApi
+from lab.kube.errors import ApiError, KubeconfigError
+from lab.kube.kubeconfig import parse
+from lab.kube.paths import Object, collection, pods
+from lab.kube.watch import watch
 from lab.mesh import contract
 from lab.progress import Task
 
@@ -52,8 +57,6 @@ class EarlyInstall:
             self._thread.join(seconds)
 
     def _run(self, read_kubeconfig: Callable[[], str | None]) -> None:
-        import yaml
-
         text = None
         while text is None and not self._cancel.is_set():
             text = read_kubeconfig()
@@ -61,12 +64,16 @@ class EarlyInstall:
                 self._cancel.wait(0.2)
         if text is None:
             return
-        api = KubeApi(yaml.safe_load(text), timeout=5)
+        try:
+            api = KubeApi(parse([(Path("kubeconfig"), text)]), timeout=5)
+        except KubeconfigError as bad:
+            self.said = bad.message
+            return
         pending = list(self._wanted)
         while pending and not self._cancel.is_set():
             try:
                 if self.said != "answering":
-                    api.request("GET", "/readyz")
+                    api.text("/readyz")
                     self.said = "answering"
                 api.apply(pending[0])
             except ApiError as error:
@@ -90,7 +97,7 @@ def wait_rolled_out(
     names = [one["metadata"]["name"] for one in wanted if one["kind"] == "Deployment"]
     path = collection(_DEPLOYMENT, namespace)
     missing = dict.fromkeys(names, "not seen")
-    for seen in api.watch(path, seconds):
+    for seen in watch(api, path, seconds):
         found = {one["metadata"]["name"]: one for one in seen}
         missing = {name: reason for name in names if (reason := not_rolled_out(found.get(name)))}
         task.update(", ".join(f"{name}: {why}" for name, why in missing.items()))
@@ -117,9 +124,9 @@ def wait_alive(
     pod that ends counts, too: until it has, it answers as the one before would.
     Raises ClusterError with what is still of the past.
     """
-    path = f"/api/v1/namespaces/{namespace}/pods"
+    path = pods(namespace)
     past = ["no pod seen"]
-    for seen in api.watch(path, seconds):
+    for seen in watch(api, path, seconds):
         past = [reason for one in seen if (reason := not_alive(one, since))]
         if seen and not past:
             return
@@ -162,10 +169,9 @@ def not_rolled_out(deployment: Object | None) -> str:
 
 def _pods(api: KubeApi, namespace: str) -> list[Object]:
     try:
-        listed = api.get(f"/api/v1/namespaces/{namespace}/pods")
+        return api.items(pods(namespace))
     except ApiError:
         return []
-    return list((listed or {}).get("items", []))
 
 
 def pod_troubles(pods: Sequence[Object]) -> list[str]:

@@ -10,8 +10,8 @@ from typing import Any, Final
 from lab.cluster.build import cache
 from lab.cluster.control_plane.manifests import CONTENT_ANNOTATION
 from lab.cluster.images import istio_images, istio_programs
-from lab.cluster.kubeapi import Object
 from lab.command import run
+from lab.kube.paths import Object
 from lab.progress import Task
 
 NAMESPACE: Final = "istio-system"

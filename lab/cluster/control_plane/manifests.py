@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.cluster.control_plane.certificates import Serving
-from lab.cluster.kubeapi import Object
+from lab.kube.paths import Object
 from lab.mesh import contract
 
 CONTENT_ANNOTATION = "sidecar-lab/content"

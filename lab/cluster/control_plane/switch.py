@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import quote
 
 from lab.cluster.control_plane import istio
-from lab.cluster.kubeapi import ApiError, KubeApi, Object, collection, path_of
 from lab.errors import ClusterError
+from lab.kube.client import KubeApi
+from lab.kube.errors import ApiError
+from lab.kube.paths import Object, collection, path_of
 from lab.mesh import contract
 from lab.progress import Task
 
@@ -62,15 +63,15 @@ def remains(api: KubeApi, mesh: Mesh, ours: Sequence[Object]) -> list[str]:
         found = [path for kind in _CLUSTER_WIDE for path in _labelled(api, kind)]
     else:
         wide = [path_of(one) for one in ours if (one["apiVersion"], one["kind"]) in _CLUSTER_WIDE]
-        found = [path for path in wide if api.get(path) is not None]
+        found = [path for path in wide if api.find(path) is not None]
     namespace = f"/api/v1/namespaces/{TRAITS[mesh].namespace}"
-    return [*found, *([namespace] if api.get(namespace) is not None else [])]
+    return [*found, *([namespace] if api.find(namespace) is not None else [])]
 
 
 def _labelled(api: KubeApi, kind: tuple[str, str]) -> Iterator[str]:
     path = collection(kind, None)
     # Names are enough: Istio's CRDs are a megabyte.
-    listed = api.request("GET", f"{path}?labelSelector={quote(istio.PART_OF)}", partial=True)
+    listed = api.request("GET", path, query={"labelSelector": istio.PART_OF}, partial=True)
     yield from (f"{path}/{one['metadata']['name']}" for one in listed.get("items") or ())
 
 

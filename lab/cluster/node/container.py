@@ -6,10 +6,10 @@ from typing import Literal
 from lab.cluster import gate
 from lab.cluster.docker import client as engine
 from lab.cluster.docker.client import docker
-from lab.cluster.kubeapi import KubeApi
 from lab.cluster.node import kind
 from lab.cluster.state import LabState, up_command, write_atomically
 from lab.errors import ClusterError
+from lab.kube.client import KubeApi
 from lab.paths import LabPaths
 from lab.progress import Task
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from lab.explain import kubeconfig
-from lab.explain.api import Api
-from lab.explain.errors import RequestError
 from lab.explain.examine import examine
+from lab.kube import kubeconfig
+from lab.kube.client import KubeApi
+from lab.kube.errors import ApiError
 from lab.mesh import contract
 from tests.unit.explain import recorded
 from tests.unit.explain.cluster import Cluster, Text, serving
@@ -39,8 +39,8 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def client(cluster: Cluster, tmp_path: Path) -> Iterator[Api]:
-    with Api(kubeconfig.read((cluster.kubeconfig(tmp_path / "config"),), "")) as made:
+def client(cluster: Cluster, tmp_path: Path) -> Iterator[KubeApi]:
+    with KubeApi(kubeconfig.read((cluster.kubeconfig(tmp_path / "config"),), "")) as made:
         yield made
 
 
@@ -48,7 +48,7 @@ def paths(cluster: Cluster) -> list[str]:
     return [path for _, path, _ in cluster.asked]
 
 
-def test_of_a_ready_pod_the_proxys_log_alone_is_read(cluster: Cluster, client: Api) -> None:
+def test_of_a_ready_pod_the_proxys_log_alone_is_read(cluster: Cluster, client: KubeApi) -> None:
     sound = (DONE, status(PROXY, RUNNING, ready=True), status("web", RUNNING, ready=True))
     cluster.answers[f"{POD}/log"] = Text(recorded.STARTED)
     seen = examine(client, injected(statuses=sound, conditions=READY), DISCOVERY)
@@ -60,7 +60,7 @@ def test_of_a_ready_pod_the_proxys_log_alone_is_read(cluster: Cluster, client: A
 
 
 def test_of_a_broken_pod_events_and_the_logs_of_what_fails_are_read(
-    cluster: Cluster, client: Api
+    cluster: Cluster, client: KubeApi
 ) -> None:
     crashed = status("web", waiting("CrashLoopBackOff"), last=ended(1), restarts=2)
     pod = injected(statuses=(DONE, status(PROXY, RUNNING), crashed))
@@ -78,7 +78,7 @@ def test_of_a_broken_pod_events_and_the_logs_of_what_fails_are_read(
 
 
 def test_refused_configuration_has_envoys_counters_asked_and_the_address_looked_for(
-    cluster: Cluster, client: Api
+    cluster: Cluster, client: KubeApi
 ) -> None:
     cluster.answers[f"{POD}/log"] = Text(recorded.ENDPOINTS)
     cluster.answers[f"{POD}:15090/proxy/stats/prometheus"] = Text(recorded.STATISTICS)
@@ -96,7 +96,7 @@ def test_refused_configuration_has_envoys_counters_asked_and_the_address_looked_
     }  # fmt: skip
 
 
-def test_a_silent_proxy_has_discoverys_log_read(cluster: Cluster, client: Api) -> None:
+def test_a_silent_proxy_has_discoverys_log_read(cluster: Cluster, client: KubeApi) -> None:
     space, name = DISCOVERY
     pods = f"/api/v1/namespaces/{space}/pods"
     cluster.answers[pods] = {"items": [{"metadata": {"name": f"{name}-1"}}]}
@@ -106,25 +106,27 @@ def test_a_silent_proxy_has_discoverys_log_read(cluster: Cluster, client: Api) -
 
 
 @pytest.mark.parametrize("answer", [403, 404, 500, 503])
-def test_what_may_not_be_read_is_a_symptom_less(cluster: Cluster, client: Api, answer: int) -> None:
+def test_what_may_not_be_read_is_a_symptom_less(
+    cluster: Cluster, client: KubeApi, answer: int
+) -> None:
     for path in (f"{BASE}/events", f"{POD}/log"):
         cluster.answers[path] = answer
     seen = examine(client, injected(statuses=(DONE, status(PROXY, RUNNING))), DISCOVERY)
     assert (seen.events, seen.said(PROXY)) == ((), "")
 
 
-def test_of_an_answer_without_end_a_piece_is_read(cluster: Cluster, client: Api) -> None:
+def test_of_an_answer_without_end_a_piece_is_read(cluster: Cluster, client: KubeApi) -> None:
     cluster.answers["/endless"] = Text("x" * 65536, endless=True)
     assert len(client.excerpt("/endless", 100_000)) == 100_000
 
 
-def test_an_answer_that_does_not_end_in_time_is_given_up(cluster: Cluster, client: Api) -> None:
+def test_an_answer_that_does_not_end_in_time_is_given_up(cluster: Cluster, client: KubeApi) -> None:
     cluster.answers["/endless"] = Text("x", endless=True)
     assert client.excerpt("/endless", 2**40, within=0.0)
 
 
-def test_an_answer_that_is_no_success_is_an_error(client: Api) -> None:
-    with pytest.raises(RequestError) as raised:
+def test_an_answer_that_is_no_success_is_an_error(client: KubeApi) -> None:
+    with pytest.raises(ApiError) as raised:
         client.excerpt("/nowhere", 10)
     assert raised.value.status == 404
 

@@ -9,7 +9,7 @@ from cryptography import x509
 
 from lab.cluster.control_plane import certificates, install
 from lab.cluster.control_plane import manifests as mesh_manifests
-from lab.cluster.kubeapi import Object, path_of
+from lab.kube.paths import Object, path_of
 from lab.mesh import contract
 from lab.mesh.errors import DocumentError
 from lab.mesh.injector.settings import config

@@ -8,9 +8,10 @@ from lab.cluster import cluster_step
 from lab.cluster.control_plane import istio, switch
 from lab.cluster.control_plane.switch import Mesh
 from lab.cluster.images import istio_images, istio_programs
-from lab.cluster.kubeapi import KubeApi, Object
 from lab.cluster.versions import DEFAULT
 from lab.errors import ClusterError
+from lab.kube.client import KubeApi
+from lab.kube.paths import Object
 from lab.mesh import contract
 from lab.progress import Quiet
 
@@ -34,7 +35,7 @@ class Cluster:
         self.stuck = stuck
         self.deleted: list[str] = []
 
-    def get(self, path: str) -> Object | None:
+    def find(self, path: str) -> Object | None:
         return {} if path in self.paths else None
 
     def request(self, method: str, path: str, *_: Any, **__: Any) -> Object:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.explain import kubeconfig
-from lab.explain.errors import ExplainError
+from lab.kube import kubeconfig
+from lab.kube.errors import KubeconfigError
 
 
 def write(file: Path, *names: str, current: str = "", **user: Any) -> Path:
@@ -44,9 +44,9 @@ def test_files_are_merged_and_their_paths_are_relative_to_each(tmp_path: Path) -
     first = write(tmp_path / "one" / "config", "a", current="a", token="t")
     second = write(tmp_path / "two" / "config", "a", "b", current="b", token="u")
     login = kubeconfig.read([tmp_path / "absent", first, second])
-    assert (login.access.server, login.access.token) == ("https://a", "t")
+    assert (login.server, login.token) == ("https://a", "t")
     other = kubeconfig.read([first, second], "b")
-    assert (other.access.authority, other.namespace) == (b"authority of b", "b-space")
+    assert (other.authority, other.namespace) == (b"authority of b", "b-space")
     assert other.server_name == "b.example"
 
 
@@ -54,7 +54,7 @@ def test_certificates_and_tokens_come_from_data_and_from_files(tmp_path: Path) -
     (tmp_path / "token").write_text("from a file\n")
     user = {"tokenFile": "token", "client-certificate-data": base64.b64encode(b"pem").decode()}
     login = kubeconfig.read([write(tmp_path / "config", "a", current="a", **user)])
-    assert (login.access.token, login.access.certificate) == ("from a file", b"pem")
+    assert (login.token, login.certificate) == ("from a file", b"pem")
 
 
 def test_a_credential_plugin_is_run_and_the_file_stays_as_it_was(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_credential_plugin_is_run_and_the_file_stays_as_it_was(tmp_path: Path)
     }
     file = write(tmp_path / "config", "a", current="a", exec=plugin)
     before = file.read_bytes()
-    assert kubeconfig.read([file]).access.token == "of the plugin"
+    assert kubeconfig.read([file]).token == "of the plugin"
     assert file.read_bytes() == before
 
 
@@ -81,7 +81,7 @@ def test_a_credential_plugin_is_run_and_the_file_stays_as_it_was(tmp_path: Path)
 )
 def test_a_context_that_is_not_there_is_named(tmp_path: Path, context: str, message: str) -> None:
     file = write(tmp_path / "config", "a")
-    with pytest.raises(ExplainError, match=message) as raised:
+    with pytest.raises(KubeconfigError, match=message) as raised:
         kubeconfig.read([file], context)
     assert raised.value.hint
 
@@ -90,9 +90,9 @@ def test_a_context_that_is_not_there_is_named(tmp_path: Path, context: str, mess
 def test_what_is_no_kubeconfig_is_told(tmp_path: Path, text: str) -> None:
     file = tmp_path / "config"
     file.write_text(text)
-    with pytest.raises(ExplainError):
+    with pytest.raises(KubeconfigError):
         kubeconfig.read([file])
-    with pytest.raises(ExplainError, match="no such file"):
+    with pytest.raises(KubeconfigError, match="no such file"):
         kubeconfig.read([tmp_path / "absent"])
 
 

@@ -1,0 +1,1 @@
+"""Asks a Kubernetes API server: kubeconfig files, requests, watches. The operator's side only."""

@@ -1,0 +1,63 @@
+"""URL paths of the API server for the kinds that the lab installs, and label queries. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Object = dict[str, Any]
+"""A Kubernetes object as JSON."""
+
+PLURALS = {
+    ("v1", "Namespace"): "namespaces",
+    ("v1", "Service"): "services",
+    ("v1", "Secret"): "secrets",
+    ("v1", "ConfigMap"): "configmaps",
+    ("v1", "ServiceAccount"): "serviceaccounts",
+    ("apps/v1", "Deployment"): "deployments",
+    ("rbac.authorization.k8s.io/v1", "ClusterRole"): "clusterroles",
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): "clusterrolebindings",
+    ("rbac.authorization.k8s.io/v1", "Role"): "roles",
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"): "rolebindings",
+    ("policy/v1", "PodDisruptionBudget"): "poddisruptionbudgets",
+    ("apiextensions.k8s.io/v1", "CustomResourceDefinition"): "customresourcedefinitions",
+    (
+        "admissionregistration.k8s.io/v1",
+        "MutatingWebhookConfiguration",
+    ): "mutatingwebhookconfigurations",
+    (
+        "admissionregistration.k8s.io/v1",
+        "ValidatingWebhookConfiguration",
+    ): "validatingwebhookconfigurations",
+}
+"""(apiVersion, kind) → plural. A table, so that no discovery request is needed."""
+
+
+def collection(kind: tuple[str, str], namespace: str | None) -> str:
+    """URL path of all objects of `(apiVersion, kind)`. Raises KeyError for an unknown kind."""
+    version, _ = kind
+    root = f"/api/{version}" if "/" not in version else f"/apis/{version}"
+    inside = f"/namespaces/{namespace}" if namespace else ""
+    return f"{root}{inside}/{PLURALS[kind]}"
+
+
+def path_of(document: Object) -> str:
+    """URL path of one object. Raises KeyError for an unknown kind."""
+    meta = document["metadata"]
+    kind = (document["apiVersion"], document["kind"])
+    return f"{collection(kind, meta.get('namespace'))}/{meta['name']}"
+
+
+def pods(namespace: str) -> str:
+    """URL path of a namespace's pods."""
+    return f"/api/v1/namespaces/{namespace}/pods"
+
+
+def labelled(labels: Mapping[str, str] | None) -> dict[str, str]:
+    """Query that selects objects with all of these labels; none of them selects every object."""
+    if not labels:
+        return {}
+    return {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())}
+
+
+def named(name: str) -> dict[str, str]:
+    """Query that selects the object of that name in a collection."""
+    return {"fieldSelector": f"metadata.name={name}"}

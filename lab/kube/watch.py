@@ -1,0 +1,106 @@
+"""Follow a collection of the API: list, then watch, list again when the watch is lost."""
+
+import json
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+
+from lab.kube.client import KubeApi
+from lab.kube.errors import ApiError, WaitError
+from lab.kube.paths import Object
+
+STARTING = (0, 429, 500, 503)
+"""Statuses of an API server that is starting or overloaded (0: no answer)."""
+GONE = 410
+"""The version from which to watch is too old."""
+PAUSE = 0.2
+"""Seconds before a list is taken again after a failure, or after a watch that brought nothing."""
+
+
+def watch(
+    api: KubeApi,
+    path: str,
+    seconds: float,
+    query: Mapping[str, str] | None = None,
+    *,
+    patient: bool = True,
+) -> Generator[list[Object], None, None]:
+    """All objects of a collection, first as they are, then after every change.
+
+    Ends when `seconds` have passed. Raises ApiError when the API server refuses the list;
+    `patient`: not while the server is starting or silent.
+    """
+    deadline = time.monotonic() + seconds
+    asked = dict(query or {})
+    while time.monotonic() < deadline:
+        try:
+            listed = api.get(path, **asked)
+        except ApiError as error:
+            if not patient or error.status not in STARTING:
+                raise
+            time.sleep(PAUSE)
+            continue
+        objects = {_key(item): item for item in listed.get("items") or ()}
+        yield list(objects.values())
+        version = listed["metadata"]["resourceVersion"]
+        changed = False
+        for kind, item in _events(api, path, asked, version, deadline):
+            if kind == "DELETED":
+                objects.pop(_key(item), None)
+            elif kind in ("ADDED", "MODIFIED"):
+                objects[_key(item)] = item
+            else:  # ERROR: the version is too old, so list again
+                break
+            changed = True
+            yield list(objects.values())
+        if not changed:
+            time.sleep(min(PAUSE, max(0.0, deadline - time.monotonic())))
+
+
+def wait(
+    api: KubeApi,
+    path: str,
+    met: Callable[[Sequence[Object]], bool],
+    *,
+    what: str,
+    timeout: float,
+    query: Mapping[str, str] | None = None,
+    describe: Callable[[Object], str],
+) -> tuple[Object, ...]:
+    """Wait until `met` holds of the collection at `path`; returns the objects then there.
+
+    Raises WaitError after `timeout` seconds: it names `what`, and describes the last objects.
+    Raises ApiError at once when the API server refuses or does not answer.
+    """
+    objects: list[Object] = []
+    for objects in watch(api, path, timeout, query, patient=False):
+        if met(tuple(objects)):
+            return tuple(objects)
+    last = "\n  ".join(describe(item) for item in objects) or "nothing"
+    raise WaitError(f"waited {timeout:g} s for {what}; last seen:\n  {last}", objects)
+
+
+def _events(
+    api: KubeApi, path: str, query: Mapping[str, str], version: str, deadline: float
+) -> Iterator[tuple[str, Object]]:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        return
+    # The server ends the watch at its own timeout, in whole seconds; ours is exact.
+    asked = {**query, "watch": "true", "resourceVersion": version}
+    asked["timeoutSeconds"] = str(int(left) + 1)
+    try:
+        for came, line in api.lines(path, asked, seconds=left):
+            event = json.loads(line)
+            yield event["type"], event["object"]
+            if came >= deadline:
+                return
+    except ApiError as error:
+        if error.status not in (*STARTING, GONE):
+            raise
+    except ValueError:
+        return  # the connection broke within a line
+
+
+def _key(item: Object) -> tuple[str, str]:
+    meta = item["metadata"]
+    return meta.get("namespace", ""), meta["name"]
