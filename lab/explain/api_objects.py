@@ -5,10 +5,10 @@ import binascii
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from lab.explain.selectors import parse
 from lab.explain.situation import Entry, Namespace, Object, Port, RootPlace, Service, Workload
 from lab.mesh import contract
-from lab.mesh.injector.decision import Policy, Selector
+from lab.mesh.injector.decision import Policy
+from lab.mesh.label_selectors import parse
 
 REVISION_LABEL: Final = "istio.io/rev"
 """Label of a namespace or pod: which of several injectors is to be asked."""
@@ -178,19 +178,6 @@ def policy(config: Any) -> Policy:
         return Policy()
     return Policy(
         policy=str(config.get("policy") or "enabled"),
-        never=_selectors(config.get("neverInjectSelector")),
-        always=_selectors(config.get("alwaysInjectSelector")),
-    )
-
-
-def _selectors(given: Any) -> tuple[Selector, ...]:
-    return tuple(
-        Selector(
-            labels=tuple((one.get("matchLabels") or {}).items()),
-            expressions=tuple(
-                (each["key"], each["operator"], tuple(each.get("values") or ()))
-                for each in one.get("matchExpressions") or ()
-            ),
-        )
-        for one in given or ()
+        never=tuple(map(parse, config.get("neverInjectSelector") or ())),
+        always=tuple(map(parse, config.get("alwaysInjectSelector") or ())),
     )

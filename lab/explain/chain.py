@@ -11,10 +11,10 @@ from typing import Final, Literal
 from lab.explain.findings.faults import faults
 from lab.explain.findings.pod import LINES, decision_of, line_of, refused
 from lab.explain.findings.webhook import policy
-from lab.explain.selectors import Labels, LabelSelector
 from lab.explain.situation import Entry, Situation, proxy_of
 from lab.mesh import contract
 from lab.mesh.injector.settings import annotations
+from lab.mesh.label_selectors import Labels, LabelSelector
 
 Answer = Literal["yes", "no", "?"]
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lab.explain.selectors import Labels, LabelSelector
 from lab.explain.symptoms import Symptoms
 from lab.mesh import contract
 from lab.mesh.injector.settings.pod_settings import Settings
+from lab.mesh.label_selectors import Labels, LabelSelector
 
 Object = Mapping[str, Any]
 """A Kubernetes object, or a part of one, as JSON."""

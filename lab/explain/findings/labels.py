@@ -14,9 +14,10 @@ from lab.explain.changes.pod import (
 from lab.explain.changes.webhook import reinstall
 from lab.explain.findings.causes import Cause, Finding
 from lab.explain.findings.pod import is_near, misplaced_wish
-from lab.explain.selectors import Changes, Labels, repair
+from lab.explain.selectors import Changes, repair
 from lab.explain.situation import Entry, Situation
 from lab.mesh import contract
+from lab.mesh.label_selectors import Labels
 
 _KEYS = (contract.INJECTION_LABEL, REVISION_LABEL)
 

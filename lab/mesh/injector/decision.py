@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from lab.mesh import contract
+from lab.mesh.label_selectors import LabelSelector
 
 
 class Reason(Enum):
@@ -29,40 +30,16 @@ class Reason(Enum):
 _YES = frozenset({Reason.ASKED, Reason.ALWAYS_SELECTOR, Reason.POLICY})
 
 
-class Selector(NamedTuple):
-    """A Kubernetes label selector; every part must hold. An empty one matches nothing here.
+class Policy(NamedTuple):
+    """What the mesh wants where the pod says nothing; the default is a local kube-inject's.
 
-    `expressions`: (key, operator, values), operator In, NotIn, Exists or DoesNotExist.
+    `never`, `always`: selectors of pods. Unlike the API server's, one without requirements matches
+    nothing, as in Istio's injector.
     """
 
-    labels: tuple[tuple[str, str], ...] = ()
-    expressions: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
-
-    def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether a pod with `labels` is selected."""
-        if not self.labels and not self.expressions:
-            return False
-        return all(labels.get(key) == value for key, value in self.labels) and all(
-            _holds(labels, key, operator, values) for key, operator, values in self.expressions
-        )
-
-
-def _holds(labels: Mapping[str, str], key: str, operator: str, values: Sequence[str]) -> bool:
-    if operator == "In":
-        return labels.get(key) in values
-    if operator == "NotIn":
-        return labels.get(key) not in values
-    if operator == "Exists":
-        return key in labels
-    return operator == "DoesNotExist" and key not in labels
-
-
-class Policy(NamedTuple):
-    """What the mesh wants where the pod says nothing; the default is a local kube-inject's."""
-
     policy: str = "enabled"
-    never: tuple[Selector, ...] = ()
-    always: tuple[Selector, ...] = ()
+    never: tuple[LabelSelector, ...] = ()
+    always: tuple[LabelSelector, ...] = ()
 
 
 class Decision(NamedTuple):
@@ -97,9 +74,13 @@ def _reason(pod: Mapping[str, Any], namespace: str, policy: Policy) -> Reason:
         return Reason.ASKED
     if wish == "false":
         return Reason.DECLINED
-    if any(selector.matches(labels) for selector in policy.never):
+    if _any_matches(policy.never, labels):
         return Reason.NEVER_SELECTOR
-    if any(selector.matches(labels) for selector in policy.always):
+    if _any_matches(policy.always, labels):
         return Reason.ALWAYS_SELECTOR
     by_policy = {"enabled": Reason.POLICY, "disabled": Reason.POLICY_DISABLED}
     return by_policy.get(policy.policy, Reason.POLICY_UNKNOWN)
+
+
+def _any_matches(selectors: Sequence[LabelSelector], labels: Mapping[str, str]) -> bool:
+    return any(each.requirements and each.matches(labels) for each in selectors)

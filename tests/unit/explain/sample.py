@@ -7,7 +7,6 @@ from typing import Any
 import yaml
 
 from lab.explain import api_objects
-from lab.explain.selectors import parse
 from lab.explain.situation import (
     Entry,
     Holder,
@@ -19,6 +18,7 @@ from lab.explain.situation import (
     Workload,
 )
 from lab.mesh import contract
+from lab.mesh.label_selectors import parse
 from lab.paths import manifests
 
 INJECT = contract.INJECT_POD_LABEL

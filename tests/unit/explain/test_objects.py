@@ -8,7 +8,8 @@ import yaml
 
 from lab.explain import api_objects
 from lab.explain.situation import Port, calls
-from lab.mesh.injector.decision import Policy, Selector
+from lab.mesh.injector.decision import Policy
+from lab.mesh.label_selectors import LabelSelector, Requirement
 from tests.unit.explain.sample import INJECT, ON, ROOT, ours, situation, template
 
 
@@ -147,7 +148,7 @@ alwaysInjectSelector: [{matchExpressions: [{key: c, operator: Exists}]}]
 """
     assert api_objects.policy(yaml.safe_load(text)) == Policy(
         "disabled",
-        (Selector(labels=(("a", "b"),)),),
-        (Selector(expressions=(("c", "Exists", ()),)),),
+        (LabelSelector((Requirement("a", "In", ("b",)),)),),
+        (LabelSelector((Requirement("c", "Exists"),)),),
     )
     assert api_objects.policy(None) == Policy()

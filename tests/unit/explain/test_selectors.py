@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.explain.selectors import FIXED, LabelSelector, Requirement, changed, parse, repair
-from lab.mesh.injector.decision import Selector
+from lab.explain.selectors import FIXED, changed, repair
+from lab.mesh.injector.decision import Policy, Reason, decide
+from lab.mesh.label_selectors import LabelSelector, Requirement, parse
 
 KEYS = ("a", "b")
 VALUES = ("x", "y", "true")
@@ -29,14 +30,13 @@ EVERY = [
 
 
 @given(SELECTORS, LABELS)
-def test_it_agrees_with_the_injectors_own_evaluation(
+def test_the_injector_differs_in_the_selector_without_requirements_alone(
     selector: LabelSelector, labels: dict[str, str]
 ) -> None:
-    expressions = tuple((one.key, one.operator, one.values) for one in selector.requirements)
-    if expressions:
-        assert selector.matches(labels) == Selector(expressions=expressions).matches(labels)
-    else:
-        assert selector.matches(labels)
+    decided = decide({"metadata": {"labels": labels}}, "shop", Policy(never=(selector,)))
+    selected = decided.reason is Reason.NEVER_SELECTOR
+    assert selected == (selector.matches(labels) and bool(selector.requirements))
+    assert selector.matches(labels) == (not selector.unmet(labels))
 
 
 @given(WITH_VALUES, WITHOUT, LABELS)

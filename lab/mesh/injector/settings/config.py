@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from lab.mesh.errors import DocumentError, Place, SidecarLabError
-from lab.mesh.injector.decision import Policy, Selector
+from lab.mesh.injector.decision import Policy
 from lab.mesh.injector.settings.pod_settings import Settings, native_by_version
+from lab.mesh.label_selectors import LabelSelector, Requirement
 from lab.mesh.manifest import documents, yaml_reader
 
 FIELDS: Final = (
@@ -94,14 +95,14 @@ def _one_of(
     return str(value)
 
 
-def _selectors(found: Mapping[str, Any], name: str, file: str) -> tuple[Selector, ...]:
+def _selectors(found: Mapping[str, Any], name: str, file: str) -> tuple[LabelSelector, ...]:
     given = found.get(name) or []
     if not isinstance(given, list):
         raise _wrong(file, name, "must be a list of label selectors")
     return tuple(selector(one, file, f"{name}[{index}]") for index, one in enumerate(given))
 
 
-def selector(given: Any, file: str, place: str) -> Selector:
+def selector(given: Any, file: str, place: str) -> LabelSelector:
     """A Kubernetes label selector. Raises DocumentError naming `file` and `place`."""
     if not isinstance(given, dict) or not given.keys() <= {"matchLabels", "matchExpressions"}:
         raise _wrong(file, place, "must hold matchLabels, matchExpressions or both")
@@ -111,16 +112,15 @@ def selector(given: Any, file: str, place: str) -> Selector:
     expressions = given.get("matchExpressions") or []
     if not isinstance(expressions, list):
         raise _wrong(file, f"{place}.matchExpressions", "must be a list")
-    return Selector(
-        tuple(labels.items()),
-        tuple(
-            _expression(one, file, f"{place}.matchExpressions[{index}]")
-            for index, one in enumerate(expressions)
-        ),
+    requirements = [Requirement(key, "In", (value,)) for key, value in labels.items()]
+    requirements += (
+        _expression(expression, file, f"{place}.matchExpressions[{index}]")
+        for index, expression in enumerate(expressions)
     )
+    return LabelSelector(tuple(requirements))
 
 
-def _expression(given: Any, file: str, place: str) -> tuple[str, str, tuple[str, ...]]:
+def _expression(given: Any, file: str, place: str) -> Requirement:
     one = given if isinstance(given, dict) else {}
     key, operator, values = one.get("key"), one.get("operator"), one.get("values") or []
     if not isinstance(key, str) or not key:
@@ -133,4 +133,4 @@ def _expression(given: Any, file: str, place: str) -> tuple[str, str, tuple[str,
     if bool(values) != (operator in WITH_VALUES):
         wanted = "must not be empty" if operator in WITH_VALUES else "must be empty"
         raise _wrong(file, f"{place}.values", f"{wanted} with {operator}")
-    return key, operator, tuple(values)
+    return Requirement(key, operator, tuple(values))

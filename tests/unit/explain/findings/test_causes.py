@@ -12,8 +12,9 @@ from lab.explain.findings.causes import Cause
 from lab.explain.situation import Holder, Namespace, Port, Situation, Trial
 from lab.explain.verdict import Verdict, judge
 from lab.mesh import contract
-from lab.mesh.injector.decision import Policy, Selector
+from lab.mesh.injector.decision import Policy
 from lab.mesh.injector.settings.pod_settings import Settings
+from lab.mesh.label_selectors import LabelSelector, Requirement
 from tests.unit.explain.findings.test_faults import CASES as FAULTS
 from tests.unit.explain.sample import (
     INJECT,
@@ -32,7 +33,7 @@ from tests.unit.explain.sample import (
 ENTRY = "namespace.injector.sidecar-lab.dev"
 IGNORING = tuple(replace(one, ignores_failure=True) for one in ours())
 NO_CA = "tls: failed to verify certificate: x509: certificate signed by unknown authority"
-NEVER = Policy(never=(Selector(labels=(("app", "web"),)),))
+NEVER = Policy(never=(LabelSelector((Requirement("app", "In", ("web",)),)),))
 PORT = "traffic.sidecar.istio.io/excludeInboundPorts"
 
 

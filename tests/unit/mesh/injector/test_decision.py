@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from lab.mesh import contract
-from lab.mesh.injector.decision import Policy, Reason, Selector, decide
+from lab.mesh.injector.decision import Policy, Reason, decide
+from lab.mesh.label_selectors import LabelSelector, Requirement, parse
 
 
 @pytest.mark.parametrize(
@@ -18,11 +19,11 @@ from lab.mesh.injector.decision import Policy, Reason, Selector, decide
         ({contract.INJECT_POD_LABEL: "true"}, "false", {}, "d", Policy("disabled"), Reason.ASKED),
         ({contract.INJECT_POD_LABEL: "maybe"}, "false", {}, "d", Policy(), Reason.POLICY),
         ({}, "false", {}, "d", Policy(), Reason.DECLINED),
-        ({"a": "b"}, None, {}, "d", Policy(never=(Selector((("a", "b"),)),)),
+        ({"a": "b"}, None, {}, "d", Policy(never=(parse({"matchLabels": {"a": "b"}}),)),
          Reason.NEVER_SELECTOR),
-        ({}, None, {}, "d", Policy(never=(Selector(),)), Reason.POLICY),
+        ({}, None, {}, "d", Policy(never=(parse({}),)), Reason.POLICY),
         ({"a": "b"}, None, {}, "d",
-         Policy("disabled", always=(Selector((), (("a", "Exists", ()),)),)),
+         Policy("disabled", always=(LabelSelector((Requirement("a", "Exists"),)),)),
          Reason.ALWAYS_SELECTOR),
         ({}, None, {}, "d", Policy("disabled"), Reason.POLICY_DISABLED),
         ({}, None, {}, "d", Policy("perhaps"), Reason.POLICY_UNKNOWN),

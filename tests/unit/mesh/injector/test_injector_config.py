@@ -3,8 +3,9 @@
 import pytest
 
 from lab.mesh.errors import DocumentError
-from lab.mesh.injector.decision import Reason, Selector, decide
+from lab.mesh.injector.decision import Reason, decide
 from lab.mesh.injector.settings import config
+from lab.mesh.label_selectors import parse
 from tests.unit.mesh.injector.pods import container, inject, names, pod
 
 FULL = """
@@ -25,7 +26,7 @@ def test_all_of_it_is_read() -> None:
     assert settings.revision == "canary"
     assert settings.native_sidecar
     assert settings.policy.policy == "disabled"
-    assert settings.policy.never[0] == Selector((("job", "batch"),))
+    assert settings.policy.never[0] == parse({"matchLabels": {"job": "batch"}})
     made = inject(pod(), config.read("revision: canary", "f"))
     assert made["metadata"]["annotations"]["istio.io/rev"] == "canary"
     assert '"revision":"canary"' in made["metadata"]["annotations"]["sidecar.istio.io/status"]

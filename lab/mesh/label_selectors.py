@@ -1,0 +1,83 @@
+"""Label selectors as the API server evaluates them. Pure.
+
+A selector is requirements that must all hold; one without requirements matches everything. The
+injector's configuration differs in this alone (lab/mesh/injector/decision.py).
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+Labels = Mapping[str, str]
+_SHOWN: Final = 3
+"""Values of a requirement that are shown."""
+
+
+class Requirement(NamedTuple):
+    """One key, an operator (In, NotIn, Exists, DoesNotExist) and its values."""
+
+    key: str
+    operator: str
+    values: tuple[str, ...] = ()
+
+    def holds(self, labels: Labels) -> bool:
+        """Whether `labels` meet it; a key that is absent meets NotIn."""
+        if self.operator == "In":
+            return labels.get(self.key) in self.values
+        if self.operator == "NotIn":
+            return labels.get(self.key) not in self.values
+        if self.operator == "Exists":
+            return self.key in labels
+        return self.operator == "DoesNotExist" and self.key not in labels
+
+    def __str__(self) -> str:
+        """As people say it: `istio-injection In [enabled]`."""
+        if self.operator not in ("In", "NotIn"):
+            return f"{self.key} {self.operator}"
+        shown = self.values if len(self.values) <= _SHOWN else (*self.values[: _SHOWN - 1], "...")
+        return f"{self.key} {self.operator} [{', '.join(shown)}]"
+
+
+class LabelSelector(NamedTuple):
+    """Requirements that must all hold."""
+
+    requirements: tuple[Requirement, ...] = ()
+
+    def matches(self, labels: Labels) -> bool:
+        """Whether `labels` are selected."""
+        return all(requirement.holds(labels) for requirement in self.requirements)
+
+    def unmet(self, labels: Labels) -> tuple[Requirement, ...]:
+        """The requirements that `labels` do not meet, in the selector's order."""
+        return tuple(each for each in self.requirements if not each.holds(labels))
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The labels it looks at."""
+        return frozenset(requirement.key for requirement in self.requirements)
+
+    def known(self, key: str) -> tuple[str, ...]:
+        """The values of `key` that it asks for, in order."""
+        return tuple(
+            value
+            for requirement in self.requirements
+            if requirement.key == key and requirement.operator == "In"
+            for value in requirement.values
+        )
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.requirements)) or "everything"
+
+
+def parse(selector: Mapping[str, Any] | None) -> LabelSelector:
+    """A selector of the API (matchLabels, matchExpressions) whose field types were checked.
+
+    None and {} match everything.
+    """
+    fields = selector or {}
+    labels: Labels = fields.get("matchLabels") or {}
+    requirements = [Requirement(key, "In", (value,)) for key, value in labels.items()]
+    requirements += (
+        Requirement(each["key"], each["operator"], tuple(each.get("values") or ()))
+        for each in fields.get("matchExpressions") or ()
+    )
+    return LabelSelector(tuple(requirements))
