@@ -9,7 +9,7 @@ from typing import NamedTuple
 from lab.cluster.build import go_programs
 from lab.cluster.images.ensure import host_go
 from lab.cluster.versions import DEFAULT
-from lab.mesh.agent.http_server import HOOKS
+from lab.mesh.agent.app_checks import HOOKS
 from lab.progress import Progress
 from tests.probers import locations, table, through
 from tests.probers.servers import Case, running

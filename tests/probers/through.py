@@ -7,9 +7,9 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 
-from lab.mesh.agent.app_checks import AppChecks
-from lab.mesh.agent.http_server import AgentHttp, Answer, Begin, Request
+from lab.mesh.agent.app_checks import HOOKS, AppChecks
 from lab.mesh.grammar.probe_settings import probes
+from lab.mesh.http_server import Begin, HttpAnswer, HttpRequest, HttpServer
 from tests.probers.servers import Case
 
 
@@ -28,13 +28,13 @@ def agent(ports: Mapping[str, tuple[Case, int]]) -> Iterator[int]:
     async def serve() -> None:
         asking = AppChecks()
 
-        async def answer(request: Request, begin: Begin) -> Answer:
+        async def answer(request: HttpRequest, begin: Begin) -> HttpAnswer:
             case = ports[request.path][0]
             return await asking.answer(
                 checks[request.path], case.host, request, request.path, begin
             )
 
-        http = AgentHttp(listener, answer)
+        http = HttpServer(listener, answer, abandoned=HOOKS)
         await http.start()
         started.set()
         await asyncio.to_thread(stopped.wait)

@@ -9,12 +9,14 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
-from lab.mesh.agent.http_server import HOOKS, Answer, Begin, Request
 from lab.mesh.agent.probes import app_probes
 from lab.mesh.grammar.probe_settings import Probe
+from lab.mesh.http_server import Begin, HttpAnswer, HttpRequest
 
 log = logging.getLogger("pilot-agent")
 
+HOOKS: Final = "/app-lifecycle/"
+"""Below it are the application's hooks; they stop when whoever asked has gone."""
 MAX_HOOKS: Final = 32
 """Hooks at once. A pod has one of a kind for each container; nobody else has a reason to ask."""
 PRE_STOP: Final = "/prestopz"
@@ -33,8 +35,8 @@ class AppChecks:
         self._changed = asyncio.Event()
 
     async def answer(
-        self, check: Probe, pod_ip: str, request: Request, path: str, begin: Begin
-    ) -> Answer:
+        self, check: Probe, pod_ip: str, request: HttpRequest, path: str, begin: Begin
+    ) -> HttpAnswer:
         """What to answer about `check`, which is asked for at `path`."""
         if path.startswith(HOOKS):
             return await self._hook(check, pod_ip, request, path)
@@ -43,12 +45,12 @@ class AppChecks:
             await begin(app_probes.status_for(code))
 
         found = await app_probes.probe(check, pod_ip, request.headers, began)
-        told = Answer.say(found.status, found.sentence)
-        return Answer(told.status, told.body, cut=found.result == "broken")
+        told = HttpAnswer.say(found.status, found.sentence)
+        return HttpAnswer(told.status, told.body, cut=found.result == "broken")
 
-    async def _hook(self, check: Probe, pod_ip: str, request: Request, path: str) -> Answer:
+    async def _hook(self, check: Probe, pod_ip: str, request: HttpRequest, path: str) -> HttpAnswer:
         if self._open >= MAX_HOOKS:
-            return Answer.broke(f"{MAX_HOOKS} hooks are under way")
+            return HttpAnswer.broke(f"{MAX_HOOKS} hooks are under way")
         self._open += 1
         self._asked.add(path)
         self._changed.set()
@@ -61,9 +63,9 @@ class AppChecks:
             self._open -= 1
             self._changed.set()
         if found.result == "success":
-            return Answer.say(200, found.sentence)
+            return HttpAnswer.say(200, found.sentence)
         log.warning("hook %s: %s", path, found.sentence)
-        return Answer.broke(found.sentence)
+        return HttpAnswer.broke(found.sentence)
 
     @property
     def under_way(self) -> int:

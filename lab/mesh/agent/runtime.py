@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.mesh.agent import settings
-from lab.mesh.agent.app_checks import AppChecks
+from lab.mesh.agent.app_checks import HOOKS, AppChecks
 from lab.mesh.agent.envoy_admin import EnvoyAdmin, Verdict
 from lab.mesh.agent.envoy_process import Reaper, Supervisor
 from lab.mesh.agent.http_client import FetchError
-from lab.mesh.agent.http_server import METRICS, AgentHttp, Answer, Begin, Request, exposition
 from lab.mesh.agent.settings import Flags, Plan
 from lab.mesh.agent.start import HANDLED_SIGNALS, Signature, signature, write_revision
 from lab.mesh.agent.xds_passthrough import XdsPassthrough
 from lab.mesh.errors import BootstrapError
+from lab.mesh.http_server import METRICS, Begin, HttpAnswer, HttpRequest, HttpServer, exposition
 
 log = logging.getLogger("pilot-agent")
 
@@ -58,7 +58,7 @@ class Agent:
             on_start=self._envoy_starts,
         )
         self._xds = XdsPassthrough(started.xds, self._plan.upstream)
-        self._http = AgentHttp(started.http, self._answer)
+        self._http = HttpServer(started.http, self._answer, abandoned=HOOKS)
         self._checks = AppChecks()
         self._admin = EnvoyAdmin(self._flags.admin_port, self._flags.stats_port)
         self._reached = self._draining = False
@@ -186,28 +186,28 @@ class Agent:
 
     # --- HTTP ------------------------------------------------------------------------------
 
-    async def _answer(self, request: Request, begin: Begin) -> Answer:
+    async def _answer(self, request: HttpRequest, begin: Begin) -> HttpAnswer:
         path = request.path.partition("?")[0]
         posts = {"/quitquitquit": self._quit, "/drain": self._drain_now}
         if path in posts:
             if request.method != "POST":
-                return Answer.say(405, f"{path} takes POST")
+                return HttpAnswer.say(405, f"{path} takes POST")
             if not request.local:
-                return Answer.say(403, f"{path} is answered on loopback only")
+                return HttpAnswer.say(403, f"{path} is answered on loopback only")
             return posts[path]()
         if request.method not in ("GET", "HEAD"):
-            return Answer.say(405, f"{path} takes GET")
+            return HttpAnswer.say(405, f"{path} takes GET")
         if path == "/healthz/ready":
             verdict = await self._ready()
-            return Answer.say(200 if verdict.ready else 503, verdict.reason or "ready")
+            return HttpAnswer.say(200 if verdict.ready else 503, verdict.reason or "ready")
         if path == "/healthz/live":
-            return Answer.say(200, "the agent is running")
+            return HttpAnswer.say(200, "the agent is running")
         if path in ("/metrics", "/stats/prometheus"):
-            return Answer(200, await self._metrics(), METRICS)
+            return HttpAnswer(200, await self._metrics(), METRICS)
         probe = self._plan.probes.get(path)
         if probe is not None:
             return await self._checks.answer(probe, self._plan.pod_ip, request, path, begin)
-        return Answer.say(404, f"{path} is not served here")
+        return HttpAnswer.say(404, f"{path} is not served here")
 
     async def _ready(self) -> Verdict:
         """Judge readiness; hold the answer a little while Envoy has yet to become ready.
@@ -230,18 +230,18 @@ class Agent:
                 return verdict
             await asyncio.sleep(POLL_INTERVAL)
 
-    def _quit(self) -> Answer:
+    def _quit(self) -> HttpAnswer:
         log.info("/quitquitquit")
         self._at_once.set()
         self._stop.set()
-        return Answer.say(200, "ending")
+        return HttpAnswer.say(200, "ending")
 
-    def _drain_now(self) -> Answer:
+    def _drain_now(self) -> HttpAnswer:
         self._draining = True
         task = asyncio.ensure_future(self._drain())
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-        return Answer.say(200, "draining")
+        return HttpAnswer.say(200, "draining")
 
     async def _metrics(self) -> bytes:
         own = exposition(self._samples())

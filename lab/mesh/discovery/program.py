@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,13 +22,12 @@ from lab.mesh.contract import (
     DISCOVERY_PORT,
     WEBHOOK_SERVICE,
 )
-from lab.mesh.discovery import health as discovery_http
 from lab.mesh.discovery import xds_server
-from lab.mesh.discovery.health import Answer
 from lab.mesh.discovery.registry import Registry, stopped
 from lab.mesh.discovery.resources import SHORT
 from lab.mesh.discovery.xds_server import STOP_SECONDS, Hub
 from lab.mesh.errors import DiscoveryError, SidecarLabError
+from lab.mesh.http_server import METRICS, HttpAnswer, HttpServer, Pages, serving_pages
 from lab.mesh.kubernetes_watch import connect
 from lab.mesh.trust.root_certificate import Trust
 from lab.mesh.trust.webhook_trust import WebhookTrust
@@ -70,27 +70,26 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def pages(
-    hub: Hub, registry: Registry, trust: Trust, webhook: WebhookTrust
-) -> discovery_http.Pages:
+def pages(hub: Hub, registry: Registry, trust: Trust, webhook: WebhookTrust) -> Pages:
     """What the health port answers."""
 
-    def ready() -> Answer:
+    def ready() -> HttpAnswer:
         if hub.closing:
-            return Answer(503, "stopping\n")
+            return HttpAnswer.say(503, "stopping")
         if hub.catalog is None:
             why = "; ".join(registry.problems) or "making the first snapshot"
-            return Answer(503, f"not synced: {why}\n")
-        return Answer(200, "ok\n")
+            return HttpAnswer.say(503, f"not synced: {why}")
+        return HttpAnswer.say(200, "ok")
 
-    def snapshot() -> Answer:
+    def snapshot() -> HttpAnswer:
         content = asdict(hub.catalog.snapshot) if hub.catalog else {}
-        return Answer(200, json.dumps(content, indent=1) + "\n", "application/json")
+        text = json.dumps(content, indent=1) + "\n"
+        return HttpAnswer(200, text.encode(), "application/json")
 
     return {
-        "/healthz": lambda: Answer(200, "ok\n"),
+        "/healthz": lambda: HttpAnswer.say(200, "ok"),
         "/readyz": ready,
-        "/metrics": lambda: Answer(200, metrics(hub, trust, webhook)),
+        "/metrics": lambda: HttpAnswer(200, metrics(hub, trust, webhook).encode(), METRICS),
         "/debug/snapshot": snapshot,
     }
 
@@ -131,14 +130,14 @@ async def run(options: argparse.Namespace) -> None:
     webhook = WebhookTrust(client, lambda: registry.serving(CONTROL_NAMESPACE, WEBHOOK_SERVICE))
     bound = await xds_server.serve(hub, options.cert_dir, options.port)
     try:
-        health = await discovery_http.serve(
-            pages(hub, registry, trust, webhook), options.health_port
-        )
+        listener = socket.create_server(("", options.health_port))
     except OSError as failure:
         raise DiscoveryError(
             f"health port {options.health_port} cannot be listened on: {failure}",
             hint="another process may have it; pass another --health-port",
         ) from failure
+    health = HttpServer(listener, serving_pages(pages(hub, registry, trust, webhook)))
+    await health.start()
     tasks = [asyncio.create_task(registry.run())]
     if options.webhook_trust:
         tasks.append(asyncio.create_task(webhook.run()))

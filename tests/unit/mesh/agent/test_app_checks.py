@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from lab.mesh.agent.app_checks import MAX_HOOKS, AppChecks
-from lab.mesh.agent.http_server import AgentHttp, Answer, Begin, Request
+from lab.mesh.agent.app_checks import HOOKS, MAX_HOOKS, AppChecks
 from lab.mesh.grammar.probe_settings import Probe, probes
+from lab.mesh.http_server import Begin, HttpAnswer, HttpRequest, HttpServer
 from tests.probers import cases_http
 from tests.probers.servers import Case, Serve, Talk, running
 
@@ -29,12 +29,12 @@ async def with_agent(port: int, talk: Callable[[int, AppChecks], Awaitable[None]
     found = probes(json.dumps({HOOK: entry, PROBE: entry}))
     checks = AppChecks(arrival=0.05)
 
-    async def answer(request: Request, begin: Begin) -> Answer:
+    async def answer(request: HttpRequest, begin: Begin) -> HttpAnswer:
         return await checks.answer(found[request.path], "127.0.0.1", request, request.path, begin)
 
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
-    http = AgentHttp(listener, answer)
+    http = HttpServer(listener, answer, abandoned=HOOKS)
     await http.start()
     try:
         await talk(listener.getsockname()[1], checks)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.mesh.agent import http_server
+from lab.mesh import http_server
 from lab.mesh.agent.probes import app_probes
 from lab.mesh.grammar import probe_settings
 from lab.mesh.grammar.probe_settings import Probe

@@ -1,4 +1,9 @@
-"""The agent's HTTP port (15020): health, metrics, application probes, drain and quit."""
+"""A plain HTTP/1.1 server for health, metrics and probes: one request a connection.
+
+Standard library alone, for it enters the proxy image. It serves the agent's port 15020 and
+discovery's health port. A client has a deadline to send its request and one to take the answer,
+and connections have a cap, because every neighbour can reach these ports.
+"""
 
 import asyncio
 import contextlib
@@ -8,16 +13,16 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-log = logging.getLogger("pilot-agent")
+log = logging.getLogger("lab.mesh.http_server")
 
 MAX_HEAD = 16 * 1024
 HEAD_TIMEOUT = 10.0
 """Seconds within which a client has to send its request line and headers."""
+SEND_TIMEOUT = 30.0
+"""Seconds within which a client has to take an answer; then the connection is cut."""
 MAX_CONNECTIONS = 128
 TEXT = "text/plain; charset=utf-8"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
-HOOKS = "/app-lifecycle/"
-"""Below it are the application's hooks, which are given up when whoever asked has gone."""
 _REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found",
             405: "Method Not Allowed", 503: "Service Unavailable"}  # fmt: skip
 _LOCAL = ("127.0.0.1", "::1")
@@ -25,7 +30,7 @@ _LOCAL = ("127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
-class Request:
+class HttpRequest:
     """One request; header names in lower case. `local`: it came from this pod's loopback."""
 
     method: str
@@ -41,7 +46,7 @@ Begin = Callable[[int], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """What to answer. `cut`: the answer breaks off, as that of which it tells did."""
 
     status: int
@@ -52,28 +57,33 @@ class Answer:
     """Why there is to be no answer: whoever asked gets an error, and this as its reason."""
 
     @classmethod
-    def say(cls, status: int, sentence: str) -> "Answer":
+    def say(cls, status: int, sentence: str) -> "HttpAnswer":
         """Answer with one line of text."""
         return cls(status, f"{sentence}\n".encode())
 
     @classmethod
-    def broke(cls, sentence: str) -> "Answer":
+    def broke(cls, sentence: str) -> "HttpAnswer":
         """No answer, for this reason."""
         return cls(503, f"{sentence}\n".encode(), broken=sentence)
 
 
-Answering = Coroutine[Any, Any, Answer]
+Answering = Coroutine[Any, Any, HttpAnswer]
 
 
-class AgentHttp:
-    """HTTP/1.1 on `listener`, one request a connection, answered by `answer`."""
+class HttpServer:
+    """Serves `listener`; `answer` answers each request.
+
+    `abandoned`: path prefix below which answering stops when the client has gone ("": never).
+    """
 
     def __init__(
         self,
         listener: socket.socket,
-        answer: Callable[[Request, Begin], Answering],
+        answer: Callable[[HttpRequest, Begin], Answering],
+        *,
+        abandoned: str = "",
     ) -> None:
-        self._listener, self._answer = listener, answer
+        self._listener, self._answer, self._abandoned = listener, answer, abandoned
         self._server: asyncio.Server | None = None
         self._open = 0
 
@@ -91,13 +101,15 @@ class AgentHttp:
             writer.close()
             return
         self._open += 1
+        # So that drain() waits for the last byte: closing would wait for it without a deadline.
+        writer.transport.set_write_buffer_limits(high=0)
         try:
             await self._one(reader, writer)
         except (OSError, asyncio.IncompleteReadError) as gone:
             log.debug("http: client went away: %s", gone)
         except asyncio.CancelledError:
-            # The agent ends. Python 3.11 would report this task as one that failed.
-            log.debug("http: not answered, for the agent ends")
+            # The program ends. Python 3.11 would report this task as one that failed.
+            log.debug("http: not answered, because the program ends")
         finally:
             self._open -= 1
             writer.close()
@@ -107,7 +119,7 @@ class AgentHttp:
             async with asyncio.timeout(HEAD_TIMEOUT):
                 head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError:
-            answer = Answer.say(400, f"the request's head is longer than {MAX_HEAD} bytes")
+            answer = HttpAnswer.say(400, f"the request's head is longer than {MAX_HEAD} bytes")
         except TimeoutError:
             return
         else:
@@ -116,12 +128,12 @@ class AgentHttp:
             if request is not None:
                 await self._respond(request, reader, writer)
                 return
-            answer = Answer.say(400, "not HTTP/1.1")
+            answer = HttpAnswer.say(400, "not HTTP/1.1")
         writer.write(_whole(answer))
-        await writer.drain()
+        await _sent(writer)
 
     async def _respond(
-        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, request: HttpRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         begun = False
 
@@ -130,21 +142,31 @@ class AgentHttp:
             if not begun and request.chunks:
                 begun = True
                 writer.write(_head(status, TEXT, "Transfer-Encoding: chunked"))
-                await writer.drain()
+                await _sent(writer)
 
-        answer = await _unless_left(
-            self._answer(request, begin), reader if request.path.startswith(HOOKS) else None
-        )
+        abandon = self._abandoned and request.path.startswith(self._abandoned)
+        answer = await _unless_left(self._answer(request, begin), reader if abandon else None)
         if answer is None:
             return
         if not begun:
             writer.write(_whole(answer))
         elif not answer.cut:
             writer.write(f"{len(answer.body):x}\r\n".encode() + answer.body + b"\r\n0\r\n\r\n")
-        await writer.drain()
+        await _sent(writer)
 
 
-async def _unless_left(answering: Answering, reader: asyncio.StreamReader | None) -> Answer | None:
+async def _sent(writer: asyncio.StreamWriter) -> None:
+    """Wait until the client has taken what was written; a client that does not is cut off."""
+    try:
+        async with asyncio.timeout(SEND_TIMEOUT):
+            await writer.drain()
+    except TimeoutError:
+        writer.transport.abort()
+
+
+async def _unless_left(
+    answering: Answering, reader: asyncio.StreamReader | None
+) -> HttpAnswer | None:
     """The answer; None when the client of `reader` went away before it was there."""
     if reader is None:
         return await answering
@@ -153,8 +175,8 @@ async def _unless_left(answering: Answering, reader: asyncio.StreamReader | None
         await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
         return task.result() if task.done() else None
     finally:
-        for one in (task, leaving):
-            one.cancel()
+        for each in (task, leaving):
+            each.cancel()
         await asyncio.wait((task, leaving))
 
 
@@ -165,7 +187,7 @@ async def _left(reader: asyncio.StreamReader) -> None:
             pass
 
 
-def _whole(answer: Answer) -> bytes:
+def _whole(answer: HttpAnswer) -> bytes:
     """The answer as it is sent. One that is to be none holds an encoding that no client knows:
     kubelet then reports an error with that text, where it would take any status for success.
     """
@@ -186,7 +208,7 @@ def _head(status: int, content_type: str, *headers: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def parse(head: bytes, *, local: bool) -> Request | None:
+def parse(head: bytes, *, local: bool) -> HttpRequest | None:
     """Return the request in `head`, or None when it is not HTTP/1.x."""
     lines = head.decode("latin-1").split("\r\n")
     words = lines[0].split(" ")
@@ -195,7 +217,23 @@ def parse(head: bytes, *, local: bool) -> Request | None:
     pairs = (line.partition(":") for line in lines[1:] if line)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
     chunks = words[0] != "HEAD" and words[2] != "HTTP/1.0"
-    return Request(words[0], words[1], headers, local, chunks)
+    return HttpRequest(words[0], words[1], headers, local, chunks)
+
+
+Pages = Mapping[str, Callable[[], HttpAnswer]]
+"""Path → what makes its answer."""
+
+
+def serving_pages(pages: Pages) -> Callable[[HttpRequest, Begin], Answering]:
+    """Answers GET requests by `pages`; any other path gets their list."""
+
+    async def answer(request: HttpRequest, begin: Begin) -> HttpAnswer:
+        if request.method != "GET":
+            return HttpAnswer.say(405, "only GET is answered")
+        page = pages.get(request.path.partition("?")[0])
+        return page() if page else HttpAnswer.say(404, "pages: " + " ".join(pages))
+
+    return answer
 
 
 def exposition(samples: Mapping[str, tuple[str, str, float]]) -> bytes:
