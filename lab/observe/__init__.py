@@ -1,1 +1,4 @@
-"""What a pod looks like now: API, sockets, routes, netfilter, processes, Envoy. Never asserts."""
+"""Reads the current state of pods: API, sockets, routes, netfilter, processes, Envoy.
+
+The readings are plain data. This room makes no claims about them; the chapters do.
+"""

@@ -1,6 +1,6 @@
-"""What the Kubernetes API says of pods, deployments and events, as plain frozen data. Pure.
+"""Turns API objects of pods, deployments and events into plain frozen data. Pure.
 
-Every function takes the API's own JSON object, so what is decided here is tested on samples.
+Every function takes the API's own JSON object, so tests can use recorded samples.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,12 +15,13 @@ State = Literal["waiting", "running", "terminated", "unknown"]
 
 @dataclass(frozen=True)
 class Container:
-    """One container of a pod: what was asked for and what became of it.
+    """One container of a pod: its spec and its current status.
 
     `image_id` is the digest the runtime resolved the image to; `container_id` has no scheme
-    prefix. `restarts` counts. `exit_code` is of this run if it ended, `last_exit_code` of the
-    run before. `sidecar` says that it is a native sidecar (an init container that goes on).
-    `command` and `args` are the pod spec's; () when absent.
+    prefix. `restarts` is the number of restarts. `exit_code` belongs to the current run and is
+    None while it goes on; `last_exit_code` belongs to the run before. `sidecar` is True for a
+    native sidecar (an init container with `restartPolicy: Always`). `command` and `args` are
+    the pod spec's; () when absent.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Container:
 
     @property
     def done(self) -> bool:
-        """Whether it ran to a good end."""
+        """Whether it ended with exit code 0."""
         return self.state == "terminated" and self.exit_code == 0
 
     @property
@@ -56,7 +57,7 @@ class Container:
 class Event:
     """A Kubernetes event. `about` is "Kind/name"; `count` is how often it happened.
 
-    `at` is the time it was last seen (RFC 3339, as the API gives it).
+    `at` is the time of the last occurrence (RFC 3339, as the API gives it).
     """
 
     kind: str
@@ -77,7 +78,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment's counts of pods, and whether its controller has seen the newest spec."""
+    """A deployment's counts of pods. `current`: its controller has read the newest spec."""
 
     name: str
     wanted: int
@@ -90,7 +91,10 @@ class Deployment:
 
     @property
     def rolled_out(self) -> bool:
-        """As `kubectl rollout status`: every replica new and available, none of the old left."""
+        """Whether every replica is new and available and no old one is left.
+
+        `kubectl rollout status` decides in the same way.
+        """
         return self.current and self.updated == self.replicas == self.available == self.wanted
 
     def __str__(self) -> str:
@@ -111,19 +115,19 @@ def pod_inits(pod: Object) -> tuple[Container, ...]:
 
 
 def _containers(pod: Object, spec: str, status: str, *, init: bool) -> Iterator[Container]:
-    statuses = {one["name"]: one for one in pod.get("status", {}).get(status) or ()}
-    for asked in pod["spec"].get(spec) or ():
-        yield _container(asked, statuses.get(asked["name"], {}), init)
+    statuses = {entry["name"]: entry for entry in pod.get("status", {}).get(status) or ()}
+    for container in pod["spec"].get(spec) or ():
+        yield _container(container, statuses.get(container["name"], {}), init)
 
 
-def _container(asked: Object, status: Object, init: bool) -> Container:
+def _container(container: Object, status: Object, init: bool) -> Container:
     states = status.get("state") or {}
     state = cast(State, next(iter(states), "unknown"))
     now: Object = states.get(state) or {}
     last: Object = (status.get("lastState") or {}).get("terminated") or {}
     return Container(
-        name=asked["name"],
-        image=asked.get("image", ""),
+        name=container["name"],
+        image=container.get("image", ""),
         state=state,
         reason=now.get("reason", ""),
         message=now.get("message", ""),
@@ -135,17 +139,20 @@ def _container(asked: Object, status: Object, init: bool) -> Container:
         last_reason=last.get("reason", ""),
         image_id=status.get("imageID", ""),
         container_id=status.get("containerID", "").rsplit("/", 1)[-1],
-        command=tuple(asked.get("command") or ()),
-        args=tuple(asked.get("args") or ()),
+        command=tuple(container.get("command") or ()),
+        args=tuple(container.get("args") or ()),
         init=init,
-        sidecar=init and asked.get("restartPolicy") == "Always",
+        sidecar=init and container.get("restartPolicy") == "Always",
     )
 
 
 def ready_text(pod: Object) -> str:
-    """The READY column of `kubectl get pods`: native sidecars count, other init containers not."""
-    counted = [*pod_containers(pod), *(one for one in pod_inits(pod) if one.sidecar)]
-    return f"{sum(one.ready for one in counted)}/{len(counted)}"
+    """The READY column of `kubectl get pods`; of the init containers it counts native sidecars."""
+    counted = [
+        *pod_containers(pod),
+        *(container for container in pod_inits(pod) if container.sidecar),
+    ]
+    return f"{sum(container.ready for container in counted)}/{len(counted)}"
 
 
 def is_ready(pod: Object) -> bool:
@@ -159,77 +166,77 @@ def is_leaving(pod: Object) -> bool:
 
 
 def condition(pod: Object, kind: str) -> str:
-    """Status ("True", "False", "Unknown") of a condition; "" when it is not there."""
-    for one in pod.get("status", {}).get("conditions") or ():
-        if one["type"] == kind:
-            return str(one["status"])
+    """Status ("True", "False", "Unknown") of the condition; "" when the pod does not have it."""
+    for entry in pod.get("status", {}).get("conditions") or ():
+        if entry["type"] == kind:
+            return str(entry["status"])
     return ""
 
 
 def condition_message(pod: Object, kind: str) -> str:
-    """Reason and message of a condition, "" when it has none."""
-    for one in pod.get("status", {}).get("conditions") or ():
-        if one["type"] == kind:
-            return " ".join(filter(None, (one.get("reason"), one.get("message"))))
+    """Reason and message of the condition, joined by a blank; "" when there is none."""
+    for entry in pod.get("status", {}).get("conditions") or ():
+        if entry["type"] == kind:
+            return " ".join(filter(None, (entry.get("reason"), entry.get("message"))))
     return ""
 
 
 def status_text(pod: Object) -> str:
-    """The STATUS column of `kubectl get pods`, for the cases that a lab pod can be in."""
+    """The STATUS column of `kubectl get pods`, for the states that a pod of the lab can have."""
     if is_leaving(pod):
         return "Terminating"
     inits = pod_inits(pod)
-    for number, one in enumerate(inits):
-        if one.done or (one.sidecar and one.started):
+    for number, container in enumerate(inits):
+        if container.done or (container.sidecar and container.started):
             continue
-        if one.state == "terminated":
-            return f"Init:{one.reason or f'ExitCode:{one.exit_code}'}"
-        if one.state == "waiting" and one.reason not in ("", "PodInitializing"):
-            return f"Init:{one.reason}"
+        if container.state == "terminated":
+            return f"Init:{container.reason or f'ExitCode:{container.exit_code}'}"
+        if container.state == "waiting" and container.reason not in ("", "PodInitializing"):
+            return f"Init:{container.reason}"
         if condition(pod, "PodScheduled") == "True":
             return f"Init:{number}/{len(inits)}"
     reason = pod.get("status", {}).get("reason") or pod.get("status", {}).get("phase", "Unknown")
     running = False
-    for one in reversed(pod_containers(pod)):
-        if one.state == "waiting" and one.reason:
-            reason = one.reason
-        elif one.state == "terminated":
-            reason = one.reason or f"ExitCode:{one.exit_code}"
-        elif one.running and one.ready:
+    for container in reversed(pod_containers(pod)):
+        if container.state == "waiting" and container.reason:
+            reason = container.reason
+        elif container.state == "terminated":
+            reason = container.reason or f"ExitCode:{container.exit_code}"
+        elif container.running and container.ready:
             running = True
     if reason == "Completed" and running:
         return "Running" if condition(pod, "Ready") == "True" else "NotReady"
     return str(reason)
 
 
-def event(seen: Object) -> Event:
-    """An event of the core/v1 API."""
-    about = seen.get("involvedObject") or {}
-    series = seen.get("series") or {}
+def event(raw: Object) -> Event:
+    """Read an event object of the core/v1 API."""
+    about = raw.get("involvedObject") or {}
+    series = raw.get("series") or {}
     at = (
-        seen.get("lastTimestamp")
+        raw.get("lastTimestamp")
         or series.get("lastObservedTime")
-        or seen.get("eventTime")
-        or seen["metadata"].get("creationTimestamp")
+        or raw.get("eventTime")
+        or raw["metadata"].get("creationTimestamp")
         or ""
     )
     return Event(
-        kind=seen.get("type", "Normal"),
-        reason=seen.get("reason", ""),
+        kind=raw.get("type", "Normal"),
+        reason=raw.get("reason", ""),
         about=f"{about.get('kind', '')}/{about.get('name', '')}",
-        message=(seen.get("message") or "").strip(),
-        count=int(series.get("count") or seen.get("count") or 1),
+        message=(raw.get("message") or "").strip(),
+        count=int(series.get("count") or raw.get("count") or 1),
         at=at,
     )
 
 
-def deployment(seen: Object) -> Deployment:
-    """A deployment of the apps/v1 API."""
-    status = seen.get("status") or {}
-    meta = seen["metadata"]
+def deployment(raw: Object) -> Deployment:
+    """Read a deployment object of the apps/v1 API."""
+    status = raw.get("status") or {}
+    meta = raw["metadata"]
     return Deployment(
         name=meta["name"],
-        wanted=int(seen["spec"].get("replicas", 1)),
+        wanted=int(raw["spec"].get("replicas", 1)),
         replicas=int(status.get("replicas", 0)),
         updated=int(status.get("updatedReplicas", 0)),
         ready=int(status.get("readyReplicas", 0)),
@@ -240,19 +247,19 @@ def deployment(seen: Object) -> Deployment:
 
 
 def selector_matches(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Whether every wanted label is there with its value."""
+    """Whether `labels` has every wanted label with the wanted value."""
     return all(labels.get(key) == value for key, value in wanted.items())
 
 
 def describe(pod: Object) -> str:
-    """One line for messages: name, READY, STATUS and each container's state."""
+    """One line for messages: name, READY, STATUS, and each container's state."""
     parts = [f"pod {pod['metadata']['name']} {ready_text(pod)} {status_text(pod)}"]
-    for one in (*pod_inits(pod), *pod_containers(pod)):
-        text = f"{one.name} {one.state}"
-        if one.reason:
-            text += f" ({one.reason})"
-        if one.state == "terminated":
-            text += f" exit {one.exit_code}"
+    for container in (*pod_inits(pod), *pod_containers(pod)):
+        text = f"{container.name} {container.state}"
+        if container.reason:
+            text += f" ({container.reason})"
+        if container.state == "terminated":
+            text += f" exit {container.exit_code}"
         parts.append(text)
     if not is_ready(pod):
         why = condition_message(pod, "PodScheduled") or condition_message(pod, "Ready")

@@ -1,4 +1,4 @@
-"""What a pod needs of its cluster, so that neither module imports the other."""
+"""The interface between a pod and its cluster, so that their modules do not import each other."""
 
 from typing import Any, Protocol
 
@@ -7,16 +7,16 @@ from lab.observe.observer.container import Observer
 
 
 class ClusterReads(Protocol):
-    """What a pod needs of its cluster (lab.observe.cluster.Cluster has it)."""
+    """The reads that a Pod makes through its cluster; lab.observe.cluster.Cluster provides them."""
 
     node: str
     observer: Observer
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
-        """GET one API path, decoded."""
+        """GET one API path and return the decoded JSON object."""
 
     def has_pod(self, namespace: str, name: str, uid: str | None = None) -> bool:
-        """Whether the pod (of that uid) is there, terminating or not."""
+        """Whether the pod (with that uid, if one is named) exists; a terminating pod exists."""
 
     def events(self, namespace: str) -> tuple[api_objects.Event, ...]:
         """The namespace's events, oldest first."""
@@ -30,4 +30,4 @@ class ClusterReads(Protocol):
         previous: bool = False,
         tail: int | None = None,
     ) -> str:
-        """A container's log text."""
+        """A container's log text; `previous`: of its previous run, `tail`: its last lines only."""

@@ -1,4 +1,4 @@
-"""Envoy's admin interface, read from inside the pod's network namespace (127.0.0.1:15000)."""
+"""Reads Envoy's admin interface from inside the pod's network namespace (127.0.0.1:15000)."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,12 +7,12 @@ from typing import Any
 from urllib.parse import quote
 
 from lab.errors import ObservationError
-from lab.observe.readings import Answer
+from lab.observe.readings import HttpAnswer
 
 
 @dataclass(frozen=True)
 class EnvoyListener:
-    """A listener that Envoy has: its name and bound address."""
+    """One of Envoy's listeners: its name and bound address."""
 
     name: str
     address: str
@@ -30,7 +30,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class EnvoyCluster:
-    """A cluster that Envoy has, with the endpoints that it knows now."""
+    """One of Envoy's clusters, with its current endpoints."""
 
     name: str
     endpoints: tuple[Endpoint, ...] = ()
@@ -38,7 +38,7 @@ class EnvoyCluster:
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """What Envoy says of itself. `state` is "LIVE" when it serves; `uptime` is in seconds.
+    """Envoy's /server_info. `state` is "LIVE" when it serves; `uptime` is in seconds.
 
     `options` are its command line options by Envoy's own names ("config_path", "concurrency").
     `node` is the bootstrap's node: id, cluster, metadata.
@@ -52,17 +52,17 @@ class ServerInfo:
 
 
 class Envoy:
-    """One pod's Envoy; every call asks it anew.
+    """One pod's Envoy. Every call asks its admin interface; nothing is cached.
 
     Each method raises ObservationError when the admin interface gives no answer.
     """
 
-    def __init__(self, get: Callable[[str], Answer], who: str) -> None:
+    def __init__(self, get: Callable[[str], HttpAnswer], who: str) -> None:
         self._get = get
         self._who = who
 
     def get(self, path: str) -> str:
-        """The text that the admin interface answers to GET `path`."""
+        """GET `path` from the admin interface and return the answer's text."""
         answer = self._get(path)
         if answer.status != 200:
             what = answer.error or f"status {answer.status}: {answer.body[:200]}"
@@ -73,7 +73,7 @@ class Envoy:
         return answer.body
 
     def json(self, path: str) -> Any:
-        """As `get`, decoded."""
+        """GET `path` and return the decoded JSON."""
         text = self.get(path)
         try:
             return json.loads(text)
@@ -84,36 +84,36 @@ class Envoy:
             ) from bad
 
     def alive(self) -> bool:
-        """Whether the admin interface answers and says LIVE; never raises."""
+        """Whether the admin interface answers with state LIVE. Never raises ObservationError."""
         try:
             return self.server_info().state == "LIVE"
         except ObservationError:
             return False
 
     def server_info(self) -> ServerInfo:
-        """State, version, uptime, options and node."""
+        """Read /server_info."""
         return server_info(self.json("/server_info"))
 
     def config_dump(self) -> dict[str, Any]:
-        """The whole configuration, endpoints included, as Envoy gives it."""
+        """Envoy's whole configuration dump, with endpoints, as decoded JSON."""
         dump: dict[str, Any] = self.json("/config_dump?include_eds")
         return dump
 
     def bootstrap(self) -> dict[str, Any]:
-        """The bootstrap that this Envoy was started with."""
+        """The bootstrap configuration with which this Envoy was started."""
         return bootstrap_of(self.config_dump())
 
     def listeners(self) -> tuple[EnvoyListener, ...]:
-        """Bound listeners by name, port and address."""
+        """The bound listeners, sorted by name, port and address."""
         return listeners_of(self.json("/listeners?format=json"))
 
     def clusters(self) -> tuple[EnvoyCluster, ...]:
-        """Clusters by name, with their endpoints."""
+        """The clusters with their endpoints, sorted by name."""
         return clusters_of(self.json("/clusters?format=json"))
 
     def cluster(self, name: str) -> EnvoyCluster | None:
-        """The cluster of that name, or None while Envoy does not have it."""
-        return next((one for one in self.clusters() if one.name == name), None)
+        """The cluster with that name; None when Envoy does not have it."""
+        return next((cluster for cluster in self.clusters() if cluster.name == name), None)
 
     def stats(self, pattern: str = "") -> dict[str, int]:
         """Counters and gauges by name; `pattern` is Envoy's regular expression filter."""
@@ -121,59 +121,61 @@ class Envoy:
         return stats_of(self.json(f"/stats?format=json{query}"))
 
     def stat(self, name: str) -> int:
-        """One counter or gauge; 0 when Envoy does not have it."""
+        """The value of one counter or gauge; 0 when Envoy does not have it."""
         return self.stats(f"^{name}$").get(name, 0)
 
 
-def server_info(seen: Mapping[str, Any]) -> ServerInfo:
-    """From the JSON of /server_info."""
+def server_info(info: Mapping[str, Any]) -> ServerInfo:
+    """Parse the JSON of /server_info."""
     return ServerInfo(
-        state=seen.get("state", "LIVE"),  # the first value of the enum is left out of JSON
-        version=seen.get("version", ""),
-        uptime=int(str(seen.get("uptime_current_epoch", "0s")).rstrip("s") or 0),
-        options=seen.get("command_line_options", {}),
-        node=seen.get("node", {}),
+        state=info.get("state", "LIVE"),  # the first value of the enum is left out of JSON
+        version=info.get("version", ""),
+        uptime=int(str(info.get("uptime_current_epoch", "0s")).rstrip("s") or 0),
+        options=info.get("command_line_options", {}),
+        node=info.get("node", {}),
     )
 
 
 def bootstrap_of(dump: Mapping[str, Any]) -> dict[str, Any]:
-    """The bootstrap in a configuration dump; {} when there is none."""
+    """Return the bootstrap part of a configuration dump; {} when there is none."""
     for part in dump.get("configs", ()):
         if part.get("@type", "").endswith("BootstrapConfigDump"):
-            found: dict[str, Any] = part.get("bootstrap", {})
-            return found
+            bootstrap: dict[str, Any] = part.get("bootstrap", {})
+            return bootstrap
     return {}
 
 
-def listeners_of(seen: Mapping[str, Any]) -> tuple[EnvoyListener, ...]:
-    """From the JSON of /listeners."""
-    found = []
-    for one in seen.get("listener_statuses", ()):
-        where = one.get("local_address", {}).get("socket_address", {})
-        found.append(
-            EnvoyListener(one["name"], where.get("address", ""), int(where.get("port_value", 0)))
+def listeners_of(answer: Mapping[str, Any]) -> tuple[EnvoyListener, ...]:
+    """Parse the JSON of /listeners; the result is sorted."""
+    listeners = []
+    for status in answer.get("listener_statuses", ()):
+        where = status.get("local_address", {}).get("socket_address", {})
+        listeners.append(
+            EnvoyListener(status["name"], where.get("address", ""), int(where.get("port_value", 0)))
         )
-    return tuple(sorted(found, key=lambda one: (one.name, one.port, one.address)))
+    return tuple(
+        sorted(listeners, key=lambda listener: (listener.name, listener.port, listener.address))
+    )
 
 
-def clusters_of(seen: Mapping[str, Any]) -> tuple[EnvoyCluster, ...]:
-    """From the JSON of /clusters."""
-    found = []
-    for one in seen.get("cluster_statuses", ()):
+def clusters_of(answer: Mapping[str, Any]) -> tuple[EnvoyCluster, ...]:
+    """Parse the JSON of /clusters; clusters and endpoints are sorted."""
+    clusters = []
+    for status in answer.get("cluster_statuses", ()):
         ends = []
-        for host in one.get("host_statuses", ()):
+        for host in status.get("host_statuses", ()):
             where = host.get("address", {}).get("socket_address", {})
             health = host.get("health_status", {}).get("eds_health_status", "HEALTHY")
             ends.append(Endpoint(where.get("address", ""), int(where.get("port_value", 0)), health))
         ends.sort(key=lambda end: (end.address, end.port))
-        found.append(EnvoyCluster(one["name"], tuple(ends)))
-    return tuple(sorted(found, key=lambda one: one.name))
+        clusters.append(EnvoyCluster(status["name"], tuple(ends)))
+    return tuple(sorted(clusters, key=lambda cluster: cluster.name))
 
 
-def stats_of(seen: Mapping[str, Any]) -> dict[str, int]:
-    """From the JSON of /stats: counters and gauges; text readouts and histograms left out."""
+def stats_of(answer: Mapping[str, Any]) -> dict[str, int]:
+    """Parse the JSON of /stats: counters and gauges by name, without texts and histograms."""
     return {
-        one["name"]: int(one["value"])
-        for one in seen.get("stats", ())
-        if isinstance(one.get("value"), int | str) and str(one["value"]).lstrip("-").isdigit()
+        stat["name"]: int(stat["value"])
+        for stat in answer.get("stats", ())
+        if isinstance(stat.get("value"), int | str) and str(stat["value"]).lstrip("-").isdigit()
     }

@@ -1,4 +1,7 @@
-"""Netlink's view of a network namespace, turned into what ifconfig and route would say. Pure."""
+"""Turns netlink messages of a network namespace into interfaces and routes. Pure.
+
+The results equal those that the parsers read from the output of ifconfig and route.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,32 +23,34 @@ FLAGS = {
     0x200: "ALLMULTI",
     0x1000: "MULTICAST",
 }
-"""Interface flags by ifconfig's names (linux/if.h); others ifconfig does not print."""
+"""Interface flags (linux/if.h) with ifconfig's names; ifconfig prints no other flags."""
 AF_INET = 2
 RTN_UNICAST = 1
 RTN_REJECTING = frozenset({6, 7, 8})
-"""Blackhole, unreachable, prohibit: route prints "!"."""
+"""Route types blackhole, unreachable and prohibit, which route prints as "!"."""
 
 
 def interfaces(links: Sequence[Message], addresses: Sequence[Message]) -> tuple[Interface, ...]:
-    """The interfaces that are up, by name."""
-    found = [_interface(link, addresses) for link in links if link["flags"] & 1]
-    return tuple(sorted(found, key=lambda one: one.name))
+    """The interfaces that are up, sorted by name."""
+    up = [_interface(link, addresses) for link in links if link["flags"] & 1]
+    return tuple(sorted(up, key=lambda interface: interface.name))
 
 
 def _interface(link: Message, addresses: Sequence[Message]) -> Interface:
     flags = frozenset(name for bit, name in FLAGS.items() if link["flags"] & bit)
-    mine = [one for one in addresses if one["index"] == link["index"]]
-    four = [one for one in mine if one["family"] == AF_INET]
-    six = [one for one in mine if one["family"] != AF_INET]
+    mine = [address for address in addresses if address["index"] == link["index"]]
+    four = [address for address in mine if address["family"] == AF_INET]
+    six = [address for address in mine if address["family"] != AF_INET]
     counts = link.get("IFLA_STATS64") or {}
     return Interface(
         name=link["IFLA_IFNAME"],
         mtu=link["IFLA_MTU"],
         flags=flags,
-        ipv4=tuple(f"{_own(one)}/{one['prefixlen']}" for one in four),
-        ipv6=tuple(sorted(f"{_own(one)}/{one['prefixlen']}" for one in six)),
-        broadcast=next((one["IFA_BROADCAST"] for one in four if "IFA_BROADCAST" in one), None),
+        ipv4=tuple(f"{_own(address)}/{address['prefixlen']}" for address in four),
+        ipv6=tuple(sorted(f"{_own(address)}/{address['prefixlen']}" for address in six)),
+        broadcast=next(
+            (address["IFA_BROADCAST"] for address in four if "IFA_BROADCAST" in address), None
+        ),
         mac=None if "LOOPBACK" in flags else link.get("IFLA_ADDRESS"),
         rx_packets=counts.get("rx_packets", 0),
         rx_bytes=counts.get("rx_bytes", 0),
@@ -55,30 +60,30 @@ def _interface(link: Message, addresses: Sequence[Message]) -> Interface:
 
 
 def _own(address: Message) -> str:
-    # On a point-to-point link IFA_ADDRESS is the far end's.
+    # On a point-to-point link IFA_ADDRESS is the address of the far end.
     return str(address.get("IFA_LOCAL") or address["IFA_ADDRESS"])
 
 
-def routes(seen: Sequence[Message], links: Sequence[Message]) -> tuple[Route, ...]:
-    """The main table's unicast and rejecting routes in the kernel's order."""
+def routes(messages: Sequence[Message], links: Sequence[Message]) -> tuple[Route, ...]:
+    """The unicast and rejecting routes of the main table, in the kernel's order."""
     names = {link["index"]: link["IFLA_IFNAME"] for link in links}
     return tuple(
-        _route(one, names)
-        for one in seen
-        if one["type"] == RTN_UNICAST or one["type"] in RTN_REJECTING
+        _route(message, names)
+        for message in messages
+        if message["type"] == RTN_UNICAST or message["type"] in RTN_REJECTING
     )
 
 
-def _route(seen: Message, names: Mapping[int, str]) -> Route:
-    gateway = seen.get("RTA_GATEWAY")
-    rejecting = seen["type"] in RTN_REJECTING
+def _route(message: Message, names: Mapping[int, str]) -> Route:
+    gateway = message.get("RTA_GATEWAY")
+    rejecting = message["type"] in RTN_REJECTING
     flags = ("!" if rejecting else "U") + "G" * bool(gateway)
-    if seen["dst_len"] == 32:
+    if message["dst_len"] == 32:
         flags += "H"
     return Route(
-        destination=f"{seen.get('RTA_DST', '0.0.0.0')}/{seen['dst_len']}",  # noqa: S104
+        destination=f"{message.get('RTA_DST', '0.0.0.0')}/{message['dst_len']}",  # noqa: S104
         gateway=gateway,
-        interface=names.get(seen.get("RTA_OIF", 0), "-" if rejecting else "*"),
+        interface=names.get(message.get("RTA_OIF", 0), "-" if rejecting else "*"),
         flags=flags,
-        metric=seen.get("RTA_PRIORITY", 0),
+        metric=message.get("RTA_PRIORITY", 0),
     )

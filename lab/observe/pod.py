@@ -1,4 +1,4 @@
-"""One pod, seen from everywhere at once: the API, its network, its processes, its Envoy."""
+"""Reads one pod: its API object, its network, its processes and its Envoy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -9,8 +9,8 @@ from lab.observe.cluster_reads import ClusterReads
 from lab.observe.envoy import Envoy
 from lab.observe.parsers import parse_iptables_save
 from lab.observe.readings import (
-    Answer,
     Connect,
+    HttpAnswer,
     Interface,
     Listener,
     Process,
@@ -24,11 +24,11 @@ ADMIN = "http://127.0.0.1:15000"
 
 
 class Pod:
-    """A handle on one pod (this uid, not merely this name). Every call looks anew.
+    """A handle on one pod, identified by its uid. Every call reads the current state.
 
-    Each method raises ObservationError when the pod is gone, was replaced by another of the
-    same name, or cannot be looked at. Network and process readings come from outside the pod,
-    so they need no tool in its images and no right in its containers.
+    Each method raises ObservationError when the pod is gone, when another pod has its name, or
+    when the reading fails. The observer reads network and processes from outside the pod, so the
+    pod's images need no tools and its containers no privileges.
     """
 
     def __init__(self, cluster: ClusterReads, namespace: str, name: str, uid: str) -> None:
@@ -40,23 +40,23 @@ class Pod:
     def __repr__(self) -> str:
         return f"Pod({self.namespace}/{self.name})"
 
-    # --- what the API says ---------------------------------------------------------------
+    # --- from the API ----------------------------------------------------------------------
     def object(self) -> dict[str, Any]:
-        """The pod's API object as JSON."""
-        found = self._cluster.get(f"/api/v1/namespaces/{self.namespace}/pods/{self.name}")
-        if found["metadata"]["uid"] != self.uid:
+        """The pod's API object as decoded JSON."""
+        current = self._cluster.get(f"/api/v1/namespaces/{self.namespace}/pods/{self.name}")
+        if current["metadata"]["uid"] != self.uid:
             raise ObservationError(
                 f"pod {self.namespace}/{self.name} was replaced by another of the same name"
             )
-        return found
+        return current
 
     def exists(self) -> bool:
-        """Whether this very pod is still there (it may be terminating)."""
+        """Whether this pod (with this uid) still exists; it may be terminating."""
         return self._cluster.has_pod(self.namespace, self.name, self.uid)
 
     @property
     def ready(self) -> str:
-        """The READY column of kubectl: "1/1"."""
+        """The READY column of kubectl, for instance "1/1"."""
         return api_objects.ready_text(self.object())
 
     @property
@@ -66,34 +66,34 @@ class Pod:
 
     @property
     def status(self) -> str:
-        """The STATUS column of kubectl: "Running", "Init:0/1", "CrashLoopBackOff"."""
+        """The STATUS column of kubectl, for instance "Running" or "Init:0/1"."""
         return api_objects.status_text(self.object())
 
     @property
     def template_hash(self) -> str | None:
-        """The label pod-template-hash; None for a pod of no Deployment."""
+        """The value of the label pod-template-hash; None when the pod belongs to no Deployment."""
         return self.labels.get("pod-template-hash")
 
     @property
     def labels(self) -> Mapping[str, str]:
         """The pod's labels."""
-        found: Mapping[str, str] = self.object()["metadata"].get("labels") or {}
-        return found
+        labels: Mapping[str, str] = self.object()["metadata"].get("labels") or {}
+        return labels
 
     @property
     def annotations(self) -> Mapping[str, str]:
         """The pod's annotations."""
-        found: Mapping[str, str] = self.object()["metadata"].get("annotations") or {}
-        return found
+        annotations: Mapping[str, str] = self.object()["metadata"].get("annotations") or {}
+        return annotations
 
     @property
     def ip(self) -> str:
-        """The pod's address; "" before it has one."""
+        """The pod's IP address; "" when it has none yet."""
         return str(self.object().get("status", {}).get("podIP", ""))
 
     @property
     def node(self) -> str:
-        """The name of the node it was scheduled to; "" before."""
+        """The name of the pod's node; "" before the pod is scheduled."""
         return str(self.object()["spec"].get("nodeName", ""))
 
     def containers(self) -> tuple[api_objects.Container, ...]:
@@ -105,81 +105,81 @@ class Pod:
         return api_objects.pod_inits(self.object())
 
     def container(self, name: str) -> api_objects.Container:
-        """One app container, or a native sidecar."""
-        return self._named(name, lambda one: not one.init or one.sidecar)
+        """The app container or native sidecar with that name."""
+        return self._named(name, lambda container: not container.init or container.sidecar)
 
     def init(self, name: str) -> api_objects.Container:
-        """One init container."""
-        return self._named(name, lambda one: one.init)
+        """The init container with that name."""
+        return self._named(name, lambda container: container.init)
 
     def _named(self, name: str, fits: Any) -> api_objects.Container:
-        seen = self.object()
-        every = (*api_objects.pod_inits(seen), *api_objects.pod_containers(seen))
-        for one in every:
-            if one.name == name and fits(one):
-                return one
+        pod = self.object()
+        containers = (*api_objects.pod_inits(pod), *api_objects.pod_containers(pod))
+        for container in containers:
+            if container.name == name and fits(container):
+                return container
         raise ObservationError(
             f"pod {self.namespace}/{self.name} has no such container: {name}",
-            hint=f"it has {', '.join(one.name for one in every)}",
+            hint=f"it has {', '.join(container.name for container in containers)}",
         )
 
     def restarts(self, name: str) -> int:
-        """How often the container was restarted."""
+        """The number of restarts of the container."""
         return self.container(name).restarts
 
     def logs(self, container: str, *, previous: bool = False, tail: int | None = None) -> str:
-        """A container's log text; `previous` that of its run before; `tail` the last lines."""
+        """A container's log text; `previous`: of its previous run, `tail`: its last lines only."""
         return self._cluster.logs(
             self.namespace, self.name, container, previous=previous, tail=tail
         )
 
     def events(self) -> tuple[api_objects.Event, ...]:
-        """Events about this pod, oldest first."""
-        every = self._cluster.events(self.namespace)
-        return tuple(one for one in every if one.about == f"Pod/{self.name}")
+        """The events about this pod, oldest first."""
+        events = self._cluster.events(self.namespace)
+        return tuple(event for event in events if event.about == f"Pod/{self.name}")
 
-    # --- what the kernel says ------------------------------------------------------------
+    # --- from the kernel ------------------------------------------------------------------
     def pid(self, container: str) -> int:
-        """Process id, on the node, of the container's first process."""
+        """The node's process id of the container's first process."""
         return int(self._inside(container)["pid"])
 
     def netns(self, container: str) -> int:
-        """Inode of the container's network namespace; equal means shared."""
+        """Inode of the container's network namespace; equal inodes mean a shared one."""
         return int(self._inside(container)["netns"])
 
     def listeners(self) -> frozenset[Listener]:
-        """TCP sockets that listen in the pod's network, IPv4 and IPv6, with their owners."""
-        found = self._ask("sockets", pid=self._any_pid(), uid=self.uid)
+        """The listening TCP sockets in the pod's network, IPv4 and IPv6, with their owners."""
+        rows = self._ask("sockets", pid=self._any_pid(), uid=self.uid)
         names = self._names()
         return frozenset(
             Listener(
-                one["address"],
-                one["port"],
-                one.get("process"),
-                one.get("pid"),
-                names.get(one.get("container") or ""),
+                row["address"],
+                row["port"],
+                row.get("process"),
+                row.get("pid"),
+                names.get(row.get("container") or ""),
             )
-            for one in found
+            for row in rows
         )
 
     def interfaces(self) -> tuple[Interface, ...]:
-        """Interfaces that are up, by name."""
-        seen = self._ask("network", pid=self._any_pid())
-        return network.interfaces(seen["links"], seen["addresses"])
+        """The interfaces that are up, sorted by name."""
+        answer = self._ask("network", pid=self._any_pid())
+        return network.interfaces(answer["links"], answer["addresses"])
 
     def routes(self) -> tuple[Route, ...]:
-        """IPv4 routes of the main table, in the kernel's order."""
-        seen = self._ask("network", pid=self._any_pid())
-        return network.routes(seen["routes"], seen["links"])
+        """The IPv4 routes of the main table, in the kernel's order."""
+        answer = self._ask("network", pid=self._any_pid())
+        return network.routes(answer["routes"], answer["links"])
 
     def tables(self, *, family: Literal[4, 6] = 4) -> Mapping[str, Table]:
-        """Every netfilter table that holds anything, by name, with exact counters."""
+        """The netfilter tables that exist, by name, with exact counters."""
         return parse_iptables_save(self._ask("rules", pid=self._any_pid(), family=family))
 
     def table(self, name: str) -> Table:
         """One netfilter table ("nat", "mangle", "raw", "filter"), with exact counters.
 
-        A table that nothing was ever put in reads as one without chains.
+        A table that does not exist reads as a table without chains.
         """
         return self.tables().get(name, Table(name))
 
@@ -188,33 +188,35 @@ class Pod:
         return self.table("nat")
 
     def processes(self, container: str) -> tuple[Process, ...]:
-        """Every process of the container by pid, with its exact argv."""
-        found = self._ask("processes", container=self._id(container))
+        """The container's processes, sorted by pid, each with its exact argv."""
+        rows = self._ask("processes", container=self._id(container))
         return tuple(
             Process(
-                pid=one["pid"],
-                ppid=one["ppid"],
-                user=shown_user(one["user"]),
-                command=_command(one),
-                argv=tuple(one["argv"]),
-                node_pid=one["node_pid"],
+                pid=row["pid"],
+                ppid=row["ppid"],
+                user=shown_user(row["user"]),
+                command=_command(row),
+                argv=tuple(row["argv"]),
+                node_pid=row["node_pid"],
             )
-            for one in found
+            for row in rows
         )
 
-    # --- what happens in its network -----------------------------------------------------
+    # --- actions in its network ----------------------------------------------------------
     def envoy(self) -> Envoy:
-        """The pod's Envoy, through its admin interface on loopback."""
+        """The pod's Envoy; it is read through its admin interface on loopback."""
         return Envoy(lambda path: self.http(ADMIN + path), f"{self.namespace}/{self.name}")
 
     def connect(self, address: str, port: int, *, timeout: float = 2.0) -> Connect:
-        """One TCP connection attempt from the pod's network, as its app (uid 0) would make it.
+        """Try to open a TCP connection from the pod's network, with the uid of its app (0).
 
         The pod's own redirection rules apply to it. `timeout` is in seconds.
         """
         pid = self._any_pid()
-        seen = self._ask("connect", wait=timeout, pid=pid, host=address, port=port, timeout=timeout)
-        return Connect(**seen)
+        answer = self._ask(
+            "connect", wait=timeout, pid=pid, host=address, port=port, timeout=timeout
+        )
+        return Connect(**answer)
 
     def http(
         self,
@@ -223,13 +225,13 @@ class Pod:
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
         timeout: float = 5.0,
-    ) -> Answer:
-        """One plain HTTP request from the pod's network, as its app (uid 0) would make it.
+    ) -> HttpAnswer:
+        """Send a plain HTTP request from the pod's network, with the uid of its app (0).
 
-        `url` names an address, not a host name: the observer has no cluster DNS; give a
-        `host` header instead. `timeout` is in seconds, for the whole exchange.
+        `url` must have an address instead of a host name, because the observer has no cluster
+        DNS; pass a `host` header if needed. `timeout` is in seconds, for the whole exchange.
         """
-        seen = self._ask(
+        answer = self._ask(
             "http",
             wait=2 * timeout,
             pid=self._any_pid(),
@@ -238,26 +240,31 @@ class Pod:
             headers=dict(headers or {}),
             timeout=timeout,
         )
-        return Answer(**seen)
+        return HttpAnswer(**answer)
 
     def run(self, argv: Sequence[str], *, timeout: float = 10.0) -> Ran:
         """Run a tool of the observer's image, privileged, in the pod's network namespace.
 
-        iptables, netstat, ip, conntrack …; files are the observer's. `timeout` is in seconds.
+        For instance iptables, netstat, ip or conntrack. The tool sees the observer's files.
+        `timeout` is in seconds.
         """
         words = tuple(argv)
         pid = self._any_pid()
-        seen = self._ask("run", wait=timeout, pid=pid, argv=list(words), timeout=timeout)
-        return Ran(words, seen["returncode"], seen["stdout"], seen["stderr"])
+        answer = self._ask("run", wait=timeout, pid=pid, argv=list(words), timeout=timeout)
+        return Ran(words, answer["returncode"], answer["stdout"], answer["stderr"])
 
-    # --- how the two views meet ----------------------------------------------------------
+    # --- between API and kernel ----------------------------------------------------------
     def _ask(self, question: str, *, wait: float = 5.0, **details: Any) -> Any:
         return self._cluster.observer.ask(question, wait=wait, **details)
 
     def _names(self) -> dict[str, str]:
-        seen = self.object()
-        every = (*api_objects.pod_inits(seen), *api_objects.pod_containers(seen))
-        return {one.container_id: one.name for one in every if one.container_id}
+        pod = self.object()
+        containers = (*api_objects.pod_inits(pod), *api_objects.pod_containers(pod))
+        return {
+            container.container_id: container.name
+            for container in containers
+            if container.container_id
+        }
 
     def _id(self, container: str) -> str:
         names = self._names()
@@ -271,26 +278,26 @@ class Pod:
 
     def _inside(self, container: str) -> Mapping[str, Any]:
         container_id = self._id(container)
-        seen: Mapping[str, Mapping[str, Any]] = self._ask("pod", uid=self.uid)
-        if container_id not in seen:
+        running: Mapping[str, Mapping[str, Any]] = self._ask("pod", uid=self.uid)
+        if container_id not in running:
             raise ObservationError(
                 f"no process of container {container} of pod {self.namespace}/{self.name} runs"
             )
-        return seen[container_id]
+        return running[container_id]
 
     def _any_pid(self) -> int:
-        # Any process of the pod will do, the sandbox's among them: all share its network.
-        seen: Mapping[str, Mapping[str, Any]] = self._ask("pod", uid=self.uid)
-        if not seen:
+        # All processes of the pod share its network, the sandbox's too; any of them will do.
+        running: Mapping[str, Mapping[str, Any]] = self._ask("pod", uid=self.uid)
+        if not running:
             raise ObservationError(
                 f"no process of pod {self.namespace}/{self.name} runs on {self._cluster.node}",
-                hint="is the pod scheduled and its sandbox made? `kubectl describe pod` says",
+                hint="is the pod scheduled, with a sandbox? `kubectl describe pod` shows it",
             )
-        return min(int(one["pid"]) for one in seen.values())
+        return min(int(container["pid"]) for container in running.values())
 
 
-def _command(one: Mapping[str, Any]) -> str:
-    # As ps: the name in brackets where there is no argv, <defunct> after one that ended.
-    if one["zombie"]:
-        return f"[{one['name']}] <defunct>"
-    return " ".join(one["argv"]).rstrip() or f"[{one['name']}]"
+def _command(process: Mapping[str, Any]) -> str:
+    # As ps prints it: the name in brackets without an argv, and <defunct> after a zombie.
+    if process["zombie"]:
+        return f"[{process['name']}] <defunct>"
+    return " ".join(process["argv"]).rstrip() or f"[{process['name']}]"

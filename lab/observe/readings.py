@@ -1,7 +1,7 @@
-"""What can be seen of a pod, as plain frozen data. Two readings are compared with `==`.
+"""Readings of a pod as plain frozen data. Compare two readings with `==`.
 
-What two honest readings of the same thing may differ in (counters, comments, who the reader is)
-takes no part in equality; the field's docstring says so.
+Two correct readings of the same thing may differ in counters, comments and what only one of the
+readers can know. These fields take no part in equality; the class docstrings name them.
 """
 
 import ipaddress
@@ -20,9 +20,9 @@ class Listener:
     """A TCP socket that accepts connections.
 
     `address` is as netstat prints it ("0.0.0.0", "127.0.0.1", "::"). `process` is argv[0] as
-    netstat takes it (folder cut off when it starts with "/"); None when the reader cannot know.
-    `pid` is the process id inside its own container. `container` is known only to a reading
-    from outside, never to netstat.
+    netstat prints it (without the folder if it starts with "/"); None when the reader may not
+    know it. `pid` is the process id inside its own container. Only a reading from outside the
+    pod knows `container`; netstat does not.
     """
 
     address: str
@@ -50,34 +50,34 @@ class Listener:
 
 
 def sockets(listeners: Iterable[Listener]) -> frozenset[tuple[str, int]]:
-    """Address and port of each, owners left out."""
-    return frozenset(one.socket for one in listeners)
+    """Address and port of each listener, without owners."""
+    return frozenset(listener.socket for listener in listeners)
 
 
 def ports(listeners: Iterable[Listener]) -> frozenset[int]:
-    """The port numbers alone."""
-    return frozenset(one.port for one in listeners)
+    """The port numbers of the listeners."""
+    return frozenset(listener.port for listener in listeners)
 
 
 def seen_from(listeners: Iterable[Listener], container: str) -> frozenset[Listener]:
-    """What `netstat -ntlp` in `container` prints of these: names cut, foreign owners unknown.
+    """The listeners as `netstat -ntlp` in `container` prints them.
 
-    Equal to `parse_netstat` of the real output when that netstat may look at every process
-    of its own container.
+    netstat cuts long names and does not know the owners in other containers. The result equals
+    `parse_netstat` of the real output if that netstat may read every process of its container.
     """
     return frozenset(
-        replace(one, container=None, process=_cut(one))
-        if one.container == container
-        else Listener(one.address, one.port)
-        for one in listeners
+        replace(listener, container=None, process=_cut(listener))
+        if listener.container == container
+        else Listener(listener.address, listener.port)
+        for listener in listeners
     )
 
 
-def _cut(one: Listener) -> str | None:
-    if one.process is None or one.pid is None:
-        return one.process
-    # netstat pads with blanks, so a name cut right after a blank loses that blank too.
-    return one.process[: PROGRAM_WIDTH - len(f"{one.pid}/")].rstrip()
+def _cut(listener: Listener) -> str | None:
+    if listener.process is None or listener.pid is None:
+        return listener.process
+    # netstat pads with blanks, so a name that is cut after a blank loses that blank too.
+    return listener.process[: PROGRAM_WIDTH - len(f"{listener.pid}/")].rstrip()
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Interface:
     """A network interface that is up. Addresses have their prefix length ("10.244.0.5/24").
 
     `flags` are ifconfig's names ("UP", "RUNNING", …), `mtu` is bytes, `mac` is None on loopback.
-    The counters count packets and bytes since the interface exists, and are not compared.
+    The counters cover the interface's lifetime, in packets and bytes, and are not compared.
     """
 
     name: str
@@ -135,9 +135,9 @@ class Route:
 class Process:
     """A process as `ps -ef` in its container lists it.
 
-    `pid` and `ppid` are inside the container (ppid 0: started from outside). `command` is the
-    argument list joined by blanks. `argv` is exact and known only to a reading from outside;
-    it and `node_pid` (the id on the node) are not compared.
+    `pid` and `ppid` are ids inside the container (ppid 0: started from outside). `command` is
+    the argument list joined by blanks. Only a reading from outside knows `argv`, the exact
+    argument list, and `node_pid`, the id on the node; both are not compared.
     """
 
     pid: int
@@ -158,13 +158,13 @@ class Process:
 
 
 def shown_user(name: str) -> str:
-    """A user's name as procps prints it in its column of eight."""
+    """A user's name as procps prints it: at most eight characters, a cut name ends in "+"."""
     return name if len(name) <= USER_WIDTH else name[: USER_WIDTH - 1] + "+"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One netfilter rule, in one canonical form whichever tool printed it.
+    """One netfilter rule, in a canonical form that does not depend on the tool that printed it.
 
     `matches` are sorted texts such as "-p tcp", "! -d 127.0.0.1/32", "-o lo",
     "! --dport 15008", "--uid-owner 1337". `target` is a chain or "RETURN", "REDIRECT", …;
@@ -189,9 +189,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain in order. `policy` is None for a user's chain. Counters are not compared.
+    """A chain with its rules in order. `policy` is None for a user's chain.
 
-    `references` is how many rules jump here, counted by the kernel (only `iptables -L` says).
+    `references` is the kernel's count of rules that jump to this chain (only `iptables -L`
+    prints it). Counters and `references` are not compared.
     """
 
     name: str
@@ -209,7 +210,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class Table:
-    """A netfilter table ("nat"); chains compare without regard to the order they were made in."""
+    """A netfilter table ("nat"). The order in which chains were created is not compared."""
 
     name: str
     chains: tuple[Chain, ...] = ()
@@ -220,21 +221,21 @@ class Table:
 
     @property
     def names(self) -> frozenset[str]:
-        """Every chain's name."""
+        """The names of all chains."""
         return frozenset(chain.name for chain in self.chains)
 
     @property
     def user_chains(self) -> frozenset[str]:
-        """Names of the chains that somebody made (those without a policy)."""
+        """The names of the chains that are not built in (they have no policy)."""
         return frozenset(chain.name for chain in self.chains if chain.policy is None)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """Every rule, chain after chain."""
+        """All rules, chain after chain."""
         return tuple(rule for chain in self.chains for rule in chain.rules)
 
     def chain(self, name: str) -> Chain:
-        """The chain of that name; an absent chain is an empty one, so that checks read simply."""
+        """The chain with that name; an empty chain when it is absent, which keeps checks simple."""
         return next((chain for chain in self.chains if chain.name == name), Chain(name))
 
     def has(self, name: str) -> bool:
@@ -244,10 +245,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Connect:
-    """What became of one TCP connection attempt from a pod's network.
+    """The outcome of one TCP connection attempt from a pod's network.
 
-    `open`: the handshake ended. `refused`: reset at once. `timed out`: no answer within the
-    limit. `unreachable`: no route, or an ICMP error. `seconds` is wall time, not compared.
+    `open`: the handshake succeeded. `refused`: the peer reset it at once. `timed out`: no answer
+    came within the limit. `unreachable`: no route, or an ICMP error. `detail` is the error's
+    text and `seconds` the wall time; both are not compared.
     """
 
     outcome: Literal["open", "refused", "timed out", "unreachable"]
@@ -256,7 +258,7 @@ class Connect:
 
     @property
     def open(self) -> bool:
-        """Whether the handshake ended."""
+        """Whether the handshake succeeded."""
         return self.outcome == "open"
 
     def __str__(self) -> str:
@@ -264,11 +266,12 @@ class Connect:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One HTTP request from a pod's network: `status` is None when no answer came (`error`).
+class HttpAnswer:
+    """The answer to one HTTP request from a pod's network.
 
-    Header names are lower case; of repeated headers the last is kept. `body` is text, cut
-    at 1 MiB. `seconds` is wall time.
+    `status` is None when no answer came; `error` then has the reason. Header names are lower
+    case; of repeated headers the last is kept. `body` is text, cut at 1 MiB (at 64 MiB from
+    127.0.0.1, for Envoy's dumps). `seconds` is wall time and not compared.
     """
 
     status: int | None
@@ -283,7 +286,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Ran:
-    """A program that was run in a pod's network namespace from the observer, and its output."""
+    """The result of a program that the observer ran in a pod's network namespace."""
 
     argv: tuple[str, ...]
     returncode: int
@@ -292,5 +295,5 @@ class Ran:
 
 
 def network(address: str, mask: str) -> str:
-    """CIDR text of an address and a dotted mask: ("10.244.0.0", "255.255.255.0")."""
+    """CIDR text of an address and a dotted mask, for instance "10.244.0.0" and "255.255.255.0"."""
     return str(ipaddress.ip_network(f"{address}/{mask}", strict=False))

@@ -1,1 +1,1 @@
-"""The observer: a container beside the node that looks into network namespaces."""
+"""The observer: a container beside the node that reads processes and network namespaces of pods."""

@@ -1,4 +1,7 @@
-"""A kept-open channel to the program in the observer: questions out, answers in, one a line."""
+"""A channel to the program in the observer, which stays open.
+
+Each question and each answer is one line of JSON.
+"""
 
 import contextlib
 import itertools
@@ -19,34 +22,38 @@ for name, source in json.loads(sys.stdin.buffer.readline()).items():
     exec(compile(source, name, "exec"), vars(module))
 module.main()
 """
-"""Reads the program's modules from standard input, then lets it read the questions from there."""
+"""Python source: loads the program's modules from the first line of standard input and runs it.
+
+The program then reads the questions from the following lines.
+"""
 
 _PROGRAM = ("procfs", "program")
-"""Each may import those before it; the last has `main`."""
+"""Modules of the program, in load order. Each may import the earlier ones; the last has `main`."""
 
 SLACK = 3.0
-"""Seconds that an answer may come later than its own limit: the machine may be busy."""
+"""Seconds that the channel waits beyond a question's own limit, because the machine may be busy."""
 
 
 class ChannelClosedError(ObservationError):
-    """The far side went away: the observer or its node died."""
+    """The program ended: the observer or its node stopped."""
 
 
 class NoAnswerError(ObservationError):
-    """The far side said nothing in time."""
+    """The program sent no answer within the time limit."""
 
 
 class Channel:
-    """One process (`docker exec -i … python3`) that answers; safe for several threads."""
+    """One running program (`docker exec -i … python3`). Several threads may use it at once."""
 
     def __init__(self, argv: Sequence[str], *, python: str = "python3") -> None:
-        """Start `argv` + python's loader and send it the program.
+        """Start `argv` with Python and the loader, and send it the program.
 
         Raises ObservationError when the command cannot be started.
         """
         here = resources.files(__package__)
         program = {
-            f"{__package__}.{one}": (here / f"{one}.py").read_text("utf-8") for one in _PROGRAM
+            f"{__package__}.{module}": (here / f"{module}.py").read_text("utf-8")
+            for module in _PROGRAM
         }
         try:
             # Not lab.command: that runs a command to its end, this one stays.
@@ -69,14 +76,15 @@ class Channel:
         ]
         for reader in self._readers:
             reader.start()
-        with contextlib.suppress(ChannelClosedError):  # the first question says why
+        with contextlib.suppress(ChannelClosedError):  # the first question reports the reason
             self._send(json.dumps(program).encode() + b"\n")
 
     def ask(self, question: str, *, wait: float, **details: Any) -> Any:
-        """The answer's JSON value. `wait` (not a detail of the question) is in seconds.
+        """Send a question with its `details` and return the JSON value of the answer.
 
-        Raises ChannelClosedError when the far side is gone, ObservationError when it says that it
-        cannot answer or says nothing in time.
+        `wait` is the time limit in seconds; it is not sent. Raises ChannelClosedError when the
+        program has ended, NoAnswerError after the time limit, and ObservationError when the
+        program answers with an error.
         """
         number = next(self._numbers)
         slot: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -105,12 +113,12 @@ class Channel:
         return answer["ok"]
 
     def close(self) -> None:
-        """End the far side by ending its input, and collect the process."""
+        """Close the program's standard input, wait for its end, and kill it if it does not end."""
         with self._lock:
             self._closed = True
         stdin = self._process.stdin
         assert stdin is not None
-        with contextlib.suppress(OSError):  # it may be gone already
+        with contextlib.suppress(OSError):  # the process may have ended already
             stdin.close()
         try:
             self._process.wait(timeout=1)
@@ -134,11 +142,11 @@ class Channel:
             raise self._gone() from gone
 
     def _gone(self) -> ChannelClosedError:
-        self._readers[1].join(timeout=1)  # let its last words arrive
-        said = " ".join(self._complaints)[-500:].strip()
+        self._readers[1].join(timeout=1)  # the rest of its standard error may still be on the way
+        reason = " ".join(self._complaints)[-500:].strip()
         return ChannelClosedError(
-            "the observer went away" + (f": {said}" if said else ""),
-            hint="is the lab's node running? `lab status` says, `lab up` heals it",
+            "the observer went away" + (f": {reason}" if reason else ""),
+            hint="is the lab's node running? `lab status` shows it, `lab up` repairs it",
         )
 
     def _read(self) -> None:

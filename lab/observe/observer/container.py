@@ -1,8 +1,8 @@
-"""The observer: a container beside the node that looks into pods from outside.
+"""The observer: a container beside the node that reads pods from outside.
 
-One container for each lab, started by whoever needs it first (testcontainers), shared by every
-process that looks, and removed with the lab, which finds it by its label. It is privileged and in
-the node's pid namespace, with no network of its own: so it can enter every pod's.
+Each lab has one. The first process that needs it starts it (testcontainers); all processes share
+it; `lab down` finds it by its label and removes it. The container is privileged and runs in the
+node's pid namespace, without a network of its own, so it can enter the network of every pod.
 """
 
 import os
@@ -17,12 +17,12 @@ from lab.errors import CommandError, ObservationError
 from lab.observe.observer.channel import Channel, ChannelClosedError, NoAnswerError
 
 LABEL = "sidecar-lab.name"
-"""Every container of a lab carries it, with the lab's name as its value."""
+"""Label of every container of a lab; its value is the lab's name."""
 NODE_LABEL = "sidecar-lab.observes"
-"""Id of the node's container: an observer of a node that is no more is of no use."""
+"""Label with the id of the node's container. A recreated node gets a new observer."""
 ROLE_LABEL = "sidecar-lab.role"
 ACTING = frozenset({"run", "http", "connect"})
-"""Questions that may change something, or count, when they are answered."""
+"""Questions whose answer may change something or raise a counter: they are not asked twice."""
 
 
 def container_name(lab: str) -> str:
@@ -31,9 +31,9 @@ def container_name(lab: str) -> str:
 
 
 class Observer:
-    """Answers about one node's pods. Starts what is missing when first asked.
+    """Answers questions about the pods of one node. Starts the container when it is missing.
 
-    Safe for several threads. `ask` raises ObservationError.
+    Several threads may use it at once. `ask` raises ObservationError.
     """
 
     def __init__(self, lab: str, node: str, image: str, *, lock: Path) -> None:
@@ -46,16 +46,16 @@ class Observer:
         self._guard = threading.Lock()
 
     def ask(self, question: str, *, wait: float = 5.0, **details: Any) -> Any:
-        """Ask the program inside (see program.QUESTIONS); `wait` is in seconds.
+        """Ask the program in the observer (see program.QUESTIONS) and return its answer.
 
-        If the observer has died since the last question, it is started once more; only a
-        question that acts (ACTING) is not asked twice.
+        `wait` is the time limit in seconds. If the observer has stopped since the last question,
+        this starts it and asks again; a question in ACTING raises ObservationError instead.
         """
         channel = self._open()
         try:
             return channel.ask(question, wait=wait, **details)
         except NoAnswerError:
-            # A container that was removed takes docker's own client with it only sometimes.
+            # `docker exec` does not always end when its container is removed.
             if _serves(self.lab, self.node, self.image):
                 raise
         except ChannelClosedError:
@@ -69,7 +69,7 @@ class Observer:
         return self._open().ask(question, wait=wait, **details)
 
     def close(self) -> None:
-        """Close the channel; the container stays for the next who looks."""
+        """Close the channel. The container stays, for other processes and later questions."""
         with self._guard:
             channel, self._channel = self._channel, None
         if channel is not None:
@@ -78,7 +78,7 @@ class Observer:
     def _open(self) -> Channel:
         with self._guard:
             if self._channel is None:
-                # Trying is cheaper than asking first whether the container is there.
+                # Trying is cheaper than to ask Docker first whether the container exists.
                 channel = Channel(["docker", "exec", "-i", container_name(self.lab)])
                 if not self._fits(channel):
                     channel.close()
@@ -89,17 +89,17 @@ class Observer:
 
     def _fits(self, channel: Channel) -> bool:
         try:
-            found = channel.ask("hello", wait=10.0)
+            greeting = channel.ask("hello", wait=10.0)
         except ObservationError:
             return False
-        # The node's own process 1 is visible only from its pid namespace.
-        return bool(found) and _serves(self.lab, self.node, self.image)
+        # The program answers. Docker knows whether the container belongs to the current node.
+        return bool(greeting) and _serves(self.lab, self.node, self.image)
 
 
 def ensure(lab: str, node: str, image: str, *, lock: Path) -> None:
-    """Have the lab's observer running: found if it fits, else made anew.
+    """Ensure that the lab's observer runs: keep it if image and node are right, else replace it.
 
-    Raises ObservationError when Docker refuses, or the node is not running.
+    Raises ObservationError when Docker refuses or the node is not running.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
@@ -114,7 +114,7 @@ def remove(lab: str) -> None:
 
 
 def _serves(lab: str, node: str, image: str) -> bool:
-    """Whether the observer runs, of this image, beside this very node. One docker call."""
+    """Whether the observer runs, has this image, and was started for the current node container."""
     form = (
         '{{.Id}}|{{.State.Running}}|{{.Config.Image}}|{{index .Config.Labels "' + NODE_LABEL + '"}}'
     )
@@ -131,8 +131,8 @@ def _serves(lab: str, node: str, image: str) -> bool:
 
 
 def _start(lab: str, node: str, image: str) -> None:
-    # Its reaper would remove the observer with the first process that ends, and its image
-    # cannot be pulled where no registry answers.
+    # testcontainers' reaper would remove the observer when the first process ends, and the
+    # reaper's image cannot be pulled without a registry.
     os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
     from docker.errors import (  # type: ignore[import-untyped]
         APIError,
@@ -142,7 +142,7 @@ def _start(lab: str, node: str, image: str) -> None:
     from testcontainers.core.container import DockerContainer
 
     try:
-        found = run(["docker", "container", "inspect", "--format", "{{.Id}}", node], timeout=30)
+        inspected = run(["docker", "container", "inspect", "--format", "{{.Id}}", node], timeout=30)
         container = (
             DockerContainer(image)
             .with_name(container_name(lab))
@@ -153,7 +153,7 @@ def _start(lab: str, node: str, image: str) -> None:
                 network_mode="none",
                 entrypoint=[],
                 user="0",
-                labels={LABEL: lab, NODE_LABEL: found.stdout.strip(), ROLE_LABEL: "observer"},
+                labels={LABEL: lab, NODE_LABEL: inspected.stdout.strip(), ROLE_LABEL: "observer"},
             )
         )
         try:
@@ -163,7 +163,7 @@ def _start(lab: str, node: str, image: str) -> None:
     except CommandError as error:
         raise ObservationError(
             f"the node's container {node} is not there: {error.stderr.strip()}",
-            hint="`lab up` makes or heals the lab",
+            hint="`lab up` creates or repairs the lab",
         ) from error
     except ImageNotFound as error:
         raise ObservationError(

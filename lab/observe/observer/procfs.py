@@ -1,6 +1,6 @@
-"""Processes, and the sockets that they listen on, as /proc tells of them.
+"""Reads processes and their listening sockets from /proc.
 
-Part of the program inside the observer (program.py): standard library only.
+Part of the program inside the observer (program.py): it uses the standard library only.
 """
 
 import os
@@ -18,7 +18,7 @@ _POD = re.compile(r"pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}
 
 
 class UnanswerableError(Exception):
-    """A question that has no answer now, with a hint."""
+    """A question cannot be answered now; `hint` says what to check."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -26,14 +26,14 @@ class UnanswerableError(Exception):
 
 
 def pids() -> Iterator[int]:
-    """Every process that this /proc shows."""
+    """Yield the id of every process in /proc."""
     for name in (entry.name for entry in os.scandir(PROC)):
         if name.isdigit():
             yield int(name)
 
 
 def read(pid: int, name: str) -> str:
-    """A file of /proc/PID, "" when the process is gone or forbids it."""
+    """Text of the file /proc/PID/`name`; "" when the process has ended or access is denied."""
     try:
         return (PROC / str(pid) / name).read_bytes().decode(errors="replace")
     except (FileNotFoundError, ProcessLookupError, PermissionError):
@@ -41,9 +41,10 @@ def read(pid: int, name: str) -> str:
 
 
 def owner(cgroup: str) -> tuple[str, str]:
-    """Container id and pod uid in a /proc/PID/cgroup text (cgroup v1 or v2), "" if not there.
+    """Container id and pod uid in a /proc/PID/cgroup text (cgroup v1 or v2); "" for an absent one.
 
-    The last id counts: in the node's own container, each path begins with that container's.
+    The last id in the path counts, because the path may begin with the id of the node's own
+    container.
     """
     for line in cgroup.splitlines():
         path = line.split(":", 2)[-1]
@@ -55,7 +56,7 @@ def owner(cgroup: str) -> tuple[str, str]:
 
 
 def inode(pid: int, namespace: str = "net") -> int:
-    """Inode of a process's namespace; 0 when it is gone."""
+    """Inode of a process's namespace; 0 when the process has ended."""
     try:
         link = str((PROC / str(pid) / "ns" / namespace).readlink())
     except OSError:
@@ -64,14 +65,14 @@ def inode(pid: int, namespace: str = "net") -> int:
 
 
 def describe(pid: int) -> dict[str, Any] | None:
-    """What /proc says of one process; None when it is gone. Kernel threads have no argv."""
+    """Read one process from /proc; None when it has ended. A kernel thread has an empty argv."""
     status = read(pid, "status")
     stat = read(pid, "stat").rpartition(")")[2].split()
     if not status or len(stat) < 20:
         return None
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     command = read(pid, "cmdline")
-    # A process that gave itself a shorter title (pilot-agent does) leaves NULs at the end.
+    # A process that sets a shorter title (pilot-agent does) leaves NULs at the end.
     argv = command.rstrip("\0").split("\0")
     return {
         "node_pid": pid,
@@ -86,27 +87,34 @@ def describe(pid: int) -> dict[str, Any] | None:
 
 
 def members(pod: str = "", container: str = "") -> dict[str, list[dict[str, Any]]]:
-    """Container id → its processes by pid, of one pod or one container."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    """Map container ids to their processes, sorted by pid, for one pod or one container."""
+    by_container: dict[str, list[dict[str, Any]]] = {}
     for pid in pids():
-        of, pod_uid = owner(read(pid, "cgroup"))
-        if not of or (pod and pod_uid != pod) or (container and of != container):
+        container_id, pod_uid = owner(read(pid, "cgroup"))
+        if (
+            not container_id
+            or (pod and pod_uid != pod)
+            or (container and container_id != container)
+        ):
             continue
-        seen = describe(pid)
-        if seen:
-            found.setdefault(of, []).append(seen)
-    for every in found.values():
-        every.sort(key=lambda one: one["pid"])
-    return found
+        process = describe(pid)
+        if process:
+            by_container.setdefault(container_id, []).append(process)
+    for group in by_container.values():
+        group.sort(key=lambda member: member["pid"])
+    return by_container
 
 
 def first(processes: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """A container's first process: pid 1 of its namespace, else the one started first."""
-    return min(processes, key=lambda one: (one["pid"] != 1, one["started"], one["node_pid"]))
+    """A container's first process: pid 1 of its namespace, else the process that started first."""
+    return min(
+        processes,
+        key=lambda process: (process["pid"] != 1, process["started"], process["node_pid"]),
+    )
 
 
 def user(pid: int, uid: int) -> str:
-    """A user's name by the container's own passwd file, as its `ps` would look it up."""
+    """A user's name from the container's own passwd file, as `ps` in it finds it; else the uid."""
     for line in read(pid, "root/etc/passwd").splitlines():
         parts = line.split(":")
         if len(parts) > 2 and parts[2] == str(uid):
@@ -115,30 +123,30 @@ def user(pid: int, uid: int) -> str:
 
 
 def pod(uid: str) -> dict[str, Any]:
-    """Each container of a pod: first process's id on the node, network namespace's inode."""
+    """For each container of a pod: the first process's id on the node and its network's inode."""
     return {
-        container: {"pid": first(every)["node_pid"], "netns": inode(first(every)["node_pid"])}
-        for container, every in members(pod=uid).items()
+        container: {"pid": first(group)["node_pid"], "netns": inode(first(group)["node_pid"])}
+        for container, group in members(pod=uid).items()
     }
 
 
 def processes(container: str) -> list[dict[str, Any]]:
-    """Every process of a container, as `ps -ef` there would list them."""
-    every = members(container=container).get(container, [])
-    inner = {one["node_pid"]: one["pid"] for one in every}
+    """Every process of a container, with the user and the parent that `ps -ef` in it prints."""
+    listed = members(container=container).get(container, [])
+    inner = {process["node_pid"]: process["pid"] for process in listed}
     return [
         {
-            **one,
-            "ppid": inner.get(one["node_ppid"], 0),
-            "user": user(one["node_pid"], one["uid"]),
+            **process,
+            "ppid": inner.get(process["node_ppid"], 0),
+            "user": user(process["node_pid"], process["uid"]),
         }
-        for one in every
+        for process in listed
     ]
 
 
 # --- sockets -----------------------------------------------------------------------------
 def address(text: str) -> tuple[str, int]:
-    """Address and port of /proc/net/tcp's hexadecimal form (each 32 bits in host order)."""
+    """Decode /proc/net/tcp's hexadecimal address and port (32-bit words in host order)."""
     host, port = text.split(":")
     words = [int(host[i : i + 8], 16) for i in range(0, len(host), 8)]
     family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
@@ -146,7 +154,7 @@ def address(text: str) -> tuple[str, int]:
 
 
 def listening(text: str) -> Iterator[tuple[str, int, int]]:
-    """Address, port and socket inode of each listener in a /proc/net/tcp text."""
+    """Yield address, port and socket inode of each listener in a /proc/net/tcp text."""
     for row in text.splitlines()[1:]:
         words = row.split()
         if len(words) > 9 and words[3] == LISTEN:
@@ -154,29 +162,33 @@ def listening(text: str) -> Iterator[tuple[str, int, int]]:
 
 
 def program(argv: list[str], name: str) -> str:
-    """The name as netstat takes it: argv[0], without its folder when it begins with "/"."""
+    """The program's name as netstat prints it: argv[0]; an absolute path loses its folder."""
     if not argv:
         return name
     return argv[0].rsplit("/", 1)[-1] if argv[0].startswith("/") else argv[0]
 
 
 def sockets(pid: int, uid: str = "") -> list[dict[str, Any]]:
-    """Listeners of a process's network namespace with the process that holds each.
+    """Listeners of a process's network namespace, each with the process that holds the socket.
 
-    Of several holders the one with the lowest pid counts, as in netstat. `uid` is the pod's:
-    owners are looked for among its processes; without it, among all in the namespace.
+    If several processes hold a socket, the lowest pid counts, as in netstat. With a pod's `uid`
+    the search for holders covers the pod's processes; without, all processes in the namespace.
     """
     if uid:
-        candidates = [(of, one) for of, every in members(pod=uid).items() for one in every]
+        candidates = [
+            (container_id, process)
+            for container_id, group in members(pod=uid).items()
+            for process in group
+        ]
     else:
         namespace = inode(pid)
         here = (describe(each) for each in pids() if inode(each) == namespace)
-        candidates = [("", one) for one in here if one]
+        candidates = [("", process) for process in here if process]
     holders: dict[int, tuple[str, dict[str, Any]]] = {}
-    for container, one in sorted(candidates, key=lambda pair: (pair[1]["pid"], pair[0])):
-        for held in held_sockets(one["node_pid"]):
-            holders.setdefault(held, (container, one))
-    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for container, holder in sorted(candidates, key=lambda pair: (pair[1]["pid"], pair[0])):
+        for socket_inode in held_sockets(holder["node_pid"]):
+            holders.setdefault(socket_inode, (container, holder))
+    listeners: dict[tuple[str, int], dict[str, Any]] = {}
     for family in ("net/tcp", "net/tcp6"):
         text = read(pid, family)
         if not text and family == "net/tcp":
@@ -184,25 +196,25 @@ def sockets(pid: int, uid: str = "") -> list[dict[str, Any]]:
         for host, port, number in listening(text):
             row: dict[str, Any] = {"address": host, "port": port}
             if number in holders:
-                container, one = holders[number]
+                container, holder = holders[number]
                 row |= {
-                    "process": program(one["argv"], one["name"]),
-                    "pid": one["pid"],
+                    "process": program(holder["argv"], holder["name"]),
+                    "pid": holder["pid"],
                     "container": container or None,
                 }
-            found.setdefault((host, port), row)
-    return list(found.values())
+            listeners.setdefault((host, port), row)
+    return list(listeners.values())
 
 
 def held_sockets(pid: int) -> Iterator[int]:
-    """Inodes of the sockets that a process has open."""
+    """Yield the inodes of the sockets that a process has open."""
     try:
         descriptors = list(os.scandir(PROC / str(pid) / "fd"))
     except OSError:
         return
-    for one in descriptors:
+    for descriptor in descriptors:
         try:
-            link = str(Path(one.path).readlink())
+            link = str(Path(descriptor.path).readlink())
         except OSError:
             continue
         if link.startswith("socket:["):

@@ -1,10 +1,10 @@
 """The program inside the observer: answers questions about processes and their networks.
 
-It is piped into `docker exec -i OBSERVER python3` with procfs.py (channel.py), so that it is always
-this checkout's; they use the standard library and pyroute2 only. One JSON object a line comes in
-(`{"id": 1, "ask": "sockets", "pid": 42, …}`), one goes out (`{"id": 1, "ok": …}` or
-`{"id": 1, "error": "…", "hint": "…"}`). Each question is answered on a thread of its own: a thread
-can enter a network namespace by itself, and what it starts is in that namespace too.
+channel.py pipes it, with procfs.py, into `docker exec -i OBSERVER python3`, so the program always
+matches this checkout. Both modules use the standard library and pyroute2 only. A question is one
+line of JSON (`{"id": 1, "ask": "sockets", "pid": 42, …}`), and so is its answer (`{"id": 1,
+"ok": …}` or `{"id": 1, "error": "…", "hint": "…"}`). Each question runs in its own thread: a
+thread can enter a network namespace alone, and the processes that it starts are in it too.
 """
 
 import ctypes
@@ -30,7 +30,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def enter(pid: int) -> None:
-    """Move this thread into a process's network namespace."""
+    """Move this thread into the network namespace of a process. Raises UnanswerableError."""
     try:
         handle = os.open(PROC / str(pid) / "ns" / "net", os.O_RDONLY)
     except OSError as gone:
@@ -49,37 +49,37 @@ def enter(pid: int) -> None:
 
 
 def network(pid: int) -> dict[str, Any]:
-    """Links with their addresses, and IPv4 routes of the main table, by pyroute2."""
-    from pyroute2 import IPRoute  # half a second to import: only who asks pays
+    """Read links, addresses, and IPv4 routes of the main table with pyroute2."""
+    from pyroute2 import IPRoute  # the import takes half a second: only this question pays for it
 
     enter(pid)
     with IPRoute() as netlink:
-        links = [message(one) for one in netlink.get_links()]
-        addresses = [message(one) for one in netlink.get_addr()]
-        routes = [message(one) for one in netlink.get_routes(family=socket.AF_INET, table=254)]
+        links = [message(link) for link in netlink.get_links()]
+        addresses = [message(address) for address in netlink.get_addr()]
+        routes = [message(route) for route in netlink.get_routes(family=socket.AF_INET, table=254)]
     return {"links": links, "addresses": addresses, "routes": routes}
 
 
-def message(seen: Any) -> dict[str, Any]:
-    """A netlink message as plain JSON: its fields, and those attributes that we use."""
+def message(raw: Any) -> dict[str, Any]:
+    """Convert a netlink message to plain JSON: its fields and the attributes that the lab uses."""
     wanted = (
         *("IFLA_IFNAME", "IFLA_MTU", "IFLA_ADDRESS", "IFLA_STATS64"),
         *("IFA_ADDRESS", "IFA_LOCAL", "IFA_BROADCAST"),
         *("RTA_DST", "RTA_GATEWAY", "RTA_OIF", "RTA_PRIORITY", "RTA_TABLE"),
     )
     plain: dict[str, Any] = {
-        key: seen[key]
+        key: raw[key]
         for key in ("index", "flags", "family", "prefixlen", "dst_len", "type", "table")
-        if key in seen
+        if key in raw
     }
-    for name, value in seen["attrs"]:
+    for name, value in raw["attrs"]:
         if name in wanted:
             plain[name] = dict(value) if isinstance(value, dict) else value
     return plain
 
 
 def run(pid: int, argv: list[str], timeout: float) -> dict[str, Any]:
-    """Run a tool in the namespace; its output as text."""
+    """Run a tool in the network namespace of `pid` and return exit code and output as text."""
     enter(pid)
     try:
         done = subprocess.run(
@@ -101,7 +101,7 @@ def run(pid: int, argv: list[str], timeout: float) -> dict[str, Any]:
 
 
 def rules(pid: int, family: int = 4, timeout: float = 10.0) -> str:
-    """`iptables-save -c` of every table."""
+    """The output of `iptables-save -c` (or ip6tables-save) for every table."""
     tool = "iptables-save" if family == 4 else "ip6tables-save"
     done = run(pid, [tool, "-c"], timeout)
     if done["returncode"] != 0:
@@ -110,7 +110,7 @@ def rules(pid: int, family: int = 4, timeout: float = 10.0) -> str:
 
 
 def connect(pid: int, host: str, port: int, timeout: float) -> dict[str, Any]:
-    """One TCP connection attempt."""
+    """Try to open one TCP connection; see readings.Connect for the outcomes."""
     enter(pid)
     started = time.monotonic()
     outcome, detail = "open", ""
@@ -128,7 +128,7 @@ def connect(pid: int, host: str, port: int, timeout: float) -> dict[str, Any]:
 def request(
     pid: int, url: str, method: str, headers: dict[str, str], timeout: float
 ) -> dict[str, Any]:
-    """One HTTP request; what went wrong is part of the answer, not an error of ours."""
+    """Send one HTTP request. A failure is reported in the answer's `error`; it raises nothing."""
     enter(pid)
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or 80
@@ -152,7 +152,7 @@ def request(
 
 
 def body(response: http.client.HTTPResponse, limit: int, deadline: float) -> bytes:
-    """The answer's body up to `limit` bytes; one that drips on is cut at the deadline."""
+    """Read the answer's body up to `limit` bytes, and stop at the deadline if it is slow."""
     parts: list[bytes] = []
     size = 0
     while size < limit and (part := response.read1(min(65536, limit - size))):
@@ -179,7 +179,7 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
 
 
 def answer(line: bytes) -> dict[str, Any]:
-    """The answer to one line; never raises for a question that went wrong."""
+    """Answer one line. A question that fails gives an answer with `error`; nothing is raised."""
     number: Any = None
     try:
         asked = json.loads(line)
@@ -187,12 +187,12 @@ def answer(line: bytes) -> dict[str, Any]:
         return {"id": number, "ok": QUESTIONS[asked.pop("ask")](**asked)}
     except UnanswerableError as error:
         return {"id": number, "error": str(error), "hint": error.hint}
-    except Exception as error:  # noqa: BLE001 - the far side raises it, typed, with this text
+    except Exception as error:  # noqa: BLE001 - the channel raises it as ObservationError
         return {"id": number, "error": f"{type(error).__name__}: {error}", "hint": ""}
 
 
 def main() -> None:
-    """Answer until standard input ends."""
+    """Answer the lines of standard input until it ends."""
     writing = threading.Lock()
 
     def work(line: bytes) -> None:

@@ -1,7 +1,7 @@
-"""Pure parsers of what a reader of the walkthrough sees: text in, frozen data out.
+"""Parsers for the output of the walkthrough's tools: text in, frozen data out. Pure.
 
-Each raises ObservationError with the line that it could not read. Lines that a shell, kubectl
-or a comment adds around the table are left out.
+Each raises ObservationError with the line that it cannot read. The parsers skip lines that a
+shell, kubectl or a comment adds around the table.
 """
 
 from lab.observe.parsers.ifconfig import parse_ifconfig

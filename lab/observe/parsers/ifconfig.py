@@ -1,4 +1,4 @@
-"""`ifconfig` of net-tools 2."""
+"""Parser for the output of `ifconfig` (net-tools 2)."""
 
 import re
 
@@ -11,7 +11,7 @@ _COUNT = re.compile(r"(?P<way>RX|TX) packets (?P<packets>\d+)\s+bytes (?P<bytes>
 
 
 def parse_ifconfig(text: str) -> tuple[Interface, ...]:
-    """The interfaces by name. Raises ObservationError when there is none."""
+    """The interfaces, sorted by name. Raises ObservationError when the text has none."""
     blocks: list[list[str]] = []
     for row in text.splitlines():
         if _HEAD.match(row):
@@ -20,7 +20,9 @@ def parse_ifconfig(text: str) -> tuple[Interface, ...]:
             blocks[-1].append(row.strip())
     if not blocks:
         raise ObservationError(f"no interface in: {text.strip()[:300]!r}")
-    return tuple(sorted((_interface(block) for block in blocks), key=lambda one: one.name))
+    return tuple(
+        sorted((_interface(block) for block in blocks), key=lambda interface: interface.name)
+    )
 
 
 def _interface(block: list[str]) -> Interface:

@@ -1,4 +1,4 @@
-"""The init container's log: the texts that it gave to iptables-restore, as rules."""
+"""Parser for the init container's log, which holds the input of iptables-restore."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,30 +10,30 @@ from lab.observe.readings import Table
 
 @dataclass(frozen=True)
 class InitLog:
-    """What the log says was given to iptables-restore, first (IPv4) text only.
+    """The first (IPv4) input of iptables-restore in the log.
 
-    `tables` by name. `made` are the chains in the order in which they were made ("-N").
-    `lines` are the text's own lines, from "* nat" to the last "COMMIT", as printed.
+    `tables` are its tables by name. `chains` are the names of the chains that it creates ("-N"),
+    in their order. `lines` are its lines from "* nat" to the last "COMMIT", as printed.
     """
 
     tables: Mapping[str, Table]
-    made: tuple[str, ...]
+    chains: tuple[str, ...]
     lines: tuple[str, ...]
 
     @property
     def nat(self) -> Table:
-        """The nat table's part; without chains when the log has none."""
+        """The nat table; a table without chains when the log has none."""
         return self.tables.get("nat", Table("nat"))
 
 
 def parse_init_log(log: str) -> InitLog:
-    """Find the restore text in the log. Raises ObservationError when there is none, or half.
+    """Find the input of iptables-restore in the log.
 
-    A table that comes twice belongs to the second text (IPv6, or a run again): reading ends
-    there.
+    When a table appears a second time, a second input begins (IPv6, or another run) and reading
+    stops. Raises ObservationError when the log has no such input or only a part of it.
     """
     lines: list[str] = []
-    seen: set[str] = set()
+    names: set[str] = set()
     inside = False
     for row in log.splitlines():
         line = row.strip()
@@ -41,9 +41,9 @@ def parse_init_log(log: str) -> InitLog:
             name = line[1:].strip()
             if not name.isalpha():
                 continue
-            if name in seen:
+            if name in names:
                 break
-            seen.add(name)
+            names.add(name)
             inside = True
         if inside:
             lines.append(line)
@@ -53,5 +53,5 @@ def parse_init_log(log: str) -> InitLog:
             f"no rules in the log of the init container: {log.strip()[-300:]!r}",
             hint="did it end before it got to iptables-restore?",
         )
-    made = tuple(line.split()[1] for line in lines if line.startswith("-N "))
-    return InitLog(parse_iptables_save("\n".join(lines)), made, tuple(lines))
+    chains = tuple(line.split()[1] for line in lines if line.startswith("-N "))
+    return InitLog(parse_iptables_save("\n".join(lines)), chains, tuple(lines))

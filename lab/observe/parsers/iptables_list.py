@@ -1,4 +1,4 @@
-"""`iptables -nvL -t TABLE`: the reader's view, turned into the same rules as iptables-save's."""
+"""Parser for `iptables -nvL -t TABLE`; it gives the same rules as the parser for iptables-save."""
 
 import re
 from collections.abc import Callable
@@ -12,17 +12,18 @@ _USER = re.compile(r"Chain (\S+) \((\d+) references\)")
 _BUILT_IN = re.compile(r"Chain (\S+) \(policy (\S+) (\S+) packets, (\S+) bytes\)")
 _ROW = re.compile(
     r"\s*(?P<packets>\d+[KMGT]?)\s+(?P<bytes>\d+[KMGT]?)\s+"
-    # a rule without a target leaves its column blank
+    # the column is blank for a rule without a target
     r"(?:(?P<target>[^\s]+)\s+)??(?P<protocol>!?\w[\w-]*)\s+(?P<opt>--|-f|!f)\s+"
     r"(?P<in>\S+)\s+(?P<out>\S+)\s+(?P<source>\S+)\s+(?P<destination>\S+)\s*(?P<rest>.*)"
 )
 
 
 def parse_iptables_list(text: str, table: str = "nat") -> Table:
-    """The chains with counters and references; `table` is the name that was asked for.
+    """The chains with counters and references; `table` becomes the name of the result.
 
-    A detail of an extension that is not known here becomes a match in parentheses, so that
-    it is seen and makes the rule unequal rather than being lost.
+    An unknown detail of an extension becomes a match in parentheses, so that the rule differs
+    from others and the detail is not lost. Raises ObservationError at a line that it cannot
+    read, and when the text has no chain.
     """
     chains: list[Chain] = []
     rules: list[Rule] = []
@@ -36,17 +37,17 @@ def parse_iptables_list(text: str, table: str = "nat") -> Table:
             rules.clear()
 
     for row in text.splitlines():
-        if made := _USER.match(row):
+        if user_chain := _USER.match(row):
             close()
-            chains.append(Chain(made[1], references=int(made[2])))
+            chains.append(Chain(user_chain[1], references=int(user_chain[2])))
         elif built_in := _BUILT_IN.match(row):
             close()
             name, policy, packets, size = built_in.groups()
             chains.append(Chain(name, policy, packets=count(packets), bytes=count(size)))
         elif not row.strip() or row.split()[:2] == ["pkts", "bytes"] or row.startswith("#"):
             continue
-        elif chains and (seen := _ROW.fullmatch(row)):
-            rules.append(_rule(chains[-1].name, seen))
+        elif chains and (fields := _ROW.fullmatch(row)):
+            rules.append(_rule(chains[-1].name, fields))
         else:
             raise unread("iptables -nvL", row)
     close()
@@ -55,8 +56,8 @@ def parse_iptables_list(text: str, table: str = "nat") -> Table:
     return Table(table, tuple(chains))
 
 
-def _rule(chain: str, seen: re.Match[str]) -> Rule:
-    draft = Draft(chain, target=seen["target"])
+def _rule(chain: str, fields: re.Match[str]) -> Rule:
+    draft = Draft(chain, target=fields["target"])
     for option, column in (
         ("-s", "source"),
         ("-d", "destination"),
@@ -64,64 +65,64 @@ def _rule(chain: str, seen: re.Match[str]) -> Rule:
         ("-o", "out"),
         ("-p", "protocol"),
     ):
-        negated = seen[column].startswith("!")
-        draft.match(option, [seen[column].removeprefix("!")], negated=negated)
-    _extensions(draft, seen["rest"].strip())
+        negated = fields[column].startswith("!")
+        draft.match(option, [fields[column].removeprefix("!")], negated=negated)
+    _extensions(draft, fields["rest"].strip())
     draft.options.sort()
-    return draft.rule(packets=count(seen["packets"]), bytes_=count(seen["bytes"]))
+    return draft.rule(packets=count(fields["packets"]), bytes_=count(fields["bytes"]))
 
 
 def _extensions(draft: Draft, rest: str) -> None:
     while rest:
         for shape, read in _SHAPES:
-            if found := shape.match(rest):
-                read(draft, found)
-                rest = rest[found.end() :].lstrip()
+            if fields := shape.match(rest):
+                read(draft, fields)
+                rest = rest[fields.end() :].lstrip()
                 break
         else:
             draft.match("?", [f"({rest})"])
             return
 
 
-def _ports(draft: Draft, found: re.Match[str]) -> None:
-    option = "--dport" if found["way"] == "d" else "--sport"
-    draft.match(option, [found["ports"]], negated=bool(found["no"]))
+def _ports(draft: Draft, fields: re.Match[str]) -> None:
+    option = "--dport" if fields["way"] == "d" else "--sport"
+    draft.match(option, [fields["ports"]], negated=bool(fields["no"]))
 
 
-def _owner(draft: Draft, found: re.Match[str]) -> None:
-    draft.match(f"--{found['what'].lower()}-owner", [found["id"]], negated=bool(found["no"]))
+def _owner(draft: Draft, fields: re.Match[str]) -> None:
+    draft.match(f"--{fields['what'].lower()}-owner", [fields["id"]], negated=bool(fields["no"]))
 
 
 def _named(option: str) -> Callable[[Draft, re.Match[str]], None]:
-    def read(draft: Draft, found: re.Match[str]) -> None:
-        draft.match(option, [found["value"]], negated=bool(found["no"]))
+    def read(draft: Draft, fields: re.Match[str]) -> None:
+        draft.match(option, [fields["value"]], negated=bool(fields["no"]))
 
     return read
 
 
-def _multiport(draft: Draft, found: re.Match[str]) -> None:
-    draft.match(f"--{found['way']}", [found["value"]], negated=bool(found["no"]))
+def _multiport(draft: Draft, fields: re.Match[str]) -> None:
+    draft.match(f"--{fields['way']}", [fields["value"]], negated=bool(fields["no"]))
 
 
-def _comment(draft: Draft, found: re.Match[str]) -> None:
-    draft.comment = found["value"]
+def _comment(draft: Draft, fields: re.Match[str]) -> None:
+    draft.comment = fields["value"]
 
 
-def _goto(draft: Draft, found: re.Match[str]) -> None:
+def _goto(draft: Draft, fields: re.Match[str]) -> None:
     draft.goto = True
 
 
 def _option(text: str) -> Callable[[Draft, re.Match[str]], None]:
-    def read(draft: Draft, found: re.Match[str]) -> None:
-        draft.options.append(text.format(**found.groupdict()))
+    def read(draft: Draft, fields: re.Match[str]) -> None:
+        draft.options.append(text.format(**fields.groupdict()))
 
     return read
 
 
-def _tproxy(draft: Draft, found: re.Match[str]) -> None:
-    draft.options.append(f"--on-port {found['port']}")
-    draft.options.append(f"--on-ip {found['ip']}")
-    draft.options.append(f"--tproxy-mark {found['mark']}")
+def _tproxy(draft: Draft, fields: re.Match[str]) -> None:
+    draft.options.append(f"--on-port {fields['port']}")
+    draft.options.append(f"--on-ip {fields['ip']}")
+    draft.options.append(f"--tproxy-mark {fields['mark']}")
 
 
 _SHAPES: tuple[tuple[re.Pattern[str], Callable[[Draft, re.Match[str]], None]], ...] = (

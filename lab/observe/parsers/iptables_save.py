@@ -1,4 +1,4 @@
-"""`iptables-save` (with or without -c) and texts for `iptables-restore`."""
+"""Parser for the output of `iptables-save` (with or without -c) and input of `iptables-restore`."""
 
 import re
 import shlex
@@ -20,7 +20,10 @@ BUILT_IN = {
 
 
 def parse_rule(line: str) -> Rule:
-    """One `-A CHAIN …` line in canonical form, with its `[packets:bytes]` if it has them."""
+    """Parse one `-A CHAIN …` line into canonical form, with its `[packets:bytes]` if present.
+
+    Raises ObservationError when the line is not a rule.
+    """
     packets = bytes_ = None
     text = line.strip()
     if counted := _COUNTED.match(text):
@@ -34,10 +37,10 @@ def parse_rule(line: str) -> Rule:
 
 
 def parse_iptables_save(text: str) -> Mapping[str, Table]:
-    """Every table by name; {} when nothing was ever put in any. Order of rules is kept.
+    """The tables by name, with their rules in order; {} when the text has no table.
 
-    In a text for iptables-restore, built-in chains that it only appends to have no policy
-    line: they read as ACCEPT. Raises ObservationError at a line that it cannot read.
+    Input of iptables-restore may append to a built-in chain without a policy line; such a chain
+    gets the policy ACCEPT. Raises ObservationError at a line that it cannot read.
     """
     tables: dict[str, Table] = {}
     name: str | None = None
@@ -78,8 +81,15 @@ def _table(name: str, chains: dict[str, Chain], rules: dict[str, list[Rule]]) ->
     for chain in rules:
         if chain not in chains:
             chains[chain] = Chain(chain, policy="ACCEPT" if chain in built_in else None)
-    whole = (
-        Chain(one.name, one.policy, tuple(rules.get(one.name, ())), None, one.packets, one.bytes)
-        for one in chains.values()
+    complete = (
+        Chain(
+            declared.name,
+            declared.policy,
+            tuple(rules.get(declared.name, ())),
+            None,
+            declared.packets,
+            declared.bytes,
+        )
+        for declared in chains.values()
     )
-    return Table(name, tuple(whole))
+    return Table(name, tuple(complete))

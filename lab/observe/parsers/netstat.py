@@ -1,15 +1,16 @@
-"""`netstat -ntlp` of net-tools."""
+"""Parser for the output of `netstat -ntlp` (net-tools)."""
 
 from lab.observe.parsers.text import lines_after, unread
 from lab.observe.readings import Listener
 
 
 def parse_netstat(text: str) -> frozenset[Listener]:
-    """The listening TCP sockets. A process that netstat may not see ("-") is None.
+    """The listening TCP sockets; `process` is None where netstat prints "-".
 
-    netstat cuts "PID/Program name" to 19 characters; `process` is what is left of the name.
+    netstat cuts "PID/Program name" to 19 characters, so `process` may be incomplete. Raises
+    ObservationError at a line that it cannot read.
     """
-    found = set()
+    listeners = set()
     for row in lines_after(text, "Proto", "Recv-Q", "Send-Q"):
         words = row.split(maxsplit=6)
         if len(words) < 6 or words[0] not in ("tcp", "tcp6") or words[5] != "LISTEN":
@@ -22,7 +23,7 @@ def parse_netstat(text: str) -> frozenset[Listener]:
         if not port.isdigit() or (slash and not pid.isdigit()):
             raise unread("netstat", row)
         known = bool(slash)
-        found.add(
+        listeners.add(
             Listener(address, int(port), name if known else None, int(pid) if known else None)
         )
-    return frozenset(found)
+    return frozenset(listeners)

@@ -1,18 +1,19 @@
-"""`ps -ef` of procps."""
+"""Parser for the output of `ps -ef` (procps)."""
 
 from lab.observe.parsers.text import lines_after, unread
 from lab.observe.readings import Process
 
 
 def parse_ps(text: str) -> tuple[Process, ...]:
-    """The processes in the order printed, `ps` itself among them.
+    """The processes in the order of the text, with `ps` itself.
 
-    A user's name of more than eight characters is as procps cut it (`model.shown_user`).
+    procps cuts a user's name of more than eight characters (see `readings.shown_user`). Raises
+    ObservationError at a line that it cannot read.
     """
-    found = []
+    processes = []
     for row in lines_after(text, "UID", "PID", "PPID"):
         words = row.split(maxsplit=7)
         if len(words) < 8 or not (words[1].isdigit() and words[2].isdigit()):
             raise unread("ps", row)
-        found.append(Process(int(words[1]), int(words[2]), words[0], words[7]))
-    return tuple(found)
+        processes.append(Process(int(words[1]), int(words[2]), words[0], words[7]))
+    return tuple(processes)

@@ -1,12 +1,12 @@
-"""`route -n` of net-tools."""
+"""Parser for the output of `route -n` (net-tools)."""
 
 from lab.observe.parsers.text import lines_after, unread
 from lab.observe.readings import Route, network
 
 
 def parse_route(text: str) -> tuple[Route, ...]:
-    """The IPv4 routes in the order printed."""
-    found = []
+    """The IPv4 routes in the order of the text. Raises ObservationError at an unreadable line."""
+    routes = []
     for row in lines_after(text, "Destination", "Gateway", "Genmask"):
         words = row.split()
         if len(words) != 8 or not words[4].isdigit():
@@ -16,7 +16,7 @@ def parse_route(text: str) -> tuple[Route, ...]:
             destination = network(target, mask)
         except ValueError as bad:
             raise unread("route", row) from bad
-        found.append(
+        routes.append(
             Route(
                 destination=destination,
                 gateway=gateway if "G" in flags else None,
@@ -25,4 +25,4 @@ def parse_route(text: str) -> tuple[Route, ...]:
                 metric=int(metric),
             )
         )
-    return tuple(found)
+    return tuple(routes)

@@ -1,7 +1,8 @@
-"""One canonical form of a netfilter rule, from the words that iptables takes and prints.
+"""Converts the words of an iptables rule into a canonical form.
 
-The same rule may be written `--to-port` or `--to-ports`, with or without `-m tcp`, with `-d` before
-or after `-p`; iptables-save orders and completes it. Equality must not see any of that.
+The same rule may be written with `--to-port` or `--to-ports`, with or without `-m tcp`, with `-d`
+before or after `-p`; iptables-save reorders and completes it. In the canonical form all of these
+are equal.
 """
 
 import ipaddress
@@ -33,12 +34,12 @@ _LONG = {
 }
 _PROTOCOLS = {"6": "tcp", "17": "udp", "1": "icmp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
 _FIRST = ("-s", "-d", "-i", "-o", "-p", "-m")
-"""iptables-save's order of what is not an extension's option."""
+"""The options that belong to no extension, in the order of iptables-save."""
 
 
 @dataclass
 class Draft:
-    """A rule being read: matches as (option, text), not yet in order."""
+    """A rule while it is parsed; `matches` are unsorted pairs (option, text)."""
 
     chain: str
     matches: list[tuple[str, str]] = field(default_factory=list)
@@ -48,7 +49,7 @@ class Draft:
     comment: str | None = None
 
     def match(self, option: str, values: Sequence[str], *, negated: bool = False) -> None:
-        """Add one match in canonical form; one that matches everything is left out."""
+        """Add one match in canonical form; a match that fits everything is left out."""
         if option == "-p":
             name = values[0].lower()
             values = [_PROTOCOLS.get(name, name)]
@@ -83,7 +84,7 @@ class Draft:
 
 
 def read_rule(words: Sequence[str]) -> Draft:
-    """Read `-A CHAIN …` (or `-I CHAIN …`). Raises ObservationError when it has no such shape."""
+    """Parse the words of `-A CHAIN …` or `-I CHAIN …`. Raises ObservationError for other words."""
     if len(words) < 2 or _LONG.get(words[0], words[0]) not in ("-A", "-I"):
         raise ObservationError(f"this is no rule: {' '.join(words)!r}")
     draft = Draft(words[1])
@@ -100,11 +101,11 @@ def read_rule(words: Sequence[str]) -> Draft:
             raise ObservationError(f"cannot read {word!r} in the rule {' '.join(words)!r}")
         values = []
         if option == "--comment" and rest:
-            values = [rest.pop(0)]  # it may begin with anything
+            values = [rest.pop(0)]  # a comment may begin with any character
         while rest and option != "--comment" and not rest[0].startswith(("-", "!")):
             values.append(rest.pop(0))
         if len(rest) > 1 and rest[0] == "!" and not values and option != "-m":
-            rest.pop(0)  # the old order: `--dport ! 80`
+            rest.pop(0)  # the old syntax: `--dport ! 80`
             negated, values = True, [rest.pop(0)]
         if not values and option in (*_FIRST, "-j", "-g"):
             raise ObservationError(f"{option} has no value in the rule {' '.join(words)!r}")
@@ -128,7 +129,7 @@ def read_rule(words: Sequence[str]) -> Draft:
 
 
 def _keep_bare(draft: Draft, module: str | None) -> None:
-    # A module is implied by its options; without one it counts only if it matches by itself.
+    # The options of a module imply it. A module without options counts if it matches by itself.
     if module and module not in ("tcp", "udp", "comment"):
         draft.match("-m", [module])
 
@@ -137,4 +138,4 @@ def _cidr(text: str) -> str:
     try:
         return str(ipaddress.ip_network(text, strict=False))
     except ValueError:
-        return text  # a host name in a restore text: compare it as written
+        return text  # a host name in input of iptables-restore: compare it as written

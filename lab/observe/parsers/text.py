@@ -1,4 +1,4 @@
-"""What the parsers share: finding the table in the text around it, and saying what was unread."""
+"""Helpers of the parsers: find the table in a text, build the error for an unreadable line."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,9 @@ from lab.errors import ObservationError
 
 
 def lines_after(text: str, *titles: str) -> Iterator[str]:
-    """Non-blank lines after the first that begins with these column titles, in order.
+    """Yield the non-blank lines after the first line that begins with these column titles.
 
-    Raises ObservationError when no line has them.
+    Raises ObservationError when no line begins with them.
     """
     rows = iter(text.splitlines())
     for row in rows:
@@ -25,11 +25,11 @@ def lines_after(text: str, *titles: str) -> Iterator[str]:
 
 
 def unread(tool: str, row: str) -> ObservationError:
-    """The error for a line that has no known shape."""
+    """The error for a line that the parser cannot read."""
     return ObservationError(f"cannot read this line of {tool}: {row!r}")
 
 
 def count(text: str) -> int:
-    """A counter as iptables -L abbreviates it (K, M, G are thousands)."""
+    """Parse a counter as iptables -L abbreviates it (K, M, G, T are powers of 1000)."""
     scale = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}.get(text[-1:], 1)
     return int(text.rstrip("KMGT")) * scale

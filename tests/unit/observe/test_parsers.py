@@ -125,7 +125,7 @@ def test_save_knows_built_in_chains_from_made_ones() -> None:
 
 def test_the_log_of_the_init_program_holds_its_rules() -> None:
     log = parse_init_log(sample("init-log.txt"))
-    assert log.made == ("ISTIO_REDIRECT", "ISTIO_IN_REDIRECT", "ISTIO_INBOUND", "ISTIO_OUTPUT")
+    assert log.chains == ("ISTIO_REDIRECT", "ISTIO_IN_REDIRECT", "ISTIO_INBOUND", "ISTIO_OUTPUT")
     assert log.lines[0] == "* nat"
     assert log.lines[-1] == "COMMIT"
     assert parse_rule("-A ISTIO_REDIRECT -p tcp -j REDIRECT --to-port 15001") in log.nat.rules

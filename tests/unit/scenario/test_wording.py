@@ -28,7 +28,7 @@ HASHABLE = st.one_of(
     st.builds(api_objects.Container, WORDS, WORDS),
     st.builds(envoy.Endpoint, WORDS, st.integers(1, 65535)),
 )
-ANSWERS = st.builds(readings.Answer, st.none() | st.just(200), st.just({}), WORDS, WORDS)
+ANSWERS = st.builds(readings.HttpAnswer, st.none() | st.just(200), st.just({}), WORDS, WORDS)
 ANY = st.recursive(
     PLAIN | HASHABLE | ANSWERS,
     lambda inner: st.one_of(
@@ -108,7 +108,7 @@ def test_collections_are_listed_whole_and_say_whether_order_counts() -> None:
 
 
 def test_every_observed_type_is_tried_above() -> None:
-    named = {"Listener", "Interface", "Route", "Process", "Rule", "Connect", "Answer"}
+    named = {"Listener", "Interface", "Route", "Process", "Rule", "Connect", "HttpAnswer"}
     others = {"Chain", "Table", "Ran"}  # said by their rules, or by what they printed
     kinds = {
         name
