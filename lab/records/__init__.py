@@ -1,1 +1,1 @@
-"""What a run leaves behind: records of chapters, steps and commands, and their files."""
+"""The records of a run (chapters, steps, commands) and their files on disk."""

@@ -1,7 +1,7 @@
-"""What a run of scenarios leaves behind: frozen, made of plain values, to JSON and back.
+"""The records of a run of scenarios: frozen dataclasses of plain values, with JSON in and out.
 
 RunRecord → ChapterRecord → SetupRecord, StepRecord → CommandRecord, BreakRecord, Failure, …
-Imports nothing else of the lab: a report is made from these alone, anywhere.
+This module imports nothing else of the lab, so a report needs only the records.
 """
 
 import dataclasses
@@ -14,15 +14,15 @@ from typing import Any, Literal, TypeVar
 R = TypeVar("R")
 
 Outcome = Literal["passed", "failed", "not reached"]
-"""A step after a failed one of its chapter is `not reached`: counted as a failure, not skipped."""
+"""A step after a failed step of its chapter is `not reached`; that counts as a failure."""
 
 FORMAT = 1
-"""Raised when a change makes old record files unreadable."""
+"""Version of the record files; a change that makes old files unreadable raises it."""
 
 
 @dataclass(frozen=True)
 class CommandRecord:
-    """A command line as shown and run, and what it printed. `seconds` is wall time."""
+    """A command line as shown and run, its output and its exit code. `seconds` is wall time."""
 
     shown: str
     stdout: str
@@ -33,7 +33,7 @@ class CommandRecord:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: column titles ("" for a lone nameless column) and rows of texts."""
+    """A table: column titles and rows of texts. A single column without a name has the title ""."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -41,7 +41,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Attachment:
-    """A named table before and after; None where only one side was looked at."""
+    """A named table before and after a change; None for a side that was not read."""
 
     name: str
     before: Grid | None = None
@@ -52,11 +52,12 @@ class Attachment:
 class Failure:
     """Why something failed.
 
-    `kind`: a check did not hold; a command ended badly; a break showed the check to be blind;
-    the scenario, the lab or this machine had a fault.
-    `what` names the thing, `expected` and `seen` stand side by side ("" if there is no such pair).
-    `link` is the first broken link of the chain (admission … app) and `diagnosis` its sentence;
-    `bundle` is the folder with events, logs, rules, sockets, Envoy's configuration.
+    `kind`: "check": an expectation did not hold; "command": a command failed; "break": the
+    breaks did not prove the check; "fault": the scenario, the lab or this machine had an error.
+    `what` names the thing that failed. `expected` and `seen` are the expected and the observed
+    value; "" if there is no such pair. `link` is the first broken link of the chain (admission …
+    app) and `diagnosis` the sentence about it. `bundle` is the folder with events, logs, rules,
+    sockets and Envoy's configuration.
     """
 
     kind: Literal["check", "command", "break", "fault"]
@@ -73,7 +74,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class BreakRecord:
-    """A step's `breaks`: did it turn the check red (`said`: how), and was it green again after?"""
+    """The result of one of a step's `breaks`.
+
+    `turned_red`: the check failed in the broken world; `said` is its message. `green_again`: the
+    check passed after the undo.
+    """
 
     what: str
     turned_red: bool
@@ -84,9 +89,10 @@ class BreakRecord:
 
 @dataclass(frozen=True)
 class ClaimRecord:
-    """One expectation of a step: what about, where in the code, and which break turned it red.
+    """One expectation of a step, and the break that turned it red.
 
-    `listed` is the reason why none can; both are "" where none did.
+    `what` is its subject, `place` its place in the code, `red_by` the break. `listed` is the
+    chapter's reason why no break can turn it red. `red_by` and `listed` may be "".
     """
 
     what: str
@@ -99,7 +105,7 @@ class ClaimRecord:
 class StepRecord:
     """One step of one run. `checked` are the sentences of the expectations that held.
 
-    `claims` are its expectations and what the breaks did to them; none where nothing was broken.
+    `claims` are its expectations with the breaks that turned them red; () in a run without breaks.
     """
 
     id: str
@@ -120,13 +126,13 @@ class StepRecord:
 
     @property
     def passed(self) -> bool:
-        """Whether everything about the step held."""
+        """Whether the step passed."""
         return self.outcome == "passed"
 
 
 @dataclass(frozen=True)
 class SetupRecord:
-    """One piece of a chapter's set-up (the namespace, each `given`)."""
+    """One part of a chapter's set-up: the fresh namespace, or one `given` function."""
 
     name: str
     seconds: float
@@ -135,7 +141,7 @@ class SetupRecord:
 
 @dataclass(frozen=True)
 class ChapterRecord:
-    """One chapter of one run. `run` is the run's id: chapters may be of different runs."""
+    """One chapter of one run. `run` is the run's id; records of different runs may be mixed."""
 
     number: int
     title: str
@@ -148,13 +154,13 @@ class ChapterRecord:
 
     @property
     def passed(self) -> bool:
-        """Whether set-up and every step passed."""
+        """Whether the set-up and every step passed."""
         return all(s.failure is None for s in self.setup) and all(s.passed for s in self.steps)
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A whole run. `started` is UTC in ISO 8601; `aborted` says why no chapter could begin."""
+    """A whole run. `started` is UTC in ISO 8601; `aborted` is the reason why no chapter began."""
 
     run: str
     lab: str
@@ -175,36 +181,36 @@ class RunRecord:
     def passed(self) -> bool:
         """Whether nothing failed and something ran."""
         ran = bool(self.steps)
-        return ran and self.aborted is None and all(one.passed for one in self.chapters)
+        return ran and self.aborted is None and all(chapter.passed for chapter in self.chapters)
 
     def count(self, outcome: Outcome) -> int:
-        """How many steps ended so."""
+        """The number of steps with this outcome."""
         return sum(step.outcome == outcome for step in self.steps)
 
     @property
-    def breaks_told(self) -> tuple[int, int]:
-        """(breaks that turned their step red and back, breaks that were tried)."""
-        every = [one for step in self.steps for one in step.breaks]
-        return sum(one.turned_red and one.green_again for one in every), len(every)
+    def break_counts(self) -> tuple[int, int]:
+        """(breaks that turned their step red and back to green, breaks that were tried)."""
+        tried = [record for step in self.steps for record in step.breaks]
+        return sum(record.turned_red and record.green_again for record in tried), len(tried)
 
     @property
-    def claims_told(self) -> tuple[int, int]:
-        """(expectations that some break turned red, expectations of the steps broken)."""
-        every = [one for step in self.steps for one in step.claims]
-        return sum(bool(one.red_by) for one in every), len(every)
+    def claim_counts(self) -> tuple[int, int]:
+        """(expectations that a break turned red, all expectations of the steps with breaks)."""
+        claims = [claim for step in self.steps for claim in step.claims]
+        return sum(bool(claim.red_by) for claim in claims), len(claims)
 
 
 class RecordError(ValueError):
-    """A text is no record of the kind asked for."""
+    """A text is not a record of the expected kind."""
 
 
 def to_json(record: object) -> str:
-    """JSON text of a record, keys in the order of its fields."""
+    """The JSON text of a record; its keys have the order of the fields."""
     return json.dumps(dataclasses.asdict(typing.cast(Any, record)), ensure_ascii=False, indent=1)
 
 
 def from_json(kind: type[R], text: str) -> R:
-    """Read a record back. Raises RecordError if it is not one, naming where it differs."""
+    """Read a record of type `kind` from JSON. Raises RecordError, which names the wrong place."""
     try:
         data = json.loads(text)
     except ValueError as wrong:
@@ -217,7 +223,7 @@ def _build(kind: Any, data: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _record(kind, data, where)
     if origin is types.UnionType or origin is typing.Union:
-        (inner,) = [one for one in typing.get_args(kind) if one is not types.NoneType]
+        (inner,) = [member for member in typing.get_args(kind) if member is not types.NoneType]
         return None if data is None else _build(inner, data, where)
     if origin is tuple:
         return _tuple(kind, data, where)
@@ -227,7 +233,7 @@ def _build(kind: Any, data: Any, where: str) -> Any:
         return data
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
         return float(data)
-    # bool is an int to Python, but a record that says true where a number belongs is wrong.
+    # Python takes a bool for an int, but `true` in the place of a number is an error.
     if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
         raise RecordError(f"{where} is {data!r}, not of type {kind.__name__}")
     return data
@@ -242,7 +248,9 @@ def _tuple(kind: Any, data: Any, where: str) -> tuple[Any, ...]:
     if len(kinds) != len(data):
         raise RecordError(f"{where} has {len(data)} members, not {len(kinds)}")
     pairs = zip(kinds, data, strict=True)
-    return tuple(_build(one, item, f"{where}[{n}]") for n, (one, item) in enumerate(pairs))
+    return tuple(
+        _build(item_kind, item, f"{where}[{n}]") for n, (item_kind, item) in enumerate(pairs)
+    )
 
 
 def _record(kind: Any, data: Any, where: str) -> Any:

@@ -1,4 +1,4 @@
-"""What the walkthrough proves: the numbers that steps carry in `proves`, each with a sentence."""
+"""The proofs of the walkthrough: the numbers that steps name in `proves`, with a sentence each."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -28,4 +28,4 @@ PROOFS: Final[Mapping[int, str]] = MappingProxyType(
         15: "A Service, a Secret and a ConfigMap leave kube-inject byte for byte as they came.",
     }
 )
-"""From the walkthrough (docs/walkthrough.md): what its reader is to have seen at its end."""
+"""What a reader has seen at the end of the walkthrough (docs/walkthrough.md), by number."""

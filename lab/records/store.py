@@ -1,4 +1,4 @@
-"""Records on disk: `records/chapters/N.json` as chapters end, `records/run.json` when all have."""
+"""Record files: `records/chapters/NN.json` for each chapter, `records/run.json` for a run."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,36 +7,36 @@ from lab.records.model import ChapterRecord, RecordError, RunRecord, from_json, 
 
 
 def save_chapter(records: Path, chapter: ChapterRecord) -> Path:
-    """Write one chapter; a chapter of an earlier run is replaced."""
+    """Write one chapter's record and return the file; it replaces the record of an earlier run."""
     return _write(records / "chapters" / f"{chapter.number:02}.json", to_json(chapter))
 
 
 def save_run(records: Path, run: RunRecord) -> Path:
-    """Write a whole run."""
+    """Write the record of a whole run and return the file."""
     return _write(records / "run.json", to_json(run))
 
 
 def load_run(records: Path) -> RunRecord:
-    """The last run. Raises FileNotFoundError, or RecordError when it cannot be read."""
+    """Read the last run. Raises FileNotFoundError, or RecordError when the file is unreadable."""
     return from_json(RunRecord, (records / "run.json").read_text(encoding="utf-8"))
 
 
 def load_chapters(records: Path, run: str | None = None) -> tuple[ChapterRecord, ...]:
-    """The newest record of each chapter (only of `run` if given), by number.
+    """Read the newest record of each chapter, sorted by number; with `run`, only those of that run.
 
-    A file that is no record any more (an older format) is left out.
+    Files that are not records of the current format are left out.
     """
-    found = []
+    chapters = []
     for file in sorted((records / "chapters").glob("*.json")):
         try:
-            found.append(from_json(ChapterRecord, file.read_text(encoding="utf-8")))
+            chapters.append(from_json(ChapterRecord, file.read_text(encoding="utf-8")))
         except RecordError:
             continue
-    return tuple(sorted(_of(found, run), key=lambda one: one.number))
+    return tuple(sorted(_of(chapters, run), key=lambda chapter: chapter.number))
 
 
 def _of(chapters: Iterable[ChapterRecord], run: str | None) -> list[ChapterRecord]:
-    return [one for one in chapters if run is None or one.run == run]
+    return [chapter for chapter in chapters if run is None or chapter.run == run]
 
 
 def _write(file: Path, text: str) -> Path:

@@ -1,1 +1,1 @@
-"""Records of a run as terminal lines, JUnit XML and HTML."""
+"""Reports of a run: terminal lines, JUnit XML and HTML, made from its records."""

@@ -1,4 +1,4 @@
-"""Write a run's JUnit XML and HTML page beside its records."""
+"""Writes a run's JUnit XML and HTML page into the folder of its records."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from lab.report.junit import junit
 
 
 def write_reports(records: Path, run: RunRecord) -> tuple[Path, Path]:
-    """`junit.xml` and `report.html` in `records`, and `run.json` that they were made from."""
+    """Write `run.json`, `junit.xml` and `report.html` in `records`; return the last two files."""
     save_run(records, run)
     xml, html = records / "junit.xml", records / "report.html"
     xml.write_text(junit(run), encoding="utf-8")

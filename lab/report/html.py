@@ -1,4 +1,4 @@
-"""Records as one HTML page that needs nothing else: no network, no script, no other file."""
+"""Renders the records as one self-contained HTML page: no network, scripts or other files."""
 
 import re
 from collections import Counter
@@ -9,12 +9,12 @@ from markupsafe import Markup, escape
 
 from lab.records.model import Attachment, Grid, RunRecord
 from lab.records.proofs import PROOFS
-from lab.report.terminal import failed, unseen
+from lab.report.terminal import failed, never_red
 
 
 @dataclass(frozen=True)
 class Row:
-    """A table's row and its mark: "" in both, "gone" only before, "new" only after."""
+    """A table's row. `mark`: "" when both sides have it, "gone" only before, "new" only after."""
 
     mark: str
     cells: tuple[str, ...]
@@ -22,7 +22,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison."""
+    """One side of a before/after comparison."""
 
     title: str
     columns: tuple[str, ...]
@@ -30,7 +30,7 @@ class Side:
 
 
 def page(run: RunRecord) -> str:
-    """The page's text. Failures stand first; every value is escaped."""
+    """The text of the HTML page. Failures come first; every value is escaped."""
     environment = Environment(
         loader=PackageLoader("lab.report"),
         autoescape=True,
@@ -45,26 +45,26 @@ def page(run: RunRecord) -> str:
         sides=sides,
         proven=proven(run),
         proofs=PROOFS,
-        unseen=list(unseen(run)),
+        never_red=list(never_red(run)),
     )
 
 
 def prose(text: str) -> Markup:
-    """Escaped text with `words` between backticks as code."""
+    """Escape `text` and turn `words` between backticks into <code> elements."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
 def proven(run: RunRecord) -> dict[int, bool]:
-    """Numbers of the walkthrough's list that steps speak of → whether all of those passed."""
-    told: dict[int, bool] = {}
+    """For each proof that a step names: whether all steps that name it passed."""
+    results: dict[int, bool] = {}
     for step in run.steps:
         for number in step.proves:
-            told[number] = told.get(number, True) and step.passed
-    return dict(sorted(told.items()))
+            results[number] = results.get(number, True) and step.passed
+    return dict(sorted(results.items()))
 
 
 def sides(attachment: Attachment) -> list[Side]:
-    """Before and after, each row marked by whether the other side has it (as often)."""
+    """The sides of an attachment; a row is marked if the other side lacks it (or has fewer)."""
     before, after = attachment.before, attachment.after
     if before is None or after is None:
         only = after if before is None else before
@@ -81,16 +81,16 @@ def _plain(grid: Grid) -> tuple[Row, ...]:
 
 
 def _marked(grid: Grid, other: Grid, mark: str) -> tuple[Row, ...]:
-    # Columns may differ (a column that is empty throughout is left out), so rows are compared
-    # by what they say under which title.
-    left = Counter(_said(other, cells) for cells in other.rows)
+    # The sides may have different columns (an empty column is left out), so rows are compared
+    # by the titles and texts of their cells that are not empty.
+    left = Counter(_cells_by_title(other, cells) for cells in other.rows)
     rows = []
     for cells in grid.rows:
-        known = left[_said(grid, cells)] > 0
-        left[_said(grid, cells)] -= known
+        known = left[_cells_by_title(grid, cells)] > 0
+        left[_cells_by_title(grid, cells)] -= known
         rows.append(Row("" if known else mark, cells))
     return tuple(rows)
 
 
-def _said(grid: Grid, cells: tuple[str, ...]) -> frozenset[tuple[str, str]]:
+def _cells_by_title(grid: Grid, cells: tuple[str, ...]) -> frozenset[tuple[str, str]]:
     return frozenset((c, x) for c, x in zip(grid.columns, cells, strict=True) if x)

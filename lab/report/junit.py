@@ -1,4 +1,7 @@
-"""Records as JUnit XML: a suite a chapter, a case a step; also of a run that never began."""
+"""Renders the records as JUnit XML: one suite per chapter, one case per step.
+
+A run that ended before its first chapter becomes a suite with one failed case.
+"""
 
 import re
 from xml.etree import ElementTree as Xml
@@ -7,11 +10,11 @@ from lab.records.model import ChapterRecord, Failure, RunRecord, StepRecord
 from lab.report.terminal import failure_lines
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 cannot hold at all (control characters of coloured output, for instance)."""
+"""Characters that XML 1.0 forbids, for instance the control characters of coloured output."""
 
 
 def junit(run: RunRecord) -> str:
-    """The XML text. Faults (set-up, machine) are `error`, checks and breaks `failure`."""
+    """The XML text. A failure of kind "fault" is an `error` element, every other a `failure`."""
     root = Xml.Element("testsuites", name=_clean(f"sidecar-lab {run.lab}"))
     if run.aborted is not None:
         suite = Xml.SubElement(root, "testsuite", name="set-up")
@@ -49,8 +52,8 @@ def _case(
     )
     if failure is not None:
         kind = "error" if failure.kind == "fault" else "failure"
-        told = Xml.SubElement(case, kind, message=_clean(failure.what), type=failure.kind)
-        told.text = _clean("\n".join(failure_lines(failure, indent="")))
+        element = Xml.SubElement(case, kind, message=_clean(failure.what), type=failure.kind)
+        element.text = _clean("\n".join(failure_lines(failure, indent="")))
     return case
 
 
@@ -63,8 +66,8 @@ def _count(suite: Xml.Element, seconds: float) -> None:
 
 
 def _output(step: StepRecord) -> str:
-    shown = [f"$ {one.shown}\n{one.stdout}{one.stderr}" for one in step.commands]
-    return "\n".join([*shown, *(f"checked: {one}" for one in step.checked)])
+    shown = [f"$ {command.shown}\n{command.stdout}{command.stderr}" for command in step.commands]
+    return "\n".join([*shown, *(f"checked: {sentence}" for sentence in step.checked)])
 
 
 def _clean(text: str) -> str:

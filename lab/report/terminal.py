@@ -1,4 +1,4 @@
-"""Records as lines of plain text, for a terminal or a log. Pure."""
+"""Renders the records as lines of plain text, for a terminal or a log. Pure."""
 
 from collections.abc import Iterator
 
@@ -8,22 +8,22 @@ MARKS = {"passed": "ok", "failed": "FAILED", "not reached": "not reached"}
 
 
 def step_line(step: StepRecord) -> str:
-    """For instance `ok      1.2  one listener  (proves 1)  0.4 s  break seen`."""
+    """A step's line: `ok     1.2   one listener  (proves 1)  0.4 s  breaks 1 of 1  …`."""
     parts = [f"{MARKS[step.outcome]:<6} {step.id:<5} {step.title}"]
     if step.proves:
         parts.append(f"(proves {', '.join(str(number) for number in step.proves)})")
     if step.outcome != "not reached":
         parts.append(f"{step.seconds:.1f} s")
-    red = sum(one.turned_red and one.green_again for one in step.breaks)
+    red = sum(record.turned_red and record.green_again for record in step.breaks)
     if step.breaks:
         parts.append(f"breaks {red} of {len(step.breaks)}")
-        told = sum(bool(one.red_by) for one in step.claims)
-        parts.append(f"expectations {told} of {len(step.claims)}")
+        turned_red = sum(bool(claim.red_by) for claim in step.claims)
+        parts.append(f"expectations {turned_red} of {len(step.claims)}")
     return "  ".join(parts)
 
 
 def failure_lines(failure: Failure, indent: str = "    ") -> Iterator[str]:
-    """What failed, expected beside seen, the first broken link, where to read on."""
+    """Yield a failure's lines: what failed, expected and seen value, first broken link, hint."""
     rows = [
         ("", failure.what),
         ("expected", failure.expected),
@@ -45,13 +45,13 @@ def failure_lines(failure: Failure, indent: str = "    ") -> Iterator[str]:
 
 
 def setup_line(chapter: ChapterRecord, setup: SetupRecord) -> str:
-    """One line of set-up."""
+    """The line of one part of a chapter's set-up."""
     mark = "ok" if setup.failure is None else "FAILED"
     return f"{mark:<6} {chapter.number}.0   set-up: {setup.name}  {setup.seconds:.1f} s"
 
 
 def failed(run: RunRecord) -> Iterator[tuple[str, Failure]]:
-    """(what it is, why) of everything that failed itself; what was not reached is left out."""
+    """Yield (name, failure) of everything that failed; steps that were not reached are left out."""
     if run.aborted is not None:
         yield "the run", run.aborted
     for chapter in run.chapters:
@@ -63,17 +63,17 @@ def failed(run: RunRecord) -> Iterator[tuple[str, Failure]]:
                 yield f"{step.id} {step.title}", step.failure
 
 
-def unseen(run: RunRecord) -> Iterator[str]:
-    """Each expectation that no break turned red, with the reason if it is listed with one."""
+def never_red(run: RunRecord) -> Iterator[str]:
+    """Yield each expectation that no break turned red, with its listed reason or its place."""
     for step in run.steps:
-        for one in step.claims:
-            if not one.red_by:
-                why = f"because {one.listed}" if one.listed else one.place
-                yield f"{step.id} {one.what} ({why})"
+        for claim in step.claims:
+            if not claim.red_by:
+                why = f"because {claim.listed}" if claim.listed else claim.place
+                yield f"{step.id} {claim.what} ({why})"
 
 
 def summary(run: RunRecord) -> list[str]:
-    """The closing lines: counts, and what the breaks told."""
+    """The closing lines: failures, counts of steps, proofs, and results of the breaks."""
     lines = []
     for name, failure in failed(run):
         lines += ["", f"FAILED {name}", *failure_lines(failure)]
@@ -85,9 +85,9 @@ def summary(run: RunRecord) -> list[str]:
     )
     if proven:
         lines.append(f"proven of the walkthrough's list: {', '.join(map(str, proven))}")
-    red, tried = run.breaks_told
+    red, tried = run.break_counts
     if run.breaks:
         lines.append(f"{red} of {tried} breaks turned their step red")
-        lines.append("{} of {} expectations seen red".format(*run.claims_told))
-        lines += [f"  not seen red: {one}" for one in unseen(run)]
+        lines.append("{} of {} expectations seen red".format(*run.claim_counts))
+        lines += [f"  not seen red: {expectation}" for expectation in never_red(run)]
     return lines

@@ -59,7 +59,7 @@ def test_what_was_not_reached_counts_against_the_run(sample: ModuleType) -> None
     run: RunRecord = sample.RUN
     assert (run.count("passed"), run.count("failed"), run.count("not reached")) == (1, 1, 1)
     assert not run.passed
-    assert run.breaks_told == (1, 1)
+    assert run.break_counts == (1, 1)
 
 
 def test_a_run_in_which_nothing_ran_did_not_pass(sample: ModuleType) -> None:
