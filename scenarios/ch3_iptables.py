@@ -65,7 +65,7 @@ def the_log_holds_the_rules(world: World, seen: Seen) -> None:
     where Envoy listens. COMMIT applies all of it at once or nothing.
     """
     log = parse_init_log(seen.stdout)
-    expect(log.chains, "the four chains that are made").equal(world.mesh.chains_as_made)
+    expect(log.chains, "the four chains that are made").equal(world.mesh.chain_order)
     expect(rules.texts(log.nat), "the rules in the log").equal(
         rules.texts(rules.planned()), PLANNED
     )

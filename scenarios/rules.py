@@ -137,7 +137,7 @@ def expect_answered(output: Output) -> None:
 
 def another_log(world: World) -> Iterator[None]:
     """A pod whose istio-init prints half of what the mesh's prints."""
-    chains = "\n".join(f"-N {chain}" for chain in reversed(world.mesh.chains_as_made))
+    chains = "\n".join(f"-N {chain}" for chain in reversed(world.mesh.chain_order))
     log = f"* nat\n{chains}\n-A PREROUTING -p tcp -j ISTIO_INBOUND\nCOMMIT\n"
     init = application.container(INIT_CONTAINER, f"printf '{log}'")
     yield from application.stand_in(world, init=init)

@@ -1,4 +1,4 @@
-"""The words with which a chapter is written, and what runs chapters.
+"""The API for authors of chapters, and the programs that run chapters.
 
 A chapter imports from here: Chapter, World, Seen, expect, eventually, consistently.
 """

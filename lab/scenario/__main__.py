@@ -1,6 +1,6 @@
-"""`python -m lab.scenario ARGUMENTS`: pytest, ended by what befalls its output or by a signal.
+"""`python -m lab.scenario ARGUMENTS`: runs pytest and ends it cleanly on output errors and signals.
 
-Of its own, pytest answers a full disk with tracebacks, and SIGTERM with leaving all as it is.
+pytest alone prints tracebacks when the disk is full, and does not clean up on SIGTERM.
 """
 
 import sys
@@ -12,12 +12,12 @@ from lab.mesh.errors import SidecarLabError
 
 
 def _end_of_run(_: OSError) -> BaseException:
-    # Not an error, which pytest would report at length: nobody reads any more.
+    # Nobody reads the output any more, so this is not an error that pytest should report.
     return KeyboardInterrupt()
 
 
 def main() -> int:
-    """Run pytest; the exit code."""
+    """Run pytest with the process's arguments and return the exit code."""
     try:
         streams.prepare(_end_of_run)
         try:

@@ -1,4 +1,4 @@
-"""Anything a check observed, as a plain table for the report. Pure."""
+"""Converts values that a check observed into a plain table for the report. Pure."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Set
@@ -8,9 +8,10 @@ from lab.records.model import Grid
 
 
 def grid(items: Iterable[object]) -> Grid:
-    """A table of `items`: dataclasses and mappings give columns, all else one column of texts.
+    """A table of `items`: dataclasses and mappings give columns, other items one column of texts.
 
-    Fields that take no part in equality (counters, for instance) come last. Sets are sorted.
+    Fields that take no part in equality (counters, for instance) come last. Columns that are
+    empty in every row are left out. The rows of a set are sorted.
     """
     rows = list(items)
     if not rows:
@@ -19,10 +20,10 @@ def grid(items: Iterable[object]) -> Grid:
         cells = [_cells(row) for row in rows]
         columns = tuple(dict.fromkeys(name for cell in cells for name in cell))
         body = [tuple(cell.get(name, "") for name in columns) for cell in cells]
-        # A column that says nothing in any row only takes room.
-        told = [index for index in range(len(columns)) if any(row[index] for row in body)]
-        columns = tuple(columns[index] for index in told)
-        body = [tuple(row[index] for index in told) for row in body]
+        # A column that is empty in every row only takes room.
+        filled = [index for index in range(len(columns)) if any(row[index] for row in body)]
+        columns = tuple(columns[index] for index in filled)
+        body = [tuple(row[index] for index in filled) for row in body]
     else:
         columns = ("",)
         body = [(_text(row),) for row in rows]
@@ -32,15 +33,15 @@ def grid(items: Iterable[object]) -> Grid:
 def _cells(row: Any) -> dict[str, str]:
     if isinstance(row, Mapping):
         return {str(key): _text(value) for key, value in row.items()}
-    fields = sorted(dataclasses.fields(row), key=lambda one: not one.compare)
-    return {one.name: _text(getattr(row, one.name)) for one in fields}
+    fields = sorted(dataclasses.fields(row), key=lambda field: not field.compare)
+    return {field.name: _text(getattr(row, field.name)) for field in fields}
 
 
 def _text(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, Set):
-        return ", ".join(sorted(_text(one) for one in value))
+        return ", ".join(sorted(_text(member) for member in value))
     if isinstance(value, list | tuple):
-        return ", ".join(_text(one) for one in value)
+        return ", ".join(_text(member) for member in value)
     return str(value)

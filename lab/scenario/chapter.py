@@ -1,4 +1,4 @@
-'''Chapters and steps: how a scenario is written. A step is one thing, used four ways.
+'''Chapters and steps, the parts of a scenario. For instance:
 
 """The chapter's prose: the module's docstring. Paragraphs are separated by blank lines."""
 
@@ -50,17 +50,18 @@ Check = Callable[["World", Seen], None]
 Setup = Callable[["World"], None]
 Undo = Callable[[], object]
 Breakage = Callable[["World"], Iterator[None] | Undo | None]
-"""A change to the world: code before `yield` breaks, after it restores; or it returns the undo."""
+"""A change to the world: a generator that breaks it, yields, and restores it; or a function that
+breaks it and may return the undo."""
 
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
 class Break:
-    """The change that must turn the step's own check red.
+    """A change to the world that must turn the step's check red.
 
-    `rerun`: run the step's commands again before the check, but not those that are its `acts`
-    (False: only the check, with what the commands printed before).
+    `what` describes it. With `rerun` the step's commands run again before the check, except its
+    `acts`; without, only the check runs, with the commands' earlier outputs.
     """
 
     what: str
@@ -70,10 +71,10 @@ class Break:
 
 @dataclass
 class Step:
-    """One step. Made by `Chapter.step`; `breaks` adds a change that must fail it.
+    """One step of a chapter. `Chapter.step` creates it; `breaks` adds a change that must fail it.
 
-    Together the breaks turn every expectation of the check red but those in `unbroken`, which
-    holds the reason for each.
+    Together the breaks must turn every expectation of the check red, except those in `unbroken`,
+    which maps their subjects to reasons.
     """
 
     chapter: "Chapter"
@@ -95,16 +96,16 @@ class Step:
 
     @property
     def id(self) -> str:
-        """For instance "1.2"."""
+        """Chapter and step number, for instance "1.2"."""
         return f"{self.chapter.number}.{self.number}"
 
     @property
     def title(self) -> str:
-        """The check's name in words."""
+        """The name of the check, with blanks for underscores."""
         return self.name.replace("_", " ")
 
     def breaks(self, what: str, *, rerun: bool = True) -> Callable[[Breakage], Breakage]:
-        """Declare what turns this check red; `what` completes "it fails when …"."""
+        """Declare a change that turns this check red; `what` completes "it fails when …"."""
 
         def declare(apply: Breakage) -> Breakage:
             self.broken_by.append(Break(what, apply, rerun))
@@ -113,21 +114,21 @@ class Step:
         return declare
 
     def cannot_break(self, what: str, *, because: str) -> None:
-        """List an expectation about `what` as one that nothing can be seen to turn red.
+        """Declare that no break can turn the expectation about `what` red; `because` is the reason.
 
-        A break run fails when it is seen red all the same, or when there is no such one.
+        A break run fails when a break does turn it red, or when there is no such expectation.
         """
         self.unbroken[what] = because
 
 
 @dataclass
 class Chapter:
-    """One chapter: runs alone in a namespace of its own, any number of times.
+    """One chapter. It runs alone, in its own namespace, any number of times.
 
     `number` orders the chapters and names the steps; `prose` is the module's docstring.
-    The runner makes `namespace` and `other_namespaces` new before the chapter and deletes them
-    after it; with `makes_namespace=True` a step of the chapter creates `namespace` itself.
-    Raises ScenarioError for an unusable declaration, when the module is imported.
+    The runner creates `namespace` and `other_namespaces` from scratch before the chapter and
+    deletes them after it; with `makes_namespace=True` a step of the chapter creates `namespace`.
+    An invalid declaration raises ScenarioError when the module is imported.
     """
 
     number: int
@@ -141,13 +142,15 @@ class Chapter:
 
     def __post_init__(self) -> None:
         if not _NAMESPACE.fullmatch(self.namespace):
-            raise ScenarioError(f"chapter {self.number}: {self.namespace!r} is no namespace name")
+            raise ScenarioError(
+                f"chapter {self.number}: {self.namespace!r} is not a namespace name"
+            )
         self.prose = inspect.cleandoc(self.prose or "")
         if not self.prose:
             raise ScenarioError(f"chapter {self.number} has no prose", hint="pass prose=__doc__")
 
     def given(self, setup: Setup) -> Setup:
-        """Add a set-up function; they run in order, in the fresh namespace, before step 1."""
+        """Add a set-up function. They run in order, in the fresh namespace, before step 1."""
         self.setups.append(setup)
         return setup
 
@@ -163,22 +166,22 @@ class Chapter:
         acts: Sequence[int] = (),
         waits: Mapping[int, float] | None = None,
     ) -> Callable[[Check], Step]:
-        """Declare a step on its check; the check's docstring is the step's paragraph.
+        """Return a decorator that makes a step of a check, whose docstring is the step's text.
 
         `commands`: command lines as the reader types them: words, quotes, `|`, a final `> FILE`;
-        `{name}` is filled from `world.names` (`{ns}` is always there) when the step runs.
-        `shows`: a template (lab.scenario.template) of what the last command prints, or one for
-        each command ("" for any).
+        when the step runs, `{name}` is replaced from `world.names` (`{ns}` is always there).
+        `shows`: a template (lab.scenario.template) of the last command's output, or a sequence
+        with one for each command ("" for any output).
         `proves`: which of PROOFS (lab/records/proofs.py) this step proves.
-        `hint`: what a reader should try first when it fails.
-        `allow_exit`: exit codes besides 0 that are expected of a command.
-        `within`: seconds for which commands and check are repeated until they hold (0: once);
+        `hint`: what a reader should try first when the step fails.
+        `allow_exit`: exit codes besides 0 that are not an error.
+        `within`: seconds during which commands and check are repeated until they hold (0: once);
         only for commands that may run any number of times.
         `timeout`: seconds for one command.
-        `acts`: which commands (from 0) change the world and are not run again by a break; a break
-        between two looks is as good as the act's own absence.
-        `waits`: seconds for which a command (from 0) is repeated
-        until it ends well and prints what `shows` says; its last output is what is recorded.
+        `acts`: numbers (from 0) of the commands that change the world. A break does not run them
+        again: a break that undoes an act has the same effect as an act that never ran.
+        `waits`: for command numbers (from 0), the seconds during which the command is repeated
+        until it succeeds and its output fits `shows`; the last output is recorded.
         """
 
         def declare(check: Check) -> Step:
@@ -205,7 +208,10 @@ class Chapter:
             if not numbers <= set(range(len(commands))) or any(
                 not templates[number].strip() for number in waits or {}
             ):
-                raise ScenarioError(f"{where}: acts are commands, waits commands with a template")
+                raise ScenarioError(
+                    f"{where}: `acts` must be numbers of its commands, "
+                    "`waits` numbers of commands with a template"
+                )
             step = Step(
                 chapter=self,
                 number=len(self.steps) + 1,

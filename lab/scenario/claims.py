@@ -1,7 +1,7 @@
-"""What a check claims: each expectation by its place, whether it held, whether it was seen red.
+"""The claims of a check: which expectations it has, and which of them held or failed.
 
-A claim is known by where it is made (the lines from the check down to the expectation, helpers
-among them), by what it is about, and by the method. A check that runs again makes the same ones.
+A claim is identified by its place (the source lines from the check down to the expectation, through
+helpers), its subject, and the method. A check that runs again makes the same claims.
 """
 
 import sys
@@ -19,7 +19,9 @@ _DEEPEST = 12
 
 @dataclass(frozen=True)
 class Claim:
-    """One expectation. `place`: "file:line", the outermost first; `method`: "equal", "shows", …"""
+    """One expectation about `what`. `method`: "equal", "shows", …; `place`: "file:line", from outer
+    to inner.
+    """
 
     what: str
     method: str
@@ -29,44 +31,44 @@ class Claim:
         return f"{self.what} ({' → '.join(self.place)})" if self.place else self.what
 
 
-class ExpectationFailed(AssertionError):  # noqa: N818 - a finding, not a fault of the program
-    """The world is not as the step says. `expected` and `seen` are ready to be shown."""
+class ExpectationFailed(AssertionError):  # noqa: N818 - a finding, not an error of the program
+    """An expectation does not hold. `expected` and `observed` are texts for the reader."""
 
     def __init__(
         self,
         what: str,
         expected: str,
-        seen: str,
+        observed: str,
         *,
         difference: str = "",
         claim: Claim | None = None,
     ) -> None:
         self.what = what
         self.expected = expected
-        self.seen = seen
+        self.observed = observed
         self.difference = difference
         self.claim = claim
-        text = f"{what}\n  expected: {_indent(expected)}\n  seen:     {_indent(seen)}"
+        text = f"{what}\n  expected: {_indent(expected)}\n  seen:     {_indent(observed)}"
         super().__init__(text + (f"\n  difference:\n{difference}" if difference else ""))
 
-    def told(self, what: str) -> "ExpectationFailed":
-        """The same finding under another heading (how long it was waited for)."""
+    def with_heading(self, what: str) -> "ExpectationFailed":
+        """The same finding with another `what` (which may add how long the check waited)."""
         return type(self)(
-            what, self.expected, self.seen, difference=self.difference, claim=self.claim
+            what, self.expected, self.observed, difference=self.difference, claim=self.claim
         )
 
 
 class NotSeenError(ExpectationFailed):
-    """No value was seen: there was no way to look. It fails a step; it does not prove a break."""
+    """The value could not be read. This fails a step, but it does not prove a break."""
 
 
 @dataclass
 class Ledger:
-    """What became of the claims of one run of a check.
+    """The claims of one run of a check and their results.
 
-    `goes_on`: a claim that fails is written down and the check goes on; otherwise it is raised.
-    `held` has each claim's sentence ("" where the report has none to tell), and sentences that
-    claim nothing more than others do (None).
+    `goes_on`: a failed claim is added to `red` and the check goes on; otherwise it is raised.
+    `held` are pairs of a claim that held and its sentence for the report ("" for none). The claim
+    is None for a sentence that only sums up other claims.
     """
 
     goes_on: bool = False
@@ -75,12 +77,12 @@ class Ledger:
 
     @property
     def claims(self) -> tuple[Claim, ...]:
-        """Those that held, once each."""
+        """The claims that held, without duplicates."""
         return tuple(dict.fromkeys(claim for claim, _ in self.held if claim))
 
     @property
     def sentences(self) -> list[str]:
-        """The sentences of those that held, once each."""
+        """The sentences of the claims that held, without duplicates."""
         return list(dict.fromkeys(sentence for _, sentence in self.held if sentence))
 
 
@@ -89,7 +91,7 @@ _ledger: ContextVar[Ledger | None] = ContextVar("claims", default=None)
 
 @contextmanager
 def keeping(*, goes_on: bool = False) -> Iterator[Ledger]:
-    """Keep account of the claims made inside."""
+    """Record the claims that are made in the `with` block."""
     ledger = Ledger(goes_on)
     token = _ledger.set(ledger)
     try:
@@ -100,30 +102,33 @@ def keeping(*, goes_on: bool = False) -> Iterator[Ledger]:
 
 @contextmanager
 def trying() -> Iterator[Ledger]:
-    """One look of several: what it finds counts only if it is handed to `settle`."""
+    """Record the claims of one attempt of several. They count only if `settle` takes them over."""
     outer = _ledger.get()
     with keeping(goes_on=outer is not None and outer.goes_on) as ledger:
         yield ledger
 
 
 def settle(look: Ledger, claim: Claim, sentence: str) -> None:
-    """Take over what held in a look. Without claims of its own, that it held is the claim."""
+    """Add the claims that held in `look` to the check's ledger.
+
+    If the look made no claims, `claim` itself is added as held.
+    """
     outer = _ledger.get()
     if outer is not None:
         outer.held += [*look.held, (None if look.held else claim, sentence)]
 
 
 def held(claim: Claim, sentence: str = "") -> None:
-    """Write down that a claim held."""
+    """Record that a claim held."""
     ledger = _ledger.get()
     if ledger is not None:
         ledger.held.append((claim, sentence))
 
 
 def failed(failure: ExpectationFailed) -> None:
-    """Write a finding down where the check is to go on; raise it where not.
+    """Record the finding if the check goes on after failures; otherwise raise it.
 
-    What nobody could see is always raised: there is nothing to go on with.
+    A NotSeenError is always raised, because the check has no value to go on with.
     """
     ledger = _ledger.get()
     if ledger is None or not ledger.goes_on or isinstance(failure, NotSeenError):
@@ -132,7 +137,7 @@ def failed(failure: ExpectationFailed) -> None:
 
 
 def here(what: str, method: str) -> Claim:
-    """The claim that the calling code makes at this moment."""
+    """The claim that the calling code makes now; its place comes from the call stack."""
     places: list[str] = []
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and len(places) < _DEEPEST:

@@ -1,4 +1,4 @@
-"""`lab walk`, `lab e2e`, `lab docs`, `lab report`."""
+"""The commands `lab walk`, `lab e2e`, `lab docs` and `lab report`."""
 
 import datetime
 import sys
@@ -36,37 +36,39 @@ name_option = click.option(
 @name_option
 @click.option("--from", "first", metavar="CHAPTER.STEP", default="", help="Begin at this step.")
 @click.option("--to", "last", metavar="CHAPTER.STEP", default="", help="End after this step.")
-@click.option("--chapter", type=int, metavar="N", help="Walk this chapter alone.")
+@click.option("--chapter", type=int, metavar="N", help="Walk only this chapter.")
 @click.option("--list", "only_list", is_flag=True, help="Print chapters and steps; run nothing.")
 @click.option("--no-pause", is_flag=True, help="Do not wait for Enter.")
 def walk(
     name: str, first: str, last: str, chapter: int | None, only_list: bool, no_pause: bool
 ) -> None:
-    """Follow the workshop: why, the command, its real output, what was checked.
+    """Walk through the workshop: for each step its text, commands, real output, and checks.
 
-    Waits for Enter after each step when on a terminal. A chapter stopped in the middle is left
-    as it is; the next walk of that chapter begins it anew.
+    On a terminal it waits for Enter after each step. A chapter that is stopped in the middle
+    stays as it is; the next walk of that chapter starts it from the beginning.
     """
-    every = find_chapters.load_all()
+    chapters = find_chapters.load_all()
     if only_list:
-        for line in contents(every):
+        for line in contents(chapters):
             click.echo(line)
         return
     route = Route(first, last, chapter)
-    if not route.stages(every):
+    if not route.stages(chapters):
         raise ScenarioError("there is no step to walk", hint="`lab walk --list` shows them all")
     where = paths.lab_paths(name)
     lab = lab_access.open_lab(where)
 
-    def runner(one: Chapter) -> ChapterRunner:
+    def runner(chapter_to_walk: Chapter) -> ChapterRunner:
         aftermath = Investigation(where.records / "bundles")
-        return ChapterRunner(one, world_of(lab, one.namespace), aftermath=aftermath)
+        return ChapterRunner(
+            chapter_to_walk, world_of(lab, chapter_to_walk.namespace), aftermath=aftermath
+        )
 
     console = Console(highlight=False)
     waits = sys.stdin.isatty() and sys.stdout.isatty() and not no_pause
     workshop = Workshop(console, runner, _wait_for_enter if waits else _go_on)
     try:
-        held = workshop.walk(every, route)
+        held = workshop.walk(chapters, route)
     except (KeyboardInterrupt, click.Abort):
         console.print()
         console.print(
@@ -84,11 +86,16 @@ def walk(
 @click.option(
     "--mesh",
     type=click.Choice(sorted(MESHES)),
-    help="Whose sidecar must be there; with --up it is installed (ours, when not said).",
+    help="The mesh that the lab must run; --up installs it (sidecar-lab by default).",
 )
 @click.option("--breaks", is_flag=True, help="Prove each check by breaking what it checks.")
-@click.option("--chapters", "only", default="", metavar="1,3-5", help="Run these alone.")
-@click.option("--workers", default=pytest_run.WORKERS, show_default=True, help="Chapters at once.")
+@click.option("--chapters", "only", default="", metavar="1,3-5", help="Run only these.")
+@click.option(
+    "--workers",
+    default=pytest_run.WORKERS,
+    show_default=True,
+    help="Chapters that run side by side.",
+)
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
 def e2e(
     name: str,
@@ -99,7 +106,7 @@ def e2e(
     workers: int,
     pytest_args: tuple[str, ...],
 ) -> None:
-    """Run the walkthrough as assertions on the lab; further arguments go to pytest."""
+    """Run the chapters as tests on the lab; further arguments go to pytest."""
     where = paths.lab_paths(name)
     if up:
         _bring_up(where, mesh or OURS.name)
@@ -107,7 +114,7 @@ def e2e(
     if mesh and there != mesh:
         raise ScenarioError(
             f"the lab {name!r} runs the mesh {there}, not {mesh}",
-            hint=f"`lab up --name {name} --mesh {mesh}` changes it, or give --up here",
+            hint=f"`lab up --name {name} --mesh {mesh}` changes it, or add --up to this command",
         )
     arguments = pytest_run.pytest_arguments(
         name, breaks=breaks, only=only, workers=workers, more=pytest_args
@@ -117,26 +124,26 @@ def e2e(
 
 @click.command()
 @name_option
-@click.option("--check", is_flag=True, help="Only say whether the page fits the chapters.")
-@click.option("--from-records", is_flag=True, help="Use the last run's output; run nothing.")
+@click.option("--check", is_flag=True, help="Only check whether the page fits the chapters.")
+@click.option("--from-records", is_flag=True, help="Use the output of the last run; run nothing.")
 @click.option(
-    "--pictures/--no-pictures", "with_pictures", default=True, help="Make the pictures, too."
+    "--pictures/--no-pictures", "with_pictures", default=True, help="Write the pictures, too."
 )
 @click.option("--page", type=click.Path(dir_okay=False, path_type=Path), default=PAGE)
 def docs(name: str, check: bool, from_records: bool, with_pictures: bool, page: Path) -> None:
-    """Write docs/walkthrough.md and its pictures from the chapters, with output recorded now.
+    """Run the chapters, then write docs/walkthrough.md and its pictures with the recorded output.
 
-    --check needs no lab: it compares headings, prose and command lines, and what the pictures
-    are stamped with.
+    --check needs no lab: it compares headings, prose, command lines, and the stamps of the
+    pictures.
     """
-    every = find_chapters.load_all()
+    chapters = find_chapters.load_all()
     if check:
-        files, missing = generated.check(page, every)
+        files, missing = generated.check(page, chapters)
         for file in files:
-            click.echo(f"{file} fits {len(every) - len(missing)} chapters")
-        for one in missing:
-            told = f"chapter {one.number} ({one.title}) is not in {page} yet"
-            click.echo(f"note: {told}: `nox -s docs` records it, with the lab up")
+            click.echo(f"{file} fits {len(chapters) - len(missing)} chapters")
+        for chapter in missing:
+            note = f"chapter {chapter.number} ({chapter.title}) is not in {page} yet"
+            click.echo(f"note: {note}: `nox -s docs` records it, with the lab up")
         return
     if with_pictures:
         pictures.browser()
@@ -145,14 +152,14 @@ def docs(name: str, check: bool, from_records: bool, with_pictures: bool, page: 
         lab_access.open_lab(where)
         if code := pytest_run.run(pytest_run.pytest_arguments(name)):
             sys.exit(code)
-    for file in generated.write(page, every, where, with_pictures=with_pictures):
+    for file in generated.write(page, chapters, where, with_pictures=with_pictures):
         click.echo(f"wrote {file}")
 
 
 @click.command()
 @name_option
 def report(name: str) -> None:
-    """Make JUnit XML and the HTML page from the last run's records."""
+    """Write JUnit XML and the HTML page from the records of the last run."""
     where = paths.lab_paths(name)
     try:
         run = store.load_run(where.records)
@@ -167,25 +174,25 @@ def report(name: str) -> None:
 
 
 def _at_the_gate(where: paths.LabPaths) -> lab_access.LabAccess:
-    """The lab, if it can be worked with. Raises ClusterError, told in the reports of a lab's."""
+    """Open the lab. If it is not up, write that into the lab's reports and raise ClusterError."""
     begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     try:
         return lab_access.open_lab(where)
-    except SidecarLabError as trouble:
+    except SidecarLabError as error:
         if where.root.is_dir():
-            pytest_run.report_abort(where, trouble, begun, 0.0)
+            pytest_run.report_abort(where, error, begun, 0.0)
         raise
 
 
 def _bring_up(where: paths.LabPaths, mesh: str) -> None:
-    from lab.cli import lab  # the command line itself is the one way to bring a lab up
+    from lab.cli import lab  # a lab is brought up only through the command line
 
     begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     started = time.monotonic()
     try:
         lab.main(["up", "--name", where.name, "--mesh", mesh], standalone_mode=False)
-    except SidecarLabError as trouble:
-        pytest_run.report_abort(where, trouble, begun, time.monotonic() - started)
+    except SidecarLabError as error:
+        pytest_run.report_abort(where, error, begun, time.monotonic() - started)
         raise
 
 

@@ -1,9 +1,9 @@
-"""Command lines as a reader sees them, run by us and not by a shell.
+"""Parses the command lines of steps, which the lab runs without a shell.
 
-The text of a step is split into argv words once, when the chapter is imported. Placeholders are
-filled word by word afterwards, so a value can never become two words or an operator. What is
-shown is what is run: a shell would split the shown text into the same words (whatever a shell
-would treat otherwise than we do is refused here).
+The text is split into argv words once, when the chapter is imported. Placeholders are filled word
+by word afterwards, so a value can never become two words or an operator. The reader sees exactly
+the command that runs: a shell would split the shown text into the same words. Texts that a shell
+would treat differently are rejected.
 """
 
 import re
@@ -17,27 +17,27 @@ _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _OPERATORS = "|>"
 _BRACES = re.compile(r"\{[^{}]*(?:,|\.\.)[^{}]*\}")
 _REFUSED = "&;()<`$*?[]~!#"
-"""Characters that a shell would act on; they must be quoted. (`~`, `#` only begin words.)"""
+"""Characters that a shell would act on; they must be quoted (`~`, `#`: only at a word's start)."""
 
 Resolve = Callable[[str], str]
 
 
 @dataclass(frozen=True)
 class Word:
-    """One argv word: as written (with quotes) and what it means (without)."""
+    """One argv word: `written` has its quotes, `meaning` is the word without them."""
 
     written: str
     meaning: str
 
     def fill(self, resolve: Resolve) -> "Word":
-        """Replace `{name}` by its value; a word that changed is quoted anew."""
+        """Replace each `{name}` by `resolve(name)`; quote the word again if it changed."""
         filled = _PLACEHOLDER.sub(lambda hole: resolve(hole[1]), self.meaning)
         return self if filled == self.meaning else Word(shlex.quote(filled), filled)
 
 
 @dataclass(frozen=True)
 class CommandLine:
-    """A pipeline of at least one command, and the file that takes its output, if any."""
+    """A pipeline of one or more commands; `into` is the file for its output, if any."""
 
     stages: tuple[tuple[Word, ...], ...]
     into: Word | None = None
@@ -49,19 +49,19 @@ class CommandLine:
 
     @property
     def shown(self) -> str:
-        """The text for a reader, which can be pasted into a shell."""
+        """The text for the reader, who can paste it into a shell."""
         text = " | ".join(" ".join(word.written for word in stage) for stage in self.stages)
         return text if self.into is None else f"{text} > {self.into.written}"
 
     @property
     def placeholders(self) -> tuple[str, ...]:
-        """Names that must be filled before it can be run, in order."""
+        """The names of the placeholders, in order, without duplicates."""
         words = [word for stage in self.stages for word in stage]
         words += [self.into] if self.into else []
         return tuple(dict.fromkeys(n for w in words for n in _PLACEHOLDER.findall(w.meaning)))
 
     def fill(self, resolve: Resolve) -> "CommandLine":
-        """The same line with every placeholder replaced by `resolve(name)`."""
+        """The same command line with every placeholder replaced by `resolve(name)`."""
         return CommandLine(
             tuple(tuple(word.fill(resolve) for word in stage) for stage in self.stages),
             self.into.fill(resolve) if self.into else None,
@@ -69,7 +69,7 @@ class CommandLine:
 
 
 def parse(text: str) -> CommandLine:
-    """Split `text`. Raises ScenarioError for anything that would need a shell."""
+    """Parse a command line. Raises ScenarioError for anything that needs a shell."""
     stages: list[list[Word]] = [[]]
     into: list[Word] = []
     redirected = False
@@ -121,8 +121,8 @@ def _word(text: str, start: int) -> tuple[Word, int]:
             at += 2
         elif char in _REFUSED and (char not in "~#" or at == start):
             raise ScenarioError(
-                f"`{text}`: a shell would act on {char!r}, this runner is none",
-                hint="quote it where it is meant as itself",
+                f"`{text}`: a shell would act on {char!r}; this runner is not a shell",
+                hint="quote the character if it is meant literally",
             )
         else:
             meaning.append(char)

@@ -1,7 +1,7 @@
-"""What a check says: `expect(value, "what it is").equal(other)`.
+"""The expectations of a check: `expect(value, "what it is").equal(other)`.
 
-A failed expectation carries what was expected beside what was seen; one that held is noted in a
-sentence, so that the report can say what was checked.
+A failed expectation carries the expected and the observed value. An expectation that holds adds a
+sentence to the report, which lists what was checked.
 """
 
 import difflib
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 
 class Expectation(Generic[T]):
-    """One value under its name. Every method returns the same object, so that they chain.
+    """A value with its name. Every method returns the same object, so calls can be chained.
 
-    Each raises ExpectationFailed when it does not hold (in a break run it is written down, and
-    the check goes on). `claim`, where it can be given, says in words what holds of the value
-    ("is the neighbour's own"); it completes the sentence that the value's name begins.
+    Each method raises ExpectationFailed when the claim does not hold (in a break run the failure
+    is recorded and the check goes on). The parameter `claim` says in words what holds ("is the
+    neighbour's own"); it completes the sentence that begins with the value's name.
     """
 
     def __init__(self, value: T, what: str) -> None:
@@ -29,7 +29,7 @@ class Expectation(Generic[T]):
         self.what = what
 
     def equal(self, other: object, claim: str = "") -> Self:
-        """It equals `other`; of collections and texts, the difference is shown."""
+        """The value equals `other`. A failure shows the difference of collections and texts."""
         same = self.value == other
         return self._hold(
             "equal",
@@ -41,12 +41,12 @@ class Expectation(Generic[T]):
         )
 
     def differ(self, other: object, claim: str = "") -> Self:
-        """It is anything but `other`."""
-        told = claim or f"is not {say(other)}"
-        return self._hold("differ", self.value != other, f"{self.what} {told}", told)
+        """The value is not equal to `other`."""
+        condition = claim or f"is not {say(other)}"
+        return self._hold("differ", self.value != other, f"{self.what} {condition}", condition)
 
     def contains(self, *items: object) -> Self:
-        """Each of `items` is in it (a part of a text, a member of a collection)."""
+        """The value contains each of `items` (a part of a text, a member of a collection)."""
         missing = [item for item in items if item not in self._container()]
         return self._hold(
             "contains",
@@ -57,7 +57,7 @@ class Expectation(Generic[T]):
         )
 
     def lacks(self, *items: object) -> Self:
-        """None of `items` is in it."""
+        """The value contains none of `items`."""
         present = [item for item in items if item in self._container()]
         return self._hold(
             "lacks",
@@ -68,13 +68,13 @@ class Expectation(Generic[T]):
         )
 
     def matches(self, pattern: str, claim: str) -> Self:
-        """The regular expression `pattern` is found in it (multi-line, Python's syntax)."""
-        found = re.search(pattern, str(self.value), re.MULTILINE)
+        """The regular expression `pattern` matches a part of the value (Python's, multi-line)."""
+        match = re.search(pattern, str(self.value), re.MULTILINE)
         sentence = f"{self.what} {claim}"
-        return self._hold("matches", found is not None, sentence, f"matches {pattern!r}")
+        return self._hold("matches", match is not None, sentence, f"matches {pattern!r}")
 
     def has_length(self, count: int) -> Self:
-        """It has exactly `count` members."""
+        """The value has exactly `count` members."""
         size = len(cast(Sized, self.value))
         sentence = f"{self.what}: {count or 'none'}"
         difference = f"has {size}"
@@ -83,24 +83,24 @@ class Expectation(Generic[T]):
         )
 
     def at_least(self, bound: Any) -> Self:
-        """It is `bound` or more."""
+        """The value is `bound` or more."""
         return self._bounded("at_least", cast(Any, self.value) >= bound, f"at least {say(bound)}")
 
     def at_most(self, bound: Any) -> Self:
-        """It is `bound` or less."""
+        """The value is `bound` or less."""
         return self._bounded("at_most", cast(Any, self.value) <= bound, f"at most {say(bound)}")
 
     def more_than(self, bound: Any) -> Self:
-        """It is more than `bound`."""
+        """The value is more than `bound`."""
         return self._bounded("more_than", cast(Any, self.value) > bound, f"more than {say(bound)}")
 
     def one_of(self, options: Collection[object]) -> Self:
-        """It is one of `options`."""
-        told = f"one of {say(options)}"
-        return self._bounded("one_of", self.value in options, told)
+        """The value is one of `options`."""
+        bounds = f"one of {say(options)}"
+        return self._bounded("one_of", self.value in options, bounds)
 
     def satisfies(self, claim: str, test: Callable[[T], object]) -> Self:
-        """`test(value)` is true; `claim` says so in words ("starts with a digit")."""
+        """`test(value)` is true; `claim` says it in words ("starts with a digit")."""
         return self._hold("satisfies", bool(test(self.value)), f"{self.what} {claim}", claim)
 
     def _bounded(self, method: str, holds: bool, bounds: str) -> Self:
@@ -124,39 +124,45 @@ class Expectation(Generic[T]):
         if holds:
             claims.held(claim, sentence)
             return self
-        seen = pretty(self.value)
-        if expected == seen:
-            # They differ in something that their short forms leave out.
-            expected, seen = repr(exact), repr(self.value)
+        observed = pretty(self.value)
+        if expected == observed:
+            # The short forms are equal, so the difference is in something that they leave out.
+            expected, observed = repr(exact), repr(self.value)
         claims.failed(
-            ExpectationFailed(self.what, expected, seen, difference=difference, claim=claim)
+            ExpectationFailed(self.what, expected, observed, difference=difference, claim=claim)
         )
         return self
 
 
 def expect(value: T, what: str) -> Expectation[T]:
-    """Begin an expectation about `value`; `what` names it for the reader of a report."""
+    """Start an expectation about `value`; `what` is its name in the report."""
     return Expectation(value, what)
 
 
-def _difference(expected: object, seen: object) -> str:
-    if isinstance(expected, Set) and isinstance(seen, Set):
-        return _members("missing", expected - seen) + _members("unexpected", seen - expected)
-    if isinstance(expected, Mapping) and isinstance(seen, Mapping):
+def _difference(expected: object, observed: object) -> str:
+    if isinstance(expected, Set) and isinstance(observed, Set):
+        return _members("missing", expected - observed) + _members(
+            "unexpected", observed - expected
+        )
+    if isinstance(expected, Mapping) and isinstance(observed, Mapping):
         wrong = {
-            k: (expected[k], seen[k]) for k in expected.keys() & seen if expected[k] != seen[k]
+            k: (expected[k], observed[k])
+            for k in expected.keys() & observed
+            if expected[k] != observed[k]
         }
         return (
-            _members("missing", {k: expected[k] for k in expected.keys() - seen.keys()}.items())
-            + _members("unexpected", {k: seen[k] for k in seen.keys() - expected.keys()}.items())
+            _members("missing", {k: expected[k] for k in expected.keys() - observed.keys()}.items())
+            + _members(
+                "unexpected", {k: observed[k] for k in observed.keys() - expected.keys()}.items()
+            )
             + "".join(
                 f"    {key}: expected {show(a)}, seen {show(b)}\n" for key, (a, b) in wrong.items()
             )
         )
-    if isinstance(expected, str) and isinstance(seen, str):
-        return _lines(expected.splitlines(), seen.splitlines())
-    if isinstance(expected, Sequence) and isinstance(seen, Sequence):
-        return _lines([show(x) for x in expected], [show(x) for x in seen])
+    if isinstance(expected, str) and isinstance(observed, str):
+        return _lines(expected.splitlines(), observed.splitlines())
+    if isinstance(expected, Sequence) and isinstance(observed, Sequence):
+        return _lines([show(x) for x in expected], [show(x) for x in observed])
     return ""
 
 
@@ -164,7 +170,7 @@ def _members(title: str, members: Collection[object]) -> str:
     return "".join(sorted(f"    {title}: {show(member)}\n" for member in members))
 
 
-def _lines(expected: Sequence[str], seen: Sequence[str]) -> str:
-    if len(expected) + len(seen) < 3:
+def _lines(expected: Sequence[str], observed: Sequence[str]) -> str:
+    if len(expected) + len(observed) < 3:
         return ""
-    return "\n".join(difflib.unified_diff(expected, seen, "expected", "seen", n=1, lineterm=""))
+    return "\n".join(difflib.unified_diff(expected, observed, "expected", "seen", n=1, lineterm=""))

@@ -1,4 +1,4 @@
-"""How a scenario reaches the lab: kubeconfig, node, programs. Opened from state.json."""
+"""A scenario's access to the lab (kubeconfig, node, programs), read from state.json."""
 
 import os
 import sys
@@ -14,12 +14,12 @@ from lab.paths import LabPaths
 
 @dataclass(frozen=True)
 class LabAccess:
-    """What is needed to work with one lab that is up.
+    """Everything that is needed to work with one lab that is up.
 
-    `home` is the folder `.lab` (kept for `lab` commands that run elsewhere), `work` the folder
-    below which each chapter has its files. `environment` is added to every command's.
-    `mesh` says whose control plane runs, `tools` is the folder of that mesh's own command line.
-    `images` names the lab's images in Docker ("proxy", "control", "nginx").
+    `home` is the folder `.lab` (`lab` commands find the lab by it); below `work` each chapter has
+    a folder for its files. `environment` is added to the environment of every command. `mesh` is
+    the name of the mesh whose control plane runs, `tools` the folder of that mesh's command line.
+    `images` maps "proxy", "control" and "nginx" to the names of the lab's images in Docker.
     """
 
     name: str
@@ -38,11 +38,11 @@ class LabAccess:
 
     @cached_property
     def cluster(self) -> Cluster:
-        """Observation of this lab; connects when first used, shared by the chapters of a run."""
+        """The cluster of this lab. It connects at first use; the chapters of a run share it."""
         return Cluster(self.kubeconfig, self.node, self.observer_image, lab=self.name)
 
     def variables(self) -> dict[str, str]:
-        """Environment of every command a step runs: the lab's cluster, and our programs first."""
+        """Environment variables for a step's commands; PATH has our programs first."""
         return {
             **self.environment,
             "KUBECONFIG": str(self.kubeconfig),
@@ -53,26 +53,26 @@ class LabAccess:
 
 def search_path(*programs: Path | None) -> str:
     """PATH with the folders of `programs` and of this Python (where `lab` is) at its front."""
-    # Not resolved: a virtual environment's python is a link to one elsewhere.
+    # Links are not resolved: a virtual environment's python is a link to another folder.
     folders = [str(program.parent) for program in programs if program is not None]
     folders.append(str(Path(sys.executable).parent))
     return os.pathsep.join([*folders, os.environ.get("PATH", os.defpath)])
 
 
 def open_lab(paths: LabPaths) -> LabAccess:
-    """The lab `paths` speaks of. Raises ClusterError, with what mends it, when it is not up."""
-    known = gate.require(paths)
+    """Open the lab of `paths`. If it is not up, raises ClusterError with a hint how to fix it."""
+    state = gate.require(paths)
     return LabAccess(
         name=paths.name,
         home=paths.root.parent,
         work=paths.root / "work",
-        kubeconfig=Path(known.kubeconfig),
-        node=known.node,
-        observer_image=known.observer_image,
-        kubectl=Path(known.kubectl),
-        kind=Path(known.kind),
-        kubernetes=known.kubernetes,
-        mesh=known.mesh,
-        tools=Path(known.tools) if known.tools else None,
-        images=known.images,
+        kubeconfig=Path(state.kubeconfig),
+        node=state.node,
+        observer_image=state.observer_image,
+        kubectl=Path(state.kubectl),
+        kind=Path(state.kind),
+        kubernetes=state.kubernetes,
+        mesh=state.mesh,
+        tools=Path(state.tools) if state.tools else None,
+        images=state.images,
     )

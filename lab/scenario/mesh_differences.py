@@ -1,7 +1,7 @@
-"""What rightly differs between our mesh and real Istio, as data: each entry with its reason.
+"""The allowed differences between our mesh and real Istio, as data: each with its reason.
 
-The chapters read `world.mesh`; none asks which mesh it is on. What is not here must be the same
-on both. Names that a step shows as `{name}` are in `names`.
+The chapters read `world.mesh`; none of them asks which mesh it runs on. Everything that is not
+listed here must be the same on both. `Mesh.names` has the values that a step shows as `{name}`.
 """
 
 from collections.abc import Mapping
@@ -16,9 +16,10 @@ ENVOY, AGENT = "envoy", "pilot-agent"
 
 @dataclass(frozen=True)
 class Complaint:
-    """What kube-inject says of a line: a pattern, and what that is in words.
+    """kube-inject's message about a line: its pattern, and the same in words.
 
-    In the pattern FILE, LINE and NEXT stand for the file's name and the line's number and the next.
+    In the pattern FILE stands for the file's name, LINE for the line's number, NEXT for the next
+    line's number.
     """
 
     pattern: str
@@ -27,10 +28,10 @@ class Complaint:
 
 @dataclass(frozen=True)
 class Refusal:
-    """How kube-inject refuses the walkthrough's manifest as printed.
+    """How kube-inject rejects the walkthrough's manifest as printed.
 
-    `complaints`: a line of the file → what is said of it. `writes` is what the output file then
-    holds, None when there is none.
+    `complaints` maps lines of the file to the messages about them. `writes` is the content of the
+    output file then; None when kube-inject writes no file.
     """
 
     exit_code: int
@@ -40,11 +41,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Mesh:
-    """One mesh as the chapters meet it."""
+    """The properties of one mesh that the chapters need."""
 
     name: str
     cli: str
-    """Program whose command is kube-inject. Istio's users call istioctl."""
+    """The program that has the command kube-inject: `lab` or `istioctl`."""
     control_namespace: str
     injector: str
     """Name of the MutatingWebhookConfiguration."""
@@ -52,38 +53,38 @@ class Mesh:
     """Service that the webhook configuration calls, in the control namespace."""
     injector_deployment: str
     listeners: frozenset[Listener]
-    """What the sidecar listens on, and which of its programs does."""
-    chains_as_made: tuple[str, ...]
-    """The order in which istio-init's log makes the chains. It decides nothing."""
+    """The sockets on which the sidecar listens, with the program that owns each."""
+    chain_order: tuple[str, ...]
+    """The order in which istio-init creates the chains, as in its log. It has no effect."""
     program_in: str
-    """Where istio-init's program name stands: `command` or `args`."""
+    """The field that holds istio-init's program name: `command` or `args`."""
     bootstrap: str
-    """Pattern of Envoy's start configuration in its command line."""
+    """Pattern of the file name of Envoy's bootstrap in Envoy's command line."""
     restarts_per_death: int
     """Restarts of istio-proxy that kubelet counts when Envoy dies."""
     back_within: float
     """Seconds until a request goes through Envoy again after Envoy was killed."""
     reconfigured: str
-    """Which object's annotations are changed to give a running workload another configuration."""
+    """The object whose annotation changes the configuration of a running workload."""
     reconfiguration: str
-    """The merge patch that does it, with COUNT for the number of worker threads."""
+    """The merge patch for that object; COUNT stands for the number of worker threads."""
     place_dependent: frozenset[str]
-    """Environment of istio-proxy that kube-inject cannot know as the webhook does."""
+    """istio-proxy's environment variables that the webhook can know but kube-inject cannot."""
     inbound_answers: str
-    """Pattern of Envoy's counter of good answers of the pod's own application."""
+    """Pattern of Envoy's counter of successful answers from the pod's own application."""
     after_untouched: bytes
-    """What kube-inject puts after a document that it does not touch."""
+    """The bytes that kube-inject adds after a document that it does not change."""
     refusal: Refusal
     proxy_image: str
-    """Key of the sidecar's image among the lab's images."""
+    """Key of the sidecar's image in `LabAccess.images`."""
     proxy_repository: str
-    """The same image's repository in Docker."""
+    """Docker repository of that image."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to the environment of every command."""
 
     @property
     def names(self) -> dict[str, str]:
-        """Names that commands may show."""
+        """The placeholders of this mesh and their values."""
         return {
             "cli": self.cli,
             "control": self.control_namespace,
@@ -107,7 +108,7 @@ OURS = Mesh(
     injector=contract.WEBHOOK_CONFIGURATION,
     injector_service=contract.WEBHOOK_SERVICE,
     injector_deployment=contract.WEBHOOK_SERVICE,
-    # The walkthrough's five.
+    # The five listeners of the walkthrough.
     listeners=_listeners(
         (LOOPBACK, 15000, ENVOY),
         (EVERYWHERE, 15001, ENVOY),
@@ -115,12 +116,12 @@ OURS = Mesh(
         (EVERYWHERE, 15020, AGENT),
         (EVERYWHERE, 15090, ENVOY),
     ),
-    # As the walkthrough prints them.
-    chains_as_made=contract.CHAINS,
+    # The order in which the walkthrough prints them.
+    chain_order=contract.CHAINS,
     # The walkthrough's istio-init has a command.
     program_in="command",
     bootstrap=r"/etc/istio/proxy/envoy-rev\d+\.json",
-    # The walkthrough's agent looks after Envoy itself: Kubernetes sees nothing.
+    # The walkthrough's agent restarts Envoy itself, so Kubernetes counts no restart.
     restarts_per_death=0,
     back_within=2,
     # Our agent watches the pod's own annotations.
@@ -161,33 +162,33 @@ ISTIO = Mesh(
         (EVERYWHERE, 15021, ENVOY),
         (EVERYWHERE, 15090, ENVOY),
     ),
-    # Sorted otherwise since the walkthrough was written.
-    chains_as_made=(
+    # Istio has changed the order since the walkthrough was written.
+    chain_order=(
         contract.CHAIN_INBOUND,
         contract.CHAIN_REDIRECT,
         contract.CHAIN_IN_REDIRECT,
         contract.CHAIN_OUTPUT,
     ),
-    # Today the program is a command of pilot-agent, the image's Entrypoint.
+    # In current Istio the program is a command of pilot-agent, the image's Entrypoint.
     program_in="args",
     # One file, and a path relative to the container's working directory, /.
     bootstrap=r"etc/istio/proxy/envoy-rev\.json",
-    # Since about 1.4 the agent ends with Envoy, and kubelet starts the container anew.
+    # Since about 1.4 the agent ends with Envoy, and kubelet restarts the container.
     restarts_per_death=1,
     back_within=20,
-    # Istio's agent reads the annotation when it starts: the workload's pods are made anew.
+    # Istio's agent reads the annotation when it starts, so the workload needs new pods.
     reconfigured="deployment/jiuxi",
     reconfiguration='{"spec":{"template":{"metadata":{"annotations":'
     '{"proxy.istio.io/config":"concurrency: COUNT"}}}}}',
-    # The file names neither the namespace nor what the API server fills in (a port's protocol).
+    # The manifest has neither the namespace nor the API server's defaults (a port's protocol).
     place_dependent=frozenset({"ISTIO_META_OWNER", "ISTIO_META_POD_PORTS"}),
-    # A pod that no Service selects is reached by a cluster without counters of answers; the
-    # listener's are those of its name, which ends by a semicolon to tell it from what follows.
+    # A pod that no Service selects is reached through a cluster that does not count answers. The
+    # counters with the listener's name do; a semicolon ends that name.
     inbound_answers="http.InboundPassthroughCluster;.downstream_rq_2xx$",
     # istioctl ends every document with a separator.
     after_untouched=b"---\n",
-    # Its YAML reader stops at the first mistake that is one of syntax, and names the line after
-    # it; the output file is made before the input is read.
+    # Its YAML parser stops at the first syntax error and names the line after it. istioctl creates
+    # the output file before it reads the input.
     refusal=Refusal(
         1,
         {
@@ -199,9 +200,9 @@ ISTIO = Mesh(
     ),
     proxy_image="docker.io/sidecar-lab/proxyv2:istio",
     proxy_repository="sidecar-lab/istio-proxy",
-    # istioctl decides by itself between the two kinds of sidecar; istiod was told, see
+    # istioctl chooses the kind of sidecar by itself; istiod gets the same setting in
     # lab/cluster/control_plane/istio.py.
     environment={"ENABLE_NATIVE_SIDECARS": "false"},
 )
 
-MESHES: Mapping[str, Mesh] = {one.name: one for one in (OURS, ISTIO)}
+MESHES: Mapping[str, Mesh] = {mesh.name: mesh for mesh in (OURS, ISTIO)}

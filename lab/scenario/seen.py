@@ -1,4 +1,4 @@
-"""What a step's commands printed, as the check gets it: text, rows, JSON, YAML."""
+"""The output of a step's commands, as the check gets it: text, rows, JSON, YAML."""
 
 import json
 import re
@@ -14,9 +14,10 @@ _COLUMN = re.compile(r"\S+(?: \S+)*")
 
 @dataclass(frozen=True)
 class Output:
-    """One command line that ran. `argv` is its last stage's; `file` is what `> FILE` received.
+    """One command line that ran. `argv` is the argv of its last stage.
 
-    `stderr` joins the stages' own. `seconds` is wall time of the whole line.
+    `stderr` is the standard error of all stages. `file` is the text written to `> FILE`; None
+    without redirection. `seconds` is the wall time of the whole line.
     """
 
     shown: str
@@ -29,37 +30,37 @@ class Output:
 
     @property
     def text(self) -> str:
-        """What a reader sees on the terminal: standard output, then errors."""
+        """Standard output, then standard error."""
         return self.stdout + self.stderr
 
     @property
     def lines(self) -> list[str]:
-        """Lines of standard output that are not blank, without the blanks at their ends."""
+        """The lines of standard output that are not blank, without trailing blanks."""
         return [line.rstrip() for line in self.stdout.splitlines() if line.strip()]
 
     @property
     def rows(self) -> list[dict[str, str]]:
-        """A table as kubectl prints it: one dict a line, keys are the column titles as printed."""
+        """Standard output as a table of kubectl: one dict per line, keyed by the column titles."""
         return table(self.stdout)
 
     def json(self) -> Any:
-        """Standard output read as JSON. Raises json.JSONDecodeError."""
+        """Parse standard output as JSON. Raises json.JSONDecodeError."""
         return json.loads(self.stdout)
 
     def yaml(self) -> Any:
-        """Standard output read as one YAML document. Raises yaml.YAMLError."""
+        """Parse standard output as one YAML document. Raises yaml.YAMLError."""
         return yaml.safe_load(self.stdout)
 
     def documents(self) -> list[Any]:
-        """Standard output (or the file it went to) read as YAML documents."""
+        """Parse standard output, or the file it was written to, as YAML documents."""
         return list(yaml.safe_load_all(self.file if self.file is not None else self.stdout))
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The outputs of a step's commands in order; short-cuts speak of the last one.
+    """The outputs of a step's commands, in order. The properties belong to the last one.
 
-    `holes` are the named holes (`<ip:pod>`) of the step's templates, by name.
+    `holes` maps the named holes (`<ip:pod>`) of the step's templates to their texts.
     """
 
     outputs: tuple[Output, ...]
@@ -81,7 +82,7 @@ class Seen:
 
     @property
     def text(self) -> str:
-        """The last command's standard output and errors."""
+        """The last command's standard output and standard error."""
         return self.last.text
 
     @property
@@ -96,19 +97,19 @@ class Seen:
 
     @property
     def rows(self) -> list[dict[str, str]]:
-        """The last command's table."""
+        """The last command's output as a table; see Output.rows."""
         return self.last.rows
 
 
 def table(text: str) -> list[dict[str, str]]:
-    """Split a table whose columns begin where their titles begin (two blanks between titles).
+    """Split a table into one dict per row; two or more blanks separate the column titles.
 
-    A cell belongs to the column under whose title it starts; a missing cell is "".
+    A column begins where its title begins. A cell without text is "".
     """
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     if not lines:
         return []
-    columns = [(found.start(), found[0]) for found in _COLUMN.finditer(lines[0])]
+    columns = [(title.start(), title[0]) for title in _COLUMN.finditer(lines[0])]
     edges = [start for start, _ in columns[1:]] + [None]
     return [
         {title: line[start:end].strip() for (start, title), end in zip(columns, edges, strict=True)}

@@ -1,12 +1,11 @@
-"""What a reader should see: a text with typed holes for what differs from run to run.
+"""Templates of command output: texts with typed holes for the parts that change with each run.
 
     jiuxi-<hash>-<hash>   1/1     Running   0          <age>
 
-A hole is `<type>` or `<type:name>`; the same name must stand for the same text each time, and
-`Match.holes` gives it back. Runs of blanks match any run of blanks. A line of dots (`...` or
-`......`, as the walkthrough prints) stands for any number of lines. `{name}` is filled as in
-commands. All else is literal, from the first line of the output to its last (blank lines at
-either end do not count).
+A hole is `<type>` or `<type:name>`. Holes with the same name must match the same text, which is in
+`Match.holes`. A run of blanks matches any run of blanks. A line of dots (`...` or `......`, as the
+walkthrough prints) matches any number of lines. `{name}` is replaced as in commands. Everything
+else is literal, and the template must cover the whole output, except blank lines at its ends.
 """
 
 import re
@@ -29,9 +28,9 @@ HOLES = {
     "age": r"(?:\d+(?:ms|[smhdy]))+",
     "time": r"\d{1,2}:\d{2}(?::\d{2})?|\S*\d{2}:\d{2}:\d{2}\S*",
 }
-"""The types of holes and what each matches; never more than one line."""
+"""The types of holes with their patterns; a hole never matches more than one line."""
 LITERAL = frozenset({"none", "unknown", "pending", "nil", "unset", "invalid"})
-"""kubectl prints these in angle brackets itself."""
+"""Words that kubectl itself prints in angle brackets; they are no holes."""
 _HOLE = re.compile(r"<([a-z]+)(?::([a-z][a-z0-9_]*))?>")
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _DOTS = re.compile(r"\s*(?:\.{3,}|…)\s*")
@@ -39,21 +38,25 @@ _DOTS = re.compile(r"\s*(?:\.{3,}|…)\s*")
 
 @dataclass(frozen=True)
 class Match:
-    """Whether the output fits. If not: the first template line that found no place, and where."""
+    """The result of a match.
+
+    If the output does not fit, `expected` is the first line of the template that does not match
+    and `observed` the line of the output in its place. If it fits, both are "".
+    """
 
     holes: dict[str, str] = field(default_factory=dict)
     expected: str = ""
-    seen: str = ""
+    observed: str = ""
 
     @property
     def ok(self) -> bool:
-        """Whether everything fitted."""
-        return not self.expected and not self.seen
+        """Whether the output fits the template."""
+        return not self.expected and not self.observed
 
 
 @dataclass(frozen=True)
 class Template:
-    """A parsed template; `text` is as written."""
+    """A template; `text` is its source. Raises ScenarioError for an unknown type of hole."""
 
     text: str
 
@@ -62,11 +65,11 @@ class Template:
             _pattern(line, {})
 
     def fill(self, resolve: Callable[[str], str]) -> "Template":
-        """The same with every `{name}` replaced by `resolve(name)`, taken as it is."""
-        return Template(_PLACEHOLDER.sub(lambda found: resolve(found[1]), self.text))
+        """The same template with every `{name}` replaced by `resolve(name)`."""
+        return Template(_PLACEHOLDER.sub(lambda placeholder: resolve(placeholder[1]), self.text))
 
     def match(self, output: str) -> Match:
-        """Fit `output` against the template, taking skipped lines as late as needed."""
+        """Match `output` against the template."""
         return _fit(self._lines(), _trim(output), {})
 
     def _lines(self) -> list[str]:
@@ -74,7 +77,7 @@ class Template:
 
 
 def parse(text: str) -> Template:
-    """Check the holes of `text`. Raises ScenarioError for a type that does not exist."""
+    """Make a template of `text`. Raises ScenarioError for a type of hole that does not exist."""
     return Template(text)
 
 
@@ -88,29 +91,30 @@ def _trim(text: str) -> list[str]:
 
 
 def _fit(template: list[str], output: list[str], holes: dict[str, str]) -> Match:
-    # Position in both; on a mismatch, fall back to the last line of dots and let it take one more
-    # line (as file name patterns do with `*`), so the work stays within template x output.
+    # `at` and `line` are the positions in template and output. After a mismatch, go back to the
+    # last line of dots and let it take one more line (as `*` in file name patterns), so the work
+    # stays within template x output.
     at = line = 0
     resume: tuple[int, int, dict[str, str]] | None = None
-    worst = Match(expected="…", seen="…")
+    worst = Match(expected="…", observed="…")
     reached = -1
     while at < len(template) or line < len(output):
         if at < len(template) and _DOTS.fullmatch(template[at]):
             resume = (at, line, dict(holes))
             at += 1
             continue
-        found = (
+        filled_holes = (
             _line(template[at], output[line], holes) if _both(at, line, template, output) else None
         )
-        if found is not None:
-            holes = found
+        if filled_holes is not None:
+            holes = filled_holes
             at, line = at + 1, line + 1
             continue
         if at > reached:
             reached = at
             worst = Match(
                 expected=template[at] if at < len(template) else "the end of the output",
-                seen=output[line] if line < len(output) else "the end of the output",
+                observed=output[line] if line < len(output) else "the end of the output",
             )
         if resume is None or resume[1] >= len(output):
             return worst
@@ -124,8 +128,8 @@ def _both(at: int, line: int, template: list[str], output: list[str]) -> bool:
 
 
 def _line(template: str, output: str, holes: dict[str, str]) -> dict[str, str] | None:
-    found = re.fullmatch(_pattern(template, holes), output.strip())
-    return None if found is None else {**holes, **found.groupdict()}
+    match = re.fullmatch(_pattern(template, holes), output.strip())
+    return None if match is None else {**holes, **match.groupdict()}
 
 
 def _pattern(line: str, known: dict[str, str]) -> str:
@@ -138,7 +142,7 @@ def _pattern(line: str, known: dict[str, str]) -> str:
             continue
         if kind not in HOLES:
             raise ScenarioError(
-                f"`{hole[0]}` is no type of hole", hint=f"one of: {', '.join(sorted(HOLES))}"
+                f"`{hole[0]}` is not a type of hole", hint=f"one of: {', '.join(sorted(HOLES))}"
             )
         parts.append(_literal(line.strip()[at : hole.start()]))
         if name in known:

@@ -1,6 +1,6 @@
-"""Claims about time: what must come true soon, and what must stay true for a while.
+"""Claims about time: a condition must become true soon, or stay true for a while.
 
-Bounds are in seconds of wall time.
+Limits are in seconds of wall time.
 """
 
 import time
@@ -19,35 +19,35 @@ T = TypeVar("T")
 
 _cap: ContextVar[float | None] = ContextVar("deadline_cap", default=None)
 
-# A world in motion is looked at again: a pod that is being replaced cannot be observed yet.
-_PASSING_TROUBLE = (ObservationError, CommandError)
+# These may pass, so the probe is called again: a pod that is being replaced cannot be read yet.
+_PASSING_ERRORS = (ObservationError, CommandError)
 
 
 def eventually(
     probe: Callable[[], T], what: str = "", *, within: float = 5.0, every: float = 0.1
 ) -> T:
-    """Call `probe` until it returns something true, and return that.
+    """Call `probe` until it returns a true value, and return that value.
 
-    A probe that raises ExpectationFailed, ObservationError or CommandError is tried again;
-    `expect(...)` chains are true, so `eventually(lambda: expect(f(), "f").equal(3))` reads well.
-    When `within` seconds are over (always after at least one try): raises ExpectationFailed with
-    the last thing seen, NotSeenError if nothing could be. A break run shortens `within`, and goes
-    on after what was seen with whatever the probe returned.
+    A probe that raises ExpectationFailed, ObservationError or CommandError is called again, after
+    `every` seconds. `expect(...)` chains are true: `eventually(lambda: expect(f(), "f").equal(3))`.
+    After `within` seconds, but at least one call, it raises ExpectationFailed with the last
+    observation, or NotSeenError if nothing could be observed. A break run shortens `within`,
+    records the failure, and goes on with the value that the probe returned, if it returned any.
     """
     within = bounded(within)
     started = time.monotonic()
     claim = claims.here(what, "eventually")
     while True:
         look = _look(probe, claim)
-        if not look.found:
-            told = f"{what} (after {time.monotonic() - started:.1f} s)" if what else ""
-            claims.settle(look.ledger, claim, told)
+        if not look.findings:
+            sentence = f"{what} (after {time.monotonic() - started:.1f} s)" if what else ""
+            claims.settle(look.ledger, claim, sentence)
             return look.values[0]
         left = started + within - time.monotonic()
         if left <= 0:
-            _tell(look, what, f"waited {within:g} s")
+            _report(look, what, f"waited {within:g} s")
             if not look.values:
-                raise look.found[0]
+                raise look.findings[0]
             return look.values[0]
         time.sleep(min(every, left))
 
@@ -55,18 +55,18 @@ def eventually(
 def consistently(
     probe: Callable[[], object], what: str = "", *, during: float = 1.0, every: float = 0.1
 ) -> None:
-    """Call `probe` for `during` seconds; it must return something true every time.
+    """Call `probe` repeatedly for `during` seconds; it must return a true value each time.
 
-    Raises ExpectationFailed at the first time that it does not, saying when that was.
-    Not shortened in a break run: a thing may go bad late.
+    Raises ExpectationFailed at the first failure, with the time at which it happened. A break run
+    does not shorten `during`, because a condition may become false late.
     """
     started = time.monotonic()
     claim = claims.here(what, "consistently")
     while True:
         after = time.monotonic() - started
         look = _look(probe, claim, patient=False)
-        if look.found:
-            _tell(look, what, f"held only {after:.1f} s of {during:g} s")
+        if look.findings:
+            _report(look, what, f"held only {after:.1f} s of {during:g} s")
             return
         if after >= during:
             claims.settle(look.ledger, claim, f"{what} (for {during:g} s)" if what else "")
@@ -75,14 +75,14 @@ def consistently(
 
 
 def bounded(seconds: float) -> float:
-    """`seconds`, or less in a break run: what anything that waits should take as its deadline."""
+    """The time limit to use for a wait of `seconds`; a break run shortens it."""
     cap = _cap.get()
     return seconds if cap is None else min(seconds, cap)
 
 
 @contextmanager
 def deadlines_at_most(seconds: float) -> Iterator[None]:
-    """Shorten every `eventually` inside: a check that must fail need not wait to the end."""
+    """Shorten every `eventually` in the `with` block: a check that must fail need not wait long."""
     token = _cap.set(seconds)
     try:
         yield
@@ -92,13 +92,13 @@ def deadlines_at_most(seconds: float) -> Iterator[None]:
 
 @dataclass
 class _Look(Generic[T]):
-    """One call of a probe: what held, what was found, and the value if it came to one."""
+    """One call of a probe: its claims, its findings, and the value if it returned one."""
 
     ledger: Ledger
     values: list[T] = field(default_factory=list)
 
     @property
-    def found(self) -> list[ExpectationFailed]:
+    def findings(self) -> list[ExpectationFailed]:
         return self.ledger.red
 
 
@@ -108,26 +108,24 @@ def _look(probe: Callable[[], T], claim: Claim, *, patient: bool = True) -> _Loo
         try:
             look.values.append(probe())
         except ExpectationFailed as failure:
-            look.found.append(failure)
-        except _PASSING_TROUBLE as trouble:
+            look.findings.append(failure)
+        except _PASSING_ERRORS as error:
             if not patient:
                 raise
-            look.found.append(
-                NotSeenError(
-                    claim.what or "the condition", "an answer", trouble.message, claim=claim
-                )
+            look.findings.append(
+                NotSeenError(claim.what or "the condition", "an answer", error.message, claim=claim)
             )
         except Exception:
-            # What stumbles over a finding is no fault of its own; anything else is.
-            if not look.found:
+            # An exception after a finding follows from it. Without a finding it is an error.
+            if not look.findings:
                 raise
-    if not look.found and not look.values[0]:
-        what, seen = claim.what or "the condition", pretty(look.values[0])
-        look.found.append(ExpectationFailed(what, "something true", seen, claim=claim))
+    if not look.findings and not look.values[0]:
+        what, observed = claim.what or "the condition", pretty(look.values[0])
+        look.findings.append(ExpectationFailed(what, "something true", observed, claim=claim))
     return look
 
 
-def _tell(look: _Look[T], what: str, how: str) -> None:
-    for one in look.found:
-        name = one.what if not what or what == one.what else f"{what}: {one.what}"
-        claims.failed(one.told(f"{name} ({how})"))
+def _report(look: _Look[T], what: str, how: str) -> None:
+    for finding in look.findings:
+        name = finding.what if not what or what == finding.what else f"{what}: {finding.what}"
+        claims.failed(finding.with_heading(f"{name} ({how})"))

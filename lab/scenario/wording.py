@@ -1,7 +1,7 @@
-"""Values in words: what a report says was checked is read by people. Pure.
+"""Puts values into words for the sentences of a report, which people read. Pure.
 
-A type of lab.observe says itself by its `__str__`; collections are listed, whole; texts are as
-they are. Nothing here prints as Python would.
+A type of lab.observe is worded by its `__str__`, a collection by all its members, a text by itself.
+No sentence has Python syntax.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Set
 
 LONGEST = 700
-"""Characters of a sentence; what needs more is said by the expectation's own words."""
+"""The largest length of a sentence; for longer values the expectation needs words of its own."""
 _MARKS = {
     "a quotation mark": r"[\"“”]|(?<![A-Za-z0-9])'|\bb'",
     "a brace": r"[{}]",
@@ -20,11 +20,11 @@ _MARKS = {
     "a pattern": r"\.[*+?]|\(\?|[*+?]\)|\$$|\^",
     "a Python value": r"\b(?:None|True|False)\b|\w\(| object at 0x",
 }
-"""What a sentence never holds: name and pattern of what would give away where it comes from."""
+"""What a sentence must not have: names and patterns of marks of Python or of a cut text."""
 
 
 def say(value: object) -> str:
-    """`value` in words, whole, on one line."""
+    """`value` in words, complete, on one line."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -36,12 +36,12 @@ def say(value: object) -> str:
     if isinstance(value, Mapping):
         return series(f"{say(of)} for {say(key)}" for key, of in value.items())
     if isinstance(value, Set):
-        return series(sorted(_member(one) for one in value))
+        return series(sorted(_member(member) for member in value))
     if isinstance(value, list | tuple):
-        return series(_member(one) for one in value)
-    if dataclasses.is_dataclass(value) and not _speaks(value):
-        told = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare)
-        return " ".join(f"{name} {say(of)}" for name, of in told if of not in (None, "", ()))
+        return series(_member(member) for member in value)
+    if dataclasses.is_dataclass(value) and not _has_wording(value):
+        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare)
+        return " ".join(f"{name} {say(of)}" for name, of in pairs if of not in (None, "", ()))
     return str(value)
 
 
@@ -72,14 +72,18 @@ def equals(what: str, value: object) -> str:
 
 def holds(what: str, container: object, items: Collection[object]) -> str:
     """The sentence that `container` has each of `items`."""
-    told = series(say(item) for item in items)
-    return f"{what} contains {told}" if isinstance(container, str) else f"{what}: among them {told}"
+    listed = series(say(item) for item in items)
+    return (
+        f"{what} contains {listed}"
+        if isinstance(container, str)
+        else f"{what}: among them {listed}"
+    )
 
 
 def lacks(what: str, container: object, items: Collection[object]) -> str:
     """The sentence that `container` has none of `items`."""
-    told = [say(item) for item in items]
-    listed = told[0] if len(told) == 1 else ", ".join(told[:-1]) + f" or {told[-1]}"
+    words = [say(item) for item in items]
+    listed = words[0] if len(words) == 1 else ", ".join(words[:-1]) + f" or {words[-1]}"
     return (
         f"{what} does not contain {listed}"
         if isinstance(container, str)
@@ -88,41 +92,41 @@ def lacks(what: str, container: object, items: Collection[object]) -> str:
 
 
 def fault(sentence: str) -> str:
-    """Why this is no sentence for a reader; "" if it is one."""
+    """The reason why `sentence` is not fit for a reader; "" if it is."""
     for name, pattern in _MARKS.items():
-        if found := re.search(pattern, sentence):
-            return f"it has {name}: {found[0]}"
+        if match := re.search(pattern, sentence):
+            return f"it has {name}: {match[0]}"
     return f"it has {len(sentence)} characters" if len(sentence) > LONGEST else ""
 
 
 def show(value: object, limit: int = 160) -> str:
-    """`value` on one line, cut at `limit` characters: for what failed, never for what held."""
+    """`value` on one line, cut at `limit` characters; for messages about failures only."""
     text = " ".join(pretty(value).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def pretty(value: object) -> str:
-    """`value` exactly, for who looks into a failure; collections one member a line where long."""
+    """`value` in exact form, for failures; a long collection has one member per line."""
     if isinstance(value, str):
         return value if value.strip() else repr(value)
     if isinstance(value, Set):
-        # Sets print in an order that changes from run to run; reports must not.
+        # The order of a set changes from run to run; the report must not change with it.
         return "{" + ",\n ".join(sorted(_exact(item) for item in value)) + "}"
-    if isinstance(value, list | tuple) and any(_speaks(item) for item in value):
+    if isinstance(value, list | tuple) and any(_has_wording(item) for item in value):
         return "[" + ",\n ".join(_exact(item) for item in value) + "]"
     return _exact(value)
 
 
 def _member(value: object) -> str:
     if isinstance(value, tuple):
-        return " ".join(say(one) for one in value)
+        return " ".join(say(part) for part in value)
     return say(value)
 
 
-def _speaks(value: object) -> bool:
-    """Whether it is plain data that says of itself how it is read best."""
+def _has_wording(value: object) -> bool:
+    """Whether `value` is a dataclass with a `__str__` of its own."""
     return dataclasses.is_dataclass(value) and type(value).__str__ is not object.__str__
 
 
 def _exact(value: object) -> str:
-    return str(value) if _speaks(value) else pprint.pformat(value, width=96, sort_dicts=False)
+    return str(value) if _has_wording(value) else pprint.pformat(value, width=96, sort_dicts=False)

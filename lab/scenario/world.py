@@ -1,6 +1,6 @@
-"""What a step gets: the namespace, names, files, commands, and the cluster as it is now.
+"""The world of a step: its namespace, names, files and commands, and the current cluster.
 
-Everything a check sees it sees through `world`; everything a break changes it changes so too.
+A check reads everything through `world`, and a break changes everything through it.
 """
 
 import json
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from lab.observe.pod import Pod
 
 NAMESPACE_TIMEOUT = 60.0
-"""Seconds in which a namespace must be gone; pods of the lab have grace periods of 1 to 2 s."""
+"""Seconds for the deletion of a namespace; pods of the lab have grace periods of 1 to 2 s."""
 
 
 class Names(dict[str, str | Callable[[], str]]):
-    """Values of `{name}` placeholders. A callable is called each time the name is used."""
+    """The values of `{name}` placeholders. A callable is called each time the name is used."""
 
     def resolve(self, name: str) -> str:
-        """The value now. Raises ScenarioError for a name that nobody has set."""
+        """The current value of `name`. Raises ScenarioError if it is not set."""
         if name not in self:
             raise ScenarioError(
-                f"nothing is known as {{{name}}}",
+                f"no value is set for {{{name}}}",
                 hint=f"set world.names[{name!r}] in a chapter.given or an earlier step; "
                 f"known: {', '.join(sorted(self)) or 'none'}",
             )
@@ -49,10 +49,10 @@ class World:
     """The world of one chapter.
 
     ns        the chapter's namespace
-    names     values for `{name}` in commands: texts, or callables asked at each use
-    memory    anything one step leaves for a later one of the same chapter
+    names     values for `{name}` in commands: texts, or callables that are called at each use
+    memory    values that one step leaves for a later step of the same chapter
     workdir   the folder in which commands run and the walkthrough's files are written
-    mesh      what rightly differs between the meshes: that of the lab's
+    mesh      the properties of the lab's mesh (lab.scenario.mesh_differences)
     """
 
     def __init__(self, namespace: str, workdir: Path, lab: LabAccess | None = None) -> None:
@@ -64,19 +64,20 @@ class World:
         self.memory: dict[str, Any] = {}
         self.attachments: dict[str, Attachment] = {}
         self.lab = lab
-        # Two runs of one chapter would delete each other's namespace.
+        # Without a lock, two runs of one chapter would delete each other's namespace.
         self._lock = FileLock(workdir.with_name(f"{workdir.name}.lock"), thread_local=False)
 
     # --- the cluster ---------------------------------------------------------------------
     @property
     def cluster(self) -> "Cluster":
-        """Reads of the whole cluster (lab.observe)."""
+        """The lab's cluster, for reading (lab.observe)."""
         return self._lab().cluster
 
     def pod(self, which: str = "") -> "Pod":
-        """One pod of the namespace: by name, by selector ("app=jiuxi"), or the only one ("").
+        """A pod of the namespace: by name, by selector ("app=jiuxi"), or the only one ("").
 
-        Pods being deleted do not count. Raises ObservationError if none or several fit.
+        A selector ignores pods that are being deleted. Raises ObservationError if no pod fits, or
+        more than one.
         """
         if which and "=" not in which:
             return self.cluster.pod(self.ns, which)
@@ -87,9 +88,9 @@ class World:
         return self.cluster.pods(self.ns, selector(which))
 
     def ready(self, which: str = "", *, count: int = 1, within: float = 60.0) -> tuple["Pod", ...]:
-        """Wait until exactly `count` pods fit, all Ready, none being deleted; those pods.
+        """Wait until exactly `count` pods fit, all Ready and none being deleted; return them.
 
-        Raises ExpectationFailed, with the last thing seen, after `within` seconds.
+        Raises ExpectationFailed, with the last observation, after `within` seconds.
         """
         what = f"the Ready pods of {which or self.ns}"
         with _as_expectation(what):
@@ -98,15 +99,15 @@ class World:
             )
 
     def rolled_out(self, deployment: str, *, within: float = 60.0) -> tuple["Pod", ...]:
-        """Wait until the deployment is rolled out and its old pods are gone; its pods.
+        """Wait until the deployment is rolled out and its old pods are gone; return its pods.
 
-        Raises ExpectationFailed, with the last thing seen, after `within` seconds.
+        Raises ExpectationFailed, with the last observation, after `within` seconds.
         """
         with _as_expectation(f"the rollout of deployment {deployment}"):
             return self.cluster.wait_rollout(self.ns, deployment, timeout=waiting.bounded(within))
 
     def gone(self, pod: str, *, within: float = 60.0) -> None:
-        """Wait until no pod of that name is there. Raises ExpectationFailed."""
+        """Wait until no pod has that name. Raises ExpectationFailed after `within` seconds."""
         with _as_expectation(f"the end of pod {pod}"):
             self.cluster.wait_gone(self.ns, pod, timeout=waiting.bounded(within))
 
@@ -120,7 +121,7 @@ class World:
     ) -> Completed:
         """Run a program in `workdir` with the lab's environment. Raises CommandError.
 
-        With `check=False` an exit code other than 0 is returned instead.
+        With `check=False` an exit code other than 0 does not raise.
         """
         return command.run(
             argv,
@@ -155,26 +156,26 @@ class World:
         return self.run("docker", *argv, check=check, timeout=timeout)
 
     def start_in(self, pod: str, container: str, *argv: str) -> Callable[[], None]:
-        """Start a program in a container and leave it running; the result ends it again.
+        """Start a program in a container and leave it running; return a function that ends it.
 
-        Needs `sh` and `kill` in the container. Its output is thrown away. Raises CommandError.
+        The container needs `sh` and `kill`. The program's output is discarded. Raises CommandError.
         """
-        # Held by its exec, whose parent reaps it: what a shell leaves behind stays a zombie where
-        # process 1 was not made to reap, as real Istio's agent was not.
+        # The `kubectl exec` stays open, and its parent reaps the program. A background process of a
+        # shell would become a zombie where process 1 does not reap, as in real Istio's agent.
         inside = ("exec", pod, "-c", container, "--")
         script = 'echo $$; exec "$@" >/dev/null 2>&1 </dev/null'
         words = ("kubectl", "-n", self.ns, *inside, "sh", "-c", script, "sh", *argv)
         held = command.hold(words, cwd=self.workdir, env=self.environment())
 
         def end() -> None:
-            # Already ended is as good.
+            # The program may have ended already.
             self.kubectl(*inside, "sh", "-c", f"kill {held.said} 2>/dev/null || true")
             held.wait(30)
 
         return end
 
     def environment(self) -> dict[str, str]:
-        """What is added to the environment of every command of this chapter."""
+        """The variables that are added to the environment of every command of this chapter."""
         if self.lab is None:
             return {"PATH": search_path()}
         return {**self.mesh.environment, **self.lab.variables()}
@@ -189,7 +190,7 @@ class World:
         return target
 
     def write(self, name: str, text: str) -> Path:
-        """Write a file in `workdir`, as UTF-8 with the line ends given."""
+        """Write a file in `workdir`, as UTF-8, with the line ends of `text`."""
         target = self.workdir / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(text.encode())
@@ -207,10 +208,11 @@ class World:
         before: Iterable[object] | None = None,
         after: Iterable[object] | None = None,
     ) -> None:
-        """Put a table in the report: before and after side by side, differences marked.
+        """Add a table to the report: before and after side by side, with differences marked.
 
-        Each is an iterable of dataclasses or mappings (their fields are the columns) or of
-        anything else (one column of texts). Sets are sorted. A second call replaces the first.
+        `before` and `after` are iterables of dataclasses or mappings (their fields become columns)
+        or of other values (one column of texts). Sets are sorted. A second call with the same name
+        replaces the first.
         """
         self.attachments[name] = Attachment(
             name,
@@ -220,9 +222,10 @@ class World:
 
     # --- used by the runner ------------------------------------------------------------------
     def fresh(self, others: Iterable[str] = (), *, create: bool = True) -> None:
-        """An empty `workdir`; this namespace and `others` new, or (not created) absent.
+        """Empty `workdir`, and delete and create this namespace and `others`.
 
-        Raises ScenarioError while another run has the chapter.
+        With `create=False` this namespace is deleted but not created. Raises ScenarioError while
+        another run uses the chapter's namespace.
         """
         self.workdir.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -235,16 +238,21 @@ class World:
         self.workdir.mkdir(parents=True)
         if self.lab is None:
             return
-        every = (self.ns, *others)
+        namespaces = (self.ns, *others)
         wait = f"--timeout={NAMESPACE_TIMEOUT:.0f}s"
         self.kubectl(
-            "delete", "namespace", *every, "--ignore-not-found", wait, timeout=NAMESPACE_TIMEOUT + 5
+            "delete",
+            "namespace",
+            *namespaces,
+            "--ignore-not-found",
+            wait,
+            timeout=NAMESPACE_TIMEOUT + 5,
         )
-        for name in every if create else others:
+        for name in namespaces if create else others:
             self.kubectl("create", "namespace", name)
 
     def leave(self, others: Iterable[str] = ()) -> None:
-        """Have the namespaces deleted; does not wait (the next run of the chapter does)."""
+        """Delete the namespaces without waiting for the end; the next run of the chapter waits."""
         try:
             if self.lab is not None:
                 self.kubectl(
@@ -267,23 +275,26 @@ def world_of(lab: LabAccess, namespace: str) -> World:
 
 
 def selector(text: str) -> Mapping[str, str] | None:
-    """Labels of "app=jiuxi,tier=web"; None of "". Only equality is understood."""
+    """Parse "app=jiuxi,tier=web" into labels; None for "". Only equality is supported.
+
+    Raises ScenarioError for any other selector.
+    """
     if not text:
         return None
     pairs = [part.partition("=") for part in text.split(",")]
     if any(not key or not sign for key, sign, _ in pairs):
-        raise ScenarioError(f"{text!r} is no selector", hint='write it as "key=value,key=value"')
+        raise ScenarioError(f"{text!r} is not a selector", hint='write it as "key=value,key=value"')
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 @contextmanager
 def _as_expectation(what: str) -> Iterator[None]:
-    # A wait that ran out is a finding about the world, not a fault of the scenario.
+    # A wait that timed out is a finding about the world, not an error of the scenario.
     claim = claims.here(what, "wait")
     try:
         yield
     except WaitError as late:
-        found = claims.ExpectationFailed(what, "in time", late.message, claim=claim)
-        claims.failed(found)
-        raise found from late
+        failure = claims.ExpectationFailed(what, "in time", late.message, claim=claim)
+        claims.failed(failure)
+        raise failure from late
     claims.held(claim)

@@ -1,1 +1,1 @@
-"""After a failure: which link broke first, the evidence, and a bundle to keep."""
+"""Analysis of a failure: the first broken link, the evidence for it, and a bundle of files."""

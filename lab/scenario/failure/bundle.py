@@ -1,7 +1,7 @@
-"""A failure bundle: what a reader needs to find the cause, written before the world moves on.
+"""Writes a failure bundle: the files that a reader needs to find the cause of a failure.
 
-One folder a step. Bounded in size and time, and one missing part never costs the others: it is
-named, with its reason, in the index.
+Each failed step gets a folder, written before the world changes. Size and time are limited. A part
+that cannot be read does not stop the others; the index names it with the reason.
 """
 
 import dataclasses
@@ -22,20 +22,20 @@ from lab.observe.cluster import Cluster
 from lab.observe.pod import Pod
 
 FILE_LIMIT = 1 << 20
-"""Bytes kept of one part: its first and last half, with a note between them."""
+"""Largest size of one part in bytes. A longer part keeps its begin and end, with a note between."""
 BUNDLE_LIMIT = 32 << 20
-"""Bytes of a whole bundle."""
+"""Largest size of a whole bundle in bytes."""
 TIME_LIMIT = 30.0
-"""Seconds for a whole bundle; parts that come later are named as missing."""
+"""Time limit for a whole bundle in seconds; later parts are listed as missing."""
 INDEX = "index.txt"
 
 Part = tuple[str, Callable[[], str]]
-"""A file's path within the bundle, and what reads its text."""
+"""A file's path within the bundle, and the function that reads its text."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk: its files' paths within `folder`, and (path, reason) of what is missing."""
+    """A bundle on disk. `files` are paths within `folder`, `missing` pairs of path and reason."""
 
     folder: Path
     files: tuple[str, ...]
@@ -50,18 +50,18 @@ def write_bundle(
     about: str = "",
     seconds: float = TIME_LIMIT,
 ) -> Bundle:
-    """Write everything about `namespace` and the mesh's control plane into `folder`, emptied first.
+    """Empty `folder` and write everything about `namespace` and the mesh's control plane into it.
 
-    `about` heads the index (the step, what failed, the diagnosis). Raises OSError only when
-    the folder itself cannot be written.
+    The index begins with `about` (the step, the failure, the diagnosis). Raises OSError when the
+    folder cannot be written.
     """
     return write_parts(folder, parts(cluster, namespace), about=about, seconds=seconds)
 
 
 def write_parts(
-    folder: Path, every: Iterable[Part], *, about: str = "", seconds: float = TIME_LIMIT
+    folder: Path, wanted: Iterable[Part], *, about: str = "", seconds: float = TIME_LIMIT
 ) -> Bundle:
-    """Write each part that can be read within the limits, then the index."""
+    """Empty `folder`; write each part that can be read within the limits, then the index."""
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
@@ -69,12 +69,12 @@ def write_parts(
     files: list[str] = []
     missing: list[tuple[str, str]] = []
     left = BUNDLE_LIMIT
-    for path, reader in every:
+    for path, reader in wanted:
         if time.monotonic() > deadline:
-            missing.append((path, f"no time was left of {seconds:g} s"))
+            missing.append((path, f"the time limit of {seconds:g} s is over"))
             continue
         if left <= 0:
-            missing.append((path, f"the bundle has {BUNDLE_LIMIT >> 20} MiB already"))
+            missing.append((path, f"the bundle has reached its limit of {BUNDLE_LIMIT >> 20} MiB"))
             continue
         try:
             data = bounded(reader())
@@ -93,7 +93,7 @@ def write_parts(
 
 
 def bounded(text: str, limit: int = FILE_LIMIT) -> bytes:
-    """The text as UTF-8 of about `limit` bytes; both ends stay: causes come first or last."""
+    """The text as UTF-8, cut in its middle to about `limit` bytes: causes come first or last."""
     data = text.encode("utf-8", errors="replace")
     if len(data) <= limit:
         return data
@@ -103,7 +103,7 @@ def bounded(text: str, limit: int = FILE_LIMIT) -> bytes:
 
 
 def parts(cluster: Cluster, namespace: str) -> Iterator[Part]:
-    """What a bundle holds, the most telling first. Reading happens when a part is called."""
+    """Yield the parts of a bundle, the most useful first. A part is read when it is called."""
     yield "events.txt", lambda: _lines(cluster.events(namespace))
     yield "workloads.yaml", lambda: _workloads(cluster, namespace)
     yield from _pods(cluster, namespace, "")
@@ -132,30 +132,35 @@ def _pods(cluster: Cluster, namespace: str, under: str, *, inside: bool = True) 
 
         yield f"{under}pods", failed
         return
-    for seen in listed:
-        meta = seen["metadata"]
+    for pod_object in listed:
+        meta = pod_object["metadata"]
         pod = Pod(cluster, meta["namespace"], meta["name"], meta["uid"])
-        yield from _pod(pod, {"kind": "Pod", **seen}, f"{under}{pod.name}/", inside)
+        yield from _pod(pod, {"kind": "Pod", **pod_object}, f"{under}{pod.name}/", inside)
 
 
-def _pod(pod: Pod, seen: api_objects.Object, under: str, inside: bool) -> Iterator[Part]:
-    yield f"{under}pod.yaml", lambda: _yaml(seen)
-    every = (*api_objects.pod_inits(seen), *api_objects.pod_containers(seen))
-    for one in every:
-        yield f"{under}logs/{one.name}.log", _log(pod, one.name, previous=False)
-        if one.restarts:
-            yield f"{under}logs/{one.name}.previous.log", _log(pod, one.name, previous=True)
-    if not inside or not any(one.container_id for one in every):
+def _pod(pod: Pod, pod_object: api_objects.Object, under: str, inside: bool) -> Iterator[Part]:
+    yield f"{under}pod.yaml", lambda: _yaml(pod_object)
+    containers = (*api_objects.pod_inits(pod_object), *api_objects.pod_containers(pod_object))
+    for container in containers:
+        yield f"{under}logs/{container.name}.log", _log(pod, container.name, previous=False)
+        if container.restarts:
+            yield (
+                f"{under}logs/{container.name}.previous.log",
+                _log(pod, container.name, previous=True),
+            )
+    if not inside or not any(container.container_id for container in containers):
         return
     yield f"{under}rules.txt", _tool(pod, "iptables-save", "-c")
     yield f"{under}sockets.txt", lambda: _lines(sorted(map(str, pod.listeners())))
     yield f"{under}interfaces.txt", lambda: _lines(pod.interfaces())
     yield f"{under}routes.txt", lambda: _lines(pod.routes())
     yield f"{under}connections.txt", _tool(pod, "netstat", "-ant")
-    for one in every:
-        if one.running:
-            yield f"{under}processes/{one.name}.txt", _processes(pod, one.name)
-    if any(one.name == contract.PROXY_CONTAINER and one.running for one in every):
+    for container in containers:
+        if container.running:
+            yield f"{under}processes/{container.name}.txt", _processes(pod, container.name)
+    if any(
+        container.name == contract.PROXY_CONTAINER and container.running for container in containers
+    ):
         for name in ("server_info", "config_dump", "clusters", "listeners", "stats"):
             suffix = "?include_eds" if name == "config_dump" else ""
             if name in ("clusters", "listeners"):
@@ -177,8 +182,8 @@ def _tool(pod: Pod, *argv: str) -> Callable[[], str]:
 
 def _processes(pod: Pod, container: str) -> Callable[[], str]:
     return lambda: _lines(
-        f"{one.user} {one.pid} {one.ppid} {json.dumps(one.argv)}"
-        for one in pod.processes(container)
+        f"{process.user} {process.pid} {process.ppid} {json.dumps(process.argv)}"
+        for process in pod.processes(container)
     )
 
 
@@ -187,34 +192,34 @@ def _envoy(pod: Pod, path: str) -> Callable[[], str]:
 
 
 def _workloads(cluster: Cluster, namespace: str) -> str:
-    found: list[Any] = []
+    objects: list[Any] = []
     for path in (
         f"/apis/apps/v1/namespaces/{namespace}/deployments",
         f"/apis/apps/v1/namespaces/{namespace}/replicasets",
         f"/apis/batch/v1/namespaces/{namespace}/jobs",
         f"/api/v1/namespaces/{namespace}/services",
     ):
-        found += cluster.get(path).get("items") or ()
-    return _yaml([cluster.get(f"/api/v1/namespaces/{namespace}"), *found])
+        objects += cluster.get(path).get("items") or ()
+    return _yaml([cluster.get(f"/api/v1/namespaces/{namespace}"), *objects])
 
 
-def _lines(every: Iterable[object]) -> str:
-    return "".join(f"{_line(one)}\n" for one in every)
+def _lines(items: Iterable[object]) -> str:
+    return "".join(f"{_line(item)}\n" for item in items)
 
 
-def _line(one: object) -> str:
+def _line(reading: object) -> str:
     if (
-        isinstance(one, api_objects.Event)
-        or not dataclasses.is_dataclass(one)
-        or isinstance(one, type)
+        isinstance(reading, api_objects.Event)
+        or not dataclasses.is_dataclass(reading)
+        or isinstance(reading, type)
     ):
-        return str(one)
-    values = {item.name: getattr(one, item.name) for item in dataclasses.fields(one)}
+        return str(reading)
+    values = {item.name: getattr(reading, item.name) for item in dataclasses.fields(reading)}
     return " ".join(
         f"{name}={sorted(value) if isinstance(value, frozenset) else value}"
         for name, value in values.items()
     )
 
 
-def _yaml(seen: Any) -> str:
-    return yaml.safe_dump(seen, sort_keys=False, allow_unicode=True)
+def _yaml(data: Any) -> str:
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)

@@ -1,8 +1,8 @@
-"""Which link of the chain broke first, so that a failure says where to look and not only what.
+"""Finds the first broken link of the chain, so that a failure tells the reader where to look.
 
 admission → scheduling → init → rules → agent → discovery → Envoy → app. Each link works only when
-those before it do, so the first broken one explains the rest. `diagnose` is pure and takes
-Evidence; `gather` (in lab/scenario/failure/evidence.py) collects that from a namespace.
+the links before it work, so the first broken link explains the others. `diagnose` is pure and takes
+Evidence; `gather` (in lab/scenario/failure/evidence.py) collects it from a namespace.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,12 +15,12 @@ from lab.observe.readings import Listener, Process, Table, ports
 
 Link = Literal["admission", "scheduling", "init", "rules", "agent", "discovery", "Envoy", "app"]
 LINKS: tuple[Link, ...] = get_args(Link)
-"""In the order in which a pod passes them."""
+"""The links, in the order in which a pod passes them."""
 
 
 @dataclass(frozen=True)
 class Broken:
-    """The first broken link: `evidence` is one sentence of what was seen, `hint` where to look."""
+    """A broken link. `evidence` is one sentence with the observation; `hint` says where to look."""
 
     link: Link
     evidence: str
@@ -32,7 +32,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class EnvoyEvidence:
-    """What Envoy said of itself; `received` is how many LDS and CDS updates it accepted."""
+    """Envoy's state, and its numbers of accepted (`lds`, `cds`) and rejected updates."""
 
     state: str
     lds: int
@@ -47,42 +47,45 @@ class EnvoyEvidence:
 
 @dataclass(frozen=True)
 class PodEvidence:
-    """One pod that is not being deleted. What could not be looked at is None."""
+    """One pod that is not being deleted. Readings that failed are None."""
 
     name: str
     containers: tuple[Container, ...] = ()
     inits: tuple[Container, ...] = ()
     ready: bool = False
     finished: bool = False
-    """Whether its phase is Succeeded."""
+    """Whether the pod's phase is Succeeded."""
     scheduled: bool = True
     unscheduled_because: str = ""
     events: tuple[Event, ...] = ()
     nat: Table | None = None
     listeners: frozenset[Listener] | None = None
     processes: tuple[Process, ...] | None = None
-    """Of the proxy's container."""
+    """The processes of the proxy's container."""
     envoy: EnvoyEvidence | None = None
 
     @property
     def proxy(self) -> Container | None:
         """The sidecar, classic or native."""
-        every = (*self.containers, *(one for one in self.inits if one.sidecar))
-        return next((one for one in every if one.name == contract.PROXY_CONTAINER), None)
+        containers = (*self.containers, *(init for init in self.inits if init.sidecar))
+        return next(
+            (container for container in containers if container.name == contract.PROXY_CONTAINER),
+            None,
+        )
 
     @property
     def rules_wanted(self) -> bool:
-        """Whether an init container was there to make rules."""
-        return any(one.name == contract.INIT_CONTAINER for one in self.inits)
+        """Whether the pod has the init container that creates the rules."""
+        return any(init.name == contract.INIT_CONTAINER for init in self.inits)
 
 
 @dataclass(frozen=True)
 class Evidence:
     """A namespace at the moment of a failure.
 
-    `expect_injected`: True when its pods ought to have a sidecar, False when not, None when
-    the caller does not know. `webhook` and `discovery` are the mesh's own deployments.
-    `missing` says what could not be looked at, and why.
+    `expect_injected`: True when its pods must have a sidecar, False when they must not, None when
+    the caller does not know. `webhook` and `discovery` are the deployments of the mesh; None if
+    absent. `missing` lists the readings that failed, with the reason.
     """
 
     namespace: str
@@ -96,34 +99,40 @@ class Evidence:
 
 
 def diagnose(evidence: Evidence) -> Broken | None:
-    """The first broken link over all pods of the namespace; None when every link holds."""
-    found = [broken for look in _LOOKS for broken in look(evidence)]
-    return min(found, key=lambda one: LINKS.index(one.link), default=None)
+    """The first broken link of all pods of the namespace; None when every link holds."""
+    broken_links = [broken for look in _LOOKS for broken in look(evidence)]
+    return min(broken_links, key=lambda broken: LINKS.index(broken.link), default=None)
 
 
-def _admission(seen: Evidence) -> Iterator[Broken]:
-    refused = [one for one in seen.events if one.warning and one.reason == "FailedCreate"]
-    short = [one for one in seen.deployments if one.replicas < one.wanted or not one.current]
-    if refused and (short or not seen.pods):
+def _admission(evidence: Evidence) -> Iterator[Broken]:
+    refused = [
+        event for event in evidence.events if event.warning and event.reason == "FailedCreate"
+    ]
+    short = [
+        deployment
+        for deployment in evidence.deployments
+        if deployment.replicas < deployment.wanted or not deployment.current
+    ]
+    if refused and (short or not evidence.pods):
         last = refused[-1]
-        ready = seen.webhook.ready if seen.webhook else 0
+        ready = evidence.webhook.ready if evidence.webhook else 0
         yield Broken(
             "admission",
             f"{last.about} could not create a pod: {last.message}",
             f"the webhook has {ready} ready replica(s): `kubectl logs -n "
             f"{contract.CONTROL_NAMESPACE} deployment/{contract.WEBHOOK_SERVICE}`",
         )
-    if seen.expect_injected is None:
+    if evidence.expect_injected is None:
         return
-    for pod in seen.pods:
-        if seen.expect_injected and pod.proxy is None:
+    for pod in evidence.pods:
+        if evidence.expect_injected and pod.proxy is None:
             yield Broken(
                 "admission",
                 f"pod {pod.name} has no container {contract.PROXY_CONTAINER}: it was not injected",
                 f"is the namespace labelled {contract.INJECTION_LABEL}=enabled, "
-                "and was the pod made after that?",
+                "and was the pod created after that?",
             )
-        if not seen.expect_injected and pod.proxy is not None:
+        if not evidence.expect_injected and pod.proxy is not None:
             yield Broken(
                 "admission",
                 f"pod {pod.name} has a container {contract.PROXY_CONTAINER}, though it should not",
@@ -134,16 +143,16 @@ def _admission(seen: Evidence) -> Iterator[Broken]:
 _SANDBOX = frozenset({"FailedCreatePodSandBox", "FailedMount", "FailedAttachVolume"})
 
 
-def _scheduling(seen: Evidence) -> Iterator[Broken]:
-    for pod in seen.pods:
+def _scheduling(evidence: Evidence) -> Iterator[Broken]:
+    for pod in evidence.pods:
         if not pod.scheduled:
             yield Broken(
                 "scheduling",
                 f"pod {pod.name} has no node: {pod.unscheduled_because or 'not scheduled yet'}",
                 "`kubectl describe node` says what the node has left",
             )
-        every = (*pod.inits, *pod.containers)
-        if pod.ready or any(one.container_id for one in every):
+        containers = (*pod.inits, *pod.containers)
+        if pod.ready or any(container.container_id for container in containers):
             continue
         for event in reversed(pod.events):
             if event.warning and event.reason in _SANDBOX:
@@ -151,7 +160,7 @@ def _scheduling(seen: Evidence) -> Iterator[Broken]:
                     yield Broken(
                         "discovery",
                         f"pod {pod.name} waits for the ConfigMap {contract.CA_CONFIG_MAP}, "
-                        f"which discovery makes in every namespace: {event.message}",
+                        f"which discovery creates in every namespace: {event.message}",
                         _discovery_hint(),
                     )
                 else:
@@ -163,28 +172,28 @@ def _scheduling(seen: Evidence) -> Iterator[Broken]:
                 break
 
 
-def _init(seen: Evidence) -> Iterator[Broken]:
-    for pod in seen.pods:
+def _init(evidence: Evidence) -> Iterator[Broken]:
+    for pod in evidence.pods:
         if not pod.scheduled:
             continue
-        for one in pod.inits:
-            if one.sidecar or one.done:
+        for init in pod.inits:
+            if init.sidecar or init.done:
                 continue
-            if one.state == "waiting" and not one.reason and not one.restarts:
-                continue  # its turn has not come
-            if one.reason == "PodInitializing" and not one.restarts:
+            if init.state == "waiting" and not init.reason and not init.restarts:
+                continue  # it has not started yet
+            if init.reason == "PodInitializing" and not init.restarts:
                 continue
             yield Broken(
                 "init",
-                f"init container {one.name} of pod {pod.name} {_state(one)}",
-                f"`kubectl logs {pod.name} -n {seen.namespace} -c {one.name}`",
+                f"init container {init.name} of pod {pod.name} {_state(init)}",
+                f"`kubectl logs {pod.name} -n {evidence.namespace} -c {init.name}`",
             )
             break
 
 
-def _rules(seen: Evidence) -> Iterator[Broken]:
-    for pod in seen.pods:
-        initialised = any(one.name == contract.INIT_CONTAINER and one.done for one in pod.inits)
+def _rules(evidence: Evidence) -> Iterator[Broken]:
+    for pod in evidence.pods:
+        initialised = any(init.name == contract.INIT_CONTAINER and init.done for init in pod.inits)
         if pod.nat is None or pod.proxy is None or not initialised:
             continue
         lacking = lacking_rules(pod.nat)
@@ -192,13 +201,13 @@ def _rules(seen: Evidence) -> Iterator[Broken]:
             yield Broken(
                 "rules",
                 f"the nat table of pod {pod.name} lacks {', '.join(lacking)}",
-                f"`kubectl logs {pod.name} -n {seen.namespace} -c {contract.INIT_CONTAINER}` "
+                f"`kubectl logs {pod.name} -n {evidence.namespace} -c {contract.INIT_CONTAINER}` "
                 "says what was applied",
             )
 
 
 def lacking_rules(nat: Table) -> tuple[str, ...]:
-    """What the redirection cannot work without and this table does not have, in words."""
+    """The chains and rules that the redirection needs and the table lacks, in words."""
     lacking = [f"chain {name}" for name in contract.CHAINS if not nat.has(name)]
     for chain, target in (
         ("OUTPUT", contract.CHAIN_OUTPUT),
@@ -216,12 +225,12 @@ def lacking_rules(nat: Table) -> tuple[str, ...]:
     return tuple(lacking)
 
 
-def _agent(seen: Evidence) -> Iterator[Broken]:
-    for pod in seen.pods:
+def _agent(evidence: Evidence) -> Iterator[Broken]:
+    for pod in evidence.pods:
         proxy = pod.proxy
         if proxy is None or pod.finished or not _initialised(pod):
             continue
-        look = f"`kubectl logs {pod.name} -n {seen.namespace} -c {contract.PROXY_CONTAINER}`"
+        look = f"`kubectl logs {pod.name} -n {evidence.namespace} -c {contract.PROXY_CONTAINER}`"
         if not proxy.running:
             yield Broken("agent", f"the proxy's container of pod {pod.name} {_state(proxy)}", look)
         elif pod.listeners is not None and contract.AGENT_PORT not in ports(pod.listeners):
@@ -232,10 +241,12 @@ def _agent(seen: Evidence) -> Iterator[Broken]:
             )
 
 
-def _discovery(seen: Evidence) -> Iterator[Broken]:
-    meshed = [pod for pod in seen.pods if pod.proxy is not None and not pod.finished]
-    if meshed and seen.discovery is not None and seen.discovery.available == 0:
-        yield Broken("discovery", f"no replica is available ({seen.discovery})", _discovery_hint())
+def _discovery(evidence: Evidence) -> Iterator[Broken]:
+    meshed = [pod for pod in evidence.pods if pod.proxy is not None and not pod.finished]
+    if meshed and evidence.discovery is not None and evidence.discovery.available == 0:
+        yield Broken(
+            "discovery", f"no replica is available ({evidence.discovery})", _discovery_hint()
+        )
     for pod in meshed:
         if pod.envoy is None:
             continue
@@ -250,18 +261,18 @@ def _discovery(seen: Evidence) -> Iterator[Broken]:
             yield Broken(
                 "discovery",
                 f"Envoy of pod {pod.name} rejected {pod.envoy.rejected} update(s)",
-                f"the reason is in `kubectl logs {pod.name} -n {seen.namespace} "
+                f"the reason is in `kubectl logs {pod.name} -n {evidence.namespace} "
                 f"-c {contract.PROXY_CONTAINER}`",
             )
 
 
-def _envoy(seen: Evidence) -> Iterator[Broken]:
-    for pod in seen.pods:
+def _envoy(evidence: Evidence) -> Iterator[Broken]:
+    for pod in evidence.pods:
         proxy = pod.proxy
         if proxy is None or not proxy.running or pod.finished:
             continue
-        look = f"`kubectl logs {pod.name} -n {seen.namespace} -c {contract.PROXY_CONTAINER}`"
-        if pod.processes is not None and not any(_is_envoy(one) for one in pod.processes):
+        look = f"`kubectl logs {pod.name} -n {evidence.namespace} -c {contract.PROXY_CONTAINER}`"
+        if pod.processes is not None and not any(_is_envoy(process) for process in pod.processes):
             yield Broken("Envoy", f"no Envoy process runs in pod {pod.name}", look)
         elif pod.envoy is None and pod.listeners is not None:
             yield Broken("Envoy", f"Envoy's admin port of pod {pod.name} does not answer", look)
@@ -278,17 +289,21 @@ def _envoy(seen: Evidence) -> Iterator[Broken]:
                 )
 
 
-def _app(seen: Evidence) -> Iterator[Broken]:
-    for pod in seen.pods:
+def _app(evidence: Evidence) -> Iterator[Broken]:
+    for pod in evidence.pods:
         if pod.finished or not _initialised(pod):
             continue
-        for one in pod.containers:
-            if one.name == contract.PROXY_CONTAINER or one.done or (one.running and one.ready):
+        for container in pod.containers:
+            if (
+                container.name == contract.PROXY_CONTAINER
+                or container.done
+                or (container.running and container.ready)
+            ):
                 continue
             yield Broken(
                 "app",
-                f"container {one.name} of pod {pod.name} {_state(one)}",
-                f"`kubectl logs {pod.name} -n {seen.namespace} -c {one.name}`",
+                f"container {container.name} of pod {pod.name} {_state(container)}",
+                f"`kubectl logs {pod.name} -n {evidence.namespace} -c {container.name}`",
             )
 
 
@@ -296,26 +311,33 @@ _LOOKS = (_admission, _scheduling, _init, _rules, _agent, _discovery, _envoy, _a
 
 
 def _initialised(pod: PodEvidence) -> bool:
-    return pod.scheduled and all(one.sidecar or one.done for one in pod.inits)
+    return pod.scheduled and all(init.sidecar or init.done for init in pod.inits)
 
 
 def _is_envoy(process: Process) -> bool:
     return process.program == "envoy" and "<defunct>" not in process.command
 
 
-def _state(one: Container) -> str:
+def _state(container: Container) -> str:
     parts: Iterable[str] = ()
-    if one.state == "terminated":
-        text, parts = f"ended with exit code {one.exit_code}", (one.reason, one.message)
-    elif one.running:
-        text = "is running" if one.ready or one.init else "is running, but not ready"
+    if container.state == "terminated":
+        text, parts = (
+            f"ended with exit code {container.exit_code}",
+            (container.reason, container.message),
+        )
+    elif container.running:
+        text = "is running" if container.ready or container.init else "is running, but not ready"
     else:
-        text, parts = f"is {one.state}", (one.reason, one.message)
-    if one.restarts:
-        last = "" if one.last_exit_code is None else f", last exit code {one.last_exit_code}"
-        text += f" after {one.restarts} restart(s){last}"
-    said = ": ".join(part for part in parts if part)
-    return f"{text} ({said[:300]})" if said else text
+        text, parts = f"is {container.state}", (container.reason, container.message)
+    if container.restarts:
+        last = (
+            ""
+            if container.last_exit_code is None
+            else f", last exit code {container.last_exit_code}"
+        )
+        text += f" after {container.restarts} restart(s){last}"
+    reason = ": ".join(part for part in parts if part)
+    return f"{text} ({reason[:300]})" if reason else text
 
 
 def _discovery_hint() -> str:

@@ -1,4 +1,4 @@
-"""Collects what `diagnose` needs from a namespace. What cannot be seen is noted, never raised."""
+"""Collects the evidence for `diagnose` from a namespace; failed readings are noted, not raised."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,27 +11,27 @@ from lab.observe.cluster import Cluster, NotFoundError
 from lab.observe.pod import Pod
 from lab.scenario.failure.diagnosis import Broken, EnvoyEvidence, Evidence, PodEvidence, diagnose
 
-Seen = TypeVar("Seen")
+Reading = TypeVar("Reading")
 
 
 def first_broken(
     cluster: Cluster, namespace: str, *, expect_injected: bool | None = None
 ) -> Broken | None:
-    """The first broken link in a namespace now; None when all hold. Never raises."""
+    """The first broken link in a namespace now; None when all hold. Raises no ObservationError."""
     return diagnose(gather(cluster, namespace, expect_injected=expect_injected))
 
 
 def gather(cluster: Cluster, namespace: str, *, expect_injected: bool | None = None) -> Evidence:
-    """Look at the namespace's pods from every side. Never raises; see Evidence.missing."""
+    """Read everything about the namespace's pods. Failed readings go to Evidence.missing."""
     missing: list[str] = []
     look = _Looker(missing)
     events = look("events", lambda: cluster.events(namespace)) or ()
-    found = look("pods", lambda: cluster.pods(namespace)) or ()
-    pods = [_pod(one, events, look) for one in found]
+    handles = look("pods", lambda: cluster.pods(namespace)) or ()
+    pods = [_pod(handle, events, look) for handle in handles]
     return Evidence(
         namespace=namespace,
         expect_injected=expect_injected,
-        pods=tuple(one for one in pods if one is not None),
+        pods=tuple(pod for pod in pods if pod is not None),
         deployments=look("deployments", lambda: cluster.deployments(namespace)) or (),
         events=events,
         webhook=look("webhook", lambda: _control(cluster, contract.WEBHOOK_SERVICE)),
@@ -42,11 +42,11 @@ def gather(cluster: Cluster, namespace: str, *, expect_injected: bool | None = N
 
 @dataclass
 class _Looker:
-    """Reads one thing; a failure gives None and is noted."""
+    """Calls a reader. If it raises ObservationError, notes that in `missing` and returns None."""
 
     missing: list[str]
 
-    def __call__(self, what: str, reader: Callable[[], Seen]) -> Seen | None:
+    def __call__(self, what: str, reader: Callable[[], Reading]) -> Reading | None:
         try:
             return reader()
         except ObservationError as error:
@@ -58,23 +58,23 @@ def _control(cluster: Cluster, name: str) -> api_objects.Deployment | None:
     try:
         return cluster.deployment(contract.CONTROL_NAMESPACE, name)
     except NotFoundError:
-        # Another mesh may be installed, or this link is missing altogether.
+        # Another mesh may be installed, or the deployment was deleted.
         return None
 
 
 def _pod(pod: Pod, events: tuple[api_objects.Event, ...], look: _Looker) -> PodEvidence | None:
-    seen = look(f"pod {pod.name}", pod.object)
-    if seen is None:
+    pod_object = look(f"pod {pod.name}", pod.object)
+    if pod_object is None:
         return None
     known = PodEvidence(
         name=pod.name,
-        containers=api_objects.pod_containers(seen),
-        inits=api_objects.pod_inits(seen),
-        ready=api_objects.is_ready(seen),
-        finished=seen.get("status", {}).get("phase") == "Succeeded",
-        scheduled=api_objects.condition(seen, "PodScheduled") == "True",
-        unscheduled_because=api_objects.condition_message(seen, "PodScheduled"),
-        events=tuple(one for one in events if one.about == f"Pod/{pod.name}"),
+        containers=api_objects.pod_containers(pod_object),
+        inits=api_objects.pod_inits(pod_object),
+        ready=api_objects.is_ready(pod_object),
+        finished=pod_object.get("status", {}).get("phase") == "Succeeded",
+        scheduled=api_objects.condition(pod_object, "PodScheduled") == "True",
+        unscheduled_because=api_objects.condition_message(pod_object, "PodScheduled"),
+        events=tuple(event for event in events if event.about == f"Pod/{pod.name}"),
     )
     proxy = known.proxy
     if proxy is None or not proxy.running:

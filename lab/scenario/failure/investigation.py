@@ -1,4 +1,4 @@
-"""After a failure: name the first broken link and write the bundle, while the world still shows."""
+"""After a failure: finds the first broken link and writes the bundle before the world changes."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +12,12 @@ from lab.scenario.world import World
 
 @dataclass(frozen=True)
 class Investigation:
-    """What the runner asks after a failed step; bundles go to `folder`/NAMESPACE-STEP."""
+    """The runner's aftermath of a failed step; a bundle goes to `folder`/NAMESPACE-STEP."""
 
     folder: Path
 
     def __call__(self, world: World, step: str, failure: Failure) -> Failure:
-        """The failure with what could be found out; looking must never hide the failure itself."""
+        """Add link, diagnosis and bundle to the failure; errors here never hide the failure."""
         if world.lab is None:
             return failure
         broken = first_broken(world.cluster, world.ns)

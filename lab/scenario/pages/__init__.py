@@ -1,1 +1,1 @@
-"""Pages generated from the chapters: the walkthrough and its pictures."""
+"""Generates pages from the chapters: the walkthrough and its pictures."""

@@ -1,4 +1,4 @@
-"""What is generated from the chapters: docs/walkthrough.md and the pictures beside it."""
+"""Writes and checks the files generated from the chapters: docs/walkthrough.md and its pictures."""
 
 import datetime
 from collections.abc import Mapping, Sequence
@@ -15,48 +15,49 @@ from lab.scenario.pages import pictures
 from lab.scenario.pages import walkthrough_page as walkthrough
 
 PICTURE = "report.png"
-AGAIN = "`nox -s docs` writes it anew"
+AGAIN = "`nox -s docs` writes it again"
 
 
 def write(
     page: Path, chapters: Sequence[Chapter], where: paths.LabPaths, *, with_pictures: bool
 ) -> list[Path]:
-    """Write the page, and the pictures in its folder, from the lab's last records; the files.
+    """Write the page, and the picture in its folder, from the lab's last records; return the files.
 
-    Raises ScenarioError when a chapter has no complete record, CommandError when no picture can
-    be made.
+    Raises ScenarioError when a chapter has no complete record, CommandError when the browser
+    fails.
     """
-    records = {one.number: one for one in store.load_chapters(where.records)}
+    records = {record.number: record for record in store.load_chapters(where.records)}
     for chapter in chapters:
         known = records.get(chapter.number)
         if known is None or not known.passed or len(known.steps) != len(chapter.steps):
             raise ScenarioError(
-                f"chapter {chapter.number} has no complete record", hint="run `lab docs` afresh"
+                f"chapter {chapter.number} has no complete record", hint="run `lab docs` again"
             )
     scrub = _scrub(where)
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(walkthrough.walkthrough(chapters, records, scrub), encoding="utf-8")
     if not with_pictures:
         return [page]
-    text = html.page(_run(where, tuple(records[one.number] for one in chapters)))
-    for found, instead in scrub.items():
-        text = text.replace(found, instead)
+    text = html.page(_run(where, tuple(records[recorded.number] for recorded in chapters)))
+    for original, replacement in scrub.items():
+        text = text.replace(original, replacement)
     picture = page.with_name(PICTURE)
     pictures.take(text, picture, pictures.fingerprint(chapters))
     return [page, picture]
 
 
 def check(page: Path, chapters: Sequence[Chapter]) -> tuple[list[Path], list[Chapter]]:
-    """The page and the pictures beside it, which fit the chapters; and the chapters not yet in it.
+    """Check that page and pictures fit the chapters.
 
-    Raises ScenarioError, naming what does not fit.
+    Returns the checked files, and the chapters that the page does not have yet. Raises
+    ScenarioError, which names the first place that does not fit.
     """
     try:
         text = page.read_text(encoding="utf-8")
     except FileNotFoundError as absent:
         raise ScenarioError(f"there is no {page}", hint="`nox -s docs` writes it") from absent
     missing = walkthrough.unrecorded(text, chapters)
-    recorded = [one for one in chapters if one not in missing]
+    recorded = [chapter for chapter in chapters if chapter not in missing]
     wrong = walkthrough.stale(text, recorded)
     if wrong is not None:
         raise ScenarioError(
@@ -65,11 +66,11 @@ def check(page: Path, chapters: Sequence[Chapter]) -> tuple[list[Path], list[Cha
             hint=AGAIN,
         )
     wanted = pictures.fingerprint(recorded)
-    found = sorted({page.with_name(PICTURE), *page.parent.glob("*.png")})
-    for picture in found:
+    picture_files = sorted({page.with_name(PICTURE), *page.parent.glob("*.png")})
+    for picture in picture_files:
         if not _is_of(picture, wanted):
-            raise ScenarioError(f"{picture} is no picture of the chapters as they are", hint=AGAIN)
-    return [page, *found], missing
+            raise ScenarioError(f"{picture} is not a picture of the current chapters", hint=AGAIN)
+    return [page, *picture_files], missing
 
 
 def _is_of(picture: Path, wanted: str) -> bool:
@@ -80,23 +81,23 @@ def _is_of(picture: Path, wanted: str) -> bool:
 
 
 def _run(where: paths.LabPaths, chapters: tuple[ChapterRecord, ...]) -> RunRecord:
-    """The last run, if it was of all chapters; else the chapters' records as one."""
+    """The last run if it had exactly these chapters; else a run put together from their records."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     try:
         last = store.load_run(where.records)
     except (FileNotFoundError, RecordError):
         last = RunRecord("", where.name, now, 0.0)
     if last.chapters != chapters:
-        seconds = sum(one.seconds for one in chapters)
+        seconds = sum(chapter.seconds for chapter in chapters)
         last = replace(last, chapters=chapters, seconds=seconds, breaks=False)
     return replace(last, lab=paths.DEFAULT_NAME)
 
 
 def _scrub(where: paths.LabPaths) -> Mapping[str, str]:
-    # What is shown must not speak of the machine that recorded it, nor of how its lab was called.
+    # The page must show neither paths of the recording machine nor the name of its lab.
     home, name = where.root.parent, paths.DEFAULT_NAME
-    told = {str(home): ".lab", str(home.parent): ".", str(Path.home()): "~"}
+    replacements = {str(home): ".lab", str(home.parent): ".", str(Path.home()): "~"}
     if where.name != name:
-        told |= {f" {where.name}-": f" {name}-", f">{where.name}-": f">{name}-"}
-        told |= {f"={where.name} ": f"={name} ", f"\n{where.name}-": f"\n{name}-"}
-    return told
+        replacements |= {f" {where.name}-": f" {name}-", f">{where.name}-": f">{name}-"}
+        replacements |= {f"={where.name} ": f"={name} ", f"\n{where.name}-": f"\n{name}-"}
+    return replacements

@@ -1,6 +1,6 @@
-"""Pictures in the docs: the report as a browser shows it, stamped with the chapters it was made of.
+"""Takes pictures of the report with a browser, and stamps them with a hash of the chapters.
 
-The stamp is a text chunk of the PNG, so that a picture carries by itself what it is a picture of.
+The stamp is a text chunk of the PNG, so the picture itself shows from which chapters it was made.
 """
 
 import hashlib
@@ -17,25 +17,25 @@ from lab.scenario.chapter import Chapter
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SIZE = (1000, 900)
-"""Width and height in pixels: what a reader sees without scrolling."""
+"""Width and height of the picture in pixels."""
 KEYWORD = b"Sidecar Lab chapters"
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TIMEOUT = 120.0
-"""Seconds for the browser to start, read one page and end."""
+"""Time limit in seconds for the browser to start, render one page and end."""
 
 
 def fingerprint(chapters: Sequence[Chapter]) -> str:
-    """What a report of these chapters shows of them, as a hash: prose, steps, command lines."""
-    told = hashlib.sha256()
+    """A hash of what a report shows of the chapters: prose, steps, command lines."""
+    digest = hashlib.sha256()
     for chapter in chapters:
-        _tell(told, str(chapter.number), chapter.title, chapter.namespace, chapter.prose or "")
+        _add(digest, str(chapter.number), chapter.title, chapter.namespace, chapter.prose or "")
         for step in chapter.steps:
-            _tell(told, step.id, step.title, step.prose, *(one.shown for one in step.commands))
-    return told.hexdigest()
+            _add(digest, step.id, step.title, step.prose, *(line.shown for line in step.commands))
+    return digest.hexdigest()
 
 
 def stamped(png: bytes, stamp: str) -> bytes:
-    """The picture with `stamp` in it, in place of an older one. Raises ValueError if it is none."""
+    """Put `stamp` into the picture, in place of an older one. Raises ValueError if it is no PNG."""
     first, *rest = _chunks(png)
     kept = [chunk for chunk in rest if _stamp(chunk) is None]
     text = _chunk(b"tEXt", KEYWORD + b"\0" + stamp.encode("latin-1"))
@@ -43,23 +43,23 @@ def stamped(png: bytes, stamp: str) -> bytes:
 
 
 def stamp_of(png: bytes) -> str | None:
-    """The stamp of a picture; None when it has none. Raises ValueError if it is no PNG."""
+    """The stamp of a picture; None when it has none. Raises ValueError if `png` is not a PNG."""
     return next((stamp for chunk in _chunks(png) if (stamp := _stamp(chunk)) is not None), None)
 
 
 def browser() -> str:
-    """A browser that needs no screen. Raises ScenarioError when there is none."""
+    """The path of a browser that runs without a screen. Raises ScenarioError if there is none."""
     for name in BROWSERS:
-        if found := shutil.which(name):
-            return found
+        if program := shutil.which(name):
+            return program
     raise ScenarioError(
-        "there is no browser to make the pictures with",
+        "there is no browser for the pictures",
         hint="Debian: apt-get install chromium; or --no-pictures",
     )
 
 
 def take(html: str, picture: Path, stamp: str) -> None:
-    """Write `picture`: the page as `browser()` shows it, stamped. Raises CommandError."""
+    """Render the page `html` with `browser()`, stamp it, write `picture`. Raises CommandError."""
     with tempfile.TemporaryDirectory() as folder:
         page, shot = Path(folder, "page.html"), Path(folder, "shot.png")
         page.write_text(html, encoding="utf-8")
@@ -67,7 +67,7 @@ def take(html: str, picture: Path, stamp: str) -> None:
             [
                 browser(),
                 "--headless",
-                # A page of our own, without scripts; root has no sandbox to offer.
+                # The page is our own and has no scripts; the sandbox does not work as root.
                 "--no-sandbox",
                 "--disable-gpu",
                 "--disable-background-networking",
@@ -84,10 +84,10 @@ def take(html: str, picture: Path, stamp: str) -> None:
         picture.write_bytes(stamped(shot.read_bytes(), stamp))
 
 
-def _tell(told: "hashlib._Hash", *texts: str) -> None:
+def _add(digest: "hashlib._Hash", *texts: str) -> None:
     for text in texts:
         data = text.encode()
-        told.update(str(len(data)).encode() + b":" + data)
+        digest.update(str(len(data)).encode() + b":" + data)
 
 
 def _chunks(png: bytes) -> Iterator[bytes]:

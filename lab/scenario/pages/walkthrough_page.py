@@ -1,7 +1,7 @@
-"""docs/walkthrough.md from the chapters and recorded output; and whether it is still current. Pure.
+"""Renders docs/walkthrough.md from chapters and records, and checks whether it is current. Pure.
 
 The structure (headings, prose, command lines, breaks) follows from the chapters alone, so it can
-be checked without a cluster; outputs and what was checked are as recorded.
+be checked without a cluster. Outputs and checked sentences come from the records.
 """
 
 import re
@@ -20,15 +20,19 @@ run. `nox -s workshop` takes you through the same steps on your own lab."""
 CHECKED = "What was checked:"
 FAILS = "It fails, as it must, when"
 LONGEST = 60
-"""Lines of one output that are shown; a configuration dump is of no use on a page."""
+"""The largest number of lines of an output on the page; configuration dumps are longer."""
 WIDEST = 200
-"""Characters of one line of output that are shown."""
+"""The largest number of characters of one line of output."""
 _HOLE = re.compile(r"\{[a-z][a-z0-9_]*\}")
 
 
 @dataclass(frozen=True)
 class Stale:
-    """Where a page and the chapters part: a line of the page ("" at its end) and what belongs."""
+    """The first difference between page and chapters.
+
+    `line` is the number of the page's line and `found` its text (0 and "" at the end of the page);
+    `wanted` is the text that the chapters require.
+    """
 
     line: int
     found: str
@@ -40,45 +44,47 @@ def walkthrough(
     records: Mapping[int, ChapterRecord],
     scrub: Mapping[str, str] | None = None,
 ) -> str:
-    """The page. `scrub` replaces texts in outputs (folders of the machine that recorded)."""
+    """The page's text. `scrub` maps texts in outputs, for instance paths, to replacements."""
     parts = [HEAD]
     for chapter in chapters:
         parts += [f"## {chapter.number}. {chapter.title}", _flow(chapter.prose or "")]
-        known = {one.id: one for one in records[chapter.number].steps}
+        known = {record.id: record for record in records[chapter.number].steps}
         for step in chapter.steps:
             parts += _step(step, known[step.id], scrub or {})
     return "\n\n".join(parts) + "\n"
 
 
 def stale(page: str, chapters: Sequence[Chapter]) -> Stale | None:
-    """The first place where the page's structure is not the chapters'; None when it is current."""
+    """The first difference in structure between page and chapters; None if there is none."""
     lines = _structure(page)
     for wanted in _wanted(chapters):
-        number, found = next(lines, (0, ""))
+        number, actual = next(lines, (0, ""))
         shown = wanted.shown if isinstance(wanted, CommandLine) else wanted
-        same = _is_run_of(found, wanted) if isinstance(wanted, CommandLine) else found == wanted
+        same = _is_run_of(actual, wanted) if isinstance(wanted, CommandLine) else actual == wanted
         if not same:
-            return Stale(number, found, f"$ {shown}" if isinstance(wanted, CommandLine) else shown)
+            return Stale(number, actual, f"$ {shown}" if isinstance(wanted, CommandLine) else shown)
     rest = next(lines, None)
     return Stale(rest[0], rest[1], "the end of the page") if rest else None
 
 
 def unrecorded(page: str, chapters: Sequence[Chapter]) -> list[Chapter]:
-    """The chapters that the page does not speak of yet."""
+    """The chapters that the page does not contain yet."""
     headings = {line for _, line in _structure(page)}
     return [
-        one for one in chapters if not any(h.startswith(f"## {one.number}. ") for h in headings)
+        chapter
+        for chapter in chapters
+        if not any(h.startswith(f"## {chapter.number}. ") for h in headings)
     ]
 
 
 def _step(step: Step, record: StepRecord, scrub: Mapping[str, str]) -> Iterator[str]:
     yield f"### {step.id} {step.title[:1].upper()}{step.title[1:]}"
     yield _flow(step.prose)
-    for one in record.commands:
-        yield _block(one, scrub)
+    for command in record.commands:
+        yield _block(command, scrub)
     if record.checked:
-        sentences = [_plain(_scrubbed(one, scrub)) for one in record.checked]
-        yield CHECKED + "\n\n" + "\n".join(f"- {one}" for one in sentences)
+        sentences = [_plain(_scrubbed(sentence, scrub)) for sentence in record.checked]
+        yield CHECKED + "\n\n" + "\n".join(f"- {sentence}" for sentence in sentences)
     if step.broken_by:
         first, *items = _breaks(step)
         yield "\n\n".join([first, "\n".join(items)]) if items else first
@@ -87,30 +93,30 @@ def _step(step: Step, record: StepRecord, scrub: Mapping[str, str]) -> Iterator[
 def _breaks(step: Step) -> list[str]:
     if len(step.broken_by) == 1:
         return [f"{FAILS} {step.broken_by[0].what}."]
-    return [f"{FAILS}:", *(f"- {one.what}" for one in step.broken_by)]
+    return [f"{FAILS}:", *(f"- {break_.what}" for break_ in step.broken_by)]
 
 
 def _plain(sentence: str) -> str:
-    """A sentence as Markdown, with `code` between backticks and nothing else of a meaning."""
+    """A sentence as Markdown: `code` in backticks stays, other special characters are escaped."""
     return re.sub(r"([*<\[\\])", r"\\\1", " ".join(sentence.split()))
 
 
-def _block(one: CommandRecord, scrub: Mapping[str, str]) -> str:
-    lines = _scrubbed(one.stdout + one.stderr, scrub).rstrip("\n").splitlines()
+def _block(command: CommandRecord, scrub: Mapping[str, str]) -> str:
+    lines = _scrubbed(command.stdout + command.stderr, scrub).rstrip("\n").splitlines()
     if len(lines) > LONGEST:
         lines = [*lines[:LONGEST], f"… ({len(lines) - LONGEST} more lines)"]
-    lines = [one if len(one) <= WIDEST else one[:WIDEST] + " …" for one in lines]
-    # A line of output that begins like a command must not be taken for one.
+    lines = [command if len(command) <= WIDEST else command[:WIDEST] + " …" for command in lines]
+    # A line of output that begins with "$ " must not look like a command.
     body = [f" {line}" if line.startswith("$ ") else line.rstrip() for line in lines]
     longest = max((len(run) for run in re.findall(r"`+", "\n".join(body))), default=0)
     fence = "`" * max(3, longest + 1)
-    return "\n".join([f"{fence}console", f"$ {_scrubbed(one.shown, scrub)}", *body, fence])
+    return "\n".join([f"{fence}console", f"$ {_scrubbed(command.shown, scrub)}", *body, fence])
 
 
 def _scrubbed(text: str, scrub: Mapping[str, str]) -> str:
-    text = f"\n{text}"  # what stands at the beginning of a line stands behind a line end
-    for found, instead in sorted(scrub.items(), key=lambda pair: -len(pair[0])):
-        text = text.replace(found, instead)
+    text = f"\n{text}"  # so that a text at the beginning of a line follows a line end
+    for original, replacement in sorted(scrub.items(), key=lambda pair: -len(pair[0])):
+        text = text.replace(original, replacement)
     return text[1:]
 
 
@@ -132,7 +138,7 @@ def _wanted(chapters: Iterable[Chapter]) -> Iterator[str | CommandLine]:
 
 
 def _structure(page: str) -> Iterator[tuple[int, str]]:
-    """(line number, line) of what follows from the chapters; outputs and checks left out."""
+    """Yield (line number, line) of the page, without outputs and checked sentences."""
     fence = ""
     checks = False
     for number, line in enumerate(page.splitlines(), 1):

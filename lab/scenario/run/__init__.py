@@ -1,1 +1,1 @@
-"""Running chapters: steps, breaks, commands, pytest, and the paced workshop."""
+"""Runs chapters: steps, breaks, commands, pytest, and the paced workshop."""

@@ -1,4 +1,4 @@
-"""One go at a step: what ran, and what came of it."""
+"""One attempt at a step: its outputs and its result."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,19 @@ from lab.scenario.seen import Output
 
 @dataclass
 class Attempt:
-    """One go at a step: what ran and what came of it. `trouble` is None when all held.
+    """One attempt at a step. `error` is None when commands, templates and check all held.
 
-    `claims` are the expectations that held, `red` the findings (several, where the check went on).
+    `outputs` are those of its commands, `checked` the sentences of the expectations that held and
+    `claims` these expectations. `red` are the findings: several, if the check went on after one.
     """
 
     outputs: list[Output]
     checked: list[str]
-    trouble: Exception | None = None
+    error: Exception | None = None
     claims: tuple[Claim, ...] = ()
     red: tuple[ExpectationFailed, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether commands, templates and check all held."""
-        return self.trouble is None
+        return self.error is None

@@ -1,4 +1,4 @@
-"""The proof that a check can fail: green → break → red → undo → green, for each `breaks`."""
+"""Proves that a check can fail: green → break → red → undo → green, for each of its breaks."""
 
 import inspect
 import time
@@ -18,11 +18,11 @@ from lab.scenario.wording import show
 from lab.scenario.world import World
 
 DEADLINE = 2.0
-"""Seconds that an `eventually` may take in a broken world: it has to fail, so it always does."""
+"""Limit in seconds of an `eventually` in a broken world; it must fail, so it takes all of it."""
 REACTION = 4.0
-"""Seconds in which a break must have turned the check red (the cluster follows a change late)."""
+"""Seconds within which a break must turn the check red; the cluster reacts with a delay."""
 RECOVERY = 30.0
-"""Seconds in which the check must be green again after the undo."""
+"""Seconds within which the check must be green again after the undo."""
 
 
 class Go(Protocol):
@@ -36,16 +36,16 @@ class Go(Protocol):
         *,
         goes_on: bool = False,
     ) -> Attempt:
-        """One attempt, repeated for `within` seconds until it holds."""
+        """Attempt the step until it holds or `within` seconds are over; the last attempt."""
 
 
 class UndoError(Exception):
-    """A break could not be made or undone; the world is not what later steps expect."""
+    """A break could not be applied or undone, so later steps would find a wrong world."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What the breaks of one step told: each break, each expectation, the first thing amiss."""
+    """The result of the breaks of one step: records of breaks and claims, and the first failure."""
 
     breaks: tuple[BreakRecord, ...] = ()
     claims: tuple[ClaimRecord, ...] = ()
@@ -53,14 +53,14 @@ class Proof:
 
 
 class BreakProtocol:
-    """Tries each break of a step that is green."""
+    """Tries every break of a step whose check is green."""
 
     def __init__(self, world: World, go: Go) -> None:
         self.world = world
         self.go = go
 
     def all(self, step: Step, green: Attempt) -> Proof:
-        """Try every break, until one fails; a step without breaks is a failure."""
+        """Try the breaks in order until one fails. A step without breaks is a failure."""
         if not step.broken_by:
             nothing = Failure(
                 "break",
@@ -68,61 +68,60 @@ class BreakProtocol:
                 expected="a change to the world that this check must notice",
                 seen="none",
             )
-            return Proof((), coverage.told(green.claims, {}, step.unbroken), nothing)
+            return Proof((), coverage.claim_records(green.claims, {}, step.unbroken), nothing)
         attachments = dict(self.world.attachments)
         records = []
         red_by: dict[Claim, str] = {}
         failure: Failure | None = None
-        for one in step.broken_by:
-            record, failure, red = self._one(step, one, dict(enumerate(green.outputs)))
+        for break_ in step.broken_by:
+            record, failure, red = self._prove(step, break_, dict(enumerate(green.outputs)))
             records.append(record)
             for claim in red:
-                red_by.setdefault(claim, one.what)
+                red_by.setdefault(claim, break_.what)
             if failure is not None:
                 break
         self.world.attachments = attachments
-        claims = coverage.told(green.claims, red_by, step.unbroken)
+        claims = coverage.claim_records(green.claims, red_by, step.unbroken)
         failure = failure or coverage.shortfall(step.id, green.claims, red_by, step.unbroken)
         return Proof(tuple(records), claims, failure)
 
-    def _one(
-        self, step: Step, one: Break, before: Kept
+    def _prove(
+        self, step: Step, break_: Break, before: Kept
     ) -> tuple[BreakRecord, Failure | None, list[Claim]]:
         started = time.monotonic()
-        record = BreakRecord(one.what, False, "", False, 0.0)
-        kept = {n: out for n, out in before.items() if n in step.acts or not one.rerun}
+        record = BreakRecord(break_.what, False, "", False, 0.0)
+        kept = {n: out for n, out in before.items() if n in step.acts or not break_.rerun}
         red: list[ExpectationFailed] = []
         try:
-            with broken(one, self.world):
+            with broken(break_, self.world):
                 attempt = self._redden(step, kept)
                 red = findings(attempt)
-                said = "; ".join(map(_sentence, red)) or _sentence(attempt.trouble)
+                said = "; ".join(map(_sentence, red)) or _sentence(attempt.error)
                 record = replace(record, turned_red=bool(red), said=said)
-        except UndoError as wrong:
-            record = replace(record, said=record.said or str(wrong))
-            blame = f"the break {one.what!r} of step {step.id}"
+        except UndoError as error:
+            record = replace(record, said=record.said or str(error))
+            blame = f"the break {break_.what!r} of step {step.id}"
             seconds = time.monotonic() - started
-            failure = Failure("break", blame, detail=str(wrong))
-            return replace(record, seconds=seconds), failure, []
-        trouble: Failure | None = None
+            return replace(record, seconds=seconds), Failure("break", blame, detail=str(error)), []
+        failure: Failure | None = None
         if not red:
-            trouble = Failure(
+            failure = Failure(
                 "break",
-                f"step {step.id} although {one.what}",
+                f"step {step.id} when {break_.what}",
                 expected="its check fails",
                 seen=said or "its check still passes",
             )
         after = self.go(step, within=RECOVERY, kept=kept)
-        if after.trouble is not None and trouble is None:
-            trouble = Failure(
+        if after.error is not None and failure is None:
+            failure = Failure(
                 "break",
-                f"step {step.id} after the break {one.what!r} was undone",
+                f"step {step.id} after the break {break_.what!r} was undone",
                 expected=f"green again within {RECOVERY:g} s",
-                seen=_sentence(after.trouble),
+                seen=_sentence(after.error),
             )
         seconds = time.monotonic() - started
         claims = [finding.claim for finding in red if finding.claim]
-        return replace(record, green_again=after.ok, seconds=seconds), trouble, claims
+        return replace(record, green_again=after.ok, seconds=seconds), failure, claims
 
     def _redden(self, step: Step, kept: Kept) -> Attempt:
         end = time.monotonic() + REACTION
@@ -135,26 +134,26 @@ class BreakProtocol:
 
 
 def findings(attempt: Attempt) -> list[ExpectationFailed]:
-    """What was seen and is not as the check says: where nothing could be seen there is none."""
-    return [one for one in attempt.red if not isinstance(one, NotSeenError)]
+    """The findings of an attempt, without those where the value could not be read."""
+    return [finding for finding in attempt.red if not isinstance(finding, NotSeenError)]
 
 
 @contextmanager
-def broken(one: Break, world: World) -> Iterator[None]:
-    """Break the world, and restore it whatever happens. Raises UndoError if either fails."""
-    undo = _applied(one, world)
+def broken(break_: Break, world: World) -> Iterator[None]:
+    """Break the world for the `with` block and always restore it. Raises UndoError on failure."""
+    undo = _applied(break_, world)
     try:
         yield
     finally:
-        _guarded(f"undoing {one.what!r}", undo)
+        _guarded(f"undoing {break_.what!r}", undo)
 
 
-def _applied(one: Break, world: World) -> Callable[[], object]:
-    if not inspect.isgeneratorfunction(one.apply):
-        made = _guarded(f"breaking ({one.what})", lambda: one.apply(world))
-        return made if callable(made) else lambda: None
-    course = one.apply(world)
-    _guarded(f"breaking ({one.what})", lambda: next(course))
+def _applied(break_: Break, world: World) -> Callable[[], object]:
+    if not inspect.isgeneratorfunction(break_.apply):
+        undo = _guarded(f"breaking ({break_.what})", lambda: break_.apply(world))
+        return undo if callable(undo) else lambda: None
+    course = break_.apply(world)
+    _guarded(f"breaking ({break_.what})", lambda: next(course))
 
     def rest() -> None:
         try:
@@ -171,13 +170,13 @@ def _guarded(what: str, body: Callable[[], object]) -> object:
         return body()
     except UndoError:
         raise
-    except Exception as wrong:
-        raise UndoError(f"{what}: {type(wrong).__name__}: {wrong}") from wrong
+    except Exception as error:
+        raise UndoError(f"{what}: {type(error).__name__}: {error}") from error
 
 
-def _sentence(trouble: Exception | None) -> str:
-    if trouble is None:
+def _sentence(error: Exception | None) -> str:
+    if error is None:
         return ""
-    if isinstance(trouble, ExpectationFailed):
-        return f"{trouble.what}: expected {show(trouble.expected)}, seen {show(trouble.seen)}"
-    return f"{type(trouble).__name__}: {trouble}"
+    if isinstance(error, ExpectationFailed):
+        return f"{error.what}: expected {show(error.expected)}, seen {show(error.observed)}"
+    return f"{type(error).__name__}: {error}"

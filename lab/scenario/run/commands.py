@@ -1,4 +1,4 @@
-"""Run the command lines of a step: every stage through lab.command, output handed on, no shell."""
+"""Runs the command lines of a step without a shell; each stage reads the output before it."""
 
 import os
 import shutil
@@ -18,15 +18,15 @@ from lab.scenario.waiting import bounded
 from lab.scenario.world import World
 
 Kept = Mapping[int, Output]
-"""Outputs of a step's commands, by number from 0, that stand for running those again."""
+"""Outputs of a step's commands by number (from 0), used instead of running them again."""
 PAUSE = 0.2
-"""Seconds between two tries of a command that is waited for."""
+"""Seconds between two tries of a command in the step's `waits`."""
 
 
 def carry_out(step: Step, world: World, kept: Kept, outputs: list[Output]) -> Seen:
-    """Run the step's commands but those kept; what each prints is put into `outputs` at once.
+    """Run the step's commands, except those in `kept`; append each output to `outputs` at once.
 
-    Raises CommandError, ExpectationFailed where an output is not as `shows` says.
+    Raises CommandError, and ExpectationFailed when an output does not fit its template.
     """
     holes: dict[str, str] = {}
     for number in range(len(step.commands)):
@@ -71,14 +71,14 @@ def _claim(step: Step, number: int, output: Output, match: Match) -> None:
         claims.held(claim)
         return
     what = f"what `{output.shown}` prints"
-    claims.failed(ExpectationFailed(what, match.expected, match.seen, claim=claim))
+    claims.failed(ExpectationFailed(what, match.expected, match.observed, claim=claim))
 
 
 def execute(line: CommandLine, world: World, *, timeout: float) -> Output:
-    """Fill the placeholders and run; a stage that fails ends the pipeline.
+    """Fill the placeholders and run the pipeline. The first stage that fails ends it.
 
-    The exit code is the first that is not 0; `demand` judges it.
-    Raises CommandError when a stage cannot be started or takes longer than `timeout` seconds.
+    The output has that stage's exit code, which `demand` checks. Raises CommandError when a stage
+    cannot be started or the pipeline takes longer than `timeout` seconds.
     """
     filled = line.fill(world.names.resolve)
     environment = world.environment()
@@ -123,7 +123,7 @@ def demand(output: Output, also: Collection[int] = ()) -> None:
 
 
 def _found(argv: tuple[str, ...], path: str) -> tuple[str, ...]:
-    # Windows looks a program up in this process's PATH, not in the one handed to the child.
+    # Windows searches a program in the PATH of this process, not in that of the child.
     if os.name != "nt" or Path(argv[0]).parent != Path():
         return argv
     return (shutil.which(argv[0], path=path) or argv[0], *argv[1:])

@@ -1,4 +1,4 @@
-"""Which expectations of a step its breaks turned red, and whether that is enough. Pure."""
+"""Decides whether the breaks of a step turned all its expectations red. Pure."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,28 +6,28 @@ from lab.records.model import ClaimRecord, Failure
 from lab.scenario.claims import Claim
 
 
-def told(
-    made: Iterable[Claim], red_by: Mapping[Claim, str], unbroken: Mapping[str, str]
+def claim_records(
+    held: Iterable[Claim], red_by: Mapping[Claim, str], unbroken: Mapping[str, str]
 ) -> tuple[ClaimRecord, ...]:
-    """A record of each claim of a check that held: the break that turned it red, or the reason."""
+    """A record of each claim that held, with the break that turned it red or the listed reason."""
     return tuple(
         ClaimRecord(
-            f"{one.what or 'the condition'} ({one.method})",
-            " → ".join(one.place),
-            red_by.get(one, ""),
-            unbroken.get(one.what, ""),
+            f"{claim.what or 'the condition'} ({claim.method})",
+            " → ".join(claim.place),
+            red_by.get(claim, ""),
+            unbroken.get(claim.what, ""),
         )
-        for one in dict.fromkeys(made)
+        for claim in dict.fromkeys(held)
     )
 
 
 def shortfall(
-    step: str, made: Iterable[Claim], red_by: Mapping[Claim, str], unbroken: Mapping[str, str]
+    step: str, held: Iterable[Claim], red_by: Mapping[Claim, str], unbroken: Mapping[str, str]
 ) -> Failure | None:
-    """What is amiss: a claim never seen red and not listed, or a list that is not true."""
+    """The failure if a claim never turned red and is not listed, or if the list is wrong."""
     about = f"the breaks of step {step}"
-    unseen = [one for one in dict.fromkeys(made) if one not in red_by]
-    missing = [str(one) for one in unseen if one.what not in unbroken]
+    unseen = [claim for claim in dict.fromkeys(held) if claim not in red_by]
+    missing = [str(claim) for claim in unseen if claim.what not in unbroken]
     if missing:
         return Failure(
             "break",
@@ -37,10 +37,10 @@ def shortfall(
         )
     wrong = []
     for what in unbroken:
-        covered = sum(one.what == what for one in unseen)
+        covered = sum(claim.what == what for claim in unseen)
         if covered != 1:
-            wrong.append(f"{what}: {covered or 'none'} of that name was not seen red")
+            wrong.append(f"{what}: {covered or 'none'} of that name was never red")
     if wrong:
-        wanted = "what is listed is the one expectation of that name that is not seen red"
+        wanted = "each listed name is that of exactly one expectation that is never red"
         return Failure("break", about, expected=wanted, seen="\n".join(wrong))
     return None

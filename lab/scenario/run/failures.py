@@ -1,4 +1,4 @@
-"""Exceptions and outputs of a step as records. Pure."""
+"""Converts exceptions and outputs of a step into records. Pure."""
 
 import traceback
 from pathlib import Path
@@ -10,40 +10,38 @@ from lab.scenario.claims import ExpectationFailed
 from lab.scenario.seen import Output
 
 
-def failure_of(trouble: Exception, hint: str = "") -> Failure:
-    """The record of an exception: expected beside seen where it has them."""
-    if isinstance(trouble, ExpectationFailed):
+def failure_of(error: Exception, hint: str = "") -> Failure:
+    """The record of an exception, with expected and seen value if it has them."""
+    if isinstance(error, ExpectationFailed):
         return Failure(
-            "check", trouble.what, trouble.expected, trouble.seen, trouble.difference, hint=hint
+            "check", error.what, error.expected, error.observed, error.difference, hint=hint
         )
-    if isinstance(trouble, CommandError):
-        code = "an answer in time" if trouble.returncode is None else "exit code 0"
-        seen = "no end" if trouble.returncode is None else f"exit code {trouble.returncode}"
-        output = (trouble.stderr.strip() or trouble.stdout.strip())[-4000:]
+    if isinstance(error, CommandError):
+        code = "an answer in time" if error.returncode is None else "exit code 0"
+        outcome = "no end" if error.returncode is None else f"exit code {error.returncode}"
+        output = (error.stderr.strip() or error.stdout.strip())[-4000:]
         return Failure(
             "command",
-            f"`{' '.join(trouble.argv)}`",
+            f"`{' '.join(error.argv)}`",
             code,
-            f"{seen}\n{output}".strip(),
-            hint=trouble.hint or hint,
+            f"{outcome}\n{output}".strip(),
+            hint=error.hint or hint,
         )
-    if isinstance(trouble, SidecarLabError):
-        return Failure("fault", trouble.message, hint=trouble.hint or hint)
-    if isinstance(trouble, AssertionError):
-        return Failure("check", str(trouble) or "an assertion", detail=_trace(trouble), hint=hint)
-    return Failure(
-        "fault", f"{type(trouble).__name__}: {trouble}", detail=_trace(trouble), hint=hint
-    )
+    if isinstance(error, SidecarLabError):
+        return Failure("fault", error.message, hint=error.hint or hint)
+    if isinstance(error, AssertionError):
+        return Failure("check", str(error) or "an assertion", detail=_trace(error), hint=hint)
+    return Failure("fault", f"{type(error).__name__}: {error}", detail=_trace(error), hint=hint)
 
 
 def command_record(output: Output) -> CommandRecord:
-    """The record of one output."""
+    """The record of a command's output."""
     return CommandRecord(
         output.shown, output.stdout, output.stderr, output.returncode, output.seconds
     )
 
 
-def _trace(trouble: Exception) -> str:
-    frames = traceback.extract_tb(trouble.__traceback__)
+def _trace(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
     # File names without folders: a report should read the same on every machine.
     return "".join(f"{Path(f.filename).name}:{f.lineno} in {f.name}: {f.line}\n" for f in frames)

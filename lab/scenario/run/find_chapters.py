@@ -1,4 +1,4 @@
-"""Find the chapters: modules `ch*.py` of the package `scenarios`, or of any folder."""
+"""Finds the chapters: the modules `ch*.py` of the package `scenarios` or of another folder."""
 
 import importlib
 import importlib.util
@@ -11,7 +11,7 @@ from lab.errors import ScenarioError
 from lab.scenario.chapter import Chapter, Step
 
 MOST_UNBROKEN = 10
-"""Expectations, of all chapters, that may be listed as ones that nothing can turn red."""
+"""The largest number of expectations in all chapters that may be listed as unbreakable."""
 
 
 def folder() -> Path:
@@ -22,7 +22,7 @@ def folder() -> Path:
 
 
 def load(file: Path) -> Chapter:
-    """Import one module and return its `chapter`. Raises ScenarioError when it has none."""
+    """Import a module and return its `chapter`. Raises ScenarioError without chapter or steps."""
     if file.parent.resolve() == folder().resolve():
         module = importlib.import_module(f"scenarios.{file.stem}")
     else:
@@ -42,37 +42,48 @@ def load(file: Path) -> Chapter:
 
 
 def load_all(where: Path | None = None) -> list[Chapter]:
-    """Every chapter, by number. Raises ScenarioError when two have one number or namespace.
+    """All chapters, sorted by number.
 
-    Also when more expectations than MOST_UNBROKEN are listed as ones that no break turns red.
+    Raises ScenarioError when two chapters have the same number or namespace, and when more than
+    MOST_UNBROKEN expectations are listed as unbreakable.
     """
-    found = sorted((load(file) for file in files(where)), key=lambda one: one.number)
-    for first, second in itertools.pairwise(found):
+    chapters = sorted((load(file) for file in files(where)), key=lambda chapter: chapter.number)
+    for first, second in itertools.pairwise(chapters):
         if first.number == second.number:
             raise ScenarioError(f"two chapters have the number {first.number}")
-    spaces = [space for one in found for space in (one.namespace, *one.other_namespaces)]
+    spaces = [
+        space for chapter in chapters for space in (chapter.namespace, *chapter.other_namespaces)
+    ]
     twice = {space for space in spaces if spaces.count(space) > 1}
     if twice:
         raise ScenarioError(f"several chapters use the namespace {', '.join(sorted(twice))}")
-    listed = [f"{step.id} {what}" for one in found for step in one.steps for what in step.unbroken]
+    listed = [
+        f"{step.id} {what}"
+        for chapter in chapters
+        for step in chapter.steps
+        for what in step.unbroken
+    ]
     if len(listed) > MOST_UNBROKEN:
         raise ScenarioError(
             f"{len(listed)} expectations are listed as unbroken: {'; '.join(listed)}",
             hint=f"at most {MOST_UNBROKEN} may be",
         )
-    return found
+    return chapters
 
 
 def files(where: Path | None = None) -> list[Path]:
-    """The modules that hold chapters."""
+    """The files of the modules that hold chapters, sorted."""
     return sorted((where or folder()).glob("ch*.py"))
 
 
 def find_step(chapters: Sequence[Chapter], name: str) -> tuple[Chapter, Step]:
-    """The step called "CHAPTER.STEP". Raises ScenarioError, saying what there is."""
+    """The step with the id "CHAPTER.STEP", and its chapter.
+
+    Raises ScenarioError, with the existing ids, if there is no such step.
+    """
     for chapter in chapters:
         for step in chapter.steps:
             if step.id == name:
                 return chapter, step
-    ids = [f"{one.number}.1-{len(one.steps)}" for one in chapters]
+    ids = [f"{known.number}.1-{len(known.steps)}" for known in chapters]
     raise ScenarioError(f"there is no step {name!r}", hint=f"there are {', '.join(ids) or 'none'}")

@@ -1,7 +1,8 @@
-"""pytest plugin: the chapters as items, one a step; one line each; records and reports at the end.
+"""pytest plugin that runs the chapters: each step is an item with one line of output.
 
-Loaded by `-p lab.scenario.run.pytest_plugin`. Chapters may run side by side (`-n N --dist
-loadfile`): all steps of a chapter stay in one worker. A step selected alone brings those before.
+`-p lab.scenario.run.pytest_plugin` loads it. It writes records and, at the end, the reports.
+Chapters may run side by side (`-n N --dist loadfile`): all steps of a chapter stay in one worker.
+A selected step also runs the steps before it.
 """
 
 import datetime
@@ -32,22 +33,22 @@ RUN = pytest.StashKey["Run"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Our options; those of pytest-kind are its own."""
+    """Add the options of this plugin."""
     group = parser.getgroup("scenarios")
     group.addoption("--lab-name", default=paths.DEFAULT_NAME, help="the lab to run on")
     group.addoption("--breaks", action="store_true", help="prove each check by its breaks")
     group.addoption("--chapters", default="", help="numbers to run: 1,3-5 (default: all)")
-    group.addoption("--lab-run", default="", help="id of this run (made when not given)")
+    group.addoption("--lab-run", default="", help="id of this run (default: a new id)")
     group.addoption("--no-cluster", action="store_true", help="chapters of local commands only")
 
 
 class Run:
-    """What all chapters of one session share."""
+    """The state that all chapters of one pytest session share."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.paths = paths.lab_paths(config.getoption("lab_name"))
-        # The workers must write the id that the controller gathers by.
+        # The workers must write the id by which the controller collects their records.
         inherited = getattr(config, "workerinput", {}).get("lab_run", "")
         self.id = inherited or config.getoption("lab_run") or uuid.uuid4().hex[:12]
         self.breaks = bool(config.getoption("breaks"))
@@ -59,7 +60,7 @@ class Run:
 
     @property
     def lab(self) -> lab_access.LabAccess:
-        """The lab, opened once. Raises ClusterError when it is not up."""
+        """The lab; it is opened once. Raises ClusterError when it is not up."""
         if self._lab is None:
             self._lab = lab_access.open_lab(self.paths)
         return self._lab
@@ -75,7 +76,7 @@ class Run:
         return ChapterRunner(chapter, world, breaks=self.breaks, aftermath=aftermath, run=self.id)
 
     def record(self, aborted: Exception | None = None) -> RunRecord:
-        """The whole run, put together from what the chapters wrote."""
+        """The record of the whole run, collected from the chapters' record files."""
         versions = []
         if not self.local and aborted is None:
             versions = [
@@ -96,20 +97,20 @@ class Run:
 
 
 def numbers(text: str) -> frozenset[int]:
-    """Chapter numbers of "1,3-5"; none of "" (meaning all). Raises pytest.UsageError."""
-    found: set[int] = set()
+    """Parse chapter numbers like "1,3-5"; an empty set for "" (all). Raises pytest.UsageError."""
+    selected: set[int] = set()
     try:
         for part in filter(None, text.split(",")):
             first, _, last = part.partition("-")
-            found |= set(range(int(first), int(last or first) + 1))
+            selected |= set(range(int(first), int(last or first) + 1))
     except ValueError:
         raise pytest.UsageError(f"--chapters {text!r}: write numbers like 1,3-5") from None
-    return frozenset(found)
+    return frozenset(selected)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Share the run; speak for the steps ourselves (once the terminal's own reporter is there)."""
+    """Create the run, and replace the terminal reporter's output for steps by our own lines."""
     run = config.stash[RUN] = Run(config)
     if not hasattr(config, "workerinput"):
         reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -119,22 +120,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Without a lab there is nothing to run: say so once, in the reports too."""
+    """Open the lab before the first step. If it is not up, write the reports and exit."""
     run = session.config.stash[RUN]
     if run.local or session.config.option.collectonly or hasattr(session.config, "workerinput"):
         return
     try:
         hand_over(session.config, run.lab)
-    except SidecarLabError as wrong:
-        xml, html = write_reports(run.paths.records, run.record(wrong))
-        told = f"error: {wrong.message}\nhint: {wrong.hint}\nreport: {html}\njunit:  {xml}"
-        pytest.exit(told, returncode=wrong.exit_code)
+    except SidecarLabError as error:
+        xml, html = write_reports(run.paths.records, run.record(error))
+        message = f"error: {error.message}\nhint: {error.hint}\nreport: {html}\njunit:  {xml}"
+        pytest.exit(message, returncode=error.exit_code)
 
 
 def hand_over(config: pytest.Config, lab: lab_access.LabAccess) -> None:
-    """Make the lab the cluster of pytest-kind's `kind_cluster`, unless it was told another.
+    """Make the lab the cluster of pytest-kind's fixture `kind_cluster`.
 
-    That fixture re-uses a cluster that exists under its name, and keeps it when told so.
+    A --cluster-name of the user is respected. The fixture re-uses an existing cluster with that
+    name, and the option `keep_cluster` makes it keep the cluster at the end.
     """
     option = config.option
     if getattr(option, "cluster_name", None) != "pytest-kind":
@@ -148,12 +150,12 @@ def hand_over(config: pytest.Config, lab: lab_access.LabAccess) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Hand the run's id to a worker of pytest-xdist."""
+    """Pass the run's id to a worker of pytest-xdist."""
     node.workerinput["lab_run"] = node.config.stash[RUN].id
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> "ChapterFile | None":
-    """Collect `ch*.py` that stand beside each other in a folder of scenarios."""
+    """Collect a file `ch*.py` as a chapter."""
     if file_path.suffix == ".py" and file_path.name.startswith("ch"):
         return ChapterFile.from_parent(parent, path=file_path)
     return None
@@ -166,19 +168,19 @@ class ChapterFile(pytest.File):
     chapter: Chapter
 
     def collect(self) -> Iterator["StepItem"]:
-        """One item a step."""
+        """Yield one item for each step."""
         run = self.config.stash[RUN]
         try:
             self.chapter = find_chapters.load(self.path)
-        except SidecarLabError as wrong:
-            raise self.CollectError(f"{wrong.message}\nhint: {wrong.hint}") from wrong
+        except SidecarLabError as error:
+            raise self.CollectError(f"{error.message}\nhint: {error.hint}") from error
         if run.wanted and self.chapter.number not in run.wanted:
             return
         for step in self.chapter.steps:
             yield StepItem.from_parent(self, name=f"{step.id} {step.title}", number=step.number)
 
 
-class StepFailed(Exception):  # noqa: N818 - it carries a record, the record says what failed
+class StepFailed(Exception):  # noqa: N818 - the step's record has the failure
     """A step that did not pass."""
 
 
@@ -193,26 +195,28 @@ class StepItem(pytest.Item):
         self.fixturenames: list[str] = []
 
     def runtest(self) -> None:
-        """Run the chapter up to this step; hand its record to the reporting process."""
+        """Run the chapter up to this step, and pass the records to the reporting process."""
         chapter = self.parent
         if chapter.runner is None:
             chapter.runner = self.config.stash[RUN].runner(chapter.chapter)
         already = len(chapter.runner.records)
         record = chapter.runner.step(self.number)
-        # Steps that this one stands on and that were not selected themselves get a line too.
+        # Earlier steps that were not selected ran too; they get a line as well.
         fresh = chapter.runner.records[already : self.number]
-        self.user_properties += [("lab-step", to_json(one)) for one in fresh or [record]]
+        self.user_properties += [
+            ("lab-step", to_json(step_record)) for step_record in fresh or [record]
+        ]
         if already == 0:
             self.user_properties += [
-                ("lab-setup", setup_line(chapter.runner.record(), one))
-                for one in chapter.runner.setup
-                if one.failure is not None or self.config.get_verbosity() > 0
+                ("lab-setup", setup_line(chapter.runner.record(), part))
+                for part in chapter.runner.setup
+                if part.failure is not None or self.config.get_verbosity() > 0
             ]
         if not record.passed:
             raise StepFailed(record.id)
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> str:
-        """Expected beside seen; a traceback only for a fault of the machinery."""
+        """The lines of the step's failure; a traceback only for an error of the runner itself."""
         runner = self.parent.runner
         if not isinstance(excinfo.value, StepFailed) or runner is None:
             return str(super().repr_failure(excinfo))
@@ -220,7 +224,7 @@ class StepItem(pytest.Item):
         return "\n".join(failure_lines(record.failure)) if record.failure else record.id
 
     def reportinfo(self) -> tuple[Path, None, str]:
-        """What pytest heads a failure with."""
+        """The location and title that pytest prints above a failure."""
         return self.path, None, self.name
 
 
@@ -239,20 +243,20 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 class Lines:
-    """What the terminal shows: a line as each step ends, and the closing lines."""
+    """Prints to the terminal: a line when a step ends, and the closing lines."""
 
     def __init__(self, run: Run, reporter: Any) -> None:
         self.run = run
         self.reporter = reporter
 
     def pytest_report_teststatus(self, report: Any) -> tuple[str, str, str] | None:
-        """No letter for a step: it has a line."""
+        """Suppress pytest's letter for a step, because the step has a line."""
         if report.when == "call" and _steps(report):
             return report.outcome, "", ""
         return None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Print the lines of what just ended."""
+        """Print the lines of the steps (and set-up) that have just ended."""
         if report.when != "call" or self.reporter is None:
             return
         for name, text in report.user_properties:
@@ -262,7 +266,7 @@ class Lines:
             self._line(step_line(step), red=not step.passed)
 
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
-        """Counts and where the reports are; pytest's own closing line follows."""
+        """Write the reports, and print counts and paths before pytest's closing line."""
         if config.option.collectonly:
             return
         record = self._record(unreadable(terminalreporter.stats.get("error", [])))
@@ -277,8 +281,8 @@ class Lines:
     def _record(self, aborted: Exception | None) -> RunRecord:
         try:
             return self.run.record(aborted)
-        except SidecarLabError as wrong:
-            return self.run.record(wrong)
+        except SidecarLabError as error:
+            return self.run.record(error)
 
     def _line(self, text: str, *, red: bool) -> None:
         self.reporter.ensure_newline()
@@ -286,9 +290,13 @@ class Lines:
 
 
 def unreadable(errors: Iterable[Any]) -> ScenarioError | None:
-    """What pytest could not collect, as one error; None when it could read everything."""
-    told = [f"{one.nodeid}: {one.longreprtext}" for one in errors]
-    return ScenarioError("not every chapter can be read:\n" + "\n".join(told)) if told else None
+    """The error for the chapters that pytest could not collect; None when it collected all."""
+    problems = [f"{error.nodeid}: {error.longreprtext}" for error in errors]
+    return (
+        ScenarioError("not every chapter can be read:\n" + "\n".join(problems))
+        if problems
+        else None
+    )
 
 
 def _steps(report: Any) -> list[StepRecord]:

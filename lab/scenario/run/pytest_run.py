@@ -1,4 +1,4 @@
-"""Run the chapters under pytest: the one place that knows its arguments."""
+"""Runs the chapters under pytest. Only this module knows pytest's arguments."""
 
 import contextlib
 import os
@@ -15,11 +15,12 @@ from lab.scenario.run import find_chapters
 from lab.scenario.run.failures import failure_of
 
 WORKERS = 3
-"""Chapters that run side by side. One waits a quarter of its time: two leave a core of two idle."""
+"""Chapters that run side by side. A chapter waits a quarter of its time, so two would leave one of
+two cores partly idle."""
 
 
 END_SECONDS = 60.0
-"""How long an interrupted run may take to put things in order; a second Ctrl-C ends that wait."""
+"""Time limit for an interrupted run to clean up; a second Ctrl-C ends the wait."""
 
 
 def pytest_arguments(
@@ -30,7 +31,7 @@ def pytest_arguments(
     workers: int = WORKERS,
     more: Sequence[str] = (),
 ) -> list[str]:
-    """Arguments for `python -m pytest`; `only` are chapter numbers ("1,3-5"), "" means all."""
+    """Arguments for `python -m lab.scenario`; `only`: chapters like "1,3-5", or "" for all."""
     arguments = [
         "-p",
         "lab.scenario.run.pytest_plugin",
@@ -48,14 +49,14 @@ def pytest_arguments(
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run pytest in a process of its own, on this terminal; its exit code.
+    """Run pytest in a separate process on this terminal and return its exit code.
 
-    An interrupt of this process is handed on, once, and the end of what it interrupts is waited
-    for. Raises KeyboardInterrupt then.
+    An interrupt of this process is passed on to pytest once; then this function waits for its
+    end, up to END_SECONDS, and raises KeyboardInterrupt.
     """
     argv = [sys.executable, "-m", "lab.scenario", *arguments]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    # A group of its own: a Ctrl-C reaches this process alone, so that pytest hears of it once.
+    # With a process group of its own, pytest gets a Ctrl-C only from this process, once.
     process = subprocess.Popen(argv, env=environment, process_group=0)
     try:
         return process.wait()
@@ -70,9 +71,9 @@ def run(arguments: Sequence[str]) -> int:
             process.wait()
 
 
-def report_abort(paths: LabPaths, trouble: SidecarLabError, begun: str, seconds: float) -> None:
-    """Reports of a run that ended before its first chapter: the lab could not be set up."""
+def report_abort(paths: LabPaths, error: SidecarLabError, begun: str, seconds: float) -> None:
+    """Write the reports of a run that ended before its first chapter, because of `error`."""
     paths.make()
-    failure = failure_of(trouble)
+    failure = failure_of(error)
     record = RunRecord("", paths.name, begun, seconds, aborted=failure)
     write_reports(paths.records, record)

@@ -1,4 +1,4 @@
-"""Run one chapter: set-up, steps in order, each step's breaks, records of all of it."""
+"""Runs one chapter: set-up, the steps in order, each step's breaks; keeps records of all."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -28,21 +28,21 @@ NOTHING: Kept = MappingProxyType({})
 
 
 class Aftermath(Protocol):
-    """Looks at the world after a failure: which link broke first, and a bundle to read."""
+    """Examines the world after a failure: finds the first broken link and writes a bundle."""
 
     def __call__(self, world: World, step: str, failure: Failure) -> Failure:
-        """The failure with `link`, `diagnosis` and `bundle` filled in as far as known."""
+        """The failure, with `link`, `diagnosis` and `bundle` filled in as far as they are known."""
 
 
 def no_aftermath(world: World, step: str, failure: Failure) -> Failure:
-    """Add nothing: for worlds without a cluster."""
+    """Return the failure unchanged; for worlds without a cluster."""
     return failure
 
 
 class ChapterRunner:
-    """One chapter on one world. Ask for a step; what it stands on runs before it, once.
+    """Runs one chapter in one world. `step` runs a step after all earlier ones, each once.
 
-    A step after a failed one, or after a failed set-up, is `not reached`.
+    A step after a failed step, or after a failed set-up, is `not reached`.
     """
 
     def __init__(
@@ -66,17 +66,17 @@ class ChapterRunner:
 
     @property
     def stopped_by(self) -> str:
-        """What keeps later steps from being reached; "" if nothing does.
+        """The failed set-up or step because of which later steps do not run; "" if there is none.
 
-        A check that is blind to a break does not, if the world came back from it.
+        A step whose check did not notice a break is no reason, if the world was restored.
         """
-        for one in self.setup:
-            if one.failure is not None:
-                return f"set-up: {one.name}"
-        return next((f"step {one.id}" for one in self.records if _stops(one)), "")
+        for part in self.setup:
+            if part.failure is not None:
+                return f"set-up: {part.name}"
+        return next((f"step {record.id}" for record in self.records if _stops(record)), "")
 
     def prepare(self) -> None:
-        """Make the namespace and run every `given`, once; failures are recorded, not raised."""
+        """Create the namespaces and run every `given`, once. Failures are recorded, not raised."""
         if self._prepared:
             return
         self._prepared = True
@@ -86,12 +86,12 @@ class ChapterRunner:
             world.fresh(chapter.other_namespaces, create=not chapter.makes_namespace)
 
         self._set_up("a fresh namespace", fresh)
-        for given in chapter.setups:
+        for setup in chapter.setups:
             if not self.stopped_by:
-                self._set_up(given.__name__.replace("_", " "), given)
+                self._set_up(setup.__name__.replace("_", " "), setup)
 
     def step(self, number: int) -> StepRecord:
-        """Run everything up to the step of that number (from 1); its record."""
+        """Run the chapter up to the step with that number (from 1) and return the step's record."""
         self.prepare()
         started = time.monotonic()
         while len(self.records) < number:
@@ -100,15 +100,15 @@ class ChapterRunner:
         return self.records[number - 1]
 
     def finish(self) -> ChapterRecord:
-        """The chapter's record; its namespaces go away in the background."""
+        """Start the deletion of the namespaces and return the chapter's record."""
         try:
             self.world.leave(self.chapter.other_namespaces)
-        except CommandError as trouble:
-            self.setup.append(SetupRecord("removing the namespace", 0.0, failure_of(trouble)))
+        except CommandError as error:
+            self.setup.append(SetupRecord("removing the namespace", 0.0, failure_of(error)))
         return self.record()
 
     def record(self) -> ChapterRecord:
-        """What is known so far."""
+        """The chapter's record with the set-up and steps so far."""
         chapter = self.chapter
         return ChapterRecord(
             number=chapter.number,
@@ -123,13 +123,11 @@ class ChapterRunner:
 
     def _set_up(self, name: str, what: Setup) -> None:
         started = time.monotonic()
-        trouble = attempt(lambda: what(self.world))
+        error = attempt(lambda: what(self.world))
         seconds = time.monotonic() - started
         failure = None
-        if trouble is not None:
-            failure = replace(
-                failure_of(trouble), what=f"set-up {name!r}: {failure_of(trouble).what}"
-            )
+        if error is not None:
+            failure = replace(failure_of(error), what=f"set-up {name!r}: {failure_of(error).what}")
             failure = self._explained("set-up", failure)
         self.setup.append(SetupRecord(name, seconds, failure))
         self._seconds += seconds
@@ -155,8 +153,8 @@ class ChapterRunner:
         attachments = tuple(self.world.attachments.values())
         proof = Proof()
         failure = _unreadable(done.checked)
-        if done.trouble is not None:
-            failure = failure_of(done.trouble, step.hint)
+        if done.error is not None:
+            failure = failure_of(done.error, step.hint)
         seconds = time.monotonic() - started
         if failure is not None:
             failure = self._explained(step.id, failure)
@@ -166,7 +164,7 @@ class ChapterRunner:
         return replace(
             record,
             outcome="passed" if failure is None else "failed",
-            commands=tuple(command_record(one) for one in done.outputs),
+            commands=tuple(command_record(output) for output in done.outputs),
             checked=tuple(done.checked),
             attachments=attachments,
             breaks=proof.breaks,
@@ -185,8 +183,8 @@ class ChapterRunner:
     ) -> Attempt:
         """Run commands and check, again until they hold or `within` seconds are over.
 
-        Commands whose output is `kept` are left out. With `goes_on` a check does not end at its
-        first finding: it goes as far as it can.
+        Commands with an output in `kept` do not run. With `goes_on` the check does not stop at
+        its first finding.
         """
         limit = bounded(step.within) if within is None else within
         end = time.monotonic() + limit
@@ -206,9 +204,9 @@ class ChapterRunner:
             raised = attempt(body)
         if isinstance(raised, ExpectationFailed) and raised not in ledger.red:
             ledger.red.append(raised)
-        # What a check stumbles over after a finding comes of that finding.
-        trouble = next(iter(ledger.red), raised)
-        return Attempt(outputs, ledger.sentences, trouble, ledger.claims, tuple(ledger.red))
+        # An exception after a finding follows from that finding.
+        error = next(iter(ledger.red), raised)
+        return Attempt(outputs, ledger.sentences, error, ledger.claims, tuple(ledger.red))
 
     def _explained(self, step: str, failure: Failure) -> Failure:
         return self.aftermath(self.world, step, failure)
@@ -216,22 +214,25 @@ class ChapterRunner:
 
 def _stops(record: StepRecord) -> bool:
     failure = record.failure
-    came_back = all(one.green_again for one in record.breaks)
+    came_back = all(break_record.green_again for break_record in record.breaks)
     return failure is not None and not (failure.kind == "break" and came_back)
 
 
 def _unreadable(checked: Iterable[str]) -> Failure | None:
     for sentence in checked:
         if why := wording.fault(sentence):
-            what = f"a sentence of the report is none: {sentence}"
-            return Failure("fault", what, detail=why, hint="say in words what holds")
+            what = f"a sentence of the report is not plain text: {sentence}"
+            return Failure("fault", what, detail=why, hint="word the claim in plain words")
     return None
 
 
 def attempt(body: Callable[[], Any]) -> Exception | None:
-    """What `body` raised. A fault of a check's own code is a result too: it fails its step."""
+    """Call `body` and return the exception that it raised, if any.
+
+    An error in a check's own code is a result too: it fails the check's step.
+    """
     try:
         body()
-    except Exception as trouble:  # noqa: BLE001 - recorded in full; the other chapters go on
-        return trouble
+    except Exception as error:  # noqa: BLE001 - recorded in full; the other chapters go on
+        return error
     return None

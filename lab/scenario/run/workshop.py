@@ -1,4 +1,4 @@
-"""The paced workshop: prose, the command, its real output, what was checked, Enter for the next."""
+"""The paced workshop: shows prose, commands, output and checks; Enter goes to the next step."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from rich.text import Text
 from lab.records.model import ChapterRecord, StepRecord
 from lab.report.terminal import failure_lines
 from lab.scenario.chapter import Chapter, Step
-from lab.scenario.run import find_chapters as found
+from lab.scenario.run import find_chapters
 from lab.scenario.run.runner import ChapterRunner
 
 NewRunner = Callable[[Chapter], ChapterRunner]
@@ -19,34 +19,45 @@ NewRunner = Callable[[Chapter], ChapterRunner]
 
 @dataclass(frozen=True)
 class Route:
-    """Which steps to walk: `first` and `last` are step names ("2.3"), "" means the ends."""
+    """The steps to walk, from `first` to `last` (ids like "2.3"; "" for the very first or last).
+
+    `chapter` limits the route to one chapter.
+    """
 
     first: str = ""
     last: str = ""
     chapter: int | None = None
 
     def stages(self, chapters: Sequence[Chapter]) -> list[tuple[Chapter, int, int]]:
-        """(chapter, first step, last step) in order. Raises ScenarioError for unknown names."""
-        begin = found.find_step(chapters, self.first) if self.first else None
-        end = found.find_step(chapters, self.last) if self.last else None
+        """The route as (chapter, first step, last step), in order.
+
+        Raises ScenarioError for an unknown id.
+        """
+        begin = find_chapters.find_step(chapters, self.first) if self.first else None
+        end = find_chapters.find_step(chapters, self.last) if self.last else None
         stages = []
-        for one in chapters:
-            low, high = 1, len(one.steps)
-            if self.chapter is not None and one.number != self.chapter:
+        for candidate in chapters:
+            low, high = 1, len(candidate.steps)
+            if self.chapter is not None and candidate.number != self.chapter:
                 continue
-            if (begin and one.number < begin[0].number) or (end and one.number > end[0].number):
+            if (begin and candidate.number < begin[0].number) or (
+                end and candidate.number > end[0].number
+            ):
                 continue
-            if begin and begin[0] is one:
+            if begin and begin[0] is candidate:
                 low = begin[1].number
-            if end and end[0] is one:
+            if end and end[0] is candidate:
                 high = end[1].number
             if low <= high:
-                stages.append((one, low, high))
+                stages.append((candidate, low, high))
         return stages
 
 
 class Workshop:
-    """Walks chapters on a console. `pause` waits for the reader (it may do nothing)."""
+    """Walks through chapters on a console. `pause` waits for the reader, or does nothing.
+
+    `at` is the id of the current step.
+    """
 
     def __init__(self, console: Console, runner: NewRunner, pause: Callable[[], None]) -> None:
         self.console = console
@@ -56,9 +67,10 @@ class Workshop:
         self.records: list[ChapterRecord] = []
 
     def walk(self, chapters: Sequence[Chapter], route: Route) -> bool:
-        """Walk the route; whether everything held. Stops at the first step that fails.
+        """Walk the route, stop at the first step that fails, and return whether everything held.
 
-        A chapter walked to its end is cleaned up; one that was stopped in is left to look at.
+        The namespaces of a chapter are deleted at its end; if the walk stops inside a chapter, they
+        stay.
         """
         for chapter, first, last in route.stages(chapters):
             runner = self.runner(chapter)
@@ -68,7 +80,9 @@ class Workshop:
             if not held:
                 return False
             if not ended:
-                self._say(f"The namespace {chapter.namespace} stays as it is, to look around in.")
+                self._say(
+                    f"The namespace {chapter.namespace} stays, so that you can look around in it."
+                )
         return True
 
     def _chapter(self, chapter: Chapter, runner: ChapterRunner, first: int, last: int) -> bool:
@@ -104,9 +118,9 @@ class Workshop:
         return True
 
     def _outputs(self, record: StepRecord) -> None:
-        for one in record.commands:
-            self.console.print(Text(f"$ {one.shown}", style="bold"), soft_wrap=True)
-            output = (one.stdout + one.stderr).rstrip("\n")
+        for command in record.commands:
+            self.console.print(Text(f"$ {command.shown}", style="bold"), soft_wrap=True)
+            output = (command.stdout + command.stderr).rstrip("\n")
             if output:
                 self.console.print(Text(output), soft_wrap=True)
             self.console.print()
@@ -136,7 +150,7 @@ class Workshop:
 
 
 def contents(chapters: Sequence[Chapter]) -> Iterator[str]:
-    """What `lab walk --list` prints."""
+    """The lines that `lab walk --list` prints."""
     for chapter in chapters:
         yield f"{chapter.number}. {chapter.title}  ({chapter.namespace})"
         for step in chapter.steps:

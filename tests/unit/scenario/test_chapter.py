@@ -73,9 +73,9 @@ def test_more_than_ten_unbroken_expectations_are_refused(tmp_path: Path) -> None
 
 
 def test_acts_and_waits_name_commands() -> None:
-    with pytest.raises(ScenarioError, match="acts are commands"):
+    with pytest.raises(ScenarioError, match="`acts` must be numbers of its commands"):
         chapter().step("a", acts=[1])(check)
-    with pytest.raises(ScenarioError, match="waits commands with a template"):
+    with pytest.raises(ScenarioError, match="`waits` numbers of commands with a template"):
         chapter().step("a", waits={0: 5})(check)
 
 

@@ -32,7 +32,7 @@ def test_each_claim_can_fail_and_shows_what_was_seen(claim: Callable[[], object]
         claim()
     assert told.value.what == "it"
     assert told.value.expected
-    assert told.value.seen
+    assert told.value.observed
 
 
 def test_claims_that_hold_are_noted_once_in_order() -> None:
@@ -63,7 +63,7 @@ def test_a_wait_that_ends_carries_the_last_thing_seen() -> None:
 
     with pytest.raises(ExpectationFailed, match=r"waited 0\.1 s") as told:
         eventually(probe, within=0.1, every=0.01)
-    assert told.value.seen == str(len(looks))
+    assert told.value.observed == str(len(looks))
 
 
 def test_a_world_that_cannot_be_looked_at_yet_is_looked_at_again() -> None:
@@ -184,4 +184,4 @@ def test_things_that_read_alike_but_differ_are_shown_in_full() -> None:
     assert str(one) == str(other)
     with pytest.raises(ExpectationFailed) as told:
         expect(one, "the rule").equal(other)
-    assert told.value.expected != told.value.seen
+    assert told.value.expected != told.value.observed

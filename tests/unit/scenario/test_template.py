@@ -76,7 +76,7 @@ def test_a_named_hole_must_be_the_same_everywhere() -> None:
 
 def test_a_mismatch_shows_the_line_that_found_no_place() -> None:
     found = Template("NAME READY\njiuxi 1/1").match("NAME   READY\njiuxi  0/1\n")
-    assert (found.expected, found.seen) == ("jiuxi 1/1", "jiuxi  0/1")
+    assert (found.expected, found.observed) == ("jiuxi 1/1", "jiuxi  0/1")
 
 
 @pytest.mark.parametrize("output", ["a\nb\nc", "a", ""])

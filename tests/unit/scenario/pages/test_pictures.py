@@ -78,13 +78,17 @@ def test_lint_finds_a_picture_that_is_missing_of_other_chapters_or_none(
 ) -> None:
     page = a_page(little, make_world, tmp_path)
     picture, other = tmp_path / "report.png", tmp_path / "other.png"
-    with pytest.raises(ScenarioError, match=r"report\.png is no picture of the chapters"):
+    with pytest.raises(
+        ScenarioError, match=r"report\.png is not a picture of the current chapters"
+    ):
         generated.check(page, [little])
     picture.write_bytes(stamped(PIXEL, fingerprint([little])))
     assert generated.check(page, [little]) == ([page, picture], [])
     for wrong in (PIXEL, stamped(PIXEL, "of other chapters"), b"no picture"):
         other.write_bytes(wrong)
-        with pytest.raises(ScenarioError, match=r"other\.png is no picture of the chapters"):
+        with pytest.raises(
+            ScenarioError, match=r"other\.png is not a picture of the current chapters"
+        ):
             generated.check(page, [little])
 
 

@@ -61,7 +61,7 @@ def test_a_page_has_prose_command_output_and_what_was_checked(
 def test_it_ends_where_asked_and_says_what_is_left(reader: Reader, little: Chapter) -> None:
     assert reader.workshop.walk([little], Route(last="1.1"))
     assert "1.2  a pipeline" not in reader.text
-    assert "little-files stays as it is" in reader.text
+    assert "little-files stays, so that you can" in reader.text
 
 
 def test_it_begins_where_asked_with_what_that_stands_on(reader: Reader, little: Chapter) -> None:
