@@ -1,4 +1,4 @@
-"""The walkthrough's nginx, as several chapters begin with it: plain, injected, and a neighbour."""
+"""The walkthrough's nginx, with which several chapters begin: plain, injected, with a neighbour."""
 
 import json
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ spec:
   selector: {app: web}
   ports: [{name: http, port: 80, targetPort: 80}]
 """
-"""A second nginx that nobody injects, behind a Service: somebody to talk with."""
+"""A second nginx without a sidecar, behind a Service: the neighbour for requests."""
 
 STAND_IN = """\
 apiVersion: v1
@@ -48,50 +48,50 @@ spec:
 
 
 def plain(world: World) -> Pod:
-    """The corrected manifest applied as it is."""
+    """Apply the corrected manifest as it is; return its pod."""
     world.take(MANIFEST)
     world.kubectl("apply", "-f", MANIFEST)
     return adopt(world)
 
 
 def injected(world: World) -> Pod:
-    """The corrected manifest through the mesh's kube-inject."""
+    """Inject the corrected manifest with the mesh's kube-inject and apply it; return its pod."""
     world.take(MANIFEST)
     return inject_again(world)
 
 
 def inject_again(world: World) -> Pod:
-    """Inject and apply the manifest as it stands in the work folder; its new pod."""
+    """Inject and apply the manifest in the work folder; return the new pod."""
     world.kubectl("apply", "-f", "-", stdin=kube_inject(world, MANIFEST))
     return adopt(world)
 
 
 def kube_inject(world: World, file: str, stdin: str | None = None) -> str:
-    """What kube-inject of the lab's mesh makes of a file, or of `stdin` for "-"."""
+    """The output of the mesh's kube-inject for a file, or for `stdin` if `file` is "-"."""
     return world.run(world.mesh.cli, "kube-inject", "-f", file, stdin=stdin).stdout
 
 
 def follow(world: World) -> None:
-    """Have `{pod}`, `{pid}`, `{ip}` speak of the one pod of the Deployment at each use."""
+    """Let `{pod}`, `{pid}` and `{ip}` refer to the Deployment's pod at the time of each use."""
     world.names["pod"] = lambda: world.pod(APP).name
     world.names["ip"] = lambda: spoken_of(world).ip
     world.names["pid"] = lambda: str(spoken_of(world).pid("nginx"))
 
 
 def spoken_of(world: World) -> Pod:
-    """The pod that `{pod}` names now: a check looks at the pod that its commands looked at."""
+    """The pod that `{pod}` names now, so that a check reads the pod of its commands."""
     return world.pod(world.names.resolve("pod"))
 
 
 def adopt(world: World) -> Pod:
-    """Wait for the rollout, and until nginx listens; the one pod. Names follow it."""
+    """Wait for the rollout and until nginx listens; let the names follow the pod; return it."""
     (pod,) = world.rolled_out("jiuxi")
     follow(world)
     return _listening(pod)
 
 
 def web(world: World) -> Pod:
-    """A plain neighbour behind the Service `web`; `{web}` names its pod."""
+    """Apply a plain neighbour behind the Service `web`; `{web}` names its pod. Return the pod."""
     world.apply(WEB)
     (pod,) = world.rolled_out("web")
     world.names["web"] = pod.name
@@ -99,7 +99,10 @@ def web(world: World) -> Pod:
 
 
 def _listening(pod: Pod) -> Pod:
-    """The manifests have no readiness probe: a pod is Ready as soon as nginx is started."""
+    """Wait until nginx listens; return `pod`.
+
+    The manifests have no readiness probe, so a pod is Ready before nginx listens.
+    """
     eventually(lambda: 80 in ports(pod.listeners()), "nginx listens on port 80", within=10)
     return pod
 
@@ -108,7 +111,7 @@ def _listening(pod: Pod) -> Pod:
 
 
 def container(name: str, command: str = "", *, image: str = NGINX_IMAGE, more: str = "") -> str:
-    """A container of a stand-in, running `command` in a shell ("": what the image runs)."""
+    """YAML of a stand-in's container that runs `command` in a shell ("": the image's program)."""
     run = f", command: [sh, -c, {json.dumps(command)}]" if command else ""
     extra = f", {more}" if more else ""
     return f"  - {{name: {name}, image: {image}, imagePullPolicy: IfNotPresent{run}{extra}}}\n"
@@ -117,10 +120,10 @@ def container(name: str, command: str = "", *, image: str = NGINX_IMAGE, more: s
 def stand_in(
     world: World, *, init: str = "", nginx: str = "", proxy: str = "", ready: bool = True
 ) -> Iterator[None]:
-    """Have `{pod}` speak of a pod that is none of the mesh's, though its containers are called so.
+    """Let `{pod}` refer to a pod without the mesh's programs, whose containers have their names.
 
-    `init`, `nginx` and `proxy` are the containers (see `container`); by default those two sleep,
-    and there is no init container.
+    `init`, `nginx` and `proxy` are YAML of containers (see `container`). By default nginx and
+    proxy sleep, and there is no init container. After the `yield` the pod is deleted.
     """
     inits = f"  initContainers:\n{init}" if init else ""
     sleeping = "exec sleep 1000"
@@ -133,7 +136,7 @@ def stand_in(
 
 
 def another_pod(world: World, name: str) -> Iterator[None]:
-    """Have `{pod}` speak of the pod of that name."""
+    """Let `{pod}` refer to the pod with that name; after the `yield`, to the former pod."""
     followed = world.names["pod"]
     world.names["pod"] = name
     yield
@@ -141,5 +144,5 @@ def another_pod(world: World, name: str) -> Iterator[None]:
 
 
 def endless_init(image: str = NGINX_IMAGE) -> str:
-    """An istio-init that never ends: kubelet starts the others beside it."""
+    """YAML of an istio-init that never ends; kubelet starts the other containers beside it."""
     return container(INIT_CONTAINER, "exec sleep 1000", image=image, more="restartPolicy: Always")

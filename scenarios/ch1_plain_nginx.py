@@ -25,7 +25,7 @@ REFUSED = "refused.yaml"
 
 @chapter.given
 def the_manifests(world: World) -> None:
-    """The walkthrough's file as printed, and the corrected one."""
+    """Copy the walkthrough's manifest as printed, and the corrected one."""
     world.take(PRINTED)
     world.take(application.MANIFEST)
     world.memory["printed"] = world.read(PRINTED)
@@ -84,7 +84,7 @@ def the_printed_manifest_is_refused(world: World, seen: Seen) -> None:
 
 @the_printed_manifest_is_refused.breaks("the file has no mistakes")
 def a_sound_file(world: World) -> Iterator[None]:
-    """Put the corrected text in the printed file's place."""
+    """Replace the printed file by the corrected one; then restore it."""
     printed = world.read(PRINTED)
     world.write(PRINTED, world.read(application.MANIFEST))
     yield
@@ -94,7 +94,7 @@ def a_sound_file(world: World) -> Iterator[None]:
 
 @the_printed_manifest_is_refused.breaks("kube-inject prints what it could make of it")
 def half_a_manifest(world: World) -> Iterator[None]:
-    """A program that prints the file's first lines and ends with the same exit code."""
+    """Call a program that prints the file's first lines and ends with kube-inject's exit code."""
     kept = world.names["cli"]
     script = f"#!/bin/sh\nhead -n 5 {PRINTED}\nexit {world.mesh.refusal.exit_code}\n"
     world.write("half", script).chmod(0o755)
@@ -132,14 +132,14 @@ def the_corrected_manifest_runs(world: World, seen: Seen) -> None:
     pod = world.pod(application.APP)
     eventually(lambda: expect(ports(pod.listeners()), "the ports that listen").equal({80}))
     expect(pod.ready, "READY").equal("1/1")
-    expect([one.name for one in pod.containers()], "the containers").equal(["nginx"])
+    expect([container.name for container in pod.containers()], "the containers").equal(["nginx"])
     expect(pod.inits(), "the init containers").has_length(0)
     expect([row["NAME"] for row in seen[2].rows], "the pods that kubectl lists").equal([pod.name])
 
 
 @the_corrected_manifest_runs.breaks("the deployment has more containers, and no server")
 def more_containers(world: World) -> Iterator[None]:
-    """An init container, a second container, and nginx's place taken by a program that sleeps."""
+    """Add an init container and a second container; nginx's container sleeps. Then undo it."""
     idle = {"image": NGINX_IMAGE, "imagePullPolicy": "IfNotPresent"}
     sleeps = {"command": ["sleep", "1000"]}
     patch = {
@@ -156,7 +156,7 @@ def more_containers(world: World) -> Iterator[None]:
 
 @the_corrected_manifest_runs.breaks("another pod stands in the namespace")
 def a_second_pod(world: World) -> Iterator[None]:
-    """One that the Deployment knows nothing of, and whose image nobody has."""
+    """Create a pod that does not belong to the Deployment, with an image that does not exist."""
     image = "--image=docker.io/sidecar-lab/nowhere:lab"
     world.kubectl("run", "another", image, "--image-pull-policy=Never")
     yield
@@ -182,7 +182,7 @@ def one_listener(world: World, seen: Seen) -> None:
 
 @one_listener.breaks("a second server listens in the pod")
 def a_second_server(world: World) -> Iterator[None]:
-    """Python's web server on port 8080, in nginx's container."""
+    """Run Python's web server on port 8080, in nginx's container; then end it."""
     end = world.start_in(
         world.names.resolve("pod"), "nginx", "python3", "-m", "http.server", "8080"
     )
@@ -211,7 +211,7 @@ def no_redirection(world: World, seen: Seen) -> None:
 
 @no_redirection.breaks("somebody makes one of the chains")
 def a_foreign_chain(world: World) -> Iterator[None]:
-    """An empty ISTIO_REDIRECT in the pod's nat table."""
+    """Create an empty ISTIO_REDIRECT in the pod's nat table; then delete it."""
     pod = world.pod("app=jiuxi")
     pod.run(["iptables", "-t", "nat", "-N", CHAINS[0]])
     yield

@@ -27,7 +27,7 @@ NEVER = 'sidecar.istio.io/inject: "false"'
 
 @chapter.given
 def the_plain_pod(world: World) -> None:
-    """The plain nginx of chapter 1, and what its ports, routes and template hash were."""
+    """Apply the plain nginx of chapter 1; remember its listeners, routes, hash and name."""
     pod = application.plain(world)
     world.memory["listeners"] = pod.listeners()
     world.memory["routes"] = pod.routes()
@@ -48,7 +48,9 @@ def injection_is_a_text_edit(world: World, seen: Seen) -> None:
     before, after = world.read("jiuxi-deployment.yaml"), world.read("jiuxi-deployment-inject.yaml")
     expect(before, "the manifest").lacks(PROXY_CONTAINER, INIT_CONTAINER)
     spec = next(yaml.safe_load_all(after))["spec"]["template"]["spec"]
-    named = {kind: [one["name"] for one in spec.get(kind, ())] for kind in KINDS_OF_CONTAINER}
+    named = {
+        kind: [container["name"] for container in spec.get(kind, ())] for kind in KINDS_OF_CONTAINER
+    }
     expect(named["initContainers"], "the init containers of what comes out").equal([INIT_CONTAINER])
     expect(named["containers"], "the containers of what comes out").equal(
         ["nginx", PROXY_CONTAINER]
@@ -57,7 +59,7 @@ def injection_is_a_text_edit(world: World, seen: Seen) -> None:
 
 @injection_is_a_text_edit.breaks("the pod's label says that it wants no sidecar")
 def a_pod_that_wants_none(world: World) -> Iterator[None]:
-    """`sidecar.istio.io/inject: "false"` on the pod template."""
+    """Add the label `sidecar.istio.io/inject: "false"` to the pod template; then restore it."""
     before = world.read("jiuxi-deployment.yaml")
     label = "    metadata:\n      labels:\n"
     world.write("jiuxi-deployment.yaml", before.replace(label, f"{label}        {NEVER}\n"))
@@ -67,7 +69,7 @@ def a_pod_that_wants_none(world: World) -> Iterator[None]:
 
 @injection_is_a_text_edit.breaks("the manifest was injected before")
 def an_injected_manifest(world: World) -> Iterator[None]:
-    """What came out put in the place of what went in."""
+    """Replace the manifest by the injected one; then restore it."""
     before = world.read("jiuxi-deployment.yaml")
     world.write("jiuxi-deployment.yaml", world.read("jiuxi-deployment-inject.yaml"))
     yield
@@ -90,23 +92,23 @@ def a_new_pod_takes_over(world: World, seen: Seen) -> None:
     """
 
     def only_one() -> object:
-        names = [one.name for one in world.pods()]
+        names = [current.name for current in world.pods()]
         return expect(names, "the pods that are there").lacks(world.memory["name"])
 
     eventually(only_one, within=10)
     pod = world.pod(application.APP)
     expect(pod.ready, "READY").equal("2/2")
     expect(pod.template_hash, "the template's hash").differ(world.memory["hash"])
-    expect({one.name for one in pod.containers()}, "the containers").equal(
+    expect({container.name for container in pod.containers()}, "the containers").equal(
         {"nginx", PROXY_CONTAINER}
     )
-    ended = {one.name: one.exit_code for one in pod.inits()}
+    ended = {init.name: init.exit_code for init in pod.inits()}
     expect(ended, "the init containers' exit codes").equal({INIT_CONTAINER: 0})
 
 
 @a_new_pod_takes_over.breaks("the plain manifest is applied again")
 def the_plain_manifest(world: World) -> Iterator[None]:
-    """Back to the pod without a sidecar, and forth again."""
+    """Apply the manifest without a sidecar; then inject it again."""
     world.kubectl("apply", "-f", application.MANIFEST)
     world.rolled_out("jiuxi")
     yield
@@ -115,7 +117,7 @@ def the_plain_manifest(world: World) -> Iterator[None]:
 
 @a_new_pod_takes_over.breaks("a pod of the old name is there")
 def the_old_name(world: World) -> Iterator[None]:
-    """One that the Deployment knows nothing of."""
+    """Create a pod that does not belong to the Deployment; then delete it."""
     image = "--image=docker.io/sidecar-lab/nowhere:lab"
     world.kubectl("run", world.memory["name"], image, "--image-pull-policy=Never")
     yield
@@ -136,10 +138,13 @@ def one_network_two_containers(world: World, seen: Seen) -> None:
     pod = application.spoken_of(world)
     nginx, proxy = (parse_ifconfig(output.stdout) for output in seen.outputs[:2])
     expect(proxy, "the interfaces in istio-proxy").equal(nginx, "are those in nginx")
-    expect(tuple(sorted(nginx, key=lambda one: one.name)), "the interfaces in nginx").equal(
-        tuple(sorted(pod.interfaces(), key=lambda one: one.name)), "are those read from the node"
+    expect(
+        tuple(sorted(nginx, key=lambda interface: interface.name)), "the interfaces in nginx"
+    ).equal(
+        tuple(sorted(pod.interfaces(), key=lambda interface: interface.name)),
+        "are those read from the node",
     )
-    addresses = {one.name: one.address for one in nginx}
+    addresses = {interface.name: interface.address for interface in nginx}
     expect(addresses, "the addresses").equal({"eth0": pod.ip, "lo": "127.0.0.1"})
     expect(seen[3].stdout, "the network namespace of istio-proxy").equal(
         seen[2].stdout, "is that of nginx"
@@ -151,13 +156,13 @@ def one_network_two_containers(world: World, seen: Seen) -> None:
 
 @one_network_two_containers.breaks("nginx has a network namespace of its own")
 def apart(world: World) -> Iterator[None]:
-    """A container that may, and does, leave the network that its pod gave it."""
+    """Use a pod whose nginx container leaves the pod's network namespace."""
     yield from _apart(world)
 
 
 @one_network_two_containers.breaks("somebody adds an interface")
 def a_third_interface(world: World) -> Iterator[None]:
-    """A pair of virtual interfaces, brought up in the pod."""
+    """Add a pair of virtual interfaces to the pod; then delete it."""
     pod = world.pod(application.APP)
     pod.run(["ip", "link", "add", "extra0", "type", "veth", "peer", "name", "extra1"])
     pod.run(["ip", "addr", "add", "192.0.2.9/24", "dev", "extra0"])
@@ -203,13 +208,13 @@ def the_same_routes(world: World, seen: Seen) -> None:
 
 @the_same_routes.breaks("nginx has a network namespace of its own")
 def routes_apart(world: World) -> Iterator[None]:
-    """As before: a network without routes."""
+    """Use the same pod as before: nginx's container has a network without routes."""
     yield from _apart(world)
 
 
 @the_same_routes.breaks("somebody adds a route")
 def another_route(world: World) -> Iterator[None]:
-    """A network nobody has, sent to eth0."""
+    """Add a route to an unused network; then delete it."""
     pod = world.pod(application.APP)
     pod.run(["ip", "route", "add", "192.0.2.0/24", "dev", "eth0"])
     yield
@@ -245,7 +250,7 @@ def five_more_ports(world: World, seen: Seen) -> None:
 
 
 def _owners(listeners: Iterable[Listener]) -> dict[int, str]:
-    return {one.port: f"{one.program} in {one.container}" for one in listeners}
+    return {listener.port: f"{listener.program} in {listener.container}" for listener in listeners}
 
 
 def _places(sockets: frozenset[tuple[str, int]]) -> frozenset[str]:
@@ -254,13 +259,13 @@ def _places(sockets: frozenset[tuple[str, int]]) -> frozenset[str]:
 
 @five_more_ports.breaks("nginx has a network namespace of its own")
 def ports_apart(world: World) -> Iterator[None]:
-    """As before: its port is none of the pod's."""
+    """Use the same pod as before: nginx's port is not in the pod's network."""
     yield from _apart(world)
 
 
 @five_more_ports.breaks("a sixth server listens in the pod")
 def a_sixth(world: World) -> Iterator[None]:
-    """Python's web server on port 8080, in nginx's container."""
+    """Run Python's web server on port 8080, in nginx's container; then end it."""
     pod = world.pod(application.APP)
     end = world.start_in(pod.name, "nginx", "python3", "-m", "http.server", "8080")
     eventually(lambda: 8080 in ports(pod.listeners()), "8080 listens", within=10)

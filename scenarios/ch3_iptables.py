@@ -27,7 +27,7 @@ ANSWERS = "web.*local.?.upstream_rq_200$'"
 
 @chapter.given
 def an_injected_nginx_and_a_neighbour(world: World) -> None:
-    """An injected nginx, and a plain web server behind a Service."""
+    """Apply an injected nginx, and a plain web server behind a Service."""
     application.web(world)
     application.injected(world)
     world.memory["requests"] = 0
@@ -37,7 +37,7 @@ def an_injected_nginx_and_a_neighbour(world: World) -> None:
 
 
 def _next_request(world: World) -> str:
-    # A request that was never made before: its line in the access log cannot be an older one's.
+    # Each request is new, so its line in the access log cannot be that of an older request.
     world.memory["requests"] += 1
     return f"request-{world.memory['requests']}"
 
@@ -156,7 +156,7 @@ def netfilter_is_the_server(world: World, seen: Seen) -> None:
     """
     pod = application.spoken_of(world)
     expect(pod.init(INIT_CONTAINER).state, "the state of istio-init").equal("terminated")
-    left = [one.command for one in pod.processes(INIT_CONTAINER)]
+    left = [process.command for process in pod.processes(INIT_CONTAINER)]
     expect(left, "the processes of istio-init").equal([])
     expect(seen[3].text, "what curl says of the connection").contains("Connected to 192.0.2.1 ")
     rules.expect_counted(seen[1], seen[4], CHAIN_REDIRECT)
@@ -263,12 +263,12 @@ def a_request_into_the_pod(world: World, seen: Seen) -> None:
     """
     rules.expect_answered(seen[2])
     rules.expect_counted(seen[0], seen[3], CHAIN_IN_REDIRECT)
-    made = world.names.resolve("made")
-    destination = rules.field(seen[4], made, "destination")
+    request = world.names.resolve("made")
+    destination = rules.field(seen[4], request, "destination")
     expect(destination, "the destination in the request's line of Envoy's log").equal(
         f"{world.names.resolve('ip')}:80"
     )
-    expect(rules.field(seen[4], made, "cluster"), "the cluster in that line").matches(
+    expect(rules.field(seen[4], request, "cluster"), "the cluster in that line").matches(
         r"(?i)^inbound", "is one for what comes in"
     )
     rules.expect_grown(seen[1], seen[5], "answers from the pod's own nginx")

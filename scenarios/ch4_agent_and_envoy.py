@@ -30,14 +30,14 @@ spec:
 
 @chapter.given
 def an_injected_nginx_and_a_neighbour(world: World) -> None:
-    """An injected nginx, a plain web server behind a Service, and one more injected pod."""
+    """Apply an injected nginx, a plain web server behind a Service, and a second injected pod."""
     world.take("kinds/pod.yaml")
     world.kubectl("apply", "-f", "-", stdin=application.kube_inject(world, "pod.yaml"))
     application.injected(world)
     application.web(world)
     world.ready("app=kind-pod")
     world.write("fresh-service.yaml", FRESH)
-    # A deletion while a chapter runs again must not find yesterday's revision.
+    # The file name of the revision changes, so it is read at each use.
     world.names["revision"] = lambda: looks.bootstrap_file(world.pod(application.APP))
     world.names["reconfigured"] = lambda: looks.reconfigured(world)
     world.names["reconfiguration"] = lambda: looks.wish(world, 1)
@@ -49,13 +49,15 @@ def the_agent_is_envoys_parent(world: World, seen: Seen) -> None:
     and Envoy was started with the configuration that the agent wrote.
     """
     pod = application.spoken_of(world)
-    listed = [one for one in parse_ps(seen.stdout) if not one.command.startswith("ps ")]
-    runs = {(one.pid, one.ppid, one.program) for one in pod.processes(PROXY_CONTAINER)}
-    expect({(one.pid, one.ppid, one.program) for one in listed}, "what ps lists").equal(
-        runs, "is what runs, read from the node"
-    )
-    programs = {one.program: one for one in listed}
-    expect([one.program for one in listed], "the programs").equal(["pilot-agent", "envoy"])
+    listed = [process for process in parse_ps(seen.stdout) if not process.command.startswith("ps ")]
+    runs = {
+        (process.pid, process.ppid, process.program) for process in pod.processes(PROXY_CONTAINER)
+    }
+    expect(
+        {(process.pid, process.ppid, process.program) for process in listed}, "what ps lists"
+    ).equal(runs, "is what runs, read from the node")
+    programs = {process.program: process for process in listed}
+    expect([process.program for process in listed], "the programs").equal(["pilot-agent", "envoy"])
     agent, envoy = programs.get("pilot-agent"), programs.get("envoy")
     expect(agent.pid if agent else None, "pilot-agent's process id").equal(1)
     expect(agent.command if agent else "", "its command line").matches(
@@ -119,7 +121,7 @@ def a_new_service_reaches_envoy(world: World, seen: Seen) -> None:
     is known to Envoy, with its endpoint, within 5 seconds; nothing was restarted.
     """
     expect(looks.endpoints(seen[2].stdout), "the Service's endpoints in Envoy").equal(
-        {one.ip for one in world.pods("app=web")}
+        {web_pod.ip for web_pod in world.pods("app=web")}
     )
     expect(looks.restarts(world), "the number of istio-proxy's restarts").equal(0)
 
@@ -157,7 +159,7 @@ def a_scaled_deployment_reaches_envoy(world: World, seen: Seen) -> None:
     """The same for endpoints: two pods behind the Service `web`, two endpoints in Envoy. The 5
     seconds are counted from when the second pod is Ready.
     """
-    addresses = {one.ip for one in world.pods("app=web")}
+    addresses = {web_pod.ip for web_pod in world.pods("app=web")}
     expect(addresses, "the addresses of the pods of web").has_length(2)
     expect(looks.endpoints(seen[4].stdout), "the endpoints in Envoy").equal(addresses)
     expect(looks.restarts(world), "the number of istio-proxy's restarts").equal(0)
@@ -203,7 +205,7 @@ def a_killed_envoy_comes_back(world: World, seen: Seen) -> None:
     """
     before, now = (seen[number].stdout.strip() for number in (0, 4))
     expect(now, "Envoy's process id and start").satisfies(
-        "are new ones", lambda one: one not in {"", before}
+        "are new ones", lambda start: start not in {"", before}
     )
     deaths = world.memory.setdefault("deaths", 1)
     expect(looks.restarts(world), "the number of istio-proxy's restarts").equal(
@@ -262,7 +264,11 @@ def the_admin_port_is_for_this_pod_only(world: World, seen: Seen) -> None:
     """15000 can stop Envoy, so it listens on loopback. From inside it answers; another pod that
     asks for it at the pod's address gets no such page.
     """
-    bound = {one.address for one in parse_netstat(seen[0].stdout) if one.port == ENVOY_ADMIN_PORT}
+    bound = {
+        listener.address
+        for listener in parse_netstat(seen[0].stdout)
+        if listener.port == ENVOY_ADMIN_PORT
+    }
     expect(bound, "the addresses of port 15000").equal({"127.0.0.1"})
     expect(looks.value(seen[1].stdout), "Envoy's state, asked for from inside,").equal("LIVE")
     expect(seen[2].stdout, "what another pod gets").lacks("state", "LIVE", "version")

@@ -31,7 +31,7 @@ chapter = Chapter(5, "One image, two programs", namespace="jiuxi-one-image", pro
 
 @chapter.given
 def an_injected_nginx_and_four_pods(world: World) -> None:
-    """An injected nginx, and one pod of nginx's image for each case of the table."""
+    """Apply an injected nginx, and one pod of nginx's image for each case of the table."""
     world.write("four-cases.yaml", "---\n".join(image_cases.pod(case.name, case) for case in CASES))
     world.kubectl("apply", "-f", "four-cases.yaml")
     application.injected(world)
@@ -41,7 +41,7 @@ def an_injected_nginx_and_four_pods(world: World) -> None:
 
 @chapter.given
 def the_images_names(world: World) -> None:
-    """What Docker calls the lab's images."""
+    """Set placeholders for the names of the lab's images in Docker, and for the lab's name."""
     assert world.lab is not None
     for name, key in (("proxy", world.mesh.proxy_image), ("nginx", "nginx")):
         world.names[f"{name}_image"] = world.lab.images[key]
@@ -100,9 +100,9 @@ def entrypoint_but_no_cmd(world: World, seen: Seen) -> None:
     """
     image = world.names.resolve("proxy_image")
     tags = {f"{row['REPOSITORY']}:{row['TAG']}" for row in seen[0].rows}
-    (found,) = seen[1].json()
-    expect(found["Config"].get("Entrypoint"), "Entrypoint").equal([PILOT_AGENT_PATH])
-    expect(found["Config"].get("Cmd"), "Cmd").equal(None)
+    (inspected,) = seen[1].json()
+    expect(inspected["Config"].get("Entrypoint"), "Entrypoint").equal([PILOT_AGENT_PATH])
+    expect(inspected["Config"].get("Cmd"), "Cmd").equal(None)
     expect(tags, "the images that Docker lists").contains(image)
 
 
@@ -138,12 +138,12 @@ def command_for_one_args_for_the_other(world: World, seen: Seen) -> None:
     spec = seen[0].yaml()["spec"]
     init = _named(spec["initContainers"], INIT_CONTAINER)
     proxy = _named(spec["containers"], PROXY_CONTAINER)
-    given = [*(init.get("command") or ()), *(init.get("args") or ())]
+    words = [*(init.get("command") or ()), *(init.get("args") or ())]
     program = (init.get(world.mesh.program_in) or [""])[0]
     expect(program, f"the first word of istio-init's {world.mesh.program_in}").equal(
         IPTABLES_PROGRAM
     )
-    expect(given[:7], "the first words of its command and args").equal(
+    expect(words[:7], "the first words of its command and args").equal(
         [IPTABLES_PROGRAM, "-p", "15001", "-z", "15006", "-u", "1337"]
     )
     expect(proxy.get("command"), "the command of istio-proxy").equal(None)
@@ -156,12 +156,13 @@ def command_for_one_args_for_the_other(world: World, seen: Seen) -> None:
     )
     outside = application.spoken_of(world).processes(PROXY_CONTAINER)
     expect(
-        [one.command for one in outside if one.pid == 1], "that process, read from the node,"
+        [process.command for process in outside if process.pid == 1],
+        "that process, read from the node,",
     ).equal([wanted], "is the same")
 
 
 def _named(containers: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    return next(one for one in containers if one["name"] == name)
+    return next(container for container in containers if container["name"] == name)
 
 
 def _expand(word: str, variables: Mapping[str, str]) -> str:
@@ -197,7 +198,11 @@ def the_four_cases_in_pods(world: World, seen: Seen) -> None:
 
 
 def _first_process(world: World, pod: str) -> str:
-    return next(one.command for one in world.pod(f"case={pod}").processes("nginx") if one.pid == 1)
+    return next(
+        process.command
+        for process in world.pod(f"case={pod}").processes("nginx")
+        if process.pid == 1
+    )
 
 
 the_four_cases_in_pods.breaks("each pod is that of another case")(image_cases.other_cases)
@@ -207,7 +212,7 @@ IN_DOCKER = "docker run --network none --label sidecar-lab.name={lab}"
 
 
 def _started(case: Case) -> str:
-    """`docker run` of one case, in the background, under a name of its own."""
+    """The `docker run` command line for one case, in the background, with a container name."""
     start = f"{IN_DOCKER} --detach --name {{lab}}-{case.name}"
     entry, *rest = case.command or ("",)
     words = [*rest, *(case.args or ())]
@@ -230,7 +235,7 @@ def _started(case: Case) -> str:
         *(case.runs for case in CASES),
         "",
     ),
-    # nginx needs a moment to give itself a title.
+    # nginx needs a moment to set its process title.
     waits=dict.fromkeys(range(7, 11), 5),
     proves=12,
 )

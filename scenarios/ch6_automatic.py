@@ -36,7 +36,7 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 @chapter.given
 def a_plain_nginx(world: World) -> None:
-    """The plain nginx, running in a namespace that asks for nothing, and the manifest of a pod."""
+    """Apply the plain nginx in a namespace without the label, and copy the manifest of a pod."""
     _remember(world, application.plain(world))
     world.take("kinds/pod.yaml")
 
@@ -85,7 +85,7 @@ def a_label_leaves_running_pods_alone(world: World, seen: Seen) -> None:
 
 @a_label_leaves_running_pods_alone.breaks("the pods are made anew, and the label is gone")
 def pods_made_anew(world: World) -> Iterator[None]:
-    """Restart the rollout; then have a plain pod again in the labelled namespace."""
+    """Restart the pods and remove the label; then restore a plain pod in the labelled namespace."""
     _restart(world)
     _unlabel(world)
     yield
@@ -111,13 +111,13 @@ def a_new_pod_is_injected(world: World, seen: Seen) -> None:
     pod, on its way into the cluster.
     """
     pod = _the_pod(world, "2/2")
-    expect({one.name for one in pod.containers()}, "the containers").equal(
+    expect({container.name for container in pod.containers()}, "the containers").equal(
         {"nginx", PROXY_CONTAINER}
     )
-    ended = {one.name: one.exit_code for one in pod.inits()}
+    ended = {init.name: init.exit_code for init in pod.inits()}
     expect(ended, "the init containers' exit codes").equal({INIT_CONTAINER: 0})
     expect(pod.annotations, "the names of the pod's annotations").contains(STATUS_ANNOTATION)
-    expect([one.name for one in world.pods()], "the pods that are there").lacks(
+    expect([current.name for current in world.pods()], "the pods that are there").lacks(
         world.memory["name"]
     )
     (row,) = seen[5].rows
@@ -125,11 +125,11 @@ def a_new_pod_is_injected(world: World, seen: Seen) -> None:
 
 
 def _the_pod(world: World, ready: str) -> Pod:
-    """The Deployment's one pod, once those before it are gone, with so many containers Ready."""
+    """Wait until the Deployment has one pod, whose READY column is `ready`; return it."""
 
     def only() -> object:
-        found = [one.ready for one in world.pods(application.APP)]
-        return expect(found, "READY of the Deployment's pods").equal([ready])
+        columns = [pod.ready for pod in world.pods(application.APP)]
+        return expect(columns, "READY of the Deployment's pods").equal([ready])
 
     eventually(only, within=20)
     return world.pod(application.APP)
@@ -137,7 +137,7 @@ def _the_pod(world: World, ready: str) -> Pod:
 
 @a_new_pod_is_injected.breaks("the namespace has lost its label")
 def a_namespace_without_its_label(world: World) -> Iterator[None]:
-    """Take the label off and make the pod anew; then the reverse."""
+    """Remove the label and restart the pod; then the reverse."""
     _unlabel(world)
     _restart(world)
     yield
@@ -147,7 +147,10 @@ def a_namespace_without_its_label(world: World) -> Iterator[None]:
 
 @a_new_pod_is_injected.breaks("a pod of the old name is there, and the template has a sidecar")
 def a_pod_of_before(world: World) -> Iterator[None]:
-    """A pod that the Deployment knows nothing of; the Deployment waits with its new template."""
+    """Create a pod that does not belong to the Deployment, and add a container to its template.
+
+    The rollout is paused, so the new template makes no pod.
+    """
     name, deployment = world.memory["name"], ("deployment", "jiuxi", "--type=json", "-p")
     second = {"name": "second", "image": NGINX_IMAGE}
     at = "/spec/template/spec/containers"
@@ -176,9 +179,9 @@ def both_ways_make_the_same_pod(world: World, seen: Seen) -> None:
     object's identity, and the random name of the volume with the pod's token.
     """
     unlike = world.mesh.place_dependent
-    made = [json.loads(one.file or "") for one in seen.outputs[:2]]
-    by_webhook, by_hand = (_comparable(pod, unlike) for pod in made)
-    names = [one["name"] for one in by_hand["spec"]["containers"]]
+    pods = [json.loads(output.file or "") for output in seen.outputs[:2]]
+    by_webhook, by_hand = (_comparable(pod, unlike) for pod in pods)
+    names = [container["name"] for container in by_hand["spec"]["containers"]]
     expect(names, "the containers that kube-inject made").contains("nginx", PROXY_CONTAINER)
     for part in ("labels", "annotations", "spec"):
         expect(by_webhook[part], f"the pod's {part} by the webhook").equal(
@@ -188,7 +191,7 @@ def both_ways_make_the_same_pod(world: World, seen: Seen) -> None:
 
 @both_ways_make_the_same_pod.breaks("the webhook is not asked")
 def a_webhook_that_is_not_asked(world: World) -> Iterator[None]:
-    """The namespace's label taken off, and put back."""
+    """Remove the namespace's label; then restore it."""
     _unlabel(world)
     yield
     _label(world)
@@ -196,7 +199,7 @@ def a_webhook_that_is_not_asked(world: World) -> Iterator[None]:
 
 @both_ways_make_the_same_pod.breaks("the pod wants no sidecar")
 def a_pod_that_wants_none(world: World) -> Iterator[None]:
-    """`sidecar.istio.io/inject: "false"` among its labels."""
+    """Add the label `sidecar.istio.io/inject: "false"` to the pod; then remove it."""
     before = world.read("pod.yaml")
     never = '  labels:\n    sidecar.istio.io/inject: "false"\n'
     world.write("pod.yaml", before.replace("  labels:\n", never))
@@ -221,14 +224,14 @@ def without_the_label_pods_are_plain(world: World, seen: Seen) -> None:
     pod = _the_pod(world, "1/1")
     labels = world.cluster.namespace_labels(world.ns)
     expect(labels, "the names of the namespace's labels").lacks(INJECTION_LABEL)
-    expect([one.name for one in pod.containers()], "the containers").equal(["nginx"])
+    expect([container.name for container in pod.containers()], "the containers").equal(["nginx"])
     expect(pod.inits(), "the init containers").has_length(0)
     expect(pod.annotations, "the names of the pod's annotations").lacks(STATUS_ANNOTATION)
 
 
 @without_the_label_pods_are_plain.breaks("the namespace asks for injection again")
 def a_label_that_is_back(world: World) -> Iterator[None]:
-    """Label it and make the pod anew; then the reverse."""
+    """Label the namespace and restart the pod; then the reverse."""
     _label(world)
     _restart(world)
     yield
@@ -237,19 +240,23 @@ def a_label_that_is_back(world: World) -> Iterator[None]:
 
 
 def _comparable(pod: dict[str, Any], unlike: frozenset[str]) -> dict[str, Any]:
-    """Labels, annotations and spec, without what differs between any two equal pods.
+    """Labels, annotations and spec of a pod, without the parts that differ between equal pods.
 
-    Of the environment variables in `unlike` only the names are compared.
+    The environment variables in `unlike` keep only their names.
 
-    The API server adds the token's volume before it asks a webhook but after `kube-inject`, so
-    volumes and mounts are compared by name, not by place; they mean the same in any order.
+    The API server adds the token's volume before it calls a webhook but after `kube-inject`, so
+    volumes are sorted by name and mounts by path; their order has no meaning.
     """
     meta, spec = pod["metadata"], pod["spec"]
     annotations = {k: v for k, v in (meta.get("annotations") or {}).items() if k != LAST_APPLIED}
     containers = {
         kind: [
-            {**one, "volumeMounts": _mounts(one), "env": _environment(one, unlike)}
-            for one in spec.get(kind) or ()
+            {
+                **container,
+                "volumeMounts": _mounts(container),
+                "env": _environment(container, unlike),
+            }
+            for container in spec.get(kind) or ()
         ]
         for kind in ("initContainers", "containers")
     }
@@ -262,17 +269,20 @@ def _comparable(pod: dict[str, Any], unlike: frozenset[str]) -> dict[str, Any]:
 
 
 def _environment(container: dict[str, Any], unlike: frozenset[str]) -> list[dict[str, Any]]:
-    found = container.get("env") or ()
-    return [{"name": one["name"]} if one["name"] in unlike else one for one in found]
+    variables = container.get("env") or ()
+    return [
+        {"name": variable["name"]} if variable["name"] in unlike else variable
+        for variable in variables
+    ]
 
 
 def _mounts(container: dict[str, Any]) -> list[dict[str, Any]]:
     return _by(container.get("volumeMounts") or (), "mountPath")
 
 
-def _by(found: Any, key: str) -> list[dict[str, Any]]:
+def _by(entries: Any, key: str) -> list[dict[str, Any]]:
     renamed = (
-        {**one, "name": TOKEN_VOLUME} if one["name"].startswith(TOKEN_VOLUME) else one
-        for one in found
+        {**entry, "name": TOKEN_VOLUME} if entry["name"].startswith(TOKEN_VOLUME) else entry
+        for entry in entries
     )
-    return sorted(renamed, key=lambda one: str(one[key]))
+    return sorted(renamed, key=lambda entry: str(entry[key]))

@@ -31,7 +31,7 @@ FILES = (
 
 @chapter.given
 def the_manifests(world: World) -> None:
-    """A small manifest of each kind; the Secret and the ConfigMap are in the cluster already."""
+    """Copy a small manifest of each kind; apply the Secret and the ConfigMap."""
     for file in FILES:
         world.take(f"kinds/{file}")
     world.kubectl("apply", "-f", "secret.yaml", "-f", "configmap.yaml")
@@ -145,7 +145,7 @@ def a_job_that_never_completes(world: World, seen: Seen) -> None:
     pod = world.pod("app=kind-job")
     expect(kinds.ended(pod), "the init containers' exit codes").equal({INIT_CONTAINER: 0})
     kinds.expect_good_work(pod)
-    states = {one.name: one.state for one in pod.containers()}
+    states = {container.name: container.state for container in pod.containers()}
     expect(states, "the containers' states").equal(
         {"work": "terminated", PROXY_CONTAINER: "running"}
     )
@@ -177,9 +177,9 @@ def a_native_sidecar_lets_it_complete(world: World, seen: Seen) -> None:
     expect([row["COMPLETIONS"] for row in seen.rows], "COMPLETIONS of the Job").equal(["1/1"])
     pod = world.pod("app=kind-job-native")
     expect(kinds.complete(world, "kind-job-native"), "the Job's condition Complete").equal("true")
-    expect([one.name for one in pod.containers()], "the containers").equal(["work"])
+    expect([container.name for container in pod.containers()], "the containers").equal(["work"])
     kinds.expect_good_work(pod)
-    natives = {one.name: one.state for one in pod.inits() if one.sidecar}
+    natives = {init.name: init.state for init in pod.inits() if init.sidecar}
     expect(natives, "the native sidecars' states").equal({PROXY_CONTAINER: "terminated"})
 
 
@@ -215,9 +215,9 @@ def a_service_is_exposed(world: World, seen: Seen) -> None:
     """`kubectl expose` makes a Service from a Deployment: it takes the selector from it, and so
     it finds the injected pod as it would have found the plain one.
     """
-    made: Any = seen[1].documents()[0]
-    expect(made["spec"]["selector"], "the Service's selector").equal({"app": "kind-deployment"})
-    expect([one["port"] for one in made["spec"]["ports"]], "the Service's ports").equal([80])
+    service: Any = seen[1].documents()[0]
+    expect(service["spec"]["selector"], "the Service's selector").equal({"app": "kind-deployment"})
+    expect([port["port"] for port in service["spec"]["ports"]], "the Service's ports").equal([80])
     behind = {address for row in seen[3].rows for address in row["ENDPOINTS"].split(",")}
     expect(behind, "the addresses behind the Service").equal({world.pod("app=kind-deployment").ip})
 

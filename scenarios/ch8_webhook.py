@@ -26,25 +26,27 @@ chapter = Chapter(8, "The webhook as a dependency", namespace="jiuxi-webhook", p
 Hook = dict[str, Any]
 NAME = "jiuxi-webhook"
 DEAD_PORT = 4444
-"""A port that the webhook's Service does not have."""
+"""A port that the Service of the webhook does not have."""
 WITHIN = 8.0
-"""Seconds for the API server to take up a changed webhook configuration."""
+"""Seconds within which the API server applies a changed webhook configuration."""
 APPLY = "kubectl apply --dry-run=server -n {ns} -f pod.yaml"
 SHOWN = (
     APPLY + ' -o jsonpath=\'{.spec.initContainers[*].name}{"\\n"}'
     '{.spec.containers[*].name}{"\\n"}{.spec.containers[?(@.name=="istio-proxy")]'
     '.env[?(@.name=="ISTIO_META_APP_CONTAINERS")].value}{"\\n"}\''
 )
-"""Three lines of the pod as it would be: init containers, containers, what the proxy knows of."""
+"""Prints three lines about the resulting pod: init containers, containers, the proxy's apps."""
 
 
 @chapter.given
 def another_injector_and_the_meshs_entry(world: World) -> None:
-    """A pod's manifest, somebody else's injector, and the mesh's entry to be copied."""
+    """Copy a pod's manifest, run another injector, and read the mesh's webhook entry."""
     world.take("kinds/pod.yaml")
     world.memory["uid"] = world.json("get", "namespace", world.ns)["metadata"]["uid"]
-    found = world.json("get", "mutatingwebhookconfiguration", world.mesh.injector)["webhooks"]
-    world.memory["mesh"] = next(one for one in found if one["name"].startswith("namespace."))
+    entries = world.json("get", "mutatingwebhookconfiguration", world.mesh.injector)["webhooks"]
+    world.memory["mesh"] = next(
+        entry for entry in entries if entry["name"].startswith("namespace.")
+    )
     world.memory["other"] = other_injector.running(world)
     for file, make in FILES.items():
         world.write(file, make(world))
@@ -54,7 +56,7 @@ def another_injector_and_the_meshs_entry(world: World) -> None:
 
 
 def _configuration(world: World, *hooks: Hook) -> str:
-    # Owned by the namespace: it goes with it, also when the chapter is cut off.
+    # The namespace owns it, so it is deleted with the namespace, even if the chapter is aborted.
     owner = {"apiVersion": "v1", "kind": "Namespace", "name": world.ns, "uid": world.memory["uid"]}
     return json.dumps(
         {
@@ -73,11 +75,11 @@ def _here(world: World) -> Hook:
 
 
 _LABELLED = {"matchLabels": {"app": "kind-pod"}}
-"""The pod of this chapter, and not the other injector's own."""
+"""Selects the pod of this chapter, but not the pod of the other injector."""
 
 
 def _mesh(world: World, **changes: Any) -> Hook:
-    """The mesh's entry, for this namespace."""
+    """A copy of the mesh's webhook entry for this namespace only, with `changes`."""
     return {**copy.deepcopy(world.memory["mesh"]), **_here(world), **changes}
 
 
@@ -131,12 +133,12 @@ def _instead(
     return written
 
 
-def _refused(world: World, seen: Seen, why: str, told: str) -> None:
+def _refused(world: World, seen: Seen, why: str, claim: str) -> None:
     expect(seen.last.returncode, "the exit code of `kubectl apply`").equal(1)
     expect(seen.text, "what kubectl prints").contains(
         "failed calling webhook", world.memory["mesh"]["name"]
     )
-    expect(seen.text, "what kubectl prints").matches(why, told)
+    expect(seen.text, "what kubectl prints").matches(why, claim)
 
 
 # --- a webhook that cannot be asked ------------------------------------------------------
@@ -168,7 +170,7 @@ def with_ignore_the_pod_is_plain(world: World, seen: Seen) -> None:
     """The same webhook, asked at the same port, with Ignore: the pod is accepted, without a
     sidecar. Nothing in the answer says that one was meant to be there.
     """
-    inits, containers, _ = _made(seen)
+    inits, containers, _ = _shown(seen)
     expect(containers, "the containers").equal(["nginx"])
     expect(inits, "the init containers").equal([])
 
@@ -202,13 +204,13 @@ a_webhook_that_is_not_believed.breaks("the bundle is the mesh's own")(
 # --- other webhooks ----------------------------------------------------------------------
 
 
-def _made(seen: Seen) -> list[list[str]]:
-    """Init containers, containers, and the applications that the proxy knows of."""
+def _shown(seen: Seen) -> list[list[str]]:
+    """Parse the output of SHOWN: init containers, containers, the proxy's applications."""
     return [re.findall(r"[^\s,]+", line) for line in seen.last.stdout.split("\n")[:3]]
 
 
 def _expect_one_sidecar(seen: Seen, *applications: str) -> None:
-    inits, containers, known = _made(seen)
+    inits, containers, known = _shown(seen)
     expect(sorted(containers), "the containers, sorted").equal([PROXY_CONTAINER, "logger", "nginx"])
     expect(inits, "the init containers").equal([INIT_CONTAINER])
     expect(set(known), "the applications that the proxy knows of").equal(set(applications))
@@ -264,7 +266,7 @@ asked_again_there_is_still_one_sidecar.breaks("it is asked only once")(
 )
 
 
-# The mesh's own injector missing, each of the three orders has no sidecar.
+# Without the mesh's injector, each of the three orders gives a pod without a sidecar.
 for step, file in (
     (another_injector_before_ours, "before.json"),
     (another_injector_after_ours, "after.json"),

@@ -1,4 +1,4 @@
-"""How chapter 4 looks at the agent and its Envoy, and what its breaks have in common."""
+"""Commands, readers and breaks of chapter 4, about the agent and its Envoy."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ RESTARTS = (
     '.status.containerStatuses[?(@.name=="istio-proxy")].restartCount\''
 )
 RESTLESS = "test -e /once/ran && exec sleep 1000; touch /once/ran"
-"""What a stand-in for istio-proxy does: end once, so that kubelet restarts it, and then go on."""
+"""Script of a stand-in for istio-proxy: it ends once, so kubelet restarts it, and then sleeps."""
 CLUSTERS = f'{ADMIN}clusters | grep -E "{{service}}.*::cx_active"\''
 FRESH_CLUSTERS = CLUSTERS.replace("{service}", "fresh.{ns}")
 WEB_CLUSTERS = CLUSTERS.replace("{service}", "web.{ns}")
@@ -23,17 +23,17 @@ WORKERS = f"{ADMIN}server_info | grep concurrency.:'"
 
 
 def bootstrap_file(pod: Pod) -> str:
-    """The file that the pod's Envoy was started with."""
+    """The path of the bootstrap file with which the pod's Envoy was started."""
     return str(pod.envoy().server_info().options["config_path"])
 
 
 def restarts(world: World) -> int:
-    """Of istio-proxy, in the pod that the commands looked at."""
+    """The number of restarts of istio-proxy in the pod of the commands."""
     return application.spoken_of(world).restarts(PROXY_CONTAINER)
 
 
 def restless(world: World) -> Iterator[None]:
-    """A pod whose istio-proxy was restarted, and has no Envoy."""
+    """Use a pod whose istio-proxy was restarted and has no Envoy."""
     once = "volumeMounts: [{name: once, mountPath: /once}]"
     proxy = application.container(PROXY_CONTAINER, RESTLESS, more=once)
     volume = "  volumes: [{name: once, emptyDir: {}}]\n"
@@ -46,20 +46,20 @@ def restless(world: World) -> Iterator[None]:
 
 
 def endpoints(text: str) -> set[str]:
-    """The endpoints' addresses in lines of Envoy's clusters: `name::address:port::cx_active::0`."""
+    """The endpoints' addresses in Envoy's lines `name::address:port::cx_active::0`."""
     return set(re.findall(r"(?m)::(\d+(?:\.\d+){3}):\d+::cx_active", text))
 
 
 def value(line: str) -> str:
-    """The text in `"key": "text",`."""
-    found = re.search(r': "(.*)"', line)
-    return found[1] if found else ""
+    """The text in `"key": "text",`; "" where there is none."""
+    match = re.search(r': "(.*)"', line)
+    return match[1] if match else ""
 
 
 def number(line: str) -> int | None:
-    """The number in `"key": 1,`; None where none is."""
-    found = re.search(r": (\d+)", line)
-    return int(found[1]) if found else None
+    """The number in `"key": 1,`; None where there is none."""
+    match = re.search(r": (\d+)", line)
+    return int(match[1]) if match else None
 
 
 def reconfigured(world: World) -> str:
@@ -68,12 +68,12 @@ def reconfigured(world: World) -> str:
 
 
 def wish(world: World, count: int) -> str:
-    """The patch that asks for so many worker threads."""
+    """The patch that asks for `count` worker threads."""
     return world.mesh.reconfiguration.replace("COUNT", str(count))
 
 
 def ask(world: World, count: int) -> None:
-    """Ask for so many worker threads, and wait until Envoy has them."""
+    """Ask for `count` worker threads, and wait until Envoy has them."""
     world.kubectl("patch", reconfigured(world), "--type", "merge", "-p", wish(world, count))
 
     def workers() -> bool:
@@ -87,7 +87,7 @@ def ask(world: World, count: int) -> None:
 
 
 def a_third_program(world: World) -> Iterator[None]:
-    """`sleep`, by an exec."""
+    """Start `sleep` in istio-proxy by an exec; then end it."""
     end = world.start_in(world.names.resolve("pod"), PROXY_CONTAINER, "sleep", "120")
     pod = world.pod(application.APP)
     eventually(lambda: len(pod.processes(PROXY_CONTAINER)) == 3, "sleep runs", within=10)
@@ -97,17 +97,17 @@ def a_third_program(world: World) -> Iterator[None]:
 
 
 def no_agent(world: World) -> Iterator[None]:
-    """A pod whose istio-proxy sleeps."""
+    """Use a pod whose istio-proxy sleeps."""
     yield from application.stand_in(world)
 
 
 def a_foreign_envoy(world: World) -> Iterator[None]:
-    """Those of the other injected pod."""
+    """Use the other injected pod, with its own file and Envoy."""
     yield from application.another_pod(world, "kind-pod")
 
 
 def a_foreign_bootstrap(world: World) -> Iterator[None]:
-    """The agent's socket replaced by another; Envoy's id cannot be asked for at the same time."""
+    """Replace the path of the agent's socket in the bootstrap file; then restore the file."""
     pod = world.pod(application.APP)
     file = bootstrap_file(pod)
     inside = ("exec", pod.name, "-c", PROXY_CONTAINER, "--")
@@ -118,7 +118,7 @@ def a_foreign_bootstrap(world: World) -> Iterator[None]:
 
 
 def no_service(world: World) -> Iterator[None]:
-    """Deleted, and seen to be gone from Envoy; then made again."""
+    """Delete the Service and wait until Envoy has forgotten it; then create it again."""
     pod = world.pod(application.APP)
     name = f"outbound|8081||fresh.{world.ns}.svc.cluster.local"
     world.kubectl("delete", "service", "fresh")
@@ -129,7 +129,7 @@ def no_service(world: World) -> Iterator[None]:
 
 
 def one_pod_less(world: World) -> Iterator[None]:
-    """Scaled to one, and to two again."""
+    """Scale the Deployment to one pod; then to two again."""
     world.kubectl("scale", "deployment/web", "--replicas=1")
     world.ready("app=web", count=1)
     yield
@@ -138,8 +138,9 @@ def one_pod_less(world: World) -> Iterator[None]:
 
 
 def a_stopped_agent(world: World) -> Iterator[None]:
-    """SIGSTOP to the agent from the node; a process 1 cannot be stopped from inside. Then Envoy
-    is killed.
+    """Send SIGSTOP to the agent and kill Envoy; then let the agent go on.
+
+    The signal comes from the node, because process 1 cannot be stopped from inside.
     """
     pod = world.pod(application.APP)
     agent = str(pod.pid(PROXY_CONTAINER))
@@ -153,14 +154,14 @@ def a_stopped_agent(world: World) -> Iterator[None]:
 
 
 def another_wish(world: World) -> Iterator[None]:
-    """Two worker threads, then one again."""
+    """Ask for two worker threads; then for one again."""
     ask(world, 2)
     yield
     ask(world, 1)
 
 
 def an_open_port(world: World) -> Iterator[None]:
-    """A web server on the pod's own address, port 15000, with a page like Envoy's."""
+    """Run a web server on the pod's address, port 15000, with a page like Envoy's; then end it."""
     pod = world.pod(application.APP)
     page = "mkdir -p /srv/page && echo state LIVE version > /srv/page/server_info"
     world.kubectl("exec", pod.name, "-c", "nginx", "--", "sh", "-c", page)
@@ -173,11 +174,11 @@ def an_open_port(world: World) -> Iterator[None]:
 
 
 def _on_admin_port(pod: Pod) -> int:
-    return sum(one.port == ENVOY_ADMIN_PORT for one in pod.listeners())
+    return sum(listener.port == ENVOY_ADMIN_PORT for listener in pod.listeners())
 
 
 def an_unwell_envoy(world: World) -> Iterator[None]:
-    """It is then DRAINING; and told that it is well again."""
+    """Let Envoy fail its health checks, which makes it DRAINING; then let it pass them again."""
     pod = world.pod(application.APP)
     admin = f"http://127.0.0.1:{ENVOY_ADMIN_PORT}/healthcheck"
     pod.http(f"{admin}/fail", method="POST")

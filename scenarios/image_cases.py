@@ -1,4 +1,4 @@
-"""Chapter 5's four cases of `command` and `args`, and what its breaks change."""
+"""The four cases of `command` and `args` in chapter 5, and the chapter's breaks."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,9 +11,9 @@ from scenarios import application
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table: what the pod says, and what its first process is then called.
+    """One row of the table: the pod's settings, and the argument list of its first process.
 
-    nginx rewrites its own title: its argument list follows "nginx: master process ".
+    nginx changes its own title: the argument list follows "nginx: master process ".
     """
 
     name: str
@@ -36,11 +36,12 @@ CASES = (
 
 
 EXPECTED = {case.name: case.runs for case in CASES}
-"""The image's own are ENTRYPOINT ["nginx"] and CMD ["-g", "daemon off;"]."""
+"""The expected first process of each case. The image has ENTRYPOINT ["nginx"] and CMD ["-g",
+"daemon off;"]."""
 
 
 def pod(name: str, case: Case) -> str:
-    """The manifest of a pod of one case."""
+    """The manifest of the pod `name` with the settings of `case`."""
     lines = [
         "apiVersion: v1",
         "kind: Pod",
@@ -59,19 +60,19 @@ def pod(name: str, case: Case) -> str:
 
 
 def another_image(world: World) -> Iterator[None]:
-    """The control plane's image, and nginx's for both others."""
+    """Use a pod whose istio-init has the control plane's image and istio-proxy nginx's."""
     init = application.container(INIT_CONTAINER, "true", image=CONTROL_IMAGE)
     yield from application.stand_in(world, init=init)
 
 
 def a_missing_image(world: World) -> Iterator[None]:
-    """So it has no digest."""
+    """Use a pod whose istio-init has an image that does not exist, so it has no digest."""
     init = application.container(INIT_CONTAINER, image="docker.io/sidecar-lab/nowhere:lab")
     yield from application.stand_in(world, init=init, ready=False)
 
 
 def an_image_with_a_cmd(world: World) -> Iterator[None]:
-    """An image made from the proxy's, of another name."""
+    """Build an image from the proxy's with another Entrypoint and a Cmd; then remove it."""
     own = 'ENTRYPOINT ["sh"]\nCMD ["proxy", "--help"]\n'
     yield from _derived(world, "proxy_image", "proxy-with-cmd", own)
 
@@ -81,7 +82,7 @@ def _derived(world: World, name: str, title: str, instructions: str) -> Iterator
     lab = world.names.resolve("lab")
     tag = f"sidecar-lab/{title}:{lab}"
     dockerfile = f"FROM {world.names.resolve(name)}\n{instructions}"
-    # Labelled, so that `lab down` finds it if this run is killed before it is removed below.
+    # With the label, `lab down` finds the image if this run is killed before it removes it below.
     world.run("docker", "build", "--quiet", "--network", "none", "--tag", tag,
               "--label", f"sidecar-lab.name={lab}", "-", stdin=dockerfile)  # fmt: skip
     world.names[name] = tag
@@ -91,13 +92,13 @@ def _derived(world: World, name: str, title: str, instructions: str) -> Iterator
 
 
 def other_commands(world: World) -> Iterator[None]:
-    """A pod whose istio-init and istio-proxy run what a shell is told."""
+    """Use a pod whose istio-init and istio-proxy run commands in a shell."""
     init = application.container(INIT_CONTAINER, "true")
     yield from application.stand_in(world, init=init)
 
 
 def other_cases(world: World) -> Iterator[None]:
-    """The pods are made anew, each as its neighbour in the table, and again as they were."""
+    """Create each pod again with the settings of another case; then restore them."""
     _replace(world, {case.name: other for case, other in zip(CASES, reversed(CASES), strict=True)})
     yield
     _replace(world, {case.name: case for case in CASES})
@@ -121,5 +122,5 @@ ENTRYPOINT ["other"]
 
 
 def an_image_with_another_entrypoint(world: World) -> Iterator[None]:
-    """An image made from nginx's that waits by itself; its `sleep` and its `ps` are others, too."""
+    """Build an image from nginx's with another Entrypoint, `sleep` and `ps`; then remove it."""
     yield from _derived(world, "nginx_image", "nginx-with-entrypoint", OTHER_PROGRAMS)

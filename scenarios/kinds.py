@@ -1,4 +1,4 @@
-"""What chapter 7 expects of each kind of resource, and what its breaks change."""
+"""Expectations and breaks of chapter 7, about the kinds of resources."""
 
 import json
 import re
@@ -11,13 +11,13 @@ from scenarios import application
 
 
 def _replace(world: World, file: str, manifest: str) -> None:
-    """Delete what `file` describes, its pods too, and apply `manifest`."""
+    """Delete the objects of `file` with their pods, and apply `manifest`."""
     world.kubectl("delete", "-f", file, "--cascade=foreground", "--timeout=45s")
     world.apply(manifest)
 
 
 def plain_instead(kind: str) -> Callable[[World], Iterator[None]]:
-    """The break that applies the plain manifest of a kind."""
+    """Return the break that applies the plain manifest of `kind`."""
 
     def instead(world: World) -> Iterator[None]:
         file, app = f"{kind}.yaml", f"app=kind-{kind}"
@@ -40,7 +40,7 @@ def _work_ended(world: World, app: str) -> None:
 
 
 def a_proxy_that_quits(world: World) -> Iterator[None]:
-    """A request to the agent's `/quitquitquit`; then the Job made anew."""
+    """Send a request to the agent's `/quitquitquit`; then create the Job again."""
     quit_url = f"http://127.0.0.1:{AGENT_PORT}/quitquitquit"
     pod = world.pod("app=kind-job")
     world.kubectl(
@@ -58,7 +58,7 @@ def _again(world: World) -> None:
 
 
 def work_that_fails(world: World) -> Iterator[None]:
-    """Without a sidecar, and with exit code 3; then the Job made anew."""
+    """Run the Job without a sidecar and with exit code 3; then create it again."""
     _replace(world, "job.yaml", _failing(world.read("job.yaml")))
     _work_ended(world, "kind-job")
     yield
@@ -70,7 +70,7 @@ def _failing(manifest: str) -> str:
 
 
 def a_classic_sidecar(world: World) -> Iterator[None]:
-    """The other Job under this one's name, until its work has ended; then the native one."""
+    """Run the other Job under this Job's name, until its work has ended; then the native one."""
     classic = world.read("job.yaml").replace("kind-job", "kind-job-native")
     injected = application.kube_inject(world, "-", _failing(classic))
     _replace(world, "job-native.yaml", injected)
@@ -81,7 +81,7 @@ def a_classic_sidecar(world: World) -> Iterator[None]:
 
 
 def with_a_pod(*files: str) -> Callable[[World], Iterator[None]]:
-    """The break that adds a Pod to each of the files."""
+    """Return the break that adds a Pod to each of the files."""
 
     def added(world: World) -> Iterator[None]:
         pod = world.read("pod.yaml")
@@ -97,7 +97,7 @@ def with_a_pod(*files: str) -> Callable[[World], Iterator[None]]:
 
 
 def another_selector(world: World) -> Iterator[None]:
-    """Its selector set to `app: nobody`, its port to 81, and back."""
+    """Set the Service's selector to `app: nobody` and its port to 81; then restore both."""
 
     def point(app: str, port: int) -> None:
         spec = {"selector": {"app": app}, "ports": [{"port": port, "targetPort": 80}]}
@@ -109,40 +109,49 @@ def another_selector(world: World) -> Iterator[None]:
 
 
 def is_injected(world: World, app: str) -> None:
-    """Expect the one pod of that label to have its sidecar, and istio-init to have ended well."""
+    """Expect the pod with the label `app` to have its sidecar, and istio-init to have succeeded."""
     pod = world.pod(f"app={app}")
     expect(pod.ready, "READY").equal("2/2")
-    expect({one.name for one in pod.containers()}, "the containers").equal(
+    expect({container.name for container in pod.containers()}, "the containers").equal(
         {"nginx", PROXY_CONTAINER}
     )
     expect(ended(pod), "the init containers' exit codes").equal({INIT_CONTAINER: 0})
 
 
 def ended(pod: Pod) -> dict[str, int | None]:
-    """The exit codes of the init containers that are to end."""
-    return {one.name: one.exit_code for one in pod.inits() if not one.sidecar}
+    """The exit codes of the init containers that are not native sidecars, by name."""
+    return {init.name: init.exit_code for init in pod.inits() if not init.sidecar}
 
 
 def complete(world: World, job: str) -> str | None:
-    """The status of the Job's condition Complete; None when it has no such condition."""
+    """The status of the Job's condition Complete, in lower case; None when it has none."""
     conditions = world.json("get", "job", job)["status"].get("conditions") or ()
-    found = [one["status"].lower() for one in conditions if one["type"] == "Complete"]
-    return found[0] if found else None
+    statuses = [
+        condition["status"].lower() for condition in conditions if condition["type"] == "Complete"
+    ]
+    return statuses[0] if statuses else None
 
 
 def expect_good_work(pod: Pod) -> None:
-    """Expect the container called work to be there and to have ended with 0."""
-    work = {one.name: one.exit_code for one in pod.containers() if one.name == "work"}
+    """Expect the container `work` to exist and to have ended with exit code 0."""
+    work = {
+        container.name: container.exit_code
+        for container in pod.containers()
+        if container.name == "work"
+    }
     expect(work, "the exit code of the work").equal({"work": 0})
 
 
 def untouched(world: World, file: str, injected: str, kind: str) -> None:
-    """Expect a file of one kind to have come out of kube-inject byte for byte."""
+    """Expect `injected`, the output of kube-inject for `file`, to equal it byte for byte.
+
+    `file` holds one object of the kind `kind`.
+    """
     before, after = ((world.workdir / name).read_bytes() for name in (file, injected))
     expect(_kinds(world.read(file)), f"the kinds in {file}").equal([kind])
-    whole = before + world.mesh.after_untouched
-    told = " and the separator that istioctl ends with" if world.mesh.after_untouched else ""
-    expect(after, injected).equal(whole, f"is {file}, byte for byte{told}")
+    wanted = before + world.mesh.after_untouched
+    separator = " and the separator that istioctl ends with" if world.mesh.after_untouched else ""
+    expect(after, injected).equal(wanted, f"is {file}, byte for byte{separator}")
 
 
 def _kinds(manifest: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Somebody else's webhook in the chapter's namespace: its certificate, its pod, its Service."""
+"""Another injector in the chapter's namespace: its certificate, its pod and its Service."""
 
 import base64
 import datetime
@@ -42,11 +42,11 @@ spec:
 
 
 def certificate(name: str) -> tuple[str, str]:
-    """A certificate that vouches for itself, and its key, as PEM; good for an hour."""
+    """Create a self-signed certificate and its key, as PEM texts; it is valid for an hour."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
-    made = (
+    signed = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
@@ -63,11 +63,11 @@ def certificate(name: str) -> tuple[str, str]:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    return made.public_bytes(serialization.Encoding.PEM).decode(), pem.decode()
+    return signed.public_bytes(serialization.Encoding.PEM).decode(), pem.decode()
 
 
 def running(world: World) -> str:
-    """Run it in the chapter's namespace; the bundle (base64) by which it is believed."""
+    """Run the injector in the chapter's namespace; return its CA bundle in base64."""
     pem, key = certificate(f"{NAME}.{world.ns}.svc")
     world.take(f"webhooks/{PROGRAM}")
     world.write("other.crt", pem)

@@ -1,4 +1,4 @@
-"""The redirection rules as chapter 3 expects them, and how its looks at them are read."""
+"""The redirection rules that chapter 3 expects, the readers of its commands, and its breaks."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -39,15 +39,15 @@ RULES = """\
 -A ISTIO_OUTPUT -j ISTIO_REDIRECT
 -A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001
 """
-"""What `iptables-save -t nat` printed after Istio's own program ran with these arguments."""
+"""The output of `iptables-save -t nat` after Istio's own program ran with the same arguments."""
 REFERENCES = {CHAIN_REDIRECT: 1, CHAIN_IN_REDIRECT: 3, CHAIN_INBOUND: 1, CHAIN_OUTPUT: 1}
-"""How many of these rules jump to each chain."""
+"""The number of these rules that jump to each chain."""
 FOREIGN = "FOREIGN"
-"""A chain that nobody knows."""
+"""Name of a chain that does not belong to the mesh."""
 TO_ENVOY = {CHAIN_REDIRECT: "15001", CHAIN_IN_REDIRECT: "15006"}
 LIST = "docker exec --privileged {node} nsenter -t {pid} -n iptables -nvL"
 STATS = "kubectl exec -n {ns} {pod} -c istio-proxy -- curl -s 'http://127.0.0.1:15000/stats?filter="
-"""Envoy's counters of a name; a pattern and a closing quote follow."""
+"""Command line that prints counters of Envoy; a pattern and a closing quote must follow."""
 LOG = "kubectl logs -n {ns} {pod} -c istio-proxy --tail=3"
 LOGGED = """
     ......
@@ -58,7 +58,7 @@ PLANNED = "are the 18 that Istio's own program makes, in the same order"
 
 
 def planned() -> Table:
-    """The rules above."""
+    """The nat table with RULES."""
     return parse_iptables_save(f"*nat\n{RULES}COMMIT\n")["nat"]
 
 
@@ -69,14 +69,14 @@ def texts(table: Table) -> list[str]:
 
 def iptables(pod: Pod, *words: str) -> None:
     """Change the pod's nat table. Raises ObservationError when iptables refuses."""
-    # The observer's own iptables: nothing in the pod may change its rules any more.
+    # The observer's iptables is used, because no container of the pod may change the rules.
     ran = pod.run(["iptables", "-w", "-t", "nat", *words])
     if ran.returncode:
         raise ObservationError(f"{' '.join(ran.argv)}: {ran.stderr.strip()}")
 
 
 def flushed(world: World, chain: str) -> Iterator[None]:
-    """Empty a chain of one rule; then put that back."""
+    """Empty a chain that has one rule; then put the rule back."""
     pod = world.pod(application.APP)
     iptables(pod, "-F", chain)
     yield
@@ -84,28 +84,28 @@ def flushed(world: World, chain: str) -> Iterator[None]:
 
 
 def nft_rules(text: str) -> Mapping[str, int]:
-    """How many rules each chain has in what nft prints.
+    """The number of rules of each chain in the output of nft.
 
-    Chains without rules are left out: a client that looks may make the built-in ones.
+    Chains without rules are left out, because a client may create built-in chains when it reads.
     """
     counts: dict[str, int] = {}
     chain = ""
     for line in map(str.strip, text.splitlines()):
-        if found := re.fullmatch(r"chain (\S+) \{", line):
-            chain = found[1]
+        if chain_start := re.fullmatch(r"chain (\S+) \{", line):
+            chain = chain_start[1]
         elif chain and line and line != "}" and not line.startswith("type "):
             counts[chain] = counts.get(chain, 0) + 1
     return counts
 
 
 def expect_counted(before: Output, after: Output, chain: str) -> None:
-    """Between two listings of a chain its rules have matched."""
-    first, then = (parse_iptables_list(one.stdout).chain(chain) for one in (before, after))
+    """Expect the rules of a chain to have matched packets between two listings."""
+    first, then = (parse_iptables_list(output.stdout).chain(chain) for output in (before, after))
     expect(then.hits, f"the number of packets that {chain} counted").more_than(first.hits)
 
 
 def expect_grown(before: Output, after: Output, counter: str) -> None:
-    """Between two looks at Envoy's counters their sum has grown."""
+    """Expect the sum of Envoy's counters to have grown between two outputs."""
     expect(_sum(after), f"Envoy's counter of {counter}").more_than(_sum(before))
 
 
@@ -114,20 +114,20 @@ def _sum(output: Output) -> int:
 
 
 def field(output: Output, request: str, name: str) -> str:
-    """A field of the request's line in Envoy's access log ("cluster"); "" where none is."""
+    """A field ("cluster") of the request's line in Envoy's access log; "" where there is none."""
     line = next((row for row in output.lines if f"/?{request} " in row), "")
-    found = re.search(rf'{name}="?([^"\s]+)', line)
-    return found[1] if found else ""
+    match = re.search(rf'{name}="?([^"\s]+)', line)
+    return match[1] if match else ""
 
 
 def header(output: Output, name: str) -> str:
-    """A header of an HTTP answer as `curl -i` prints it; "" where none is."""
-    found = re.search(rf"(?im)^{name}:[ \t]*(.*?)\r?$", output.stdout)
-    return found[1] if found else ""
+    """A header of an HTTP answer in the output of `curl -i`; "" where there is none."""
+    match = re.search(rf"(?im)^{name}:[ \t]*(.*?)\r?$", output.stdout)
+    return match[1] if match else ""
 
 
 def expect_answered(output: Output) -> None:
-    """An HTTP answer as `curl -i` prints it is 200, and the page is nginx's."""
+    """Expect the output of `curl -i` to have the status 200 and nginx's page."""
     expect((output.lines or [""])[0].strip(), "the status line").equal("HTTP/1.1 200 OK")
     expect(output.stdout, "the page").contains("nginx answers")
 
@@ -136,7 +136,7 @@ def expect_answered(output: Output) -> None:
 
 
 def another_log(world: World) -> Iterator[None]:
-    """A pod whose istio-init prints half of what the mesh's prints."""
+    """Use a pod whose istio-init prints fewer rules, and the chains in reverse order."""
     chains = "\n".join(f"-N {chain}" for chain in reversed(world.mesh.chain_order))
     log = f"* nat\n{chains}\n-A PREROUTING -p tcp -j ISTIO_INBOUND\nCOMMIT\n"
     init = application.container(INIT_CONTAINER, f"printf '{log}'")
@@ -144,7 +144,7 @@ def another_log(world: World) -> Iterator[None]:
 
 
 def an_excluded_port(world: World) -> Iterator[None]:
-    """The annotation adds a rule, so a new pod has another log."""
+    """Exclude port 443 by an annotation, which adds a rule to the log; then restore the pod."""
     original = world.read(application.MANIFEST)
     annotation = "annotations: {traffic.sidecar.istio.io/excludeOutboundPorts: '443'}"
     template = "  template:\n    metadata:\n"
@@ -158,7 +158,7 @@ def an_excluded_port(world: World) -> Iterator[None]:
 
 
 def one_rule_too_many(world: World) -> Iterator[None]:
-    """A rule that leaves port 9 alone, at the end of ISTIO_OUTPUT."""
+    """Append a rule that returns for port 9 to ISTIO_OUTPUT; then delete it."""
     rule = (CHAIN_OUTPUT, "-p", "tcp", "--dport", "9", "-j", "RETURN")
     pod = world.pod(application.APP)
     iptables(pod, "-A", *rule)
@@ -167,7 +167,7 @@ def one_rule_too_many(world: World) -> Iterator[None]:
 
 
 def chains_too_many(world: World) -> Iterator[None]:
-    """A chain of no name that we know jumps to one of the four; the neighbour has one of them."""
+    """Add a foreign chain that jumps to one of the four, and one of the four to the neighbour."""
     pod, neighbour = world.pod(application.APP), world.pod("app=web")
     iptables(pod, "-N", FOREIGN)
     iptables(pod, "-A", FOREIGN, "-j", CHAIN_REDIRECT)
@@ -179,17 +179,17 @@ def chains_too_many(world: World) -> Iterator[None]:
 
 
 def an_endless_init(world: World) -> Iterator[None]:
-    """A pod whose istio-init sleeps beside the other containers."""
+    """Use a pod whose istio-init sleeps beside the other containers."""
     yield from application.stand_in(world, init=application.endless_init())
 
 
 def no_outbound_rule(world: World) -> Iterator[None]:
-    """Flush the chain; then its one rule is put back."""
+    """Empty ISTIO_REDIRECT; then put its rule back."""
     yield from flushed(world, CHAIN_REDIRECT)
 
 
 def one_rule_too_few(world: World) -> Iterator[None]:
-    """The exception for Envoy's statistics; the undo puts it back at its place."""
+    """Delete the rule for Envoy's port 15090; then insert it at its place."""
     rule = ("-p", "tcp", "--dport", "15090", "-j", "RETURN")
     pod = world.pod(application.APP)
     iptables(pod, "-D", CHAIN_INBOUND, *rule)
@@ -198,27 +198,27 @@ def one_rule_too_few(world: World) -> Iterator[None]:
 
 
 def no_rule(world: World) -> Iterator[None]:
-    """Then nothing goes to port 15001."""
+    """Empty ISTIO_REDIRECT, so that nothing goes to port 15001; then put its rule back."""
     yield from flushed(world, CHAIN_REDIRECT)
 
 
 def the_neighbour_answers_itself(world: World) -> Iterator[None]:
-    """Then the request goes straight to the neighbour's nginx."""
+    """Empty ISTIO_REDIRECT, so that the request goes directly to the neighbour's nginx."""
     yield from flushed(world, CHAIN_REDIRECT)
 
 
 def a_neighbour_without_a_page(world: World) -> Iterator[None]:
-    """nginx then answers 403, and Envoy passes that on."""
+    """Move the neighbour's page away: its nginx answers 403, and Envoy passes that on."""
     yield from _without_a_page(world, world.names.resolve("web"))
 
 
 def nginx_takes_it_itself(world: World) -> Iterator[None]:
-    """Then the connection reaches nginx and Envoy never sees it."""
+    """Empty ISTIO_IN_REDIRECT, so that the connection reaches nginx without Envoy."""
     yield from flushed(world, CHAIN_IN_REDIRECT)
 
 
 def an_nginx_without_a_page(world: World) -> Iterator[None]:
-    """nginx then answers 403, and Envoy passes that on."""
+    """Move the page away: nginx answers 403, and Envoy passes that on."""
     yield from _without_a_page(world, world.names.resolve("pod"))
 
 

@@ -15,7 +15,7 @@ chapter = Chapter(9, "A title of a few words", namespace="jiuxi-nine", prose=__d
 
 @chapter.given
 def an_injected_nginx(world: World) -> None:
-    """What is there before the first step: the walkthrough's nginx with a sidecar."""
+    """Prepare the world for the first step: the walkthrough's nginx with a sidecar."""
     application.injected(world)
 
 
@@ -33,13 +33,15 @@ def the_pod_has_a_sidecar(world: World, seen: Seen) -> None:
     """
     pod = application.spoken_of(world)
     expect(seen.rows[0]["READY"], "READY as kubectl prints it").equal("2/2")
-    expect([one.name for one in pod.containers()], "the containers").contains("istio-proxy")
+    expect([container.name for container in pod.containers()], "the containers").contains(
+        "istio-proxy"
+    )
     eventually(lambda: expect(ports(pod.listeners()), "the ports that listen").contains(15001))
 
 
 @the_pod_has_a_sidecar.breaks("the pod has no sidecar")
 def a_plain_pod(world: World) -> Iterator[None]:
-    """The change that turns the step red, a `yield`, and its undoing."""
+    """Make the change that turns the step red, `yield`, and undo the change."""
     world.apply(f"{application.STAND_IN}  containers:\n{application.container('nginx')}")
     world.ready("app=stand-in")
     yield from application.another_pod(world, "stand-in")

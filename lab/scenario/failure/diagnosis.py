@@ -149,7 +149,7 @@ def _scheduling(evidence: Evidence) -> Iterator[Broken]:
             yield Broken(
                 "scheduling",
                 f"pod {pod.name} has no node: {pod.unscheduled_because or 'not scheduled yet'}",
-                "`kubectl describe node` says what the node has left",
+                "`kubectl describe node` shows the free resources of the node",
             )
         containers = (*pod.inits, *pod.containers)
         if pod.ready or any(container.container_id for container in containers):
@@ -202,7 +202,7 @@ def _rules(evidence: Evidence) -> Iterator[Broken]:
                 "rules",
                 f"the nat table of pod {pod.name} lacks {', '.join(lacking)}",
                 f"`kubectl logs {pod.name} -n {evidence.namespace} -c {contract.INIT_CONTAINER}` "
-                "says what was applied",
+                "shows the rules that it applied",
             )
 
 
@@ -277,7 +277,7 @@ def _envoy(evidence: Evidence) -> Iterator[Broken]:
         elif pod.envoy is None and pod.listeners is not None:
             yield Broken("Envoy", f"Envoy's admin port of pod {pod.name} does not answer", look)
         elif pod.envoy is not None and pod.envoy.state != "LIVE":
-            yield Broken("Envoy", f"Envoy of pod {pod.name} says {pod.envoy.state}", look)
+            yield Broken("Envoy", f"Envoy of pod {pod.name} is in state {pod.envoy.state}", look)
         elif pod.listeners is not None:
             wanted = {contract.ENVOY_ADMIN_PORT, contract.OUTBOUND_PORT, contract.INBOUND_PORT}
             absent = sorted(wanted - ports(pod.listeners))
