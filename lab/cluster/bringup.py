@@ -17,7 +17,10 @@ from lab.progress import Progress, Task
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line decides. `confirm` asks before Docker is installed or started."""
+    """What the command line decides.
+
+    `confirm` asks the user before Docker is installed or started; None means do not ask.
+    """
 
     source: ImageSource = ImageSource.AUTO
     provision: bool = True
@@ -25,14 +28,14 @@ class Options:
     versions: Versions = DEFAULT
     mesh: Mesh = Mesh.OURS
     recreate: bool = False
-    """Delete a cluster that is there and make it anew, whatever it is like."""
+    """Whether an existing cluster is deleted and created again, whatever its state."""
     confirm_loss: Callable[[str], bool] | None = None
-    """Asks before a cluster is deleted; None: nobody can be asked, so it is not."""
+    """Asks the user before a cluster is deleted; None means do not ask and keep the cluster."""
 
 
 @dataclass
 class Bringup:
-    """What one `up` works on and what its steps found so far."""
+    """The inputs of one `lab up` and what its steps have found and built so far."""
 
     paths: LabPaths
     options: Options
@@ -40,30 +43,30 @@ class Bringup:
     built: Built | None = None
     serving: list[certificates.Serving] = field(default_factory=list)
     wanted: list[Object] = field(default_factory=list)
-    """Every object of the mesh that is to run."""
+    """Every object of the mesh that this `up` installs."""
     ours: list[Object] = field(default_factory=list)
-    """Every object of our own mesh, to be removed where it is not to run."""
+    """Every object of our own mesh; they are removed when Istio is installed instead."""
     peer_images: dict[str, str] = field(default_factory=dict)
-    """Images of Istio where it is to run: reference → tag in Docker."""
+    """Istio's images, when Istio is installed: image reference → tag in Docker."""
     tools: str = ""
-    """Folder of the mesh's own command line."""
+    """Folder with the mesh's own command line (istioctl); "" for our mesh."""
     state: LabState | None = None
     api: KubeApi | None = None
 
     @property
     def name(self) -> str:
-        """The lab's name, which is also kind's name of the cluster."""
+        """The lab's name, which is also the name of its kind cluster."""
         return self.paths.name
 
     def remember(self, state: LabState) -> None:
-        """Keep and save the state."""
+        """Set the lab's state and save it to disk."""
         self.state = state
         states.save(self.paths, state)
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step of `up`: the name of its line, and what it does."""
+class BringUpStep:
+    """One step of `lab up`: the name of its progress line, and the function that runs it."""
 
     name: str
     run: Callable[[Bringup, Task], None]

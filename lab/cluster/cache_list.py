@@ -15,79 +15,85 @@ from lab.paths import cache_root
 GO = ("mod", "build")
 """Go's caches of modules and of compiled objects, in the cache's folder `go`."""
 USED = "used"
-"""Beside them: a file whose time is that of the last compile."""
+"""A file beside them; its modification time is the time of the last compile."""
 
 
 def go_caches() -> dict[str, int]:
-    """Name → bytes of Go's caches, those that are there."""
+    """Returns Go's existing caches: name → size in bytes."""
     folder = cache_root() / "go"
-    found = {f"go {name}": folder / name for name in GO}
-    return {name: cache.tree_size(path) for name, path in found.items() if path.is_dir()}
+    folders = {f"go {name}": folder / name for name in GO}
+    return {name: cache.tree_size(path) for name, path in folders.items() if path.is_dir()}
 
 
 def go_used() -> float:
-    """When a program was compiled last, a Unix time; 0.0 when there are no caches."""
+    """Returns when a program was last compiled, as a Unix time; 0.0 when there are no caches."""
     folder = cache_root() / "go"
-    # The others: caches that were filled before the file was kept.
-    found = [folder / name for name in (USED, "mod", "build", "build/trim.txt")]
-    return max((one.stat().st_mtime for one in found if one.exists()), default=0.0)
+    # Caches that were filled before the file USED existed: their own times count.
+    candidates = [folder / name for name in (USED, "mod", "build", "build/trim.txt")]
+    return max((path.stat().st_mtime for path in candidates if path.exists()), default=0.0)
 
 
 def as_json() -> str:
-    """Entries and images as JSON; sizes in bytes, ages in seconds."""
+    """Returns entries and images as JSON; sizes in bytes, ages in seconds."""
     now = time.time()
     entries = [
-        {"kind": one.kind, "key": one.key, "size": one.size, "unused_for": round(now - one.used)}
-        for one in cache.entries()
+        {
+            "kind": entry.kind,
+            "key": entry.key,
+            "size": entry.size,
+            "unused_for": round(now - entry.used),
+        }
+        for entry in cache.entries()
     ]
     entries += [
         {"kind": name, "key": "", "size": size, "unused_for": round(now - go_used())}
         for name, size in go_caches().items()
     ]
-    made = [{"tag": one.tag, "size": one.size, "inputs": one.inputs} for one in _images()]
-    return json.dumps({"entries": entries, "images": made}, indent=1)
+    images = [{"tag": image.tag, "size": image.size, "inputs": image.inputs} for image in _images()]
+    return json.dumps({"entries": entries, "images": images}, indent=1)
 
 
 def text() -> str:
-    """The same as a table."""
+    """Returns entries and images as a table, and a last line with the sums."""
     now = time.time()
     entries = cache.entries()
     rows = [
-        f"{one.kind:<28}{one.key[:12]}  {_size(one.size):>10}  used {_age(now - one.used)} ago"
-        for one in entries
+        f"{entry.kind:<28}{entry.key[:12]}  {_size(entry.size):>10}"
+        f"  used {_age(now - entry.used)} ago"
+        for entry in entries
     ]
     go = go_caches()
     when = f"used {_age(now - go_used())} ago" if go_used() else "not used lately"
     rows += [f"{name:<40}  {_size(size):>10}  {when}" for name, size in go.items()]
-    rows += [f"{one.tag:<40}  {_size(one.size):>10}  image" for one in _images()]
-    whole = _size(sum(one.size for one in entries))
-    rows.append(f"{len(entries)} entries, {whole}; Go's caches, {_size(sum(go.values()))}")
+    rows += [f"{image.tag:<40}  {_size(image.size):>10}  image" for image in _images()]
+    total = _size(sum(entry.size for entry in entries))
+    rows.append(f"{len(entries)} entries, {total}; Go's caches, {_size(sum(go.values()))}")
     return "\n".join(rows)
 
 
-def prune(unused_for: float, say: Callable[[str], None]) -> str:
-    """Remove entries unused for so many seconds, Go's caches if as old, and images that no
-    container uses.
+def prune(unused_for: float, notify: Callable[[str], None]) -> str:
+    """Remove old entries, Go's caches if they are as old, and images that no container uses.
 
-    Waits, after `say` said so, for builds that run: what they are about to use is in no list.
+    `unused_for` is in seconds. Returns a sentence with what was removed. First waits for running
+    builds, since no list holds what they are about to use; `notify` gets a line about the wait.
     """
     with ExitStack() as held:
         for name in ("images", go_programs.COMPILING):
-            held.enter_context(_idle(name, say))
-        gone = cache.prune(unused_for=unused_for)
+            held.enter_context(_idle(name, notify))
+        removed = cache.prune(unused_for=unused_for)
         go = prune_go(unused_for)
-        freed = _size(sum(one.size for one in gone))
-        said = f"removed {len(gone)} entries, {freed}; Go's caches, {_size(go)}"
+        freed = _size(sum(entry.size for entry in removed))
+        report = f"removed {len(removed)} entries, {freed}; Go's caches, {_size(go)}"
         if docker_engine.why_unreachable():
-            return said + "; Docker does not answer, its images stay"
+            return report + "; Docker does not answer, its images stay"
         keep = _in_use() if unused_for == 0 else _in_use() | _current()
-        return f"{said}; {len(ensure.prune_images(keep))} images"
+        return f"{report}; {len(ensure.prune_images(keep))} images"
 
 
 def prune_go(unused_for: float) -> int:
-    """Remove Go's caches when nothing was compiled for so long; returns the bytes freed.
+    """Remove Go's caches if nothing was compiled for `unused_for` seconds; return the bytes freed.
 
-    The caller holds the lock of who compiles.
+    The caller must hold the lock `go_programs.COMPILING`.
     """
     if time.time() - go_used() < unused_for:
         return 0
@@ -102,12 +108,12 @@ def prune_go(unused_for: float) -> int:
 
 
 @contextmanager
-def _idle(name: str, say: Callable[[str], None]) -> Iterator[None]:
+def _idle(name: str, notify: Callable[[str], None]) -> Iterator[None]:
     lock = cache.named_lock(name)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say("a build runs: waiting for it to end")
+        notify("a build runs: waiting for it to end")
         lock.acquire()
     try:
         yield
@@ -120,15 +126,17 @@ def _images() -> list[docker_images.DockerImage]:
 
 
 def _in_use() -> frozenset[str]:
-    used = {one.image for one in docker_engine.containers()}
-    return frozenset(used)
+    return frozenset(container.image for container in docker_engine.containers())
 
 
 def _current() -> frozenset[str]:
-    """What the next `up` would build again: what it looks for, and the newest of every other."""
+    """Returns the tags that the next `up` would otherwise have to build again.
+
+    These are the images that it looks for, and the newest image of every other name.
+    """
     newest: dict[str, str] = {}
-    for one in docker_images.ours():
-        newest.setdefault(one.tag.partition(":")[0], one.tag)
+    for image in docker_images.ours():
+        newest.setdefault(image.tag.partition(":")[0], image.tag)
     return frozenset(newest.values()) | ensure.planned()
 
 

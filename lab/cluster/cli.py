@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lab.progress import Progress
 
 LOCK_PATIENCE = 900
-"""Seconds to wait for another `lab` command on the same lab: a first `up` builds for long."""
+"""Seconds to wait for another `lab` command on the same lab: a first `up` takes minutes."""
 
 ROTATION_SECONDS = 60.0
 """How long one rotation may take; it takes about a second."""
@@ -25,19 +25,23 @@ ROTATION_SECONDS = 60.0
 with_name = click.option(
     "--name", default=DEFAULT_NAME, show_default=True, help="Which lab; several run side by side."
 )
-with_yes = click.option("-y", "--yes", is_flag=True, help="Ask nothing.")
+with_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask questions.")
 
 
 def progress() -> "Progress":
-    """What tells the user how far a command is."""
+    """Returns the progress renderer that fits standard output."""
     from lab import console
 
     return console.progress(sys.stdout)
 
 
 @contextmanager
-def exclusively(paths: LabPaths, say: Callable[[str], None]) -> Iterator[None]:
-    """One command at a time works on a lab."""
+def exclusively(paths: LabPaths, notify: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of the lab, so that one command at a time works on it.
+
+    `notify` gets a line when another command holds the lock. Raises ClusterError after
+    LOCK_PATIENCE.
+    """
     from filelock import Timeout
 
     from lab.cluster.build.cache import named_lock
@@ -47,13 +51,13 @@ def exclusively(paths: LabPaths, say: Callable[[str], None]) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            say(f"another command works on the lab {paths.name!r}: waiting for it")
+            notify(f"another command works on the lab {paths.name!r}: waiting for it")
             try:
                 lock.acquire(timeout=LOCK_PATIENCE)
             except Timeout as late:
                 raise ClusterError(
                     f"the lab {paths.name!r} has been busy for {LOCK_PATIENCE // 60} minutes",
-                    hint="see which `lab` process still runs, and end it",
+                    hint="find the `lab` process that still runs, and end it",
                 ) from late
         yield
     finally:
@@ -75,15 +79,16 @@ def exclusively(paths: LabPaths, say: Callable[[str], None]) -> Iterator[None]:
     type=click.Choice(["sidecar-lab", "istio"]),
     default="sidecar-lab",
     show_default=True,
-    help="Whose control plane: ours, or real Istio in its place (built from its Go modules).",
+    help="Which control plane to run: ours, or real Istio (built from its Go modules).",
 )
 @click.option("--no-provision", is_flag=True, help="Never install or start Docker.")
-@click.option("--recreate", is_flag=True, help="Delete the cluster, and make it anew.")
+@click.option("--recreate", is_flag=True, help="Delete the cluster and create it again.")
 @with_yes
 def up(name: str, source: str, mesh: str, no_provision: bool, recreate: bool, yes: bool) -> None:
-    """Bring the lab up; on a lab that is up, check it and load what changed.
+    """Bring the lab up; if it is up already, check it and load what changed.
 
-    A cluster that is there is never deleted without a question on a terminal, or --recreate.
+    An existing cluster is deleted only with --recreate, or after you agree on a terminal, or when
+    it was never finished, cannot start, or lost its folder.
     """
     from lab.cluster import bringup
     from lab.cluster import up as steps
@@ -110,18 +115,20 @@ def up(name: str, source: str, mesh: str, no_provision: bool, recreate: bool, ye
 
 @click.command()
 @with_name
-@click.option("--all", "everything", is_flag=True, help="Every lab, and the Docker we started.")
 @click.option(
-    "-y", "--yes", is_flag=True, help="Ask nothing; also a lab whose folder is not on this machine."
+    "--all", "everything", is_flag=True, help="Every lab, and the Docker that the lab started."
+)
+@click.option(
+    "-y", "--yes", is_flag=True, help="Do not ask; also remove a lab whose folder is not here."
 )
 def down(name: str, everything: bool, yes: bool) -> None:
-    """Remove the lab and count what is left of it (0, or the exit code is 1)."""
+    """Remove the lab and count what is left of it; exit code 1 unless that is 0."""
     from lab.cluster import down as teardown
     from lab.cluster.host_changes import apt
 
     shown = progress()
-    if said := apt.settle():
-        shown.note(said)
+    if note := apt.settle():
+        shown.note(note)
     if everything:
         left = teardown.down_all(shown, force=yes, exclusively=exclusively)
     else:
@@ -129,8 +136,8 @@ def down(name: str, everything: bool, yes: bool) -> None:
         with exclusively(paths, shown.note):
             left = teardown.down(paths, shown, insist=yes)
     click.echo(f"left over: {len(left)}")
-    for one in left:
-        click.echo(f"  {one}")
+    for leftover in left:
+        click.echo(f"  {leftover}")
     if left:
         raise click.exceptions.Exit(1)
 
@@ -157,7 +164,7 @@ Examples:
 @with_name
 @click.option("--times", type=click.IntRange(1, 1000), default=1, show_default=True)
 def rotate(name: str, times: int) -> None:
-    """Give the webhook a new certificate and authority, with no pod refused meanwhile."""
+    """Give the webhook a new certificate and authority; it keeps admitting pods meanwhile."""
     from lab.cluster import gate
     from lab.cluster import rotate as rotation
     from lab.kube.client import KubeApi
@@ -174,11 +181,11 @@ def rotate(name: str, times: int) -> None:
 
 @click.command()
 @with_name
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--sbom", is_flag=True, help="The images' Debian packages, as CycloneDX.")
 def status(name: str, as_json: bool, sbom: bool) -> None:
-    """Say what is running and from what it was built; exit code 3 when the lab is not up."""
-    from lab.cluster import status as looked
+    """Show what is running and what it was built from; exit code 3 if the lab is not up."""
+    from lab.cluster import status as statuses
 
     if sbom:
         from lab.cluster import state
@@ -188,25 +195,25 @@ def status(name: str, as_json: bool, sbom: bool) -> None:
         roles = {"node": known.node_image, "observer": known.observer_image, **known.images}
         click.echo(packages.document(roles))
         return
-    seen = looked.look(lab_paths(name))
-    click.echo(json.dumps(seen, indent=1) if as_json else looked.text(seen))
-    if seen["lab"] != "up":
+    report = statuses.look(lab_paths(name))
+    click.echo(json.dumps(report, indent=1) if as_json else statuses.text(report))
+    if report["lab"] != "up":
         raise click.exceptions.Exit(3)
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    """Look at this machine: what is there, what `up` will do, what mends the rest."""
+    """Check this machine: what it has, what `lab up` will do, and how to fix the rest."""
     from lab.cluster import doctor as judged
     from lab.cluster import machine
     from lab.cluster.host_changes import apt
 
-    if (said := apt.settle()) and not as_json:
-        click.echo(said)
+    if (note := apt.settle()) and not as_json:
+        click.echo(note)
     findings = judged.judge(machine.gather())
     click.echo(judged.as_json(findings) if as_json else judged.text(findings))
-    if any(one.verdict == "fail" for one in findings):
+    if any(finding.verdict == "fail" for finding in findings):
         raise click.exceptions.Exit(1)
 
 
@@ -216,9 +223,9 @@ def cache() -> None:
 
 
 @cache.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def cache_list(as_json: bool) -> None:
-    """Every finished entry and image of ours: from what, how large, last used."""
+    """List the finished entries, Go's caches and the lab's images, with their sizes."""
     from lab.cluster import cache_list as cachelist
 
     click.echo(cachelist.as_json() if as_json else cachelist.text())
@@ -226,7 +233,7 @@ def cache_list(as_json: bool) -> None:
 
 @cache.command("prune")
 @click.option("--unused-for", default=14, show_default=True, help="Days without use.")
-@click.option("--all", "everything", is_flag=True, help="Everything that no lab runs on.")
+@click.option("--all", "everything", is_flag=True, help="Everything that no lab uses.")
 def cache_prune(unused_for: int, everything: bool) -> None:
     """Remove what was not used for a while; the next `up` builds what it needs again."""
     from lab.cluster import cache_list as cachelist

@@ -20,7 +20,11 @@ from lab.progress import Task
 
 
 def cluster(up: Bringup, task: Task) -> None:
-    """A node whose API server answers: as it is, healed, or made anew."""
+    """Ensure that a node runs whose API server answers, and load the changed images into it.
+
+    Uses the node that is there, repairs it, or creates a new one. Raises RefusedError when only a
+    new cluster would do and the user did not agree to that.
+    """
     assert up.built is not None
     up.state = states.find(up.paths)
     found = container.judge(
@@ -35,31 +39,34 @@ def cluster(up: Bringup, task: Task) -> None:
         up.api = container.heal(up.name, found, up.paths, task)
     if up.api is None:
         if found.action == "create" and found.reason:
-            up.progress.note(f"the cluster is made anew: {found.reason}")
+            up.progress.note(f"creating a new cluster: {found.reason}")
         create_cluster(up, task)
     assert up.state is not None
     load_changed_images(up, task)
 
 
 def agreed(up: Bringup, found: container.Found) -> container.Found:
-    """That the cluster is made anew, by its user's word. Raises RefusedError without it."""
+    """Returns the action "create" if the user agrees to lose the cluster.
+
+    Raises RefusedError if not.
+    """
     if up.options.recreate:
-        return container.Found("create", found.reason or "--recreate asks for it")
+        return container.Found("create", found.reason or "--recreate was given")
     lost = "everything that runs in it is lost"
     if up.options.confirm_loss is not None and up.options.confirm_loss(
-        f"The cluster of the lab {up.name!r} can only be made anew: {found.reason}. "
-        f"It is deleted then, and {lost}. Go on?"
+        f"The cluster of the lab {up.name!r} must be created again: {found.reason}. "
+        f"This deletes it, and {lost}. Go on?"
     ):
         return container.Found("create", found.reason)
     raise RefusedError(
-        f"the cluster of the lab {up.name!r} is kept as it is: {found.reason}, and only a cluster "
-        "that is made anew could follow",
-        hint=f"{container.recreate_command(up.paths)} deletes it and makes it anew: {lost}",
+        f"the cluster of the lab {up.name!r} was left as it is: {found.reason}, so it would have "
+        "to be created again",
+        hint=f"{container.recreate_command(up.paths)} deletes it and creates it again: {lost}",
     )
 
 
 def create_cluster(up: Bringup, task: Task) -> None:
-    """Remove what is left of an earlier node and make the cluster."""
+    """Remove what is left of an earlier node and create the cluster."""
     assert up.built is not None
     container.remove(up.name)
     up.paths.kubeconfig.unlink(missing_ok=True)
@@ -74,7 +81,7 @@ def create_cluster(up: Bringup, task: Task) -> None:
         kind.cgroup_v1(daemon),
         up.options.versions.kubernetes_minor,
     )
-    # Istio's images are not in the node yet.
+    # Our images are in the node image. Istio's are loaded later, so its objects cannot start yet.
     early = install.EarlyInstall(up.wanted if up.options.mesh is Mesh.OURS else [])
 
     def on_line(line: str) -> None:
@@ -92,7 +99,7 @@ def create_cluster(up: Bringup, task: Task) -> None:
     up.api.wait_ready(60)
     assert up.state is not None
     up.remember(up.state.having(phase="installing"))
-    task.update(f"Kubernetes {up.built.kubernetes}, made anew")
+    task.update(f"Kubernetes {up.built.kubernetes}, newly created")
 
 
 def _new_state(up: Bringup, built: Built) -> LabState:
@@ -122,7 +129,7 @@ def _image_refs(built: Built) -> dict[str, str]:
 
 
 def load_changed_images(up: Bringup, task: Task) -> None:
-    """Bring images that changed since into a node that runs."""
+    """Load the images that changed into the running node, and record them in the state."""
     assert up.built is not None
     assert up.state is not None
     there, ours = dict(up.state.images), _image_refs(up.built)
@@ -148,5 +155,8 @@ def load_changed_images(up: Bringup, task: Task) -> None:
 
 
 def lacks(there: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Whether the node's images are not all those wanted: reference → what names its content."""
+    """Whether a wanted image is missing or different on the node.
+
+    `there` and `wanted`: image reference → what identifies its content.
+    """
     return any(there.get(reference) != content for reference, content in wanted.items())

@@ -1,6 +1,6 @@
 """Judgement over what machine.py gathered: pure, so that every machine can be tried in a test.
 
-A finding says what was seen, how bad that is, and what mends it.
+A finding holds what was observed, how bad that is, and how to fix it.
 """
 
 import json
@@ -16,17 +16,20 @@ from lab.mesh.errors import SidecarLabError
 Verdict = Literal["ok", "warn", "fail"]
 GIB = 1 << 30
 DISK_NEEDED, DISK_WANTED = 4 * GIB, 25 * GIB
-"""To run at all; to build everything from sources."""
+"""Bytes of disk needed to run at all; to build everything from sources."""
 MEMORY_NEEDED, MEMORY_WANTED = 2 * GIB, 4 * GIB
 WATCHES_WANTED, INSTANCES_WANTED = 65536, 256
 """kubelet, containerd and the pods share the machine's inotify limits with the user's editor."""
 INSTANCES_NEEDED = 16
-"""A node that is up holds 13: with fewer none starts."""
+"""A running node holds 13; with fewer, no node starts."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of `lab doctor`. `fix` is "" when there is nothing to mend."""
+    """One line of `lab doctor`: a name, what was observed (`seen`), a verdict, and a fix.
+
+    `fix` is "" when there is nothing to fix.
+    """
 
     name: str
     seen: str
@@ -38,7 +41,7 @@ BEARS: Mapping[str, tuple[str, ...]] = {
     step: tuple(names.split(", "))
     for step, names in {
         "preflight": "disk",
-        "docker": "cgroup, disk, wsl",  # the rest the step itself says
+        "docker": "cgroup, disk, wsl",  # the step's own errors name the rest
         "images": "disk, memory, storage driver, registry, go, kubectl, proxy, docker product",
         "cluster": "inotify instances, inotify watches, cgroup, capabilities, netfilter, "
         "address pool, docker product, disk, memory, storage driver, proxy, wsl",
@@ -46,30 +49,36 @@ BEARS: Mapping[str, tuple[str, ...]] = {
         "ready": "inotify instances, inotify watches, netfilter, disk, memory, proxy",
     }.items()
 }
-"""Step of `lab up` → names of the findings that may be why it fails, the likeliest first."""
+"""Step of `lab up` → names of the findings that may make it fail, the most likely first."""
 
 
 def bearing(step: str) -> list[Finding]:
-    """What is amiss on this machine that may be why a step failed; [] where nothing can be told."""
+    """Examine this machine and return the findings that may have made a step fail.
+
+    Returns [] when there is none, or when the machine cannot be examined.
+    """
     if step not in BEARS:
         return []
     try:
-        found = judge(gather())
+        findings = judge(gather())
     except (SidecarLabError, OSError):
-        return []  # what failed is said all the same
-    return amiss(found, step)
+        return []  # the error of the step itself is reported anyway
+    return amiss(findings, step)
 
 
-def amiss(found: Sequence[Finding], step: str) -> list[Finding]:
-    """Of `found`, what is not well and bears on the step: what would stop it, then the rest."""
+def amiss(findings: Sequence[Finding], step: str) -> list[Finding]:
+    """Returns the findings that may affect the step: failures first, then warnings."""
     names = BEARS.get(step, ())
-    there = [one for one in found if one.name in names and one.verdict != "ok"]
-    return sorted(there, key=lambda one: (one.verdict != "fail", names.index(one.name)))
+    bad = [finding for finding in findings if finding.name in names and finding.verdict != "ok"]
+    return sorted(bad, key=lambda finding: (finding.verdict != "fail", names.index(finding.name)))
 
 
 def judge(host: Host) -> list[Finding]:
-    """Every finding, in the order in which they would stop `lab up`; the last says what it does."""
-    found = [
+    """Returns every finding, in the order in which they would stop `lab up`.
+
+    The last finding tells what `lab up` would do.
+    """
+    findings = [
         _client(host),
         _daemon(host),
         *_about_daemon(host),
@@ -85,69 +94,70 @@ def judge(host: Host) -> list[Finding]:
         *_proxies(host),
         *_platform(host),
     ]
-    return [*found, _will(host, found)]
+    return [*findings, _will(host, findings)]
 
 
 def _client(host: Host) -> Finding:
     if host.client:
         return Finding("docker client", host.client, "ok")
-    plan = provision.plan(host.machine)
-    if plan.action == "install":
+    remedy = provision.plan(host.machine)
+    if remedy.action == "install":
         return Finding("docker client", "none", "warn", "`lab up` installs it")
-    return Finding("docker client", "none", "fail", plan.instruction)
+    return Finding("docker client", "none", "fail", remedy.instruction)
 
 
 def _daemon(host: Host) -> Finding:
     if host.daemon:
         whose = ", started by the lab" if host.daemon_is_ours else ""
-        seen = f"{host.daemon.version}, API {host.daemon.api}{whose}"
-        return Finding("docker daemon", seen, "ok")
-    plan = provision.plan(host.machine)
+        version = f"{host.daemon.version}, API {host.daemon.api}{whose}"
+        return Finding("docker daemon", version, "ok")
+    remedy = provision.plan(host.machine)
     if host.socket_denied:
-        return Finding("docker rights", "no access to Docker's socket", "fail", plan.instruction)
-    seen = host.machine.unreachable.splitlines()[0] if host.machine.unreachable else "no answer"
+        return Finding("docker rights", "no access to Docker's socket", "fail", remedy.instruction)
+    reason = host.machine.unreachable.splitlines()[0] if host.machine.unreachable else "no answer"
     if host.machine.address.by:
-        return Finding("docker daemon", plan.sentence, "fail", plan.instruction)
-    if plan.action in ("install", "start"):
-        return Finding("docker daemon", seen, "warn", plan.sentence)
-    return Finding("docker daemon", seen, "fail", plan.instruction)
+        return Finding("docker daemon", remedy.sentence, "fail", remedy.instruction)
+    if remedy.action in ("install", "start"):
+        return Finding("docker daemon", reason, "warn", remedy.sentence)
+    return Finding("docker daemon", reason, "fail", remedy.instruction)
 
 
 def _about_daemon(host: Host) -> list[Finding]:
     daemon = host.daemon
     if daemon is None:
         return []
-    found = [
-        Finding("docker rights", "this user may talk to the daemon", "ok"),
+    findings = [
+        Finding("docker rights", "this user may use the daemon", "ok"),
         Finding("docker product", *_kind(host, daemon)),
     ]
     if daemon.storage_driver == "vfs":
         fix = "put Docker's data root on ext4 or xfs (or SIDECAR_LAB_CACHE, if the lab starts it)"
-        found.append(Finding("storage driver", "vfs: copies every layer whole", "warn", fix))
+        detail = "vfs: copies every layer in full"
+        findings.append(Finding("storage driver", detail, "warn", fix))
     else:
-        found.append(Finding("storage driver", daemon.storage_driver, "ok"))
-    found.append(Finding("cgroup driver", daemon.cgroup_driver or "unknown", "ok"))
+        findings.append(Finding("storage driver", daemon.storage_driver, "ok"))
+    findings.append(Finding("cgroup driver", daemon.cgroup_driver or "unknown", "ok"))
     if host.free_pool not in ("", "?"):
         fix = (
             "`docker network prune`, or other default-address-pools in Docker's settings; "
             "a VPN may hold all private ranges"
         )
-        found.append(Finding("address pool", host.free_pool, "fail", fix))
+        findings.append(Finding("address pool", host.free_pool, "fail", fix))
     elif host.free_pool == "":
-        found.append(Finding("address pool", "Docker has a free range", "ok"))
-    return found
+        findings.append(Finding("address pool", "Docker has a free range", "ok"))
+    return findings
 
 
 def _kind(host: Host, daemon: daemons.Daemon) -> tuple[str, Verdict, str]:
-    found = daemons.judge(daemon, host.machine.address, host.here, host.cache)
-    return found.seen, found.verdict, found.fix
+    check = daemons.judge(daemon, host.machine.address, host.here, host.cache)
+    return check.finding, check.verdict, check.fix
 
 
 def _cgroup(host: Host) -> Finding:
     version = host.daemon.cgroup_version if host.daemon else host.cgroup
     if version == "1":
-        seen = "v1: the kubelet is told to accept it, the node runs systemd 252"
-        return Finding("cgroup", seen, "ok")
+        detail = "v1: kubelet is configured to accept it, the node runs systemd 252"
+        return Finding("cgroup", detail, "ok")
     if version == "2":
         return Finding("cgroup", "v2", "ok")
     if host.machine.system != "Linux":
@@ -160,13 +170,13 @@ def _capabilities(host: Host) -> list[Finding]:
     if host.lacking is None:
         return []
     if not host.lacking:
-        return [Finding("capabilities", "the bounding set is whole", "ok")]
+        return [Finding("capabilities", "the bounding set is complete", "ok")]
     names = ", ".join(sorted(host.lacking))
     # Another user's lab may have started it: what counts is the runtime that the daemon uses.
     if host.daemon is None or host.daemon.runtime == dockerd.RUNTIME:
-        seen = f"{names} missing: a Docker that the lab starts goes without"
-        return [Finding("capabilities", seen, "ok")]
-    own = "stop that Docker and let `lab up` start its own, which asks for no more than there is"
+        detail = f"{names} missing: a Docker that the lab starts does not need them"
+        return [Finding("capabilities", detail, "ok")]
+    own = "stop that Docker and let `lab up` start its own, which does not request what is missing"
     fix = own if host.machine.root else "as root: " + own
     return [Finding("capabilities", f"{names} missing: privileged may fail", "warn", fix)]
 
@@ -176,47 +186,47 @@ def _size(count: int) -> str:
 
 
 def _disk(host: Host) -> Finding:
-    seen = f"{_size(host.disk_free)} free in {host.disk_path}"
+    free = f"{_size(host.disk_free)} free in {host.disk_path}"
     fix = "`lab cache prune`, `docker system prune`, or SIDECAR_LAB_CACHE on a larger disk"
     if host.disk_free < DISK_NEEDED:
-        return Finding("disk", seen, "fail", fix)
+        return Finding("disk", free, "fail", fix)
     if host.disk_free < DISK_WANTED:
-        return Finding("disk", f"{seen}; a build from sources takes up to 25", "warn", fix)
-    return Finding("disk", seen, "ok")
+        return Finding("disk", f"{free}; a build from sources takes up to 25 GiB", "warn", fix)
+    return Finding("disk", free, "ok")
 
 
 def _memory(host: Host) -> Finding:
-    seen = _size(host.memory)
+    size = _size(host.memory)
     fix = "give Docker more memory (Docker Desktop: Settings, Resources; WSL: .wslconfig)"
     if host.memory < MEMORY_NEEDED:
-        return Finding("memory", seen, "fail", fix)
-    return Finding("memory", seen, "warn" if host.memory < MEMORY_WANTED else "ok", fix)
+        return Finding("memory", size, "fail", fix)
+    return Finding("memory", size, "warn" if host.memory < MEMORY_WANTED else "ok", fix)
 
 
 def _inotify(host: Host) -> list[Finding]:
-    found = []
-    for name, seen, needed, wanted in (
+    findings = []
+    for name, limit, needed, wanted in (
         ("max_user_watches", host.inotify_watches, 0, WATCHES_WANTED),
         ("max_user_instances", host.inotify_instances, INSTANCES_NEEDED, INSTANCES_WANTED),
     ):
-        if seen is None:
+        if limit is None:
             continue
-        low = seen < wanted
+        low = limit < wanted
         fix = f"sudo sysctl fs.inotify.{name}={wanted * 4}" if low else ""
-        verdict: Verdict = "fail" if seen < needed else "warn" if low else "ok"
-        found.append(Finding(f"inotify {name.removeprefix('max_user_')}", str(seen), verdict, fix))
-    return found
+        verdict: Verdict = "fail" if limit < needed else "warn" if low else "ok"
+        short = name.removeprefix("max_user_")
+        findings.append(Finding(f"inotify {short}", str(limit), verdict, fix))
+    return findings
 
 
 def _netfilter(host: Host) -> Finding:
-    what = "nat REDIRECT with the owner match"
+    rule = "nat REDIRECT with the owner match"
     if host.netfilter == "":
-        return Finding("netfilter", f"{what} works, tried in {host.netfilter_where}", "ok")
+        return Finding("netfilter", f"{rule} works, tried in {host.netfilter_where}", "ok")
     if host.netfilter == "?":
-        seen = f"{what} was not tried: no iptables here and no node runs yet"
-        return Finding(
-            "netfilter", seen, "warn", "`lab up`, then `lab doctor` tries it in the node"
-        )
+        detail = f"{rule} was not tried: no iptables here and no node runs yet"
+        fix = "run `lab up`; after that, `lab doctor` tries it in the node"
+        return Finding("netfilter", detail, "warn", fix)
     if host.machine.wsl:
         fix = "wsl --update: older WSL 2 kernels lack netfilter modules (xt_owner, xt_REDIRECT)"
     elif host.daemon and host.daemon.kind == "Docker Desktop":
@@ -224,24 +234,24 @@ def _netfilter(host: Host) -> Finding:
     else:
         fix = "sudo modprobe -a nf_tables nft_compat nft_chain_nat xt_REDIRECT xt_owner xt_tcpudp"
     return Finding(
-        "netfilter", f"{what} failed in {host.netfilter_where}: {host.netfilter}", "fail", fix
+        "netfilter", f"{rule} failed in {host.netfilter_where}: {host.netfilter}", "fail", fix
     )
 
 
 def _registry(host: Host) -> Finding:
     if not host.registry:
         return Finding("registry", "answers: the stock node image can be pulled", "ok")
-    seen = (
+    detail = (
         f"does not answer ({host.registry}): images are built from Debian packages and Go modules"
     )
     fix = "nothing to do; behind a proxy, set HTTPS_PROXY for Docker too"
-    return Finding("registry", seen, "ok" if host.go else "warn", "" if host.go else fix)
+    return Finding("registry", detail, "ok" if host.go else "warn", "" if host.go else fix)
 
 
 def _go(host: Host) -> Finding:
     if host.go:
         return Finding("go", host.go.removeprefix("go version "), "ok")
-    return Finding("go", "none: a wheel of it is fetched where something is built", "ok")
+    return Finding("go", "none: a Python wheel with Go is downloaded when something is built", "ok")
 
 
 def _kubectl(host: Host) -> Finding:
@@ -251,14 +261,16 @@ def _kubectl(host: Host) -> Finding:
 
 
 def _proxies(host: Host) -> list[Finding]:
-    given = {name.upper(): value for name, value in host.proxies.items()}
-    if not {"HTTP_PROXY", "HTTPS_PROXY"} & set(given):
+    variables = {name.upper(): value for name, value in host.proxies.items()}
+    if not {"HTTP_PROXY", "HTTPS_PROXY"} & set(variables):
         return []
-    shielded = any(part in given.get("NO_PROXY", "") for part in ("127.0.0.1", "localhost", "*"))
-    if shielded:
-        return [Finding("proxy", "set, and leaves this machine out", "ok")]
+    excluded = any(
+        part in variables.get("NO_PROXY", "") for part in ("127.0.0.1", "localhost", "*")
+    )
+    if excluded:
+        return [Finding("proxy", "set, and NO_PROXY excludes this machine", "ok")]
     fix = 'export NO_PROXY="$NO_PROXY,127.0.0.1,localhost,10.96.0.0/16,10.244.0.0/16,.svc"'
-    return [Finding("proxy", "set, also for 127.0.0.1 where the API server is", "warn", fix)]
+    return [Finding("proxy", "set, also for 127.0.0.1, where the API server listens", "warn", fix)]
 
 
 def _platform(host: Host) -> list[Finding]:
@@ -268,34 +280,36 @@ def _platform(host: Host) -> list[Finding]:
     return []
 
 
-def _will(host: Host, found: Sequence[Finding]) -> Finding:
-    """What `up` would do here."""
-    stopping = [one for one in found if one.verdict == "fail"]
+def _will(host: Host, findings: Sequence[Finding]) -> Finding:
+    """Returns the finding that tells what `lab up` would do here."""
+    stopping = [finding for finding in findings if finding.verdict == "fail"]
     if stopping:
-        names = ", ".join(one.name for one in stopping)
-        return Finding("lab up", f"would stop at: {names}", "fail", "mend what is above, in order")
+        names = ", ".join(finding.name for finding in stopping)
+        return Finding(
+            "lab up", f"would stop at: {names}", "fail", "fix what is listed above, in order"
+        )
     steps = []
-    plan = provision.plan(host.machine)
-    if plan.action == "install":
+    remedy = provision.plan(host.machine)
+    if remedy.action == "install":
         steps.append("install docker.io and start a daemon")
-    if plan.action == "start":
+    if remedy.action == "start":
         steps.append("start a Docker daemon")
     steps.append("build the images" if host.registry else "pull the stock node, build the images")
-    steps.append("make or heal the cluster and install the mesh")
+    steps.append("create or repair the cluster and install the mesh")
     running = f"; here already: {', '.join(host.labs)}" if host.labs else ""
     return Finding("lab up", f"will {', '.join(steps)} (only what is not there){running}", "ok")
 
 
 def as_json(findings: Sequence[Finding]) -> str:
-    """For programs."""
-    return json.dumps([asdict(one) for one in findings], indent=1)
+    """Returns the findings as JSON."""
+    return json.dumps([asdict(finding) for finding in findings], indent=1)
 
 
 def text(findings: Sequence[Finding]) -> str:
-    """For people: a line each, its fix below."""
+    """Returns the findings as text: a line for each, with its fix below."""
     lines = []
-    for one in findings:
-        lines.append(f"{one.verdict:<5} {one.name:<18} {one.seen}")
-        if one.fix and one.verdict != "ok":
-            lines.append(f"{'':<24} fix: {one.fix}")
+    for finding in findings:
+        lines.append(f"{finding.verdict:<5} {finding.name:<18} {finding.seen}")
+        if finding.fix and finding.verdict != "ok":
+            lines.append(f"{'':<24} fix: {finding.fix}")
     return "\n".join(lines)

@@ -17,23 +17,24 @@ from lab.paths import LabPaths
 from lab.progress import Progress
 
 KEPT = frozenset({"records", "logs"})
-"""What of `.lab/NAME` outlives the lab: what a reader may still want to look at."""
+"""Folders in `.lab/NAME` that `down` keeps: a reader may still want to look at them."""
 SETTLE_SECONDS = 10.0
-"""How long what Docker removes may take to be gone from the machine."""
+"""How long interfaces, rules and processes may take to go after Docker removed their owners."""
 
 
 def down(paths: LabPaths, progress: Progress, *, insist: bool = False) -> list[Leftover]:
-    """Remove one lab; what is left of it. Raises RefusedError when it is another checkout's.
+    """Remove one lab and return what is left of it.
 
-    `insist` as in ownership.find.
+    `insist` has the meaning that it has in ownership.find. Raises RefusedError when the lab
+    belongs to another checkout.
     """
     with progress.task("cluster") as task:
         if _nothing_answers(progress):
-            task.skip("no Docker daemon runs, so no lab does")
+            task.skip("no Docker daemon runs, so no lab runs")
             _forget(paths)
             return _on_disk(paths)
         if abandoned := ownership.find(paths, insist=insist):
-            task.update(f"of {abandoned}, a folder that is gone")
+            task.update(f"it belonged to {abandoned}, a folder that no longer exists")
         traces = leftovers.identify(paths)
         container.remove(paths.name)
         task.update(f"{len(traces.containers)} containers removed")
@@ -52,7 +53,7 @@ def down(paths: LabPaths, progress: Progress, *, insist: bool = False) -> list[L
         deadline = time.monotonic() + SETTLE_SECONDS
         left = leftovers.remaining(traces)
         while left and time.monotonic() < deadline:
-            time.sleep(0.2)  # between two looks at the condition
+            time.sleep(0.2)  # before the condition is checked again
             left = leftovers.remaining(traces)
         left += _on_disk(paths)
         task.update(f"{len(left)}")
@@ -60,15 +61,21 @@ def down(paths: LabPaths, progress: Progress, *, insist: bool = False) -> list[L
 
 
 def _nothing_answers(progress: Progress) -> bool:
-    """Whether there is no daemon; one of ours that died is started, to remove what it held."""
+    """Whether no Docker daemon answers.
+
+    Starts the lab's own daemon again if it died, so that its containers can be removed. Raises
+    HostError when a daemon that the user named does not answer.
+    """
     if not engine.why_unreachable():
         return False
     if engine.client() and (where := daemons.address()).by:
-        plan = provision.plan_address(where)
-        raise HostError(f"{plan.sentence}: what it holds cannot be seen", hint=plan.instruction)
+        remedy = provision.plan_address(where)
+        raise HostError(
+            f"{remedy.sentence}: its containers cannot be listed", hint=remedy.instruction
+        )
     if daemon.recorded() is None:
         return True
-    progress.note("the Docker daemon of the lab has died: starting it, to remove what it held")
+    progress.note("the lab's Docker daemon has died: starting it again, to remove its containers")
     daemon.start()
     return False
 
@@ -88,7 +95,7 @@ def _forget(paths: LabPaths) -> None:
 def _on_disk(paths: LabPaths) -> list[Leftover]:
     if not paths.root.is_dir():
         return []
-    return [Leftover("file", str(one)) for one in paths.root.iterdir() if one.name not in KEPT]
+    return [Leftover("file", str(path)) for path in paths.root.iterdir() if path.name not in KEPT]
 
 
 def down_all(
@@ -97,9 +104,10 @@ def down_all(
     force: bool,
     exclusively: Callable[[LabPaths, Callable[[str], None]], AbstractContextManager[None]],
 ) -> list[Leftover]:
-    """Remove every lab of this machine, then the daemon that the lab started.
+    """Remove every lab of this machine, then stop the daemon that the lab started.
 
-    Containers that are no lab's stop the daemon from being stopped, unless `force`.
+    Returns what is left. Raises RefusedError, and leaves the daemon running, when it has
+    containers or networks of no lab; `force` removes those too.
     """
     from pathlib import Path
 
@@ -119,13 +127,13 @@ def down_all(
         others = engine.containers()
         networks = engine.names("network", "type=custom")
         if (others or networks) and not force:
-            names = ", ".join([*(one.name for one in others), *networks])
+            names = ", ".join([*(container.name for container in others), *networks])
             raise RefusedError(
-                f"the lab's Docker also has containers or networks that are no lab's: {names}",
-                hint="remove them, or `lab down --all --yes` does",
+                f"the lab's Docker also has containers or networks that belong to no lab: {names}",
+                hint="remove them, or let `lab down --all --yes` remove them",
             )
-        engine.remove_containers([one.id for one in others])
-        # By the daemon: what it made for a network, it alone takes away exactly.
+        engine.remove_containers([container.id for container in others])
+        # Only the daemon knows exactly which rules and interfaces it made for a network.
         for network in networks:
             docker("network", "rm", network, check=False)
         stays = daemon.stop() or []
@@ -133,20 +141,20 @@ def down_all(
     for sentence in stays:
         progress.note(sentence)
     _remove_packages(progress)
-    return left + [Leftover("process", one) for one in daemon.still_there()]
+    return left + [Leftover("process", line) for line in daemon.still_there()]
 
 
 def _remove_packages(progress: Progress) -> None:
-    """Remove the packages that `up` installed. Not while a daemon runs that is not ours."""
+    """Remove the packages that `up` installed, unless a daemon runs that is not ours."""
     if not apt.read().installed:
         return
     with progress.task("packages") as task:
         stays = apt.remove(build_log("packages"))
-        task.update("; ".join(stays) or "those that the lab installed are removed")
+        task.update("; ".join(stays) or "removed those that the lab installed")
 
 
 def labs() -> list[tuple[str, str]]:
-    """Name and folder of every lab that this Docker daemon holds, by the labels of its network."""
+    """Returns the name and folder of every lab in this Docker daemon, read from network labels."""
     form = f'{{{{.Label "{engine.LABEL}"}}}}\t{{{{.Label "{kind.HOME_LABEL}"}}}}'
     rows = docker(
         "network", "ls", "--filter", f"label={kind.HOME_LABEL}", "--format", form

@@ -1,7 +1,7 @@
 """Whether a lab can be worked with now: asked by every command before it begins.
 
-A lab that is absent, incomplete, paused, stopped or silent is named so at once, with the command
-that mends it, rather than by what fails later.
+A lab that is absent, incomplete, paused, stopped or silent is reported at once, with the command
+that fixes it. Otherwise a later step would fail for a reason that is hard to read.
 """
 
 from dataclasses import dataclass
@@ -18,83 +18,88 @@ from lab.paths import LabPaths
 
 DOCKER_SECONDS = 10.0
 API_SECONDS = 4.0
-"""How long Docker and the API server may take to answer the one question that is asked."""
+"""How long Docker and the API server may take to answer the one request that each gets."""
 
 Kind = Literal["no docker", "gone", "paused", "stopped", "silent"]
 
 
 @dataclass(frozen=True)
-class Container:
-    """Docker's word for a node's state; "" when there is none. `unreachable`: Docker's silence."""
+class NodeState:
+    """The state of a node's container as Docker names it; "" when there is no such container.
+
+    `unreachable`: why Docker does not answer; "" when it does.
+    """
 
     state: str = ""
     unreachable: str = ""
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """Why a lab cannot be worked with, and what mends it."""
+class Obstacle:
+    """Why a lab cannot be used now, and how to fix that."""
 
     kind: Kind
     message: str
     hint: str
 
     def error(self) -> ClusterError:
-        """The same, to be raised."""
+        """Returns the obstacle as an exception to raise."""
         return ClusterError(self.message, hint=self.hint)
 
 
 def require(paths: LabPaths) -> LabState:
-    """What is known of a lab that can be worked with. Raises ClusterError that names why not."""
+    """Returns the state of a lab that can be used now. Else raises ClusterError with the reason."""
     known = state.load(paths)
-    if found := trouble(paths, known):
+    if found := obstacle(paths, known):
         raise found.error()
     return known
 
 
-def trouble(paths: LabPaths, known: LabState) -> Trouble | None:
-    """Why a lab that was brought up cannot be worked with now; None: it can."""
-    seen = container(known.node)
-    api = "" if seen.unreachable or seen.state != "running" else _api(paths)
-    remedy = provision.plan(provision.look(seen.unreachable)) if seen.unreachable else None
-    return judge(paths.name, state.up_command(paths), known.node, seen, api, remedy)
+def obstacle(paths: LabPaths, known: LabState) -> Obstacle | None:
+    """Returns why a lab that was brought up cannot be used now; None when it can."""
+    node = container(known.node)
+    api = "" if node.unreachable or node.state != "running" else _api(paths)
+    remedy = provision.plan(provision.look(node.unreachable)) if node.unreachable else None
+    return judge(paths.name, state.up_command(paths), known.node, node, api, remedy)
 
 
 def judge(
     name: str,
     up: str,
     node: str,
-    seen: Container,
+    node_state: NodeState,
     api: str,
-    remedy: provision.Plan | None,
-) -> Trouble | None:
-    """The decision of `trouble` on plain data.
+    remedy: provision.DockerRemedy | None,
+) -> Obstacle | None:
+    """Makes the decision of `obstacle` from plain data.
 
-    `api`: why the API server does not answer. `remedy`: what mends a Docker that is silent.
+    `up`: the command that brings the lab up. `node`: the container's name. `api`: why the API
+    server does not answer. `remedy`: what to do about a Docker that does not answer.
     """
-    if seen.unreachable:
+    if node_state.unreachable:
+        reason = _line(node_state.unreachable)
         by_hand = remedy.instruction if remedy else ""
         hint = f"{by_hand}; then {up}" if by_hand else f"run {up}"
-        return Trouble(
+        return Obstacle(
             "no docker",
-            f"the lab {name!r} is stopped: Docker does not answer ({_line(seen.unreachable)})",
+            f"the lab {name!r} is stopped: Docker does not answer ({reason})",
             hint,
         )
-    if seen.state == "paused":
-        return Trouble("paused", f"the lab {name!r} is paused", f"{up} thaws it")
-    if not seen.state:
-        return Trouble("gone", f"the node of the lab {name!r} is gone", f"{up} makes it anew")
-    if seen.state != "running":
-        said = f"the lab {name!r} is stopped: its node {node} is {seen.state}"
-        return Trouble("stopped", said, f"{up} starts it")
+    if node_state.state == "paused":
+        return Obstacle("paused", f"the lab {name!r} is paused", f"{up} thaws it")
+    if not node_state.state:
+        return Obstacle("gone", f"the node of the lab {name!r} is gone", f"{up} creates it again")
+    if node_state.state != "running":
+        message = f"the lab {name!r} is stopped: its node {node} is {node_state.state}"
+        return Obstacle("stopped", message, f"{up} starts it")
     if api:
-        said = f"the lab {name!r} runs, but its API server does not answer: {_line(api)}"
-        return Trouble("silent", said, f"{up} waits for it, and says what it finds")
+        message = f"the lab {name!r} runs, but its API server does not answer: {_line(api)}"
+        return Obstacle("silent", message, f"{up} waits for it, and reports what it finds")
     return None
 
 
-def container(node: str) -> Container:
-    """The state of a node's container; never raises."""
+def container(node: str) -> NodeState:
+    """Returns the state of a node's container; never raises."""
     try:
         answer = docker(
             *("inspect", "--type", "container", "-f", "{{.State.Status}}", node),
@@ -102,12 +107,12 @@ def container(node: str) -> Container:
             check=False,
         )
     except CommandError as late:
-        return Container(unreachable=late.message)
+        return NodeState(unreachable=late.message)
     if answer.ok:
-        return Container(answer.stdout.strip())
+        return NodeState(answer.stdout.strip())
     if "no such" in answer.stderr.lower():
-        return Container()
-    return Container(unreachable=engine.why_unreachable() or answer.stderr.strip())
+        return NodeState()
+    return NodeState(unreachable=engine.why_unreachable() or answer.stderr.strip())
 
 
 def _api(paths: LabPaths) -> str:
@@ -115,9 +120,9 @@ def _api(paths: LabPaths) -> str:
         api = KubeApi.from_file(paths.kubeconfig, timeout=API_SECONDS)
     except ClusterError as error:
         return error.message
-    said = api.ready()
+    reason = api.ready()
     api.close()
-    return said
+    return reason
 
 
 def _line(text: str) -> str:

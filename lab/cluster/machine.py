@@ -1,7 +1,7 @@
 """What this machine is like, gathered as plain facts for lab.cluster.doctor to judge.
 
-Nothing is judged here and nothing is changed: what is tried (a rule in a network namespace of
-its own) is gone with the process that tried it. Every question has a deadline.
+This module judges nothing and changes nothing: a test rule is set in a network namespace of its
+own, which ends with the process that set it. Every question has a deadline.
 """
 
 import os
@@ -28,7 +28,10 @@ INOTIFY = Path("/proc/sys/fs/inotify")
 
 @dataclass(frozen=True)
 class Host:
-    """The facts. Sizes are bytes; None means that the question has no answer on this system."""
+    """The facts about this machine.
+
+    Sizes are in bytes. None means that the question has no answer on this system.
+    """
 
     machine: provision.Machine
     daemon: daemons.Daemon | None
@@ -45,20 +48,20 @@ class Host:
     inotify_watches: int | None
     inotify_instances: int | None
     netfilter: str
-    """Empty when the rules of the lab can be programmed; else what failed; "?" if not tried."""
+    """Empty when the lab's rules can be set; else what failed; "?" if not tried."""
     netfilter_where: str
     registry: str
-    """Empty when the registry accepts a connection; else why not."""
+    """Empty when the registry accepts a connection; else the reason why not."""
     go: str
     kubectl: str
     proxies: dict[str, str]
     free_pool: str
-    """Empty when Docker could make a network; else its words; "?" if not tried."""
+    """Empty when Docker could create a network; else its error; "?" if not tried."""
     labs: tuple[str, ...]
 
 
 def gather() -> Host:
-    """Look at everything, what waits for the network beside the rest."""
+    """Gather all facts; the slow questions are asked in threads beside the rest."""
     with ThreadPoolExecutor(max_workers=3) as pool:
         registry = pool.submit(registry_answers)
         netfilter = pool.submit(try_netfilter)
@@ -67,7 +70,7 @@ def gather() -> Host:
         machine = provision.look(unreachable)
         daemon = _daemon() if not unreachable else None
         disk = _existing(Path(daemon.data_root) if daemon else cache_root())
-        said, where = netfilter.result()
+        netfilter_error, netfilter_where = netfilter.result()
         return Host(
             machine=machine,
             daemon=daemon,
@@ -83,8 +86,8 @@ def gather() -> Host:
             memory=daemon.memory if daemon else psutil.virtual_memory().total,
             inotify_watches=_number(INOTIFY / "max_user_watches"),
             inotify_instances=_number(INOTIFY / "max_user_instances"),
-            netfilter=said,
-            netfilter_where=where,
+            netfilter=netfilter_error,
+            netfilter_where=netfilter_where,
             registry=registry.result(),
             go=go.result(),
             kubectl=_kubectl(),
@@ -102,11 +105,14 @@ def _daemon() -> daemons.Daemon | None:
 
 
 def _existing(path: Path) -> Path:
-    """The nearest folder that exists and may be looked at: a VM's data root is not on this side."""
-    for one in (path, *path.parents):
+    """Returns the nearest folder of `path` that exists and is readable.
+
+    The data root of a Docker in a virtual machine does not exist on this machine.
+    """
+    for folder in (path, *path.parents):
         try:
-            if one.is_dir():
-                return one
+            if folder.is_dir():
+                return folder
         except PermissionError:
             continue
     return Path.cwd()
@@ -144,7 +150,7 @@ def _kubectl() -> str:
 
 
 def registry_answers(address: tuple[str, int] = REGISTRY, seconds: float = 3.0) -> str:
-    """Empty when a connection to the registry can be made; else why not."""
+    """Returns "" when a connection to the registry can be made, else the reason why not."""
     try:
         socket.create_connection(address, timeout=seconds).close()
     except OSError as error:
@@ -158,14 +164,15 @@ PROBE_RULES = """*nat
 -A OUTPUT -p tcp -j LAB_PROBE
 COMMIT
 """
-"""The matches and the target that redirection cannot do without."""
+"""Rules with the matches and the target that redirection needs."""
 
 
 def try_netfilter() -> tuple[str, str]:
-    """Program the rules of the lab where they harm nobody: what failed ("" nothing), and where.
+    """Set the lab's rules where they harm nobody; return what failed and where that was.
 
-    In a user and network namespace of its own where this kernel allows it, else in a running
-    node of a lab; "?" where there is neither.
+    What failed is "" when the rules could be set, and "?" when they could not be tried. The rules
+    are tried in a user and network namespace of its own if the kernel allows it, else in a
+    running node of a lab.
     """
     if shutil.which("unshare") and shutil.which("iptables-restore"):
         root = getattr(os, "geteuid", lambda: 1)() == 0
@@ -189,22 +196,25 @@ def try_netfilter() -> tuple[str, str]:
 
 def _running_nodes() -> list[str]:
     try:
-        found = engine.containers(f"label={engine.KIND_LABEL}", "status=running")
+        nodes = engine.containers(f"label={engine.KIND_LABEL}", "status=running")
     except CommandError:
         return []
-    return [one.name for one in found]
+    return [node.name for node in nodes]
 
 
 def _pool() -> str:
-    """Whether Docker has a free address range: it is asked to make a network, then drops it."""
+    """Returns "" when Docker has a free address range for a network, else Docker's error.
+
+    Creates a network and removes it again.
+    """
     name = f"sidecar-lab-doctor-{os.getpid()}"
     try:
-        made = docker("network", "create", name, timeout=20, check=False)
-        if made.ok:
+        created = docker("network", "create", name, timeout=20, check=False)
+        if created.ok:
             docker("network", "rm", name, timeout=20, check=False)
     except CommandError as error:
         return error.message
-    return "" if made.ok else made.stderr.strip()
+    return "" if created.ok else created.stderr.strip()
 
 
 def _labs() -> tuple[str, ...]:

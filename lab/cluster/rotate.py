@@ -22,16 +22,23 @@ SECRET = f"{_SECRETS}/{contract.WEBHOOK_SERVICE}"
 
 @dataclass(frozen=True)
 class Rotated:
-    """One rotation, seen to its end. `seconds` from the request until all webhooks served it."""
+    """One finished rotation.
+
+    `fingerprint`: SHA-256 of the new serving certificate. `seconds`: from the request until every
+    webhook served that certificate.
+    """
 
     fingerprint: str
     seconds: float
 
 
 def request(api: KubeApi) -> str:
-    """Ask for a rotation; returns what it will be answered by. Raises ClusterError."""
-    asked = uuid.uuid4().hex
-    body = {"metadata": {"annotations": {contract.ROTATE_ANNOTATION: asked}}}
+    """Request a rotation and return its id, which discovery writes back when it rotated.
+
+    Raises ClusterError when there is no certificate to rotate.
+    """
+    request_id = uuid.uuid4().hex
+    body = {"metadata": {"annotations": {contract.ROTATE_ANNOTATION: request_id}}}
     try:
         api.request("PATCH", SECRET, body, "application/merge-patch+json")
     except NotFoundError as error:
@@ -39,7 +46,7 @@ def request(api: KubeApi) -> str:
             "there is no certificate to rotate: the control plane is not our mesh's, or not up",
             hint="`lab status` shows it, `lab up` brings it up",
         ) from error
-    return asked
+    return request_id
 
 
 def rotate(api: KubeApi, seconds: float, task: Task) -> Rotated:
@@ -48,39 +55,43 @@ def rotate(api: KubeApi, seconds: float, task: Task) -> Rotated:
     Raises ClusterError when that takes more than `seconds`.
     """
     started = time.monotonic()
-    asked = request(api)
-    why = "nothing seen yet"
-    for found in watch(api, _SECRETS, seconds, named(contract.WEBHOOK_SERVICE)):
-        secret = found[0] if found else None
-        if secret is not None and _notes(secret).get(contract.ROTATE_ANNOTATION) != asked:
-            asked = request(api)  # the Secret was lost and put back without our request
-        why = unfinished(secret, asked)
+    request_id = request(api)
+    why = "the Secret was not read yet"
+    for secrets in watch(api, _SECRETS, seconds, named(contract.WEBHOOK_SERVICE)):
+        secret = secrets[0] if secrets else None
+        if (
+            secret is not None
+            and _annotations(secret).get(contract.ROTATE_ANNOTATION) != request_id
+        ):
+            # The Secret was lost and created again without our request.
+            request_id = request(api)
+        why = unfinished(secret, request_id)
         if not why and secret is not None:
             return Rotated(fingerprint(secret), time.monotonic() - started)
         task.update(why)
     raise ClusterError(
         f"the rotation was not done in {seconds:.0f} s: {why}",
-        hint=f"the log of deployment/{contract.DISCOVERY_SERVICE} says what it waits for",
+        hint=f"the log of deployment/{contract.DISCOVERY_SERVICE} shows what it waits for",
     )
 
 
-def unfinished(secret: Object | None, asked: str) -> str:
-    """What a rotation still waits for, "" when it is done."""
+def unfinished(secret: Object | None, request_id: str) -> str:
+    """Returns what a rotation still waits for; "" when it is done."""
     if secret is None:
-        return "the Secret is gone; discovery puts it back"
-    if _notes(secret).get(contract.ROTATED_ANNOTATION) != asked:
-        return "asked for"
+        return "the Secret is gone; discovery creates it again"
+    if _annotations(secret).get(contract.ROTATED_ANNOTATION) != request_id:
+        return "discovery has not rotated yet"
     if "previous.crt" in secret.get("data", {}):
-        return "webhooks take it up"
+        return "not every webhook serves the new certificate yet"
     return ""
 
 
 def fingerprint(secret: Object) -> str:
-    """SHA-256 of the serving certificate (DER), as hexadecimal digits."""
+    """Returns the SHA-256 of the serving certificate (DER) as hexadecimal digits."""
     chain = base64.b64decode(secret["data"]["tls.crt"]).decode()
     first = chain[: chain.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)]
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first)).hexdigest()
 
 
-def _notes(secret: Object) -> dict[str, str]:
+def _annotations(secret: Object) -> dict[str, str]:
     return dict(secret["metadata"].get("annotations") or {})

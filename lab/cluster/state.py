@@ -14,15 +14,19 @@ from lab.errors import ClusterError
 from lab.paths import LabPaths
 
 SCHEMA = 1
-"""Raised when a field changes its meaning; a state of another schema counts as none."""
+"""Increase it when a field changes its meaning; a state of another schema is ignored."""
 
 Phase = Literal["creating", "installing", "ready"]
-"""How far `up` came: no usable cluster yet; a cluster without a proven mesh; everything."""
+"""How far `up` came.
+
+    creating: there is no usable cluster yet. installing: there is a cluster, but its mesh is not
+    proven to work. ready: everything works.
+    """
 
 
 @dataclass(frozen=True)
 class LabState:
-    """One lab. Paths are absolute; `created` is seconds since the epoch."""
+    """What is known of one lab. Paths are absolute; `created` is in seconds since the epoch."""
 
     name: str
     phase: Phase
@@ -32,7 +36,7 @@ class LabState:
     """Name of the node's Docker network."""
     kubeconfig: str
     node_image: str
-    """Reference of the image that the node was made from."""
+    """Reference of the image that the node was created from."""
     observer_image: str
     kind: str
     """Path of the kind program."""
@@ -42,11 +46,11 @@ class LabState:
     """Whether kind installs its own CNI (stock node image) or the image brings one."""
     kubernetes: str = ""
     mesh: str = "sidecar-lab"
-    """Whose control plane runs: sidecar-lab or istio."""
+    """Which mesh's control plane runs: sidecar-lab or istio."""
     tools: str = ""
-    """Folder with the mesh's own command line (istioctl); "" when `lab` is that."""
+    """Folder with the mesh's own command line (istioctl); "" when that is `lab` itself."""
     images: Mapping[str, str] = field(default_factory=dict)
-    """Lab image reference → what identifies its content, as loaded in the node."""
+    """Images in the node: reference → what identifies the content."""
     source: str = ""
     """Where the node image came from: pull or build."""
     stage: str = ""
@@ -54,23 +58,23 @@ class LabState:
     created: float = 0.0
 
     def to_json(self) -> str:
-        """The text that `parse` reads."""
+        """Returns the state as JSON, which `parse` reads."""
         return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, sort_keys=True) + "\n"
 
     def having(self, **changes: Any) -> "LabState":
-        """A copy with some fields changed."""
+        """Returns a copy with some fields changed."""
         return replace(self, **changes)
 
 
 def parse(text: str) -> LabState | None:
-    """A LabState from JSON; None when the text is damaged or of another schema."""
+    """Returns the LabState in a JSON text; None when it is damaged or of another schema."""
     try:
         document = json.loads(text)
     except ValueError:
         return None
     if not isinstance(document, dict) or document.pop("schema", None) != SCHEMA:
         return None
-    known = {one.name for one in fields(LabState)}
+    known = {field.name for field in fields(LabState)}
     try:
         return LabState(**{key: value for key, value in document.items() if key in known})
     except TypeError:
@@ -78,7 +82,7 @@ def parse(text: str) -> LabState | None:
 
 
 def find(paths: LabPaths) -> LabState | None:
-    """The lab's state; None when there is no (sound) one."""
+    """Returns the lab's state; None when there is none or it is damaged."""
     try:
         return parse(paths.state.read_text())
     except FileNotFoundError:
@@ -86,7 +90,7 @@ def find(paths: LabPaths) -> LabState | None:
 
 
 def load(paths: LabPaths) -> LabState:
-    """The state of a lab that is ready. Raises ClusterError when there is none."""
+    """Returns the state of a lab that is ready. Raises ClusterError when there is none."""
     state = find(paths)
     if state is None:
         raise ClusterError(f"there is no lab {paths.name!r} here", hint=f"run {up_command(paths)}")
@@ -98,25 +102,28 @@ def load(paths: LabPaths) -> LabState:
 
 
 def save(paths: LabPaths, state: LabState) -> None:
-    """Write the state so that a reader sees the old one or the new one, never half."""
+    """Write the state so that a reader gets the old one or the new one, never a part."""
     write_atomically(paths.state, state.to_json())
 
 
 def write_atomically(file: Path, text: str, mode: int = 0o600) -> None:
-    """Write `text` beside `file`, then rename. At no moment may anyone read it whom `mode` bars."""
+    """Write `text` to a file beside `file`, then rename it.
+
+    At no moment can a user read the text whom `mode` does not allow to.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(file.name + ".new")
-    # One that an earlier writer left may be open to others, or be a link.
+    # A file that an interrupted writer left may be readable by others, or be a link.
     partial.unlink(missing_ok=True)
-    made = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(made, "w") as out:
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as out:
         out.write(text)
     partial.chmod(mode)
     partial.replace(file)
 
 
 def up_command(paths: LabPaths) -> str:
-    """The command that brings this lab up, in backticks."""
+    """Returns the command that brings this lab up, in backticks."""
     from lab.paths import DEFAULT_NAME
 
     named = "" if paths.name == DEFAULT_NAME else f" --name {paths.name}"

@@ -12,16 +12,18 @@ from lab.kube.errors import KubeError
 from lab.kube.paths import collection
 from lab.paths import LabPaths
 
-Seen = dict[str, Any]
+Report = dict[str, Any]
+"""What `lab status --json` prints."""
 
 
-def look(paths: LabPaths) -> Seen:
-    """Facts as JSON-able data. `lab` is up, paused, incomplete, stopped or absent.
+def look(paths: LabPaths) -> Report:
+    """Returns the facts as data that JSON can hold.
 
-    Looks at what is there now; what was recorded is only said beside it.
+    The key `lab` is up, paused, incomplete, stopped or absent. It follows from the recorded
+    phase and from what runs now.
     """
     known = state.find(paths)
-    seen: Seen = {
+    report: Report = {
         "name": paths.name,
         "folder": str(paths.root),
         "lab": "absent",
@@ -29,13 +31,13 @@ def look(paths: LabPaths) -> Seen:
         "docker_started_by_lab": daemon.process(daemon.recorded()) is not None,
     }
     if unreachable := engine.why_unreachable():
-        seen["docker"] = unreachable
-        seen["lab"] = "stopped" if known else "absent"
-        return seen
+        report["docker"] = unreachable
+        report["lab"] = "stopped" if known else "absent"
+        return report
     if known is None:
-        return seen
+        return report
     node = engine.container_state(known.node)
-    seen |= {
+    report |= {
         "node": {"container": known.node, "state": node or "gone", "image": known.node_image},
         "kubernetes": known.kubernetes,
         "kubeconfig": known.kubeconfig,
@@ -45,54 +47,54 @@ def look(paths: LabPaths) -> Seen:
         "mesh": known.mesh,
     }
     if node == "paused":
-        seen["lab"] = "paused"
+        report["lab"] = "paused"
     elif node != "running":
-        seen["lab"] = "stopped"
+        report["lab"] = "stopped"
     else:
-        seen["lab"] = "up" if known.phase == "ready" else "incomplete"
-        _look_inside(seen)
-    return seen
+        report["lab"] = "up" if known.phase == "ready" else "incomplete"
+        _look_inside(report)
+    return report
 
 
-def _look_inside(seen: Seen) -> None:
+def _look_inside(report: Report) -> None:
     try:
-        api = KubeApi.from_file(Path(seen["kubeconfig"]), timeout=5)
-        seen["api"] = api.ready() or "ready"
-        seen["kubernetes"] = api.version()
-        traits = switch.TRAITS[switch.Mesh(seen["mesh"])]
+        api = KubeApi.from_file(Path(report["kubeconfig"]), timeout=5)
+        report["api"] = api.ready() or "ready"
+        report["kubernetes"] = api.version()
+        traits = switch.TRAITS[switch.Mesh(report["mesh"])]
         deployments = api.items(collection(("apps/v1", "Deployment"), traits.namespace))
         api.close()
     except KubeError as error:
-        seen["api"] = error.message
-        seen["lab"] = "incomplete"
+        report["api"] = error.message
+        report["lab"] = "incomplete"
         return
     parts = {
         deployment["metadata"]["name"]: install.not_rolled_out(deployment) or "ready"
         for deployment in deployments
     }
-    seen["control_plane"] = parts
-    if any(parts.get(name) != "ready" for name in traits.deployments) or seen["api"] != "ready":
-        seen["lab"] = "incomplete"
+    report["control_plane"] = parts
+    if any(parts.get(name) != "ready" for name in traits.deployments) or report["api"] != "ready":
+        report["lab"] = "incomplete"
 
 
-def text(seen: Seen) -> str:
-    """The same for people."""
-    rows = [("lab", f"{seen['name']}: {seen['lab']}"), ("folder", seen["folder"])]
-    whose = " (started by the lab)" if seen["docker_started_by_lab"] else ""
-    rows.append(("docker", seen["docker"] + whose))
-    if "node" in seen:
-        node = seen["node"]
+def text(report: Report) -> str:
+    """Returns the report as text for people."""
+    rows = [("lab", f"{report['name']}: {report['lab']}"), ("folder", report["folder"])]
+    whose = " (started by the lab)" if report["docker_started_by_lab"] else ""
+    rows.append(("docker", report["docker"] + whose))
+    if "node" in report:
+        node = report["node"]
         rows.append(("node", f"{node['container']}: {node['state']}, from {node['image']}"))
-        rows.append(("kubernetes", f"{seen['kubernetes']}, API {seen.get('api', 'not asked')}"))
-        rows.append(("mesh", seen["mesh"]))
+        rows.append(("kubernetes", f"{report['kubernetes']}, API {report.get('api', 'not asked')}"))
+        rows.append(("mesh", report["mesh"]))
         rows += [
             (name.removeprefix("sidecar-lab-"), how)
-            for name, how in seen.get("control_plane", {}).items()
+            for name, how in report.get("control_plane", {}).items()
         ]
-        rows += [(f"image {name}", ref) for name, ref in sorted(seen["images"].items())]
-        rows.append(("kubeconfig", seen["kubeconfig"]))
+        rows += [(f"image {name}", ref) for name, ref in sorted(report["images"].items())]
+        rows.append(("kubeconfig", report["kubeconfig"]))
     width = max(len(name) for name, _ in rows) + 2
     lines = [f"{name:<{width}}{value}" for name, value in rows]
-    if seen["lab"] != "up":
+    if report["lab"] != "up":
         lines.append("`lab up` brings it up")
     return "\n".join(lines)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lab.cluster import cluster_step, doctor, down
-from lab.cluster.bringup import Bringup, Step
+from lab.cluster.bringup import Bringup, BringUpStep
 from lab.cluster.control_plane import certificates, install, switch
 from lab.cluster.control_plane import manifests as mesh_manifests
 from lab.cluster.control_plane.switch import Mesh
@@ -22,15 +22,18 @@ from lab.paths import manifests
 from lab.progress import Progress, Quiet, Task
 
 MINIMUM_FREE = 4 << 30
-"""Bytes of disk below which `up` does not begin: a full disk breaks the node in odd ways."""
+"""Bytes of free disk that `up` needs to begin: a full disk breaks the node in odd ways."""
 
 
 GONE_SECONDS = 60.0
-"""How long the objects of a mesh that is replaced may take to go."""
+"""How long the objects of a mesh that is replaced may take to be deleted."""
 
 
 def preflight(up: Bringup, task: Task) -> None:
-    """What must hold before anything is begun."""
+    """Create the lab's folders and check that there is enough free disk.
+
+    Raises HostError when there is not.
+    """
     import shutil
 
     from lab.paths import cache_root
@@ -48,7 +51,10 @@ def preflight(up: Bringup, task: Task) -> None:
 
 
 def docker(up: Bringup, task: Task) -> None:
-    """A daemon that answers."""
+    """Ensure that a Docker daemon answers, and remove this lab's abandoned namesake.
+
+    A namesake is a lab of the same name whose folder no longer exists.
+    """
     provision.ensure_docker(
         up.progress,
         task,
@@ -57,15 +63,15 @@ def docker(up: Bringup, task: Task) -> None:
         confirm=up.options.confirm,
     )
     if abandoned := ownership.find(up.paths):
-        up.progress.note(f"removing the lab {up.name} of {abandoned}: that folder is gone")
+        up.progress.note(f"removing the lab {up.name} of {abandoned}: that folder no longer exists")
         down.down(up.paths, Quiet())
 
 
 def build_images(up: Bringup, task: Task) -> None:
-    """Node image and lab images, only what changed."""
+    """Build or pull the node image and the lab's images, only those that changed."""
     up.built = ensure.ensure(up.options.source, up.options.versions, up.progress)
     if up.options.mesh is Mesh.ISTIO:
-        from lab.cluster.images import (  # not for those who never ask for Istio
+        from lab.cluster.images import (  # loaded only when Istio is installed
             istio_images,
             istio_programs,
         )
@@ -77,7 +83,7 @@ def build_images(up: Bringup, task: Task) -> None:
 
 
 def make_certificates(up: Bringup, task: Task) -> None:
-    """Authority and serving certificates, and the documents that hold them."""
+    """Create the authority and serving certificates, and the list of objects to install."""
     assert up.built is not None
     up.serving, made = certificates.ensure(up.paths.certificates)
     up.ours = mesh_manifests.documents(
@@ -94,11 +100,11 @@ def make_certificates(up: Bringup, task: Task) -> None:
 
         binaries = istio_programs.istio_binaries(up.progress, up.options.versions)
         up.wanted = istio.documents(binaries, up.peer_images)
-        task.update("Istio makes its own")
+        task.update("Istio creates its own certificates")
 
 
 def control_plane(up: Bringup, task: Task) -> None:
-    """The mesh's objects as its manifests say; those of the other mesh go."""
+    """Remove the objects of the other mesh and apply those of the wanted mesh."""
     assert up.api is not None
     gone = switch.remove(up.api, switch.other(up.options.mesh), up.ours, GONE_SECONDS, task)
     install.apply(up.api, up.wanted, task)
@@ -107,13 +113,16 @@ def control_plane(up: Bringup, task: Task) -> None:
 
 
 def ready(up: Bringup, task: Task) -> None:
-    """Proven to work: pods rolled out, and a pod on trial comes back injected."""
+    """Wait until the control plane's pods are rolled out and a test pod is injected.
+
+    Then records the lab as ready.
+    """
     assert up.api is not None
     assert up.state is not None
-    inside = switch.TRAITS[up.options.mesh].namespace
+    namespace = switch.TRAITS[up.options.mesh].namespace
     since = engine.started_at(up.state.node)
-    install.wait_rolled_out(up.api, up.wanted, install.READY_SECONDS, task, inside)
-    install.wait_alive(up.api, since, install.READY_SECONDS, task, inside)
+    install.wait_rolled_out(up.api, up.wanted, install.READY_SECONDS, task, namespace)
+    install.wait_alive(up.api, since, install.READY_SECONDS, task, namespace)
     install.wait_injecting(up.api, 60, task)
     proven = up.state.having(phase="ready", kubernetes=up.api.version())
     if proven != up.state:
@@ -122,7 +131,7 @@ def ready(up: Bringup, task: Task) -> None:
 
 
 def shown(file: Path) -> str:
-    """A path as short as a reader here can use it."""
+    """Returns the path relative to the current folder if `file` is below it, else in full."""
     try:
         return str(file.relative_to(Path.cwd()))
     except ValueError:
@@ -130,20 +139,21 @@ def shown(file: Path) -> str:
 
 
 STEPS = (
-    Step("preflight", preflight),
-    Step("docker", docker),
-    Step("images", build_images),
-    Step("certificates", make_certificates),
-    Step("cluster", cluster_step.cluster),
-    Step("control plane", control_plane),
-    Step("ready", ready),
+    BringUpStep("preflight", preflight),
+    BringUpStep("docker", docker),
+    BringUpStep("images", build_images),
+    BringUpStep("certificates", make_certificates),
+    BringUpStep("cluster", cluster_step.cluster),
+    BringUpStep("control plane", control_plane),
+    BringUpStep("ready", ready),
 )
 
 
 def bring_up(up: Bringup) -> LabState:
-    """Run the steps in order. Raises what a step raises; what was done stays done.
+    """Run the steps in order and return the lab's state.
 
-    What `lab doctor` finds here that bears on a step that failed is said before, with its fix.
+    Raises what a step raises; the finished steps are not undone. Before it raises, it prints the
+    findings of `lab doctor` that may have caused the failure, with their fixes.
     """
     for step in STEPS:
         try:
@@ -159,12 +169,12 @@ def bring_up(up: Bringup) -> LabState:
 
 
 def explain(error: SidecarLabError, findings: Sequence[doctor.Finding], progress: Progress) -> None:
-    """Say the findings; the first one's fix leads the error's hint."""
+    """Print the findings, and put the first fix at the beginning of the error's hint."""
     if not findings:
         return
     progress.note("what `lab doctor` finds here that may be the cause:")
     for row in doctor.text(findings).splitlines():
         progress.note(f"  {row}")
-    fix = next((one.fix for one in findings if one.fix), "")
+    fix = next((finding.fix for finding in findings if finding.fix), "")
     if fix and fix not in error.hint:
         error.hint = f"first: {fix}\n{error.hint}".strip()

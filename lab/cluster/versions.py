@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 DEBIAN_SUITE: Final = "bookworm"
-"""On purpose not newer: systemd 252 runs under cgroup v1, systemd 258 no longer does."""
+"""Not newer, on purpose: systemd 252 runs under cgroup v1, systemd 258 no longer does."""
 PYTHON: Final = "3.11"
 """Debian's /usr/bin/python3 in the images; wheels are chosen for it."""
 
@@ -24,30 +24,32 @@ class Versions:
 
     @property
     def kubernetes_minor(self) -> str:
-        """For instance "1.37"."""
+        """Minor version of Kubernetes, for instance "1.37"."""
         return self.kubernetes.rpartition(".")[0]
 
 
 KUBERNETES_VERSIONS: Final = ("1.37.2", "1.36.3", "1.35.4", "1.34.4", "1.33.13")
-"""Those with a folder in `sources/`. 1.32.13 has none: the module proxy lacks k8s.io/cri-client of
-1.32.12 and 1.32.13."""
+"""The versions with a folder in `sources/`.
+
+1.32.13 has none: the module proxy lacks k8s.io/cri-client of 1.32.12 and 1.32.13.
+"""
 
 STOCK_NODES: Final = {
     # The default of kind v0.33.0 (its pkg/apis/config/defaults/image.go).
     "1.37": "kindest/node:v1.37.0@sha256:"
     "a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5",
 }
-"""Node images to pull, by minor version. Others are pulled by tag.
+"""Node images to pull, by minor version. Other versions are pulled by tag.
 
-The digest that was had is in the node image's label `org.opencontainers.image.base.name`.
+The digest of the pulled image is in our node image's label `org.opencontainers.image.base.name`.
 """
 
 STOCK_BASE: Final = f"debian:{DEBIAN_SUITE}-slim"
-"""What our base is built from where a registry answers; the base's label names its digest."""
+"""The image that our base is built from if a registry answers; the base's label has its digest."""
 
 DEFAULT: Final = Versions(kubernetes="1.37.2")
 
 
 def stock_node(versions: Versions) -> str:
-    """The reference of the node image to pull for these versions."""
+    """Returns the reference of the node image to pull for these versions."""
     return STOCK_NODES.get(versions.kubernetes_minor, f"kindest/node:v{versions.kubernetes}")

@@ -177,7 +177,7 @@ def test_a_network_of_somebodys_keeps_the_daemon_and_yes_removes_it_without_a_tr
     network = "docker network create theirs"
     kept = machine(tmp_path / "kept", START, (network,))
     assert kept.code == 1
-    assert "that are no lab's: theirs" in kept.down
+    assert "that belong to no lab: theirs" in kept.down
     gone = machine(tmp_path / "gone", START, (network,), "--yes")
     assert gone.code == 0, gone.down
     assert only_rules(gone.now["rules"]) == only_rules(gone.was["rules"])

@@ -3,7 +3,8 @@
     .lab/NAME/certificates/ca.crt, ca.key
     .lab/NAME/certificates/SERVICE/tls.crt, tls.key     (tls.crt holds no chain: the CA signs it)
 
-The webhook's is not here: discovery makes and rotates it in the cluster (lab/mesh/webhook_trust).
+The webhook's certificate is not here: discovery creates and rotates it in the cluster
+(lab/mesh/trust).
 """
 
 import datetime
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Serving:
-    """One Service's certificate; the fields are PEM text, as its TLS Secret holds them."""
+    """The certificate of one Service, its key and its authority, each as PEM text."""
 
     service: str
     certificate: str
@@ -34,9 +35,10 @@ SERVICES = (contract.DISCOVERY_SERVICE,)
 
 
 def ensure(folder: Path, now: datetime.datetime | None = None) -> tuple[list[Serving], list[str]]:
-    """The serving certificates, and the names of what had to be made ([]: all were sound).
+    """Returns the serving certificates, and the names of those that had to be created.
 
-    Made anew: what is missing, damaged, about to expire, for other names, or of another CA.
+    Creates a certificate that is missing, damaged, about to expire, for other names, or signed by
+    another CA. The list of names is empty when all certificates were good.
     """
     if now is None and (kept := _recently_checked(folder)):
         return kept, []
@@ -52,8 +54,8 @@ def ensure(folder: Path, now: datetime.datetime | None = None) -> tuple[list[Ser
 
 
 def digest(serving: Sequence[Serving]) -> str:
-    """What identifies these certificates: a rollout is needed when it changes."""
-    text = "".join(one.certificate + one.authority for one in serving)
+    """Returns a digest of certificates and authorities, which changes whenever one of them does."""
+    text = "".join(pair.certificate + pair.authority for pair in serving)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -71,25 +73,28 @@ def _read(folder: Path) -> list[Serving]:
 
 
 def _recently_checked(folder: Path) -> list[Serving] | None:
-    """What is there if a full check of just these bytes passed today; saves cryptography's import.
+    """Returns the certificates if these very bytes passed a full check within the last day.
 
-    The stamp holds the digest of what was checked and until when the check is good.
+    This saves the import of cryptography. The file `checked` holds the digest of the checked
+    certificates and the time until which the check is valid.
     """
     try:
         kept = _read(folder)
-        what, until = (folder / "checked").read_text().split()
+        checked, until = (folder / "checked").read_text().split()
         fresh = datetime.datetime.now(datetime.UTC) < datetime.datetime.fromisoformat(until)
     except (FileNotFoundError, ValueError):
         return None
-    return kept if fresh and what == digest(kept) else None
+    return kept if fresh and checked == digest(kept) else None
 
 
 def _authority(folder: Path, now: datetime.datetime, made: list[str]) -> "Pair":
-    from lab.mesh.trust import x509 as authority  # 0.15 s: only where a certificate is looked at
+    from lab.mesh.trust import (
+        x509 as authority,
+    )  # takes 0.15 s: imported only when a certificate is read
 
-    found = _load(folder / "ca.crt", folder / "ca.key")
-    if found and found.certificate.not_valid_after_utc - now > authority.RENEW_BEFORE:
-        return found
+    existing = _load(folder / "ca.crt", folder / "ca.key")
+    if existing and existing.certificate.not_valid_after_utc - now > authority.RENEW_BEFORE:
+        return existing
     pair = authority.make_authority("Sidecar Lab root", now)
     _store(folder / "ca.crt", folder / "ca.key", pair)
     made.append("ca")
@@ -101,20 +106,22 @@ def _serving(
 ) -> None:
     from lab.mesh.trust import x509 as authority
 
-    found = _load(folder / "tls.crt", folder / "tls.key")
-    sound = (
-        found is not None
-        and authority.issued_for(found.certificate, contract.dns_names(service), root.certificate)
-        and found.certificate.not_valid_after_utc - now > authority.RENEW_BEFORE
+    existing = _load(folder / "tls.crt", folder / "tls.key")
+    good = (
+        existing is not None
+        and authority.issued_for(
+            existing.certificate, contract.dns_names(service), root.certificate
+        )
+        and existing.certificate.not_valid_after_utc - now > authority.RENEW_BEFORE
     )
-    if not sound:
+    if not good:
         pair = authority.make_serving(contract.dns_names(service), root, now)
         _store(folder / "tls.crt", folder / "tls.key", pair)
         made.append(service)
 
 
 def _load(certificate: Path, key: Path) -> "Pair | None":
-    """Certificate and key if both are there and belong together."""
+    """Returns certificate and key if both files exist and belong together, else None."""
     from lab.mesh.trust import x509 as authority
 
     try:

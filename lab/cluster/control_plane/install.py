@@ -1,6 +1,6 @@
-"""The control plane in the cluster: what is applied, and when it is proven to work.
+"""Applies the control plane to the cluster and waits until it is proven to work.
 
-Applied server-side, so that a second `up` changes only what differs.
+Objects are applied server-side, so that a second `up` changes only what differs.
 """
 
 import json
@@ -13,7 +13,8 @@ from lab.errors import ClusterError
 from lab.kube.client import KubeApi
 from lab.kube.errors import ApiError, KubeconfigError
 from lab.kube.kubeconfig import parse
-from lab.kube.paths import Object, collection, pods
+from lab.kube.paths import Object, collection
+from lab.kube.paths import pods as pods_of
 from lab.kube.watch import watch
 from lab.mesh import contract
 from lab.progress import Task
@@ -23,10 +24,10 @@ _DEPLOYMENT = ("apps/v1", "Deployment")
 
 
 def apply(api: KubeApi, wanted: Sequence[Object], task: Task) -> None:
-    """Apply all, in order. Raises ApiError."""
+    """Apply all objects in order. Raises ApiError."""
     for number, document in enumerate(wanted):
-        what = f"{document['kind']} {document['metadata']['name']}"
-        task.update(what, done=number, total=len(wanted))
+        name = f"{document['kind']} {document['metadata']['name']}"
+        task.update(name, done=number, total=len(wanted))
         api.apply(document)
     task.update("applied", done=len(wanted), total=len(wanted))
 
@@ -34,24 +35,24 @@ def apply(api: KubeApi, wanted: Sequence[Object], task: Task) -> None:
 class EarlyInstall:
     """Applies the control plane while kubeadm is still at work, as soon as the API answers.
 
-    Saves the seconds between the API server's start and kind's end. What goes wrong here is
-    only remembered: the install step applies everything again and then it counts.
+    This saves the seconds between the API server's start and kind's end. An error here does not
+    matter: the install step applies everything again and reports its own errors.
     """
 
     def __init__(self, wanted: Sequence[Object]) -> None:
         self._wanted = wanted
         self._cancel = threading.Event()
         self._thread: threading.Thread | None = None
-        self.said = "not started"
+        self.status = "not started"
 
     def begin(self, read_kubeconfig: Callable[[], str | None]) -> None:
-        """Start once; `read_kubeconfig` returns None until there is one."""
+        """Start the thread, once; `read_kubeconfig` returns None until there is a kubeconfig."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, args=(read_kubeconfig,), daemon=True)
             self._thread.start()
 
     def end(self, seconds: float) -> None:
-        """Stop; wait for the thread at most that long."""
+        """Stop the thread, and wait at most `seconds` for its end."""
         self._cancel.set()
         if self._thread is not None:
             self._thread.join(seconds)
@@ -72,17 +73,17 @@ class EarlyInstall:
         pending = list(self._wanted)
         while pending and not self._cancel.is_set():
             try:
-                if self.said != "answering":
+                if self.status != "answering":
                     api.text("/readyz")
-                    self.said = "answering"
+                    self.status = "answering"
                 api.apply(pending[0])
             except ApiError as error:
-                self.said = error.message
+                self.status = error.message
                 self._cancel.wait(0.2)
             else:
                 pending.pop(0)
         if not pending:
-            self.said = "applied"
+            self.status = "applied"
         api.close()
 
 
@@ -93,18 +94,21 @@ def wait_rolled_out(
     task: Task,
     namespace: str = contract.CONTROL_NAMESPACE,
 ) -> None:
-    """Until every Deployment of `wanted` runs its newest pods. Raises ClusterError with why not."""
-    names = [one["metadata"]["name"] for one in wanted if one["kind"] == "Deployment"]
+    """Wait until every Deployment of `wanted` runs only its newest pods.
+
+    Raises ClusterError with the reasons when that takes more than `seconds`.
+    """
+    names = [obj["metadata"]["name"] for obj in wanted if obj["kind"] == "Deployment"]
     path = collection(_DEPLOYMENT, namespace)
-    missing = dict.fromkeys(names, "not seen")
-    for seen in watch(api, path, seconds):
-        found = {one["metadata"]["name"]: one for one in seen}
-        missing = {name: reason for name in names if (reason := not_rolled_out(found.get(name)))}
+    missing = dict.fromkeys(names, "not read yet")
+    for deployments in watch(api, path, seconds):
+        by_name = {item["metadata"]["name"]: item for item in deployments}
+        missing = {name: reason for name in names if (reason := not_rolled_out(by_name.get(name)))}
         task.update(", ".join(f"{name}: {why}" for name, why in missing.items()))
         if not missing:
             return
     detail = "; ".join(f"{name}: {why}" for name, why in missing.items())
-    pods = "; ".join(pod_troubles(_pods(api, namespace)))
+    pods = "; ".join(pod_problems(_pods(api, namespace)))
     raise ClusterError(
         f"the control plane was not ready in {seconds:.0f} s ({detail}) {pods}".strip(),
         hint=f"look at it with kubectl --kubeconfig .lab/NAME/kubeconfig -n {namespace} get pods",
@@ -118,82 +122,83 @@ def wait_alive(
     task: Task,
     namespace: str = contract.CONTROL_NAMESPACE,
 ) -> None:
-    """Until the control plane's pods are ready in containers that began after `since` (RFC 3339).
+    """Wait until the control plane's pods are ready in containers that started after `since`.
 
-    After a node was stopped and started the API first tells of the pods as they were before. A
-    pod that ends counts, too: until it has, it answers as the one before would.
-    Raises ClusterError with what is still of the past.
+    `since` is RFC 3339. After a restart of the node, the API first shows the pods as they were
+    before. A pod that is being deleted must be gone, too: until then it still answers, as the old
+    version. Raises ClusterError with the pods that are not ready after `seconds`.
     """
-    path = pods(namespace)
-    past = ["no pod seen"]
-    for seen in watch(api, path, seconds):
-        past = [reason for one in seen if (reason := not_alive(one, since))]
-        if seen and not past:
+    path = pods_of(namespace)
+    reasons = ["no pod yet"]
+    for pods in watch(api, path, seconds):
+        reasons = [reason for pod in pods if (reason := not_alive(pod, since))]
+        if pods and not reasons:
             return
-        task.update("; ".join(past))
+        task.update("; ".join(reasons))
     raise ClusterError(
-        f"the control plane did not come back in {seconds:.0f} s: {'; '.join(past)}",
-        hint="`lab up` tries again; `lab down` and `lab up` begin anew",
+        f"the control plane did not come back in {seconds:.0f} s: {'; '.join(reasons)}",
+        hint="`lab up` tries again; `lab down` and `lab up` start from scratch",
     )
 
 
 def not_alive(pod: Object, since: str) -> str:
-    """Why a pod is not ready in containers that began after `since`; "" when it is."""
+    """Returns why a pod is not ready in containers that started after `since`; "" when it is."""
     name = pod["metadata"]["name"]
     if "deletionTimestamp" in pod["metadata"]:
         return f"{name}: ending"
     statuses = pod.get("status", {}).get("containerStatuses", [])
     for status in statuses:
-        began = status.get("state", {}).get("running", {}).get("startedAt", "")
-        # To the second: the API's times have no more than that.
-        if not began or began[:19] < since[:19]:
-            return f"{name}: {status['name']} has not begun again"
+        started = status.get("state", {}).get("running", {}).get("startedAt", "")
+        # Compared to the second: the API's times are no more precise.
+        if not started or started[:19] < since[:19]:
+            return f"{name}: {status['name']} has not started again"
         if not status.get("ready"):
             return f"{name}: {status['name']} is not ready"
     return "" if statuses else f"{name}: no container yet"
 
 
 def not_rolled_out(deployment: Object | None) -> str:
-    """Why a Deployment does not run its newest pods alone; "" when it does."""
+    """Returns why a Deployment does not run only its newest pods; "" when it does."""
     if deployment is None:
         return "absent"
     status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
-        return "not yet seen by its controller"
+        return "not yet processed by its controller"
     for field in ("updatedReplicas", "availableReplicas"):
         if status.get(field, 0) < wanted:
             return f"{status.get(field, 0)}/{wanted} {field.removesuffix('Replicas')}"
     old = status.get("replicas", 0) - status["updatedReplicas"]
-    return f"{old} of the ones before" if old > 0 else ""
+    return f"{old} old pods are still there" if old > 0 else ""
 
 
 def _pods(api: KubeApi, namespace: str) -> list[Object]:
     try:
-        return api.items(pods(namespace))
+        return api.items(pods_of(namespace))
     except ApiError:
         return []
 
 
-def pod_troubles(pods: Sequence[Object]) -> list[str]:
-    """One sentence for each container of these pods that waits or has died."""
-    said = []
+def pod_problems(pods: Sequence[Object]) -> list[str]:
+    """Returns one line for each container that waits or has died, and for each unscheduled pod."""
+    problems = []
     for pod in pods:
         name = pod["metadata"]["name"]
         statuses = pod.get("status", {}).get("containerStatuses", [])
         if not statuses:
-            said += [
-                f"{name}: {one.get('message') or one.get('reason', '')}"
-                for one in pod.get("status", {}).get("conditions", [])
-                if one.get("status") != "True" and one.get("type") == "PodScheduled"
+            problems += [
+                f"{name}: {condition.get('message') or condition.get('reason', '')}"
+                for condition in pod.get("status", {}).get("conditions", [])
+                if condition.get("status") != "True" and condition.get("type") == "PodScheduled"
             ]
         for status in statuses:
             waiting = status.get("state", {}).get("waiting")
             died = status.get("lastState", {}).get("terminated")
             if waiting:
-                said.append(f"{name}: {waiting.get('reason')} {waiting.get('message', '')}".strip())
+                reason = f"{waiting.get('reason')} {waiting.get('message', '')}"
+                problems.append(f"{name}: {reason}".strip())
             elif died:
-                said.append(f"{name}: ended before with exit {died.get('exitCode')}")
-    return said
+                problems.append(f"{name}: its last run ended with exit code {died.get('exitCode')}")
+    return problems
 
 
 PROBE_POD: Object = {
@@ -209,12 +214,12 @@ PROBE_POD: Object = {
 
 
 def wait_injecting(api: KubeApi, seconds: float, task: Task) -> None:
-    """Until a pod that is created (dry run) comes back with a sidecar.
+    """Wait until a test pod (a dry-run create) comes back with a sidecar.
 
-    This goes the whole way: selectors, Service, kube-proxy, TLS, authority, injector.
-    Raises ClusterError with the last answer.
+    The request tests the complete path: selectors, Service, kube-proxy, TLS, authority, injector.
+    Raises ClusterError with the last answer after `seconds`.
     """
-    task.update("a pod on trial")
+    task.update("creating a test pod (dry run)")
     deadline = time.monotonic() + seconds
     while reason := _not_injecting(api):
         if time.monotonic() > deadline:
@@ -223,14 +228,16 @@ def wait_injecting(api: KubeApi, seconds: float, task: Task) -> None:
                 hint="`lab status` shows the control plane; `lab up` tries again",
             )
         task.update(reason[:100])
-        time.sleep(0.1)  # between two trials
+        time.sleep(0.1)  # before the next attempt
 
 
 def _not_injecting(api: KubeApi) -> str:
+    """Returns why the test pod was not injected; "" when it was."""
     try:
         pod = api.request("POST", "/api/v1/namespaces/default/pods?dryRun=All", PROBE_POD)
     except ApiError as error:
         return error.message
     spec = pod["spec"]
-    names = [one["name"] for one in spec["containers"] + spec.get("initContainers", [])]
+    containers = spec["containers"] + spec.get("initContainers", [])
+    names = [container["name"] for container in containers]
     return "" if contract.PROXY_CONTAINER in names else f"the pod has only {json.dumps(names)}"

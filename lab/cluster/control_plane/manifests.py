@@ -1,7 +1,7 @@
 """The control plane as a set of objects: the manifests, completed with what only bring-up knows.
 
-The pod templates carry a digest of image, certificates and configuration: a new one rolls the
-pods out by itself. Pure, but for the reading of the files.
+The pod templates carry a digest of image, certificates and configuration, so that a change rolls
+the pods out. Pure, except that it reads the files.
 """
 
 import base64
@@ -20,54 +20,55 @@ CONTENT_ANNOTATION = "sidecar-lab/content"
 
 @dataclass(frozen=True)
 class Known:
-    """What only bring-up knows."""
+    """What only bring-up knows: certificates, image, Kubernetes version, configuration."""
 
     serving: Mapping[str, Serving]
-    """By the Service's name."""
+    """Name of the Service → its certificate."""
     image: str
     """Identifies the control image's content."""
     kubernetes: str
-    """Version of the nodes, for instance "1.37.2"."""
+    """Version of Kubernetes on the nodes, for instance "1.37.2"."""
     configuration: Mapping[str, Mapping[str, str]]
-    """Data of each ConfigMap that is applied, by its name."""
+    """Name of each ConfigMap that is applied → its data."""
 
 
 def documents(
     folder: Path, serving: Sequence[Serving], image: str, kubernetes: str
 ) -> list[Object]:
-    """The manifests of `folder` completed with what Known says, and the TLS Secrets.
+    """Returns the manifests of `folder`, completed with the fields of Known, and the TLS Secrets.
 
-    Raises DocumentError where the injector's configuration is not one.
+    Raises DocumentError when the injector's configuration is not valid.
     """
-    import yaml  # only where something is installed
+    import yaml  # loaded only when something is installed
 
-    read: list[Object] = []
+    objects: list[Object] = []
     for file in sorted(folder.glob("*.yaml")):
-        found = [one for one in yaml.safe_load_all(file.read_text()) if one]
-        _check(found, file)
-        read += found
-    namespaces = [one for one in read if one["kind"] == "Namespace"]
-    others = [one for one in read if one["kind"] != "Namespace"]
-    secrets = [secret(one) for one in serving]
+        in_file = [document for document in yaml.safe_load_all(file.read_text()) if document]
+        _check(in_file, file)
+        objects += in_file
+    namespaces = [obj for obj in objects if obj["kind"] == "Namespace"]
+    others = [obj for obj in objects if obj["kind"] != "Namespace"]
+    secrets = [secret(pair) for pair in serving]
     configuration = {
-        one["metadata"]["name"]: one["data"] for one in others if one["kind"] == "ConfigMap"
+        obj["metadata"]["name"]: obj["data"] for obj in others if obj["kind"] == "ConfigMap"
     }
-    known = Known({one.service: one for one in serving}, image, kubernetes, configuration)
-    return namespaces + secrets + [completed(one, known) for one in others]
+    known = Known({pair.service: pair for pair in serving}, image, kubernetes, configuration)
+    return namespaces + secrets + [completed(obj, known) for obj in others]
 
 
-def _check(read: Sequence[Object], file: Path) -> None:
+def _check(objects: Sequence[Object], file: Path) -> None:
+    """Raises DocumentError when the injector's configuration among `objects` is not valid."""
     from lab.mesh.injector.settings import config  # loads the injector
 
     name, key = contract.INJECTOR_CONFIG
-    for one in read:
-        if one["kind"] == "ConfigMap" and one["metadata"]["name"] == name:
-            # Here, not in a webhook that then does not start.
-            config.read(one["data"][key], f"{file}, {key}")
+    for obj in objects:
+        if obj["kind"] == "ConfigMap" and obj["metadata"]["name"] == name:
+            # Checked here: with a bad configuration the webhook would not start.
+            config.read(obj["data"][key], f"{file}, {key}")
 
 
 def secret(serving: Serving) -> Object:
-    """The TLS Secret of one Service."""
+    """Returns the TLS Secret of one Service."""
     data = {
         "tls.crt": serving.certificate,
         "tls.key": serving.key,
@@ -83,9 +84,9 @@ def secret(serving: Serving) -> Object:
 
 
 def completed(document: Object, known: Known) -> Object:
-    """A Deployment with the digest of its content and, the webhook's, with the nodes' version.
+    """Returns a Deployment with the digest of its content; other kinds are returned unchanged.
 
-    Other kinds stay as they are.
+    The webhook's Deployment also gets the nodes' version as an argument.
     """
     if document["kind"] != "Deployment":
         return document
@@ -93,7 +94,8 @@ def completed(document: Object, known: Known) -> Object:
     template = document["spec"]["template"]
     own = known.serving.get(name)
     text = known.image + (own.certificate + own.authority if own else "")
-    mounted = {one.get("configMap", {}).get("name") for one in template["spec"].get("volumes", ())}
+    volumes = template["spec"].get("volumes", ())
+    mounted = {volume.get("configMap", {}).get("name") for volume in volumes}
     used = [data for map_name, data in known.configuration.items() if map_name in mounted]
     text += json.dumps(used, sort_keys=True) if used else ""
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
-"""The two meshes that a lab can run, and the way from one to the other.
+"""The two meshes that a lab can run, and the removal of one of them.
 
-Whether the other mesh is there is asked of the cluster, not of a record: a change that was cut
-off in the middle is completed by the next `up`, whichever mesh that one wants.
+The cluster, not a record, tells whether the other mesh is there. So the next `up` completes a
+change that was interrupted, whichever mesh it wants.
 """
 
 import time
@@ -19,7 +19,7 @@ from lab.progress import Task
 
 
 class Mesh(StrEnum):
-    """Whose control plane the lab runs."""
+    """The mesh whose control plane the lab runs."""
 
     OURS = "sidecar-lab"
     ISTIO = "istio"
@@ -27,7 +27,7 @@ class Mesh(StrEnum):
 
 @dataclass(frozen=True)
 class Traits:
-    """Where a mesh's control plane is. `deployments` must be rolled out for it to be ready."""
+    """The namespace of a mesh's control plane, and the Deployments that make it ready."""
 
     namespace: str
     deployments: frozenset[str]
@@ -41,7 +41,7 @@ TRAITS = {
     Mesh.ISTIO: Traits(istio.NAMESPACE, frozenset({istio.DEPLOYMENT})),
 }
 _CLUSTER_WIDE = (
-    # Webhooks first: one whose service is gone would refuse what follows.
+    # Webhooks first: a webhook whose Service is gone would reject the requests that follow.
     ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"),
     ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"),
     ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
@@ -53,59 +53,62 @@ SPREAD = (contract.CA_CONFIG_MAP, "istio-ca-crl")
 
 
 def other(mesh: Mesh) -> Mesh:
-    """The one that is not to be there."""
+    """Returns the other mesh, which must not be in the cluster."""
     return Mesh.ISTIO if mesh is Mesh.OURS else Mesh.OURS
 
 
 def remains(api: KubeApi, mesh: Mesh, ours: Sequence[Object]) -> list[str]:
-    """API paths of what stands of a mesh; `ours` are the documents of our own. Raises ApiError."""
+    """Returns the API paths of a mesh's objects that exist in the cluster. Raises ApiError.
+
+    `ours`: the objects of our own mesh.
+    """
     if mesh is Mesh.ISTIO:
-        found = [path for kind in _CLUSTER_WIDE for path in _labelled(api, kind)]
+        existing = [path for kind in _CLUSTER_WIDE for path in _labelled(api, kind)]
     else:
-        wide = [path_of(one) for one in ours if (one["apiVersion"], one["kind"]) in _CLUSTER_WIDE]
-        found = [path for path in wide if api.find(path) is not None]
+        wide = [path_of(obj) for obj in ours if (obj["apiVersion"], obj["kind"]) in _CLUSTER_WIDE]
+        existing = [path for path in wide if api.find(path) is not None]
     namespace = f"/api/v1/namespaces/{TRAITS[mesh].namespace}"
-    return [*found, *([namespace] if api.find(namespace) is not None else [])]
+    return [*existing, *([namespace] if api.find(namespace) is not None else [])]
 
 
 def _labelled(api: KubeApi, kind: tuple[str, str]) -> Iterator[str]:
     path = collection(kind, None)
-    # Names are enough: Istio's CRDs are a megabyte.
+    # Only metadata is requested: Istio's CRDs are a megabyte.
     listed = api.request("GET", path, query={"labelSelector": istio.PART_OF}, partial=True)
-    yield from (f"{path}/{one['metadata']['name']}" for one in listed.get("items") or ())
+    yield from (f"{path}/{item['metadata']['name']}" for item in listed.get("items") or ())
 
 
 def remove(api: KubeApi, mesh: Mesh, ours: Sequence[Object], seconds: float, task: Task) -> int:
-    """Remove a mesh and the ConfigMaps that it spread; how many objects went.
+    """Remove a mesh and its ConfigMaps in all namespaces; return the number of deleted objects.
 
-    Pods that it injected keep their sidecar until they are made anew. Raises ClusterError when
-    something does not go within `seconds`.
+    Pods that it injected keep their sidecar until they are created again. Raises ClusterError when
+    an object is still there after `seconds`.
     """
-    found = remains(api, mesh, ours)
-    if not found:
+    existing = remains(api, mesh, ours)
+    if not existing:
         return 0
     task.update(f"removing the mesh {mesh}")
     deadline = time.monotonic() + seconds
-    for path in found:
+    for path in existing:
         _delete(api, path)
     while left := remains(api, mesh, ours):
         if time.monotonic() > deadline:
             raise ClusterError(
                 f"the mesh {mesh} is not gone after {seconds:.0f} s: {', '.join(left)}",
-                hint="`lab up` tries again; `lab down` and `lab up` begin anew",
+                hint="`lab up` tries again; `lab down` and `lab up` start from scratch",
             )
         task.update(f"removing the mesh {mesh}: {len(left)} objects are still there")
-        time.sleep(0.1)  # between two looks at the condition
-    # Only now: while its control plane ran it would have written them again.
+        time.sleep(0.1)  # before the condition is checked again
+    # Only now: the running control plane would have written them again.
     listed = api.request("GET", "/api/v1/configmaps", partial=True)
     spread = [
-        f"/api/v1/namespaces/{one['metadata']['namespace']}/configmaps/{one['metadata']['name']}"
-        for one in listed.get("items") or ()
-        if one["metadata"]["name"] in SPREAD
+        f"/api/v1/namespaces/{item['metadata']['namespace']}/configmaps/{item['metadata']['name']}"
+        for item in listed.get("items") or ()
+        if item["metadata"]["name"] in SPREAD
     ]
     for path in spread:
         _delete(api, path)
-    return len(found) + len(spread)
+    return len(existing) + len(spread)
 
 
 def _delete(api: KubeApi, path: str) -> None:

@@ -1,9 +1,9 @@
-"""An OCI runtime that asks for no capability this machine cannot give, then becomes runc.
+"""An OCI runtime that removes the capabilities that this machine lacks, then becomes runc.
 
-`docker run --privileged` asks for every capability there is. Where the bounding set lacks one
-(some sandboxes take CAP_SYS_RESOURCE away), runc refuses the whole container. This program
-stands before runc: it drops what the bounding set lacks from the bundle (`create`, `run`) or
-from the process file (`exec`). On a whole machine it changes nothing.
+`docker run --privileged` requests every capability. If the bounding set lacks one (some sandboxes
+remove CAP_SYS_RESOURCE), runc refuses the whole container. Docker starts this program instead of
+runc: it removes what the bounding set lacks from the bundle (`create`, `run`) or from the process
+file (`exec`), then becomes runc. Where no capability is missing, it changes nothing.
 
 The lab registers it only with a Docker daemon that the lab itself starts. It is copied out of
 the package and run as one file, so it needs nothing but the standard library.
@@ -59,14 +59,17 @@ NAMES = (
     "CAP_BPF",
     "CAP_CHECKPOINT_RESTORE",
 )
-"""Capability names; the place in the tuple is the bit (linux/capability.h)."""
+"""Capability names; the index in the tuple is the bit number (linux/capability.h)."""
 
 VALUED = ("--log", "--log-format", "--root", "--criu", "--rootless")
 """runc's global options that take a value as the next word."""
 
 
 def bounding_set(status: str) -> frozenset[str]:
-    """Names in the `CapBnd:` line of a /proc/PID/status text; raises ValueError without one."""
+    """Returns the capabilities in the `CapBnd:` line of a /proc/PID/status text.
+
+    Raises ValueError when there is no such line.
+    """
     for line in status.splitlines():
         field, _, value = line.partition(":")
         if field == "CapBnd":
@@ -78,9 +81,9 @@ def bounding_set(status: str) -> frozenset[str]:
 def permitted(
     capabilities: Mapping[str, Sequence[str]], bounding: Collection[str]
 ) -> dict[str, list[str]]:
-    """The OCI `capabilities` object without what `bounding` lacks; order kept.
+    """Returns the OCI `capabilities` object without the names that `bounding` lacks, in order.
 
-    A name this program does not know stays: better runc's refusal than a silent loss.
+    Unknown names stay: an error of runc is better than a silent loss.
     """
     return {
         kind: [name for name in names if name in bounding or name not in NAMES]
@@ -89,25 +92,29 @@ def permitted(
 
 
 def edited(document: Mapping[str, object], verb: str, bounding: Collection[str]) -> object:
-    """The bundle's config.json (`create`, `run`) or the process file (`exec`) after the drop.
+    """Returns the document without the capabilities that `bounding` lacks.
 
-    Returns the same object when nothing has to change.
+    `document` is the bundle's config.json (`create`, `run`) or the process file (`exec`). Returns
+    the same object when nothing has to change.
     """
     process = document if verb == "exec" else document.get("process")
     if not isinstance(process, Mapping):
         return document
-    asked = process.get("capabilities")
-    if not isinstance(asked, Mapping):
+    requested = process.get("capabilities")
+    if not isinstance(requested, Mapping):
         return document
-    kept = permitted(asked, bounding)
-    if kept == {kind: list(names) for kind, names in asked.items()}:
+    kept = permitted(requested, bounding)
+    if kept == {kind: list(names) for kind, names in requested.items()}:
         return document
     changed = {**process, "capabilities": kept}
     return changed if verb == "exec" else {**document, "process": changed}
 
 
 def file_to_edit(arguments: Sequence[str], cwd: str) -> tuple[str, Path] | None:
-    """Which verb this runc command line holds and which file it reads; None: leave it alone."""
+    """Returns the verb of a runc command line and the file that it reads.
+
+    None means that this command line needs no edit.
+    """
     rest = list(arguments)
     while rest and rest[0].startswith("-"):
         option = rest.pop(0)
@@ -136,7 +143,7 @@ def _value(arguments: Sequence[str], options: Sequence[str]) -> str | None:
 
 
 def main(arguments: Sequence[str], runc: str) -> None:
-    """Edit the file that this command line names, then become `runc`."""
+    """Edit the file that this command line names, then become the program `runc`."""
     target = file_to_edit(arguments, str(Path.cwd()))
     if target:
         verb, path = target
@@ -152,5 +159,5 @@ def main(arguments: Sequence[str], runc: str) -> None:
 
 
 if __name__ == "__main__":
-    # The first word is put there by the launcher that daemon.py writes: the real runc.
+    # The launcher that daemon.py writes passes the path of the real runc as the first word.
     main(sys.argv[2:], sys.argv[1])

@@ -1,7 +1,7 @@
-"""The Docker that the lab uses: which client, which daemon, and what it says of itself.
+"""Calls of the docker client: whether a daemon answers, and what containers it has.
 
 Everything goes through the `docker` command, so that contexts, DOCKER_HOST, Docker Desktop and
-remote daemons work as the user has set them up.
+remote daemons work as the user configured them.
 """
 
 import shutil
@@ -13,7 +13,7 @@ from lab.command import Completed, run
 from lab.errors import CommandError
 
 LABEL = "sidecar-lab.name"
-"""Label of every container, network and volume that the lab makes itself; its value is the lab."""
+"""Label of the containers, networks and volumes that the lab creates; its value names the lab."""
 KIND_LABEL = "io.x-k8s.kind.cluster"
 """Label that kind puts on its node containers; its value is the cluster's name."""
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
@@ -21,7 +21,7 @@ DEFAULT_SOCKET = Path("/var/run/docker.sock")
 
 @dataclass(frozen=True)
 class Container:
-    """One container as `docker ps -a` lists it; `state` is Docker's word (running, paused, …)."""
+    """One container as `docker ps -a` lists it; `state` is Docker's term (running, paused, …)."""
 
     id: str
     name: str
@@ -31,7 +31,7 @@ class Container:
 
 
 def client() -> str | None:
-    """Path of the docker client, or None."""
+    """Returns the path of the docker client, or None."""
     return shutil.which("docker")
 
 
@@ -41,9 +41,10 @@ def docker(*words: str | Path, timeout: float | None = 60, check: bool = True) -
 
 
 def why_unreachable(host: str = "") -> str:
-    """Empty when the daemon answers; else the client's last words.
+    """Returns "" when the daemon answers, else the client's error.
 
-    `host` asks the daemon there (unix:///…), whatever the environment or a context names.
+    `host` selects the daemon at that address (unix:///…), whatever the environment or a context
+    names.
     """
     if client() is None:
         return "there is no docker client on PATH"
@@ -59,7 +60,7 @@ def why_unreachable(host: str = "") -> str:
 
 
 def containers(*filters: str) -> list[Container]:
-    """Containers, stopped ones too, that match every `--filter` given (for instance label=x)."""
+    """Returns the containers, stopped ones too, that match every filter (for instance label=x)."""
     form = "\t".join(
         "{{%s}}" % field  # noqa: UP031 - braces are Go's template here
         for field in (".ID", ".Names", ".State", ".Image", ".Labels")
@@ -70,37 +71,37 @@ def containers(*filters: str) -> list[Container]:
 
 
 def names(kind: str, *filters: str) -> list[str]:
-    """Names of networks or volumes (`kind`) that match every filter."""
+    """Returns the names of the networks or volumes (`kind`) that match every filter."""
     listed = docker(kind, "ls", "--format", "{{.Name}}", *_filters(filters)).stdout
     return listed.split()
 
 
 def images_of(lab: str) -> list[str]:
-    """Tags of the images that a chapter made on a lab."""
+    """Returns the tags of the images that chapters built on this lab."""
     form = "{{.Repository}}:{{.Tag}}"
     filters = _filters((f"label={LABEL}={lab}",))
     return docker("image", "ls", "--format", form, *filters).stdout.split()
 
 
 def container_state(name: str) -> str | None:
-    """Docker's word for the state of a container; None when there is none of that name."""
+    """Returns Docker's term for a container's state; None when there is no such container."""
     answer = docker("inspect", "--type", "container", "-f", "{{.State.Status}}", name, check=False)
     return answer.stdout.strip() if answer.ok else None
 
 
 def started_at(name: str) -> str:
-    """When a container was started last, RFC 3339 by the daemon's clock."""
+    """Returns when a container was last started, as RFC 3339 by the daemon's clock."""
     return docker("inspect", "-f", "{{.State.StartedAt}}", name).stdout.strip()
 
 
 def _filters(filters: Iterable[str]) -> list[str]:
     words: list[str] = []
-    for one in filters:
-        words += ["--filter", one]
+    for condition in filters:
+        words += ["--filter", condition]
     return words
 
 
 def remove_containers(ids: Sequence[str]) -> None:
-    """Remove containers with their anonymous volumes, running or not; absent ones are fine."""
+    """Remove containers, running or not, and their anonymous volumes; ignore absent ones."""
     if ids:
         docker("rm", "-f", "-v", *ids, timeout=120)

@@ -1,7 +1,7 @@
-"""A Docker daemon that the lab starts, records, finds again, heals and stops.
+"""The Docker daemon that the lab itself starts: start, record, find, restart and stop it.
 
-Only for machines where no daemon runs and nothing (systemd, Docker Desktop) would start one.
-The record names the process by pid and start time: a pid alone may be somebody else's by now.
+This is only for machines where no daemon runs and nothing (systemd, Docker Desktop) would start
+one. The record names the process by pid and start time, since the system reuses pids.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from lab.paths import cache_root
 
 RUNTIME = "sidecar-lab"
 START_DEADLINE = 60.0
-"""Seconds a daemon may take to answer: it may have a large data root to look through."""
+"""Seconds that a daemon may take to answer: it may have to read a large data root first."""
 _EXEC_ROOT = Path("/run/sidecar-lab-docker")
 
 
@@ -41,12 +41,15 @@ class Started:
 
 
 def home() -> Path:
-    """Where the daemon's data, settings, log and record live: below the cache root."""
+    """Returns the folder of the daemon's data, settings, log and record, below the cache root."""
     return cache_root() / "docker"
 
 
 def recorded() -> Started | None:
-    """The daemon that the lab started last, alive or not; None when there is no (sound) record."""
+    """Returns the daemon that the lab started last, whether it still runs or not.
+
+    None when there is no record or it is damaged.
+    """
     try:
         return Started(**json.loads((home() / "daemon.json").read_text()))
     except (FileNotFoundError, ValueError, TypeError):
@@ -54,24 +57,24 @@ def recorded() -> Started | None:
 
 
 def process(started: Started | None) -> psutil.Process | None:
-    """The living process of a record; None when it died or its pid is another's now."""
+    """Returns the running process of a record; None when it ended (its pid may be reused)."""
     if started is None:
         return None
     try:
-        found = psutil.Process(started.pid)
-        same = abs(found.create_time() - started.born) < 1.0
-        return found if same and found.status() != psutil.STATUS_ZOMBIE else None
+        candidate = psutil.Process(started.pid)
+        same = abs(candidate.create_time() - started.born) < 1.0
+        return candidate if same and candidate.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None
 
 
 def runs() -> bool:
-    """Whether the daemon that the lab started last is alive."""
+    """Whether the daemon that the lab started last still runs."""
     return process(recorded()) is not None
 
 
 def answers() -> bool:
-    """Whether the daemon that the docker command talks with is the one that the lab started."""
+    """Whether the docker command talks to the daemon that the lab started."""
     if not runs():
         return False
     form = "{{.DockerRootDir}}"
@@ -80,10 +83,10 @@ def answers() -> bool:
 
 
 def start() -> Started | None:
-    """Start a daemon on the default socket, or heal the one that died; return its record.
+    """Start a daemon on the default socket, or restart the one that died; return its record.
 
-    None: some other daemon answers by now, which is as good. Raises HostError with the end of
-    the daemon's log when it does not come up.
+    Returns None when another daemon answers by now, which is as good. Raises HostError with the
+    end of the daemon's log when the daemon does not answer in time.
     """
     home().mkdir(parents=True, exist_ok=True)
     try:
@@ -103,19 +106,19 @@ def _start() -> Started | None:
             notes.settle(_notes())
         return recorded() if living else None
     if living:
-        # It may only be slow to answer; one that stays silent is replaced.
+        # It may only be slow; it is replaced only if it does not answer in time.
         with contextlib.suppress(HostError):
             _wait(living)
             return recorded()
         _end(living, 10)
-    for last in (False, True):
+    for last_try in (False, True):
         _clear_stale()
         record = _spawn()
         try:
             _wait(psutil.Process(record.pid))
         except (HostError, psutil.NoSuchProcess):
-            # What an earlier daemon took down with it may still have been dying: once more.
-            if last or process(record):
+            # The earlier daemon's processes may still have been ending: try once more.
+            if last_try or process(record):
                 raise
         else:
             break
@@ -124,7 +127,10 @@ def _start() -> Started | None:
 
 
 def _spawn() -> Started:
-    """Start dockerd in a session of its own and record it; what it changes here is noted."""
+    """Start dockerd in a session of its own and record it.
+
+    Notes the machine's settings before the start, so that the daemon's changes can be undone.
+    """
     settings = home() / "settings.json"
     settings.write_text(json.dumps(_settings(), indent=1))
     log = home() / "dockerd.log"
@@ -134,7 +140,7 @@ def _spawn() -> Started:
     if program is None:
         raise HostError("dockerd is missing", hint="apt-get install docker.io")
     notes.before_start(_notes())
-    # Not subprocess: this process shall neither wait for the daemon nor warn about it.
+    # Not subprocess, which would wait for the daemon or warn that it still runs.
     pid = os.posix_spawn(
         program,
         ["dockerd", "--config-file", str(settings)],
@@ -157,17 +163,17 @@ def _spawn() -> Started:
 
 
 def silent() -> str:
-    """Why the daemon on the default socket does not answer; "" when it does.
+    """Returns why the daemon on the default socket does not answer; "" when it does.
 
-    Not the one that DOCKER_HOST names: that ours is unheard there is no reason to replace it.
+    DOCKER_HOST is ignored: if it names another daemon, that is no reason to replace ours.
     """
     return why_unreachable(f"unix://{DEFAULT_SOCKET}")
 
 
 def _settings() -> dict[str, object]:
-    """The daemon's whole configuration; the user's /etc/docker/daemon.json is not read.
+    """Returns the daemon's complete configuration; the user's /etc/docker/daemon.json is not read.
 
-    live-restore: the node goes on while a daemon that died is started again.
+    live-restore keeps the node running while a daemon that died is restarted.
     """
     settings: dict[str, object] = {
         "data-root": str(home() / "data"),
@@ -185,17 +191,20 @@ def _settings() -> dict[str, object]:
 
 
 def lacking_capabilities() -> frozenset[str]:
-    """Capabilities that this machine's bounding set lacks although its kernel knows them."""
+    """Returns the capabilities that the kernel knows and this machine's bounding set lacks."""
     try:
         last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
         has = capability_shim.bounding_set(Path("/proc/self/status").read_text())
     except OSError:
-        return frozenset()  # no Linux: the daemon is in a VM of its own
+        return frozenset()  # not Linux: the daemon runs in a virtual machine
     return frozenset(capability_shim.NAMES[: last + 1]) - has
 
 
 def _install_shim() -> Path:
-    """Copy the shim out of the package, with a launcher: it must outlive this checkout."""
+    """Copy the shim out of the package and write a launcher; return the launcher's path.
+
+    The copy is needed because the daemon may outlive this checkout.
+    """
     runc = shutil.which("runc")
     if runc is None:
         raise HostError("runc is missing", hint="apt-get install runc")
@@ -209,10 +218,10 @@ def _install_shim() -> Path:
 
 
 def _clear_stale() -> None:
-    """Remove pid files whose process is gone or is another program (pids are used again).
+    """Remove pid files whose process ended or is another program (the system reuses pids).
 
-    dockerd refuses to start for a pid file with a living pid, and takes any living pid in
-    containerd's file for its containerd.
+    dockerd does not start if its pid file names a running process, and it takes any running
+    process in containerd's pid file for its containerd.
     """
     for file, program in (
         (_EXEC_ROOT.with_suffix(".pid"), "dockerd"),
@@ -220,9 +229,9 @@ def _clear_stale() -> None:
         (_EXEC_ROOT / "containerd" / "docker-containerd.pid", "containerd"),
     ):
         try:
-            found = psutil.Process(int(file.read_text()))
-            # A zombie is dead, but a signal still finds it: both programs would take it for alive.
-            alive = found.name() == program and found.status() != psutil.STATUS_ZOMBIE
+            candidate = psutil.Process(int(file.read_text()))
+            # A zombie has ended, but can still be signalled: both programs would think it runs.
+            alive = candidate.name() == program and candidate.status() != psutil.STATUS_ZOMBIE
         except FileNotFoundError:
             continue
         except (ValueError, psutil.NoSuchProcess):
@@ -232,7 +241,7 @@ def _clear_stale() -> None:
 
 
 def _wait(running: psutil.Process) -> None:
-    """Until the daemon answers; raises HostError when it ends or the deadline passes."""
+    """Wait until the daemon answers. Raises HostError when it ends or the deadline passes."""
     deadline = time.monotonic() + START_DEADLINE
     while reason := silent():
         ended = _ended(running, 0.01)
@@ -240,14 +249,14 @@ def _wait(running: psutil.Process) -> None:
             log = home() / "dockerd.log"
             what = "ended at once" if ended else f"did not answer in {START_DEADLINE:.0f} s"
             raise HostError(
-                f"the Docker daemon {what} ({reason}); its last words:\n{tail(log)}",
-                hint=f"the whole log is {log}",
+                f"the Docker daemon {what} ({reason}); the end of its log:\n{tail(log)}",
+                hint=f"the complete log is {log}",
             )
-        time.sleep(0.05)  # between two looks at the condition
+        time.sleep(0.05)  # before the condition is checked again
 
 
 def tail(log: Path, lines: int = 8) -> str:
-    """The last lines of a log; "" when there is none."""
+    """Returns the last lines of a log; "" when there is no log."""
     try:
         return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
     except FileNotFoundError:
@@ -255,10 +264,11 @@ def tail(log: Path, lines: int = 8) -> str:
 
 
 def stop() -> list[str] | None:
-    """Stop the daemon that the lab started and take away what it made; None: there was none.
+    """Stop the daemon that the lab started and undo its changes to this machine.
 
-    Returns what had to stay, a sentence each. Containers and networks must be gone before
-    (live-restore would leave them running).
+    Returns a sentence for each change that could not be undone; None when the lab started no
+    daemon. The caller must remove containers and networks before: live-restore would leave them
+    running.
     """
     record = recorded()
     living = process(record)
@@ -274,13 +284,13 @@ def stop() -> list[str] | None:
     for file in (DEFAULT_SOCKET, _EXEC_ROOT.with_suffix(".pid")):
         file.unlink(missing_ok=True)
     stays = notes.undo(_notes())
-    # The last: as long as there is a record, the next `down --all` does all of this again.
+    # The record goes last: while it exists, the next `down --all` does all of this again.
     (home() / "daemon.json").unlink(missing_ok=True)
     return stays
 
 
 def note_what_it_made() -> None:
-    """Complete the note of a start that was cut off before the daemon answered."""
+    """Complete the notes of a start that was interrupted before the daemon answered."""
     if runs():
         notes.settle(_notes())
 
@@ -290,8 +300,8 @@ def _notes() -> Path:
 
 
 def _unmount(folder: Path) -> None:
-    """Take away what a daemon that was killed left mounted at or below a folder."""
-    mounted = [one.mountpoint for one in psutil.disk_partitions(all=True)]
+    """Unmount what a killed daemon left mounted at or below a folder."""
+    mounted = [partition.mountpoint for partition in psutil.disk_partitions(all=True)]
     for place in sorted(mounted, reverse=True):
         if Path(place) == folder or folder in Path(place).parents:
             run(["umount", place], check=False)
@@ -299,10 +309,12 @@ def _unmount(folder: Path) -> None:
 
 def _end_containerd() -> None:
     """End the containerd that our daemon left behind when it was killed."""
-    for found in psutil.process_iter(["name", "cmdline"]):
-        words = found.info["cmdline"] or []
-        if found.info["name"] == "containerd" and any(str(_EXEC_ROOT) in word for word in words):
-            _end(found, 10)
+    for candidate in psutil.process_iter(["name", "cmdline"]):
+        words = candidate.info["cmdline"] or []
+        if candidate.info["name"] == "containerd" and any(
+            str(_EXEC_ROOT) in word for word in words
+        ):
+            _end(candidate, 10)
 
 
 def _end(running: psutil.Process, patience: float) -> None:
@@ -314,7 +326,10 @@ def _end(running: psutil.Process, patience: float) -> None:
 
 
 def _ended(running: psutil.Process, seconds: float) -> bool:
-    """Wait for its end. A zombie has ended: its parent, process 1 of a container, may never ask."""
+    """Wait at most `seconds` for the process to end; return whether it did.
+
+    A zombie has ended: its parent, process 1 of a container, may never reap it.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
@@ -322,16 +337,16 @@ def _ended(running: psutil.Process, seconds: float) -> bool:
                 return True
         except psutil.NoSuchProcess:
             return True
-        time.sleep(0.05)  # between two looks at the condition
+        time.sleep(0.05)  # before the condition is checked again
     return False
 
 
 def still_there() -> list[str]:
-    """Processes of a daemon of ours: dockerd, its containerd, its shims."""
+    """Returns the running processes of the lab's daemon: dockerd, containerd, its shims."""
     marks = (str(_EXEC_ROOT), str(home() / "settings.json"))
-    found = []
-    for one in psutil.process_iter(["pid", "cmdline"]):
-        words = one.info["cmdline"] or []
-        if one.pid != os.getpid() and any(mark in word for word in words for mark in marks):
-            found.append(f"{one.pid} {' '.join(words)[:120]}")
-    return found
+    lines = []
+    for candidate in psutil.process_iter(["pid", "cmdline"]):
+        words = candidate.info["cmdline"] or []
+        if candidate.pid != os.getpid() and any(mark in word for word in words for mark in marks):
+            lines.append(f"{candidate.pid} {' '.join(words)[:120]}")
+    return lines

@@ -1,7 +1,7 @@
-"""What answers to the docker command, where it is, and whether the lab can run there.
+"""Which daemon the docker command talks to, where it runs, and whether the lab can run there.
 
-`docker info` and `docker version` are read as plain data; Podman, rootless Docker, Docker Desktop
-and daemons of other machines are told apart by it.
+The answers of `docker info` and `docker version` are read as plain data. They distinguish Podman,
+rootless Docker, Docker Desktop and daemons of other machines.
 """
 
 import ipaddress
@@ -20,15 +20,15 @@ from lab.errors import CommandError, HostError
 
 Kind = Literal["Docker Engine", "Docker Desktop", "rootless Docker", "Podman", "Windows containers"]
 FORWARDERS = ("docker-desktop", "colima", "lima-", "rancher-desktop", "orbstack", "finch")
-"""How the names of virtual machines begin whose 127.0.0.1 is this machine's, too."""
+"""Prefixes of the names of virtual machines that share 127.0.0.1 with this machine."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Which daemon the client is told to talk with.
+    """The daemon that the docker client is configured to use.
 
-    `by` is the setting that says so ("" for the client's default), `host` what it says
-    (unix:///…, tcp://…, ssh://…), `lost` the name of a context that there is none of.
+    `by`: the setting that names it ("" for the client's default). `host`: its address (unix:///…,
+    tcp://…, ssh://…). `lost`: the name of the selected context if that context does not exist.
     """
 
     by: str = ""
@@ -37,7 +37,7 @@ class Address:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether that is another machine."""
+        """Whether the address is on another machine."""
         parts = urlsplit(self.host)
         if parts.scheme == "ssh":
             return True
@@ -52,15 +52,15 @@ class Address:
 
 @dataclass(frozen=True)
 class Daemon:
-    """What a daemon that answers says of itself (`docker info`, `docker version`)."""
+    """What `docker info` and `docker version` report about a daemon that answers."""
 
     kind: Kind
     version: str
     api: str
     product: str
-    """What it calls itself, with a version ("Docker Desktop 4.21.1"); often ""."""
+    """The product's name with its version ("Docker Desktop 4.21.1"); often ""."""
     name: str
-    """Its machine's."""
+    """Host name of the daemon's machine."""
     kernel: str
     storage_driver: str
     cgroup_driver: str
@@ -73,15 +73,15 @@ class Daemon:
     """Bytes."""
     rootless: bool
     limits: bool
-    """Whether it can limit memory, processes and processor time: what kind asks of a rootless."""
+    """Whether it can limit memory, processes and CPU time; kind needs that of rootless Docker."""
     http_proxy: str
     runtime: str
-    """The OCI runtime of a container that names none; "" where it does not say."""
+    """The default OCI runtime of containers; "" when the daemon does not report it."""
 
 
 @dataclass(frozen=True)
 class Here:
-    """What of this machine tells a daemon of its own from another's."""
+    """What identifies this machine, to recognize a daemon of another machine."""
 
     system: str
     name: str
@@ -89,63 +89,69 @@ class Here:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What answers, and whether the lab can run there: "ok", "warn", "fail", with what mends it."""
+class DaemonCheck:
+    """What answers to the docker command, whether the lab can run there, and how to fix that."""
 
-    seen: str
+    finding: str
     verdict: Literal["ok", "warn", "fail"]
     fix: str = ""
 
 
 def address() -> Address:
-    """Which daemon the client is told to talk with; asks the client for its contexts."""
+    """Returns the daemon that the client is configured to use; asks the client for its contexts."""
     if host := os.environ.get("DOCKER_HOST", ""):
         return Address("DOCKER_HOST", host)
     named = os.environ.get("DOCKER_CONTEXT", "")
     try:
-        asked = docker("context", "inspect", *filter(None, [named]), timeout=10, check=False)
+        answer = docker("context", "inspect", *filter(None, [named]), timeout=10, check=False)
     except CommandError:
         return Address("DOCKER_CONTEXT" if named else "")
-    return read_context(named, asked.stdout, asked.stderr)
+    return read_context(named, answer.stdout, answer.stderr)
 
 
 def read_context(named: str, stdout: str, stderr: str) -> Address:
-    """`docker context inspect`'s answer about the context `named` ("" is the current one)."""
+    """Returns the address in the output of `docker context inspect`.
+
+    `named` is the context that was inspected; "" is the current one.
+    """
     by = "DOCKER_CONTEXT" if named else "the current Docker context"
     if "context not found" in stderr or "not found on the file system" in stderr:
         parts = stderr.split('"')
         return Address(by, lost=named or (parts[1] if len(parts) > 1 else "?"))
     try:
-        (found,) = json.loads(stdout)
-        host = str(found["Endpoints"]["docker"]["Host"])
+        (context,) = json.loads(stdout)
+        host = str(context["Endpoints"]["docker"]["Host"])
     except (ValueError, KeyError, TypeError):
         return Address(by if named else "")
-    default = found.get("Name") == "default"
+    default = context.get("Name") == "default"
     return Address("" if default else by, "" if default and host.startswith("unix:") else host)
 
 
 def daemon() -> Daemon:
-    """What the daemon says of itself. Raises HostError when none answers."""
+    """Returns what the daemon reports about itself. Raises HostError when none answers."""
     reason = why_unreachable()
     if reason:
         raise HostError(f"no Docker daemon answers: {reason}", hint="run `lab doctor`")
-    told = [
+    answers = [
         json.loads(docker(word, "--format", "{{json .}}").stdout or "{}")
         for word in ("info", "version")
     ]
-    return parse(*told)
+    return parse(*answers)
 
 
 def parse(info: Mapping[str, Any], version: Mapping[str, Any]) -> Daemon:
-    """Both answers as a Daemon; fields that a daemon leaves out become empty."""
+    """Returns a Daemon from the answers of `docker info` and `docker version`.
+
+    Fields that a daemon leaves out become empty.
+    """
     if isinstance(info.get("host"), Mapping) and "store" in info:
-        return _podmans_own(info)
+        return _from_podman(info)
     server = version.get("Server")
     server = server if isinstance(server, Mapping) else {}
     security = " ".join(str(option) for option in info.get("SecurityOptions") or ())
     rootless = "rootless" in security or info.get("Rootless") is True
     product = str((server.get("Platform") or {}).get("Name") or "")
-    parts = [str(one.get("Name")) for one in server.get("Components") or ()]
+    parts = [str(component.get("Name")) for component in server.get("Components") or ()]
     kind: Kind = "rootless Docker" if rootless else "Docker Engine"
     if "Docker Desktop" in f"{product} {info.get('OperatingSystem')}":
         kind = "Docker Desktop"
@@ -184,8 +190,8 @@ def parse(info: Mapping[str, Any], version: Mapping[str, Any]) -> Daemon:
     )
 
 
-def _podmans_own(info: Mapping[str, Any]) -> Daemon:
-    """`podman info`, where the docker command is Podman itself."""
+def _from_podman(info: Mapping[str, Any]) -> Daemon:
+    """Returns a Daemon from `podman info`, for when the docker command is Podman itself."""
     host, store = info["host"], info["store"]
     security = host.get("security") or {}
     return Daemon(
@@ -211,76 +217,77 @@ def _podmans_own(info: Mapping[str, Any]) -> Daemon:
 
 
 def here() -> Here:
-    """This machine."""
+    """Returns what identifies this machine."""
     return Here(platform.system(), socket.gethostname(), platform.release())
 
 
-def judge(daemon: Daemon, where: Address, here: Here, cache: Path) -> Verdict:
-    """What answers and whether the lab can run there; `cache` is the lab's cache folder."""
-    back = _back(where)
+def judge(daemon: Daemon, where: Address, here: Here, cache: Path) -> DaemonCheck:
+    """Decides whether the lab can run on this daemon; `cache` is the lab's cache folder."""
+    unset = _unset(where)
     if daemon.kind == "Podman":
         mode = "rootless Podman" if daemon.rootless else "Podman"
-        return Verdict(
+        return DaemonCheck(
             f"{mode} {daemon.version} answers in Docker's place: the lab needs Docker Engine",
             "fail",
-            f"{back}install Docker Engine (Debian: docker.io); Podman may stay beside it",
+            f"{unset}install Docker Engine (Debian: docker.io); Podman may stay beside it",
         )
     if daemon.kind == "Windows containers":
         fix = "Docker Desktop: switch to Linux containers"
-        return Verdict("Docker runs Windows containers", "fail", fix)
+        return DaemonCheck("Docker runs Windows containers", "fail", fix)
     if where.elsewhere or _another_machine(daemon, here):
         at = where.host or f"{daemon.name}, Linux {daemon.kernel}"
-        return Verdict(
-            f"the daemon is on another machine ({at}): what the lab publishes on that one's "
-            "127.0.0.1 is not reached from here",
+        return DaemonCheck(
+            f"the daemon is on another machine ({at}): this machine cannot reach what "
+            "the lab publishes on that machine's 127.0.0.1",
             "fail",
-            f"run the lab on that machine, or use a Docker of this one: {back or _UNSET}",
+            f"run the lab on that machine, or use a Docker of this machine: {unset or _DEFAULT}",
         )
     if daemon.kind == "rootless Docker":
         return _rootless(daemon)
     if daemon.kind == "Docker Desktop":
         name = (daemon.product or "Docker Desktop").partition(" (")[0]
-        return Verdict(f"{name}: the node runs in its virtual machine", "ok")
+        return DaemonCheck(f"{name}: the node runs in its virtual machine", "ok")
     if daemon.data_root.startswith("/var/snap/") and _hidden(cache):
-        return Verdict(
-            "Docker from snap: it reads no hidden folder, and the lab's cache is in one",
+        return DaemonCheck(
+            "Docker from snap: it cannot read hidden folders, and the lab's cache is in one",
             "fail",
             'export SIDECAR_LAB_CACHE="$HOME/sidecar-lab-cache"',
         )
-    return Verdict("Docker Engine on this machine", "ok")
+    return DaemonCheck("Docker Engine on this machine", "ok")
 
 
-def _rootless(daemon: Daemon) -> Verdict:
+def _rootless(daemon: Daemon) -> DaemonCheck:
     if daemon.cgroup_version != "2":
         fix = "boot with systemd.unified_cgroup_hierarchy=1, or use Docker as root"
-        return Verdict("rootless Docker under cgroup v1: no node can run there", "fail", fix)
+        return DaemonCheck("rootless Docker under cgroup v1: no node can run there", "fail", fix)
     if not daemon.limits:
-        return Verdict(
+        return DaemonCheck(
             "rootless Docker that may not limit memory, processes and processor time",
             "fail",
             "systemd must delegate them: a drop-in for user@.service with "
             "Delegate=cpu cpuset io memory pids, then log in again",
         )
     fix = "sudo modprobe -a nf_tables nft_compat nft_chain_nat xt_REDIRECT xt_owner xt_tcpudp"
-    seen = "rootless Docker under cgroup v2: kind runs there if these kernel modules are loaded"
-    return Verdict(seen, "warn", fix)
+    finding = "rootless Docker under cgroup v2: kind runs there if these kernel modules are loaded"
+    return DaemonCheck(finding, "warn", fix)
 
 
 def _another_machine(daemon: Daemon, here: Here) -> bool:
-    """Whether a daemon behind a socket of this machine is another's (a tunnel, a bare VM)."""
+    """Whether a daemon behind a local socket runs on another machine (a tunnel, a bare VM)."""
     if here.system != "Linux" or daemon.kind == "Docker Desktop" or not daemon.kernel:
         return False
     known = daemon.name.startswith(FORWARDERS)
     return not known and daemon.kernel != here.kernel and daemon.name != here.name
 
 
-_UNSET = "`docker context use default`"
+_DEFAULT = "`docker context use default`"
 
 
-def _back(where: Address) -> str:
+def _unset(where: Address) -> str:
+    """Returns how to go back to the client's default daemon, to put before a fix."""
     if where.by in ("DOCKER_HOST", "DOCKER_CONTEXT"):
         return f"`unset {where.by}`; "
-    return f"{_UNSET}; " if where.by else ""
+    return f"{_DEFAULT}; " if where.by else ""
 
 
 def _hidden(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""From a machine without Docker to one with it, or to the exact instruction for its owner."""
+"""Installs or starts Docker where the lab may, else tells the user exactly what to do."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ PACKAGES = ("docker.io", "iptables", "ca-certificates")
 
 @dataclass(frozen=True)
 class Machine:
-    """What decides how Docker gets here. `distribution` is ID and ID_LIKE of os-release."""
+    """The facts that decide how to get Docker; `distribution` is ID and ID_LIKE of os-release."""
 
     system: str
     distribution: frozenset[str]
@@ -35,38 +35,42 @@ class Machine:
     client: bool
     dockerd: bool
     address: Address
-    """Which daemon the docker command is told to talk with."""
+    """The daemon that the docker command is configured to use."""
     unreachable: str
-    """Empty: a daemon answers; else why not."""
+    """Why no daemon answers; "" when one does."""
     wsl: bool = False
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What `up` will do about Docker, and the sentence that says so."""
+class DockerRemedy:
+    """What `lab up` does to get a Docker that answers.
+
+    `sentence`: the situation and what `lab up` does. `instruction`: what the user has to do; ""
+    when the user has to do nothing.
+    """
 
     action: Action
     sentence: str
     instruction: str = ""
 
 
-def plan(machine: Machine) -> Plan:
-    """Decide from plain facts; a daemon that answers is never touched."""
+def plan(machine: Machine) -> DockerRemedy:
+    """Decides what to do about Docker from plain facts; a daemon that answers is never touched."""
     if not machine.unreachable:
-        return Plan("nothing", "Docker answers")
+        return DockerRemedy("nothing", "Docker answers")
     if "permission denied" in machine.unreachable.lower():
-        return Plan(
+        return DockerRemedy(
             "instruct",
-            "Docker runs, but this user may not talk to it",
+            "Docker runs, but this user may not use it",
             "sudo usermod -aG docker $USER, then log in again (or run as root)",
         )
     if machine.address.lost or machine.address.by:
         return plan_address(machine.address)
     if machine.system == "Darwin":
         step = "start Docker Desktop" if machine.client else "install and start Docker Desktop"
-        return Plan("instruct", "Docker does not answer", f"{step}: open -a Docker")
+        return DockerRemedy("instruct", "Docker does not answer", f"{step}: open -a Docker")
     if machine.system == "Windows":
-        return Plan(
+        return DockerRemedy(
             "instruct",
             "Docker does not answer",
             "start Docker Desktop with its WSL 2 engine, and run the lab inside WSL",
@@ -74,51 +78,56 @@ def plan(machine: Machine) -> Plan:
     return _plan_linux(machine)
 
 
-def plan_address(address: Address) -> Plan:
-    """A daemon that the user named is not replaced by ours; what is wrong with it is said."""
+def plan_address(address: Address) -> DockerRemedy:
+    """Decides what to do about a daemon that the user selected and that does not answer.
+
+    It is never replaced by a daemon of the lab: the user gets an instruction.
+    """
     by, host = address.by, address.host
     context = by != "DOCKER_HOST"
     leave = "`docker context use default`" if by.startswith("the") else f"`unset {by}`"
     if address.lost:
-        return Plan(
+        return DockerRemedy(
             "instruct",
             f"{by} is {address.lost!r}, and there is no Docker context of that name",
-            f"`docker context ls` lists those there are; {leave} goes back to the default",
+            f"`docker context ls` lists the existing ones; {leave} goes back to the default",
         )
     scheme, separator, place = host.partition("://")
     if not context and (not separator or scheme not in SCHEMES):
-        said = f"DOCKER_HOST is {host!r}, which is no address of a daemon"
-        return Plan(
-            "instruct", said, f"write unix:///path, tcp://host:port, ssh://host, or {leave}"
+        problem = f"DOCKER_HOST is {host!r}, which is not the address of a daemon"
+        return DockerRemedy(
+            "instruct", problem, f"write unix:///path, tcp://host:port, ssh://host, or {leave}"
         )
     socket = Path(place)
     if scheme == "unix" and not socket.exists():
-        said = f"{by} means {host}, and there is no such socket"
+        problem = f"{by} means {host}, and that socket does not exist"
     else:
-        said = f"{by} means {host or 'a daemon'}, and nothing answers there"
-    return Plan("instruct", said, f"start that daemon, or {leave}")
+        problem = f"{by} means {host or 'a daemon'}, and nothing answers there"
+    return DockerRemedy("instruct", problem, f"start that daemon, or {leave}")
 
 
-def _plan_linux(machine: Machine) -> Plan:
+def _plan_linux(machine: Machine) -> DockerRemedy:
     sudo = "" if machine.root else "sudo "
     debian = bool(machine.distribution & {"debian", "ubuntu"}) and machine.apt
     if machine.dockerd and machine.systemd:
-        return Plan("instruct", "Docker is stopped", f"{sudo}systemctl start docker")
+        return DockerRemedy("instruct", "Docker is stopped", f"{sudo}systemctl start docker")
     if machine.dockerd and machine.root:
-        return Plan("start", "Docker is installed but not running: `lab up` starts it")
+        return DockerRemedy("start", "Docker is installed but not running: `lab up` starts it")
     if machine.dockerd:
-        return Plan("instruct", "Docker is not running", "sudo dockerd &")
+        return DockerRemedy("instruct", "Docker is not running", "sudo dockerd &")
     if machine.wsl and not machine.systemd and not machine.root:
-        return Plan(
+        return DockerRemedy(
             "instruct",
             "Docker is missing",
             "start Docker Desktop and switch on its WSL integration for this distribution",
         )
     if debian and machine.root:
-        return Plan("install", "Docker is missing: `lab up` installs docker.io and starts it")
+        return DockerRemedy(
+            "install", "Docker is missing: `lab up` installs docker.io and starts it"
+        )
     if debian:
-        return Plan("instruct", "Docker is missing", "sudo apt-get install docker.io")
-    return Plan(
+        return DockerRemedy("instruct", "Docker is missing", "sudo apt-get install docker.io")
+    return DockerRemedy(
         "instruct",
         "Docker is missing",
         "install Docker Engine with your distribution's packages (docker, moby-engine) "
@@ -127,7 +136,7 @@ def _plan_linux(machine: Machine) -> Plan:
 
 
 def look(unreachable: str) -> Machine:
-    """Gather the facts that `plan` decides on; `unreachable` as docker.why_unreachable says."""
+    """Gather the facts that `plan` needs; `unreachable` is the answer of client.why_unreachable."""
     release = Path("/etc/os-release")
     ids: set[str] = set()
     if release.is_file():
@@ -157,13 +166,14 @@ def ensure_docker(
     allowed: bool = True,
     confirm: Callable[[str], bool] | None = None,
 ) -> None:
-    """A daemon that answers, whatever it takes here.
+    """Ensure that a Docker daemon answers: install and start one if needed.
 
-    `allowed` False (`--no-provision`) refuses to install or start anything. `confirm` asks the
-    user; None goes on after saying what is done. Raises HostError with an instruction.
+    `allowed` False (`--no-provision`) forbids to install or start anything. `confirm` asks the
+    user first; None means do not ask, and only print what is done. Raises HostError with an
+    instruction when Docker cannot be used.
     """
-    if said := apt.settle():
-        progress.note(said)
+    if note := apt.settle():
+        progress.note(note)
     unreachable = why_unreachable()
     if not unreachable:
         refuse_where_it_cannot_run()
@@ -173,19 +183,19 @@ def ensure_docker(
         task.skip("answers (started by the lab)" if ours else "answers")
         return
     machine = look(unreachable)
-    decided = plan(machine)
-    if decided.action == "instruct":
-        # Of a context that is not there the client tells no more, at greater length.
+    remedy = plan(machine)
+    if remedy.action == "instruct":
+        # For a context that does not exist, the client's error is longer and says no more.
         why = "" if machine.address.lost else f" ({machine.unreachable.splitlines()[0][:300]})"
-        raise HostError(f"{decided.sentence}{why}", hint=decided.instruction)
+        raise HostError(f"{remedy.sentence}{why}", hint=remedy.instruction)
     if not allowed:
-        fetch = "apt-get install docker.io && " if decided.action == "install" else ""
+        fetch = "apt-get install docker.io && " if remedy.action == "install" else ""
         by_hand = f"{fetch}dockerd --data-root {dockerd.home() / 'data'} &"
-        raise HostError(f"{decided.sentence}, but --no-provision forbids it", hint=by_hand)
-    if confirm is not None and not confirm(f"{decided.sentence}. Go on?"):
+        raise HostError(f"{remedy.sentence}, but --no-provision forbids it", hint=by_hand)
+    if confirm is not None and not confirm(f"{remedy.sentence}. Go on?"):
         raise HostError("Docker is needed", hint="install and start it yourself")
-    progress.note(decided.sentence)
-    if decided.action == "install":
+    progress.note(remedy.sentence)
+    if remedy.action == "install":
         install(task, logs / "apt.log")
     if why_unreachable():
         task.update("starting dockerd")
@@ -194,16 +204,16 @@ def ensure_docker(
 
 
 def refuse_where_it_cannot_run() -> None:
-    """Raises HostError when what answers to `docker` is nothing that the lab can run on."""
-    found = daemons.judge(daemons.daemon(), daemons.address(), daemons.here(), cache_root())
-    if found.verdict == "fail":
-        raise HostError(found.seen, hint=found.fix)
+    """Raises HostError when the lab cannot run on the daemon that answers."""
+    check = daemons.judge(daemons.daemon(), daemons.address(), daemons.here(), cache_root())
+    if check.verdict == "fail":
+        raise HostError(check.finding, hint=check.fix)
 
 
 def install(task: Task, log: Path) -> None:
-    """Install Debian's docker.io without letting its package start a daemon we do not know.
+    """Install Debian's docker.io without letting the package start a daemon of its own.
 
-    Raises HostError that names the log.
+    Raises HostError with the name of the log.
     """
     task.update("installing docker.io")
     if apt.install(PACKAGES, log) and shutil.which("dockerd"):
@@ -214,10 +224,10 @@ def install(task: Task, log: Path) -> None:
         return
     raise HostError(
         f"docker.io could not be installed:\n{dockerd.tail(log)}",
-        hint=f"the whole log is {log}; install Docker by hand, then run `lab up` again",
+        hint=f"the complete log is {log}; install Docker by hand, then run `lab up` again",
     )
 
 
 def is_terminal() -> bool:
-    """Whether a question can be asked."""
+    """Whether standard input and output are a terminal, so that the user can be asked."""
     return sys.stdin.isatty() and sys.stdout.isatty()

@@ -79,7 +79,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, step: str, error: Exception) -> Non
     def fail(_: bringup.Bringup, __: Task) -> None:
         raise error
 
-    monkeypatch.setattr(steps, "STEPS", (bringup.Step(step, fail),))
+    monkeypatch.setattr(steps, "STEPS", (bringup.BringUpStep(step, fail),))
 
 
 FEW = replace(SOUND, inotify_instances=8)

@@ -12,29 +12,34 @@ from lab import cli
 from lab.cluster import gate, state
 from lab.cluster.docker import client as engine
 from lab.cluster.docker import provision
-from lab.cluster.gate import Container
+from lab.cluster.gate import NodeState
 from lab.errors import ClusterError, CommandError
 from lab.paths import LabPaths
 from tests.unit.cluster.labs import READY
 
 CANNOT = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is it running?"
-START = provision.Plan("start", "Docker is installed but not running: `lab up` starts it")
-BY_HAND = provision.Plan("instruct", "Docker is stopped", "sudo systemctl start docker")
+START = provision.DockerRemedy("start", "Docker is installed but not running: `lab up` starts it")
+BY_HAND = provision.DockerRemedy("instruct", "Docker is stopped", "sudo systemctl start docker")
 
 
 @pytest.mark.parametrize(
     ("seen", "api", "remedy", "kind", "said", "mends"),
     [
-        (Container("paused"), "", None, "paused", "is paused", "`lab up --name x` thaws it"),
-        (Container("exited"), "", None, "stopped", "node n is exited", "`lab up --name x` starts"),
-        (Container(), "", None, "gone", "node of the lab 'x' is gone", "`lab up --name x` makes"),
-        (Container("running"), "timed out", None, "silent", "API server does not", "`lab up"),
-        (Container("", CANNOT), "", START, "no docker", CANNOT, "run `lab up --name x`"),
-        (Container("", CANNOT), "", BY_HAND, "no docker", CANNOT, "systemctl start docker; then"),
+        (NodeState("paused"), "", None, "paused", "is paused", "`lab up --name x` thaws it"),
+        (NodeState("exited"), "", None, "stopped", "node n is exited", "`lab up --name x` starts"),
+        (NodeState(), "", None, "gone", "node of the lab 'x' is gone", "`lab up --name x` creates"),
+        (NodeState("running"), "timed out", None, "silent", "API server does not", "`lab up"),
+        (NodeState("", CANNOT), "", START, "no docker", CANNOT, "run `lab up --name x`"),
+        (NodeState("", CANNOT), "", BY_HAND, "no docker", CANNOT, "systemctl start docker; then"),
     ],
 )
 def test_each_trouble_is_named_with_the_command_that_mends_it(
-    seen: Container, api: str, remedy: provision.Plan | None, kind: str, said: str, mends: str
+    seen: NodeState,
+    api: str,
+    remedy: provision.DockerRemedy | None,
+    kind: str,
+    said: str,
+    mends: str,
 ) -> None:
     found = gate.judge("x", "`lab up --name x`", "n", seen, api, remedy)
     assert found is not None
@@ -46,7 +51,7 @@ def test_each_trouble_is_named_with_the_command_that_mends_it(
 
 @given(st.sampled_from(["", "running", "paused", "exited", "dead", "created", "odd"]), st.text())
 def test_only_a_running_node_whose_api_answers_is_let_through(word: str, api: str) -> None:
-    found = gate.judge("x", "`lab up`", "n", Container(word), api, None)
+    found = gate.judge("x", "`lab up`", "n", NodeState(word), api, None)
     assert (found is None) == (word == "running" and not api)
 
 
@@ -75,10 +80,10 @@ def test_a_lab_that_was_never_made_is_named_so_and_no_folder_is_made(
 @pytest.mark.parametrize("words", COMMANDS)
 @pytest.mark.parametrize(
     ("seen", "said"),
-    [(Container("paused"), "is paused"), (Container("", CANNOT), "stopped: Docker does not")],
+    [(NodeState("paused"), "is paused"), (NodeState("", CANNOT), "stopped: Docker does not")],
 )
 def test_every_command_asks_at_the_gate(
-    words: list[str], seen: Container, said: str, home: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], seen: NodeState, said: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gate, "container", lambda node: seen)
     paths = LabPaths("x", home / "x")
@@ -100,7 +105,7 @@ def test_a_node_that_is_gone_is_told_from_a_docker_that_is_silent(
 
     monkeypatch.setattr(gate, "docker", lambda *_, **__: Completed((), 1, "", stderr, 0))
     monkeypatch.setattr(engine, "why_unreachable", lambda: "" if reached else stderr)
-    assert gate.container("n") == (Container() if reached else Container("", stderr))
+    assert gate.container("n") == (NodeState() if reached else NodeState("", stderr))
 
 
 def test_a_docker_that_hangs_is_one_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,9 +172,9 @@ def test_steps_run_in_order_and_the_first_that_fails_is_the_last(
         raise ClusterError("broken")
 
     made = [
-        bringup.Step("one", lambda up, task: ran.append("one")),
-        bringup.Step("two", fail),
-        bringup.Step("three", lambda up, task: ran.append("three")),
+        bringup.BringUpStep("one", lambda up, task: ran.append("one")),
+        bringup.BringUpStep("two", fail),
+        bringup.BringUpStep("three", lambda up, task: ran.append("three")),
     ]
     monkeypatch.setattr(steps, "STEPS", tuple(made))
     shown = Recording()

@@ -24,9 +24,9 @@ def secret(identity: identities.Identity, rotated: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("seen", "says"),
     [
-        (None, "the Secret is gone; discovery puts it back"),
-        (secret(BEFORE, "earlier"), "asked for"),
-        (secret(DURING, "mine"), "webhooks take it up"),
+        (None, "the Secret is gone; discovery creates it again"),
+        (secret(BEFORE, "earlier"), "discovery has not rotated yet"),
+        (secret(DURING, "mine"), "not every webhook serves the new certificate yet"),
         (secret(identities.settled(DURING), "mine"), ""),
     ],
 )

@@ -178,7 +178,7 @@ def deployment(generation: int, **status: int) -> Object:
     ("seen", "says"),
     [
         (None, "absent"),
-        (deployment(2, observedGeneration=1), "not yet seen"),
+        (deployment(2, observedGeneration=1), "not yet processed"),
         (deployment(1, observedGeneration=1, updatedReplicas=1), "1/2 updated"),
         (deployment(1, observedGeneration=1, updatedReplicas=2), "0/2 available"),
     ],
@@ -194,16 +194,18 @@ def test_a_deployment_that_runs_its_newest_pods_is_rolled_out() -> None:
 
 def test_while_a_pod_of_the_one_before_runs_a_deployment_is_not_rolled_out() -> None:
     counts = {"observedGeneration": 1, "updatedReplicas": 2, "availableReplicas": 2}
-    assert "1 of the ones before" in install.not_rolled_out(deployment(1, **counts, replicas=3))
+    assert "1 old pods are still there" in install.not_rolled_out(
+        deployment(1, **counts, replicas=3)
+    )
 
 
 def test_a_pod_in_trouble_is_put_in_a_sentence() -> None:
     waiting = {"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}
     died = {"state": {}, "lastState": {"terminated": {"exitCode": 3}}}
     pods = [{"metadata": {"name": "p"}, "status": {"containerStatuses": [waiting, died]}}]
-    assert install.pod_troubles(pods) == [
+    assert install.pod_problems(pods) == [
         "p: ErrImagePull not found",
-        "p: ended before with exit 3",
+        "p: its last run ended with exit code 3",
     ]
 
 
@@ -219,8 +221,8 @@ def pod(began: str | None, ready: bool = True) -> Object:
 @pytest.mark.parametrize(
     ("seen", "says"),
     [
-        (pod("2026-01-01T00:00:09Z"), "not begun again"),
-        (pod(None), "not begun again"),
+        (pod("2026-01-01T00:00:09Z"), "not started again"),
+        (pod(None), "not started again"),
         (pod("2026-01-01T00:00:11Z", ready=False), "not ready"),
         ({"metadata": {"name": "p"}}, "no container"),
     ],

@@ -164,7 +164,7 @@ def test_whatever_a_daemon_leaves_out_it_is_read(file: Path, data: st.DataObject
         for key in data.draw(st.sets(st.sampled_from(sorted(told[part]) or [""]))):
             told[part].pop(key, None)
     read = daemons.parse(told["info"], told["version"])
-    assert daemons.judge(read, Address(), HERE, HIDDEN).seen
+    assert daemons.judge(read, Address(), HERE, HIDDEN).finding
 
 
 CONTEXT = (
@@ -198,9 +198,9 @@ def test_contexts_are_read_from_what_the_client_says(
         (Address("DOCKER_CONTEXT", lost="nosuch"), "DOCKER_CONTEXT is 'nosuch', and there is no "
          "Docker context of that name", "`unset DOCKER_CONTEXT`"),
         (Address("the current Docker context", lost="x"), "no Docker context", "use default`"),
-        (Address("DOCKER_HOST", "nonsense"), "no address of a daemon", "unix:///path"),
-        (Address("DOCKER_HOST", "foo://x"), "no address of a daemon", "`unset DOCKER_HOST`"),
-        (Address("DOCKER_HOST", "unix:///nosuch.sock"), "there is no such socket", "`unset DOCKER"),
+        (Address("DOCKER_HOST", "nonsense"), "not the address of a daemon", "unix:///path"),
+        (Address("DOCKER_HOST", "foo://x"), "not the address of a daemon", "`unset DOCKER_HOST`"),
+        (Address("DOCKER_HOST", "unix:///nosuch.sock"), "that socket does not exist", "`unset D"),
         (Address("DOCKER_HOST", "tcp://a:1"), "nothing answers there", "start that daemon"),
         (Address("DOCKER_CONTEXT", "ssh://a"), "DOCKER_CONTEXT means ssh://a", "`unset DOCKER_C"),
     ],
