@@ -6,8 +6,8 @@
     python3 noxfile.py -l               all sessions
 
 Needs only Python 3.11 with venv: run as a script it makes `.nox/env` from the hash-locked
-`lab/locks/` and goes on with the nox in there. With a nox of your own, `nox -s NAME` is the
-same. All sessions share that one environment: making one for each costs more than it isolates.
+`lab/locks/` and continues with the nox in it. With nox installed, `nox -s NAME` is the
+same. All sessions share that one environment: one for each would cost more time than it is worth.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import sys
 import time
 from pathlib import Path
 
-if sys.version_info < (3, 11):  # noqa: UP036 - it is what tells an older Python
+if sys.version_info < (3, 11):  # noqa: UP036 - this is what reports an older Python
     sys.exit("error: Sidecar Lab needs Python 3.11 or newer\nhint: run this file with one")
 
 ROOT = Path(__file__).resolve().parent
@@ -30,16 +30,16 @@ BIN = ENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 LOCKS = ROOT / "lab" / "locks"
 
-# Where PYTHONSAFEPATH is set, and in nox, the checkout is not on the path by itself.
+# With PYTHONSAFEPATH, and in nox, the checkout is not on the path by default.
 sys.path[:0] = [] if str(ROOT) in sys.path else [str(ROOT)]
 
 from lab import kept_settings, package_clients  # noqa: E402
 from lab.mesh.errors import SidecarLabError  # noqa: E402
-from lab.session import told  # noqa: E402
+from lab.session import summary  # noqa: E402
 
 
 def fingerprint() -> str:
-    """What the environment is made from: locks, project file, interpreter, place."""
+    """Returns a digest of the environment's inputs: locks, project file, interpreter, folder."""
     digest = hashlib.sha256(f"{sys.version}\0{ROOT}".encode())
     for file in (LOCKS / "bootstrap.txt", LOCKS / "dev.txt", ROOT / "pyproject.toml"):
         digest.update(file.read_bytes())
@@ -47,7 +47,7 @@ def fingerprint() -> str:
 
 
 def ensure_environment() -> Path:
-    """Make or renew `.nox/env` where its inputs changed; return its Python."""
+    """Create `.nox/env`, or create it again if its inputs changed; return its Python."""
     stamp = ENV / "made-from"
     wanted = fingerprint()
     if stamp.is_file() and stamp.read_text() == wanted and PYTHON.is_file():
@@ -61,8 +61,8 @@ def ensure_environment() -> Path:
     with package_clients.clients(PYTHON, ROOT) as (for_pip, for_uv):
         bootstrap = ["--require-hashes", "--only-binary=:all:", "-r", str(LOCKS / "bootstrap.txt")]
         make([*pip, *bootstrap], for_pip)
-        # Bytecode once here, rather than at every start of a program whose user keeps Python from
-        # writing it.
+        # Compile bytecode once here: if the user's settings keep Python from writing it, every
+        # start of a program would compile again.
         locked = ["--compile-bytecode", "--require-hashes", "-r", str(LOCKS / "dev.txt")]
         make([*uv, *locked], for_uv)
         make([*uv, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)], for_uv)
@@ -73,12 +73,12 @@ def ensure_environment() -> Path:
 
 
 def say(text: str) -> None:
-    """Print one line of our own."""
+    """Print one line of this file's own."""
     print(f"noxfile: {text}", flush=True)
 
 
 def make(argv: list[str], environment: dict[str, str]) -> None:
-    """Run one step of making the environment; end with its reason when it fails."""
+    """Run one step of creating the environment; exit with an error message if it fails."""
     try:
         subprocess.run(argv, check=True, cwd=ROOT, env=environment)
     except subprocess.CalledProcessError as failed:
@@ -102,7 +102,7 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit(130)
 
-import nox  # noqa: E402 - above runs where nox is not installed yet
+import nox  # noqa: E402 - the code above must run before nox is installed
 
 nox.needs_version = ">=2024.3"
 nox.options.sessions = ["lint", "unit", "data-plane", "e2e"]
@@ -111,22 +111,22 @@ nox.options.error_on_external_run = False
 
 
 STEADY = {"PYTHONHASHSEED": "0"}
-"""For sessions that must do the same each time: sets of text are in one order, too."""
+"""For sessions that must do the same each time: it fixes the order of sets of text."""
 LOGS = ROOT / ".nox" / "logs"
 INTERRUPT_SECONDS = 120.0
-"""How long a command may take to put things back after Ctrl-C."""
+"""How long a command may take to restore things after Ctrl-C."""
 BEGUN: dict[str, bool] = {}
-"""Each session of this run, and whether it did what it should so far."""
+"""Session of this run → whether all its commands have succeeded so far."""
 
 
 def run(
     session: nox.Session, *argv: str, env: dict[str, str] | None = None, log: bool = True
 ) -> None:
-    """Run a module of the project's environment; `log`: keep what it prints, see `log_of`."""
+    """Run Python of the project's environment; `log`: keep the output in the file of `log_of`."""
     python = ensure_environment()
-    whole: dict[str, str | None] = dict.fromkeys(os.environ)
-    whole |= kept_settings.session(os.environ)
-    whole["PATH"] = os.pathsep.join([str(BIN), os.environ.get("PATH", "")])
+    base: dict[str, str | None] = dict.fromkeys(os.environ)
+    base |= kept_settings.session(os.environ)
+    base["PATH"] = os.pathsep.join([str(BIN), os.environ.get("PATH", "")])
     name, extent = session.name, "more" if session.name in BEGUN else "fresh"
     BEGUN[name] = False
     logged = ("-m", "lab.session", log_of(name), extent, str(python)) if log else ()
@@ -135,21 +135,22 @@ def run(
         *logged,
         *argv,
         external=True,
-        env={**whole, **(env or {})},
+        env={**base, **(env or {})},
         interrupt_timeout=INTERRUPT_SECONDS,
     )
     BEGUN[name] = True
 
 
 def log_of(session: str) -> str:
-    """Where a session's output is kept until it is run again."""
+    """Returns the path of a session's log, which is kept until the session runs again."""
     return str((LOGS / f"{session}.log").relative_to(ROOT))
 
 
 @atexit.register
 def close() -> None:
-    """Say last which sessions failed, and in what."""
-    for line in told.closing([told.Session(one, log_of(one), good) for one, good in BEGUN.items()]):
+    """Print last which sessions passed, and which failed in which tests."""
+    sessions = [summary.Session(name, log_of(name), good) for name, good in BEGUN.items()]
+    for line in summary.closing(sessions):
         print(line, flush=True)
 
 
@@ -167,21 +168,21 @@ def lab_down(session: nox.Session) -> None:
 
 @nox.session(name="lab-status")
 def lab_status(session: nox.Session) -> None:
-    """Say what is running and from what it was built."""
+    """Show what is running and what it was built from."""
     run(session, "-m", "lab", "status", *session.posargs)
 
 
 @nox.session
 def doctor(session: nox.Session) -> None:
-    """Look at this machine: what is there, what is missing, what mends it."""
+    """Check this machine: what it has, what is missing, and how to fix that."""
     run(session, "-m", "lab", "doctor", *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Format, lint, types, import contracts, generated pages, and locks that fit every host.
+    """Check format, lint, types, import contracts, generated pages, and locks for every host.
 
-    `-- --index` asks the package index which files there are.
+    `-- --index` asks the package index which files exist.
     """
     run(session, "-m", "ruff", "format", "--check", "--quiet", ".")
     run(session, "-m", "ruff", "check", "--quiet", ".")
@@ -194,14 +195,14 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def unit(session: nox.Session) -> None:
-    """Tests that need neither Docker nor root."""
+    """Run the tests that need neither Docker nor root."""
     options = ("-q", "-n", "2", "--dist", "loadfile")
     run(session, "-m", "pytest", *options, *session.posargs, env=STEADY)
 
 
 @nox.session(name="data-plane")
 def data_plane(session: nox.Session) -> None:
-    """Real rules and real packets in network namespaces of the tests' own (Linux, root)."""
+    """Test real rules with real packets in network namespaces (Linux, root)."""
     run(session, "-m", "tests.dataplane")
     options = ("-q", "-m", "dataplane", "tests/dataplane")
     run(session, "-m", "pytest", *options, *session.posargs, env=STEADY)
@@ -222,8 +223,8 @@ def peers(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Search at random: properties, 100,000 reviews, 20,000 manifests, judged by the lab."""
-    # Another lab is brought up by its user: `-- --name other`.
+    """Search for errors at random: properties, 100,000 reviews, 20,000 manifests, on the lab."""
+    # With `-- --name other`, the user has to bring that lab up.
     if not {"--name", "--offline", "-h", "--help"} & set(session.posargs):
         run(session, "-m", "lab", "up")
     run(session, "-m", "tests.fuzz", *session.posargs)
@@ -231,13 +232,13 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def breaks(session: nox.Session) -> None:
-    """Prove the checks: each step's `breaks` must turn it red."""
+    """Prove the checks: each step's `breaks` must make it fail."""
     run(session, "-m", "lab", "e2e", "--up", "--breaks", *session.posargs)
 
 
 @nox.session
 def live(session: nox.Session) -> None:
-    """Tests of the lab's own parts on the running lab: images, discovery, observation."""
+    """Test the lab's own parts on the running lab: images, discovery, observation."""
     run(session, "-m", "lab", "up")
     run(session, "-m", "pytest", "-q", "-m", "live", "tests/live", *session.posargs)
 
@@ -251,12 +252,12 @@ def workshop(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure, and print where the time goes."""
+    """Measure the lab, and print where the time goes."""
     run(session, "-m", "tests.bench", *session.posargs)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Write docs/walkthrough.md from the chapters with output recorded now."""
+    """Write docs/walkthrough.md from the chapters, with output recorded now."""
     run(session, "-m", "lab", "up")
     run(session, "-m", "lab", "docs", *session.posargs)

@@ -1,7 +1,7 @@
 """The `lab` command, and the only place that turns exceptions into `error:`, `hint:`, exit code.
 
-Subcommands live beside what they drive and are imported when called, so that
-`lab kube-inject` never pays for cluster libraries.
+Subcommands live beside the code that they run and are imported when called, so that
+`lab kube-inject` never loads cluster libraries.
 """
 
 import importlib
@@ -15,12 +15,12 @@ from lab.mesh.errors import SidecarLabError
 COMMANDS = {
     "kube-inject": ("lab.kube_inject.cli", "kube_inject", "Inject the sidecar into manifests."),
     "explain": ("lab.explain.cli", "explain", "Say why a pod was, was not, or would be injected."),
-    "up": ("lab.cluster.cli", "up", "Bring the lab up; on a lab that is up, check it."),
-    "down": ("lab.cluster.cli", "down", "Remove the lab and count what is left."),
+    "up": ("lab.cluster.cli", "up", "Bring the lab up; if it is up already, check it."),
+    "down": ("lab.cluster.cli", "down", "Remove the lab and count what is left of it."),
     "pause": ("lab.cluster.cli", "pause", "Freeze the lab; `lab up` thaws it."),
     "rotate": ("lab.cluster.cli", "rotate", "Give the webhook a new certificate and authority."),
-    "status": ("lab.cluster.cli", "status", "Say what is running and from what it was built."),
-    "doctor": ("lab.cluster.cli", "doctor", "Look at this machine and say what is missing."),
+    "status": ("lab.cluster.cli", "status", "Show what is running and what it was built from."),
+    "doctor": ("lab.cluster.cli", "doctor", "Check this machine and report what is missing."),
     "cache": ("lab.cluster.cli", "cache", "List and prune what was built."),
     "e2e": ("lab.scenario.cli", "e2e", "Run the walkthrough as assertions on the lab."),
     "walk": ("lab.scenario.cli", "walk", "Follow the workshop, paced."),
@@ -33,7 +33,7 @@ class LazyGroup(click.Group):
     """A group whose commands are imported only when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order a reader needs them."""
+        """Returns the names in the order in which a reader needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -69,45 +69,46 @@ def lab(verbose: bool) -> None:
 
 
 INTERRUPTED = {
-    "up": "run the same command again: it goes on from where this one was",
+    "up": "run the same command again: it continues where this one stopped",
     "down": "run the same command again: it removes what is left",
-    "pause": "run the same command again; `lab status` says what the lab is now",
-    "rotate": "a rotation that was asked for is carried out all the same; `lab status` shows it",
-    "cache": "run the same command again: it goes on from where this one was",
+    "pause": "run the same command again; `lab status` shows the lab's state",
+    "rotate": "a rotation that was requested completes anyway: discovery does it",
+    "cache": "run the same command again: it continues where this one stopped",
     "e2e": "run the same command again: it begins with the first step",
     "docs": "run the same command again: it begins with the first step",
     "kube-inject": "nothing was written",
     "explain": "nothing was changed",
 }
-"""What is true of a command that was interrupted."""
+"""Command → hint for a user who interrupted it."""
 
 
 def main(raised: BaseException | None = None) -> None:
-    """Run the command line; never ends in a traceback.
+    """Run the command line and exit with its code; never ends in a traceback.
 
-    `raised`: what ended a command that ran without click; it is told as any other.
+    `raised`: the exception that ended a command that ran without click; it is reported like any
+    other.
     """
     try:
         code = _run(raised)
-        # Here, where it can be told: at the interpreter's own end it would be a traceback.
+        # Flush here, where a failure can be reported: at exit Python would print a traceback.
         streams.finish()
     except SidecarLabError as error:
-        code = say(error)
+        code = report_error(error)
     except ModuleNotFoundError as missing:
-        code = say(_lacking(missing))
+        code = report_error(_missing_package(missing))
     except click.exceptions.Exit as done:
         code = done.exit_code
     except click.ClickException as misuse:
         misuse.show()
         code = 2
     except (click.Abort, KeyboardInterrupt):
-        say_error("interrupted", INTERRUPTED.get(_command(), ""))
+        print_error("interrupted", INTERRUPTED.get(_command(), ""))
         code = 130
     except BrokenPipeError:
-        # Some other pipe's reader went away; what befalls our own output is lab/streams.py's.
+        # The reader of some other pipe went away. lab/streams.py handles our own output.
         code = 141
-    except Exception as fault:  # noqa: BLE001 - this is where every other fault ends
-        code = say(_fault(fault))
+    except Exception as fault:  # noqa: BLE001 - every other exception ends here
+        code = report_error(_internal_error(fault))
     sys.exit(code)
 
 
@@ -115,7 +116,7 @@ def _run(raised: BaseException | None) -> int:
     if raised:
         raise raised
     try:
-        # Without standalone mode click returns the exit code of a command that names one.
+        # Without standalone mode, click returns the exit code of a command that sets one.
         return int(lab.main(standalone_mode=False) or 0)
     except SystemExit as done:
         if isinstance(done.code, str):
@@ -127,42 +128,42 @@ def _command() -> str:
     return next((word for word in sys.argv[1:] if word in COMMANDS), "")
 
 
-def say(error: SidecarLabError) -> int:
-    """Tell an error on stderr, if there is anything to tell; its exit code."""
+def report_error(error: SidecarLabError) -> int:
+    """Print an error on stderr if it has a message; return its exit code."""
     if error.message:
-        say_error(error.message, error.hint)
+        print_error(error.message, error.hint)
     return error.exit_code
 
 
-def _fault(fault: Exception) -> SidecarLabError:
-    """A fault that nobody foresaw, as one line; its trace goes to a file."""
+def _internal_error(fault: Exception) -> SidecarLabError:
+    """Returns an unexpected exception as an error of one line; its traceback goes to a file."""
     import traceback
 
     trace = "".join(traceback.format_exception(fault))
-    said = f"a fault of the lab's own: {type(fault).__name__}: {fault}".splitlines()[0][:300]
+    message = f"internal error of the lab: {type(fault).__name__}: {fault}".splitlines()[0][:300]
     if isinstance(fault, OSError) and fault.filename:
-        said = f"{fault.filename}: {fault.strerror}"
+        message = f"{fault.filename}: {fault.strerror}"
     try:
         from lab.long_command import build_log
 
         file = build_log(_command() or "lab")
         file.write_text(trace, encoding="utf-8")
     except (OSError, ImportError):
-        return SidecarLabError(f"{said}\n{trace}")
-    return SidecarLabError(said, hint=f"the whole trace is in {file}")
+        return SidecarLabError(f"{message}\n{trace}")
+    return SidecarLabError(message, hint=f"the complete traceback is in {file}")
 
 
-def _lacking(missing: ModuleNotFoundError) -> SidecarLabError:
-    # A module of our own that is missing is a fault of ours, not of the installation.
+def _missing_package(missing: ModuleNotFoundError) -> SidecarLabError:
+    # If one of our own modules is missing, that is our error, not an incomplete installation.
     if (missing.name or "").split(".")[0] in {"lab", "scenarios"}:
-        return _fault(missing)
+        return _internal_error(missing)
     return SidecarLabError(
         f"this command needs the Python package {missing.name!r}",
         hint="pip install 'sidecar-lab[lab]' (in a checkout: pip install '.[lab]')",
     )
 
 
-def say_error(message: str, hint: str) -> None:
+def print_error(message: str, hint: str) -> None:
     """Print `error:` and `hint:` on stderr, coloured only on a terminal."""
     click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
     if hint:

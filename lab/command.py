@@ -16,7 +16,7 @@ log = logging.getLogger("lab.command")
 
 @dataclass(frozen=True)
 class Completed:
-    """A command that ended. `seconds` is wall time; output is text, undecodable bytes replaced."""
+    """A command that ended. `seconds` is wall time; undecodable output bytes are replaced."""
 
     argv: tuple[str, ...]
     returncode: int
@@ -40,7 +40,7 @@ def run(
     timeout: float | None = None,
     check: bool = True,
 ) -> Completed:
-    """Run `argv` to its end and return what it printed.
+    """Run `argv` to its end and return its exit code and output.
 
     `env` is added to `base`, by default this process's environment. `timeout` is in seconds.
     Raises CommandError when the command cannot be started, times out, or (with `check`)
@@ -75,22 +75,22 @@ def run(
 
 
 class Held:
-    """A command that goes on. `said` is the first line that it printed."""
+    """A command that keeps running. `first_line` is the first line that it printed."""
 
-    def __init__(self, process: "subprocess.Popen[str]", said: str) -> None:
-        self._process, self.said = process, said
+    def __init__(self, process: "subprocess.Popen[str]", first_line: str) -> None:
+        self._process, self.first_line = process, first_line
 
     def wait(self, seconds: float) -> None:
-        """Until it has ended. Raises subprocess.TimeoutExpired."""
+        """Wait until the command has ended. Raises subprocess.TimeoutExpired."""
         self._process.communicate(timeout=seconds)
 
 
 def hold(
     argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> Held:
-    """Start `argv` and leave it running once it has printed a line; env as for `run`.
+    """Start `argv`, wait for its first line, and leave it running; `env` as for `run`.
 
-    Raises CommandError when it cannot be started, or ends instead.
+    Raises CommandError when it cannot be started, or ends without printing a line.
     """
     words = tuple(argv)
     log.debug("$ %s &", shlex.join(words))
@@ -107,11 +107,11 @@ def hold(
     except FileNotFoundError as missing:
         raise CommandError(words, 127, "", f"{words[0]}: not found") from missing
     assert process.stdout is not None
-    said = process.stdout.readline().strip()
-    if not said:
+    first_line = process.stdout.readline().strip()
+    if not first_line:
         out, err = process.communicate()
         raise CommandError(words, process.returncode, out, err)
-    return Held(process, said)
+    return Held(process, first_line)
 
 
 def _text(data: bytes | str) -> str:

@@ -1,7 +1,7 @@
 """Renderers of lab.progress.Progress: a live line on a terminal, plain lines elsewhere.
 
-Elsewhere means logs and CI: a long task says that it started, then at most one line every ten
-seconds, and every task says how it ended. No colour codes reach a file.
+"Elsewhere" means logs and CI. There a long task prints a line after its start, then at most one
+line every ten seconds, and every task prints how it ended. No colour codes reach a file.
 """
 
 import os
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 HEARTBEAT = 10.0
-"""Seconds between two lines of one task where there is no terminal."""
+"""Seconds between two lines of one task when there is no terminal."""
 ANNOUNCE_AFTER = 2.0
-"""Seconds after which a task counts as long and says that it started."""
+"""Seconds after which a task counts as long, so that its start is printed."""
 
 
 @dataclass
 class State:
-    """What is known of one task. `started` is a reading of the progress's clock, in seconds."""
+    """The state of one task. `started` is a reading of the renderer's clock, in seconds."""
 
     title: str
     depth: int
@@ -37,14 +37,14 @@ class State:
     total: int | None = None
 
     def share(self) -> str:
-        """`3/6`, or "" where the task does not count."""
+        """Returns the count, such as `3/6`; "" when the task does not count."""
         if self.done is None:
             return ""
         return f"{self.done}/{self.total}" if self.total else str(self.done)
 
 
 def line(mark: str, state: State, now: float) -> str:
-    """One line of a task: mark, title (indented by depth), seconds, count, detail."""
+    """Returns one line of a task: mark, title (indented by depth), seconds, count, detail."""
     title = "  " * state.depth + state.title
     tail = " ".join(part for part in (state.share(), state.detail) if part)
     return f"{mark:<4}  {title:<16}  {now - state.started:6.1f} s  {tail}".rstrip()
@@ -155,7 +155,7 @@ class Lines(_Base):
             pause = self._heartbeat
 
     def ended(self, task: _Open, mark: str) -> None:
-        """Print how it ended."""
+        """Print the task's last line, with the mark that tells how it ended."""
         self._print(line(mark, task.state, self.clock()))
 
 
@@ -178,8 +178,8 @@ class Terminal(_Base):
         self._console.print(text, markup=False, highlight=False)
 
     def started(self, task: _Open) -> None:
-        """Show the task below."""
-        from rich.live import Live  # only where there is a terminal
+        """Show the task among the running tasks."""
+        from rich.live import Live  # loaded only for a terminal
 
         with self._switch:
             with self.lock:
@@ -200,27 +200,27 @@ class Terminal(_Base):
             now = self.clock()
             dots = ".  ", ".. ", "..."
             mark = dots[int(now * 3) % 3]
-            rows = [line(mark, one.state, now) for one in self._running]
+            rows = [line(mark, task.state, now) for task in self._running]
         return Text("\n".join(rows), style="cyan", no_wrap=True, overflow="ellipsis")
 
     def ended(self, task: _Open, mark: str) -> None:
-        """Move the task's line from below to above."""
+        """Remove the task from the running tasks and print its last line above them."""
         from rich.text import Text
 
-        said = Text(line(mark, task.state, self.clock()))
-        said.stylize({"ok": "green", "stop": "yellow"}.get(mark, "bold red"), 0, len(mark))
-        # `lock` is not held while the display stops: its thread takes that lock to draw.
+        last_line = Text(line(mark, task.state, self.clock()))
+        last_line.stylize({"ok": "green", "stop": "yellow"}.get(mark, "bold red"), 0, len(mark))
+        # Do not hold `lock` while the display stops: its thread takes that lock to draw.
         with self._switch:
             with self.lock:
                 self._running.remove(task)
             if self._live is not None and not self._running:
                 self._live.stop()
                 self._live = None
-            self._console.print(said)
+            self._console.print(last_line)
 
 
 def progress(stream: TextIO) -> Progress:
-    """The renderer that fits `stream`: live on a terminal that can, lines everywhere else."""
+    """Returns the renderer for `stream`: live on a capable terminal, else plain lines."""
     if not stream.isatty() or os.environ.get("TERM", "") in ("", "dumb"):
         return Lines(stream)
     from rich.console import Console

@@ -5,9 +5,9 @@ SidecarLabError
 ├── HostError            this machine lacks something (Docker, rights, disk, a kernel feature)
 ├── BuildError           an image or binary could not be built; names the log
 ├── ClusterError         the cluster could not be made, reached or removed
-│   └── RefusedError     nothing failed: what is not the lab's to decide is left as it is
+│   └── RefusedError     nothing failed: the lab refuses what only the user may decide
 ├── ObservationError     a pod or its node could not be looked at
-├── MisuseError          a command line says what cannot be
+├── MisuseError          a command line is not valid
 └── ScenarioError        a scenario is badly declared (not: a check that failed)
 """
 
@@ -17,7 +17,7 @@ from lab.mesh.errors import SidecarLabError
 
 
 class CommandError(SidecarLabError):
-    """A command ended badly. Holds all a reader needs to run it again by hand."""
+    """A command failed. The error holds all that a reader needs to run it again by hand."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class CommandError(SidecarLabError):
 
 
 class MisuseError(SidecarLabError):
-    """A command line says what cannot be; exit code 2, as click has it."""
+    """A command line is not valid. The exit code is 2, as for click's own usage errors."""
 
     exit_code = 2
 
@@ -56,7 +56,7 @@ class ClusterError(SidecarLabError):
 
 
 class RefusedError(ClusterError):
-    """Nothing failed: what was asked for would harm what is not the lab's to decide about."""
+    """Nothing failed: the request would destroy something that only the user may decide about."""
 
 
 class ObservationError(SidecarLabError):

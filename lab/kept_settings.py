@@ -1,10 +1,10 @@
 """Which of the user's settings reach pip, uv, Go and Python: the table, and the rules around it.
 
-Where packages come from is the user's business: indexes, proxies, certificates, credentials,
-time limits and caches are kept. Where they go to and what is made of them is ours: whatever else
-`PIP_*`, `UV_*`, `PYTHON*`, `GO*` and the clients' files say is left out.
+The user decides where packages come from: indexes, proxies, certificates, credentials, time limits
+and caches are kept. The lab decides where packages go and what is built from them: all other
+settings in `PIP_*`, `UV_*`, `PYTHON*`, `GO*` and the clients' files are left out.
 
-Standard library alone: noxfile.py needs this before there is any environment.
+Uses only the standard library: noxfile.py needs this before there is any environment.
 """
 
 import os
@@ -39,11 +39,11 @@ KEPT: Final[Mapping[str, frozenset[str]]] = {
         " REQUEST_TIMEOUT HTTP_RETRIES CACHE_DIR NO_CACHE CREDENTIALS_DIR CONCURRENT_DOWNLOADS"
         " CONFIG_FILE"
     ),
-    # What runs beside them in a session: a plug-in or a path of the user's own is no part of it.
+    # For the other tools of a session: the user's own plug-ins and paths are left out.
     "PYTEST_": _names("XDIST_AUTO_NUM_WORKERS THEME THEME_MODE DEBUG"),
     "MYPY": _names("_CACHE_DIR _FORCE_COLOR"),
 }
-"""Prefix → the ends of the names that are kept. Names that match no prefix are all kept."""
+"""Prefix → the rest of the names that are kept. Names without any of the prefixes are all kept."""
 _UV_CREDENTIALS = re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)")
 KEPT_IN_UV_FILES: Final = _names(
     "index index-url extra-index-url no-index find-links index-strategy keyring-provider"
@@ -54,7 +54,7 @@ KEPT_OF_GO: Final = (
     *("GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOPRIVATE", "GOINSECURE", "GOAUTH"),
     "GOVCS",
 )
-"""Read from the user's Go settings; the rest of them (GOFLAGS, GOAMD64, …) is not."""
+"""The settings of Go that are kept; the others (GOFLAGS, GOAMD64, …) are left out."""
 
 BUNDLES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, Arch
@@ -63,19 +63,20 @@ BUNDLES: Final = (
     "/etc/pki/tls/cert.pem",
     "/etc/ssl/cert.pem",
 )
-"""Where Unix systems keep the authorities that they trust."""
+"""Files in which Unix systems keep the certificate authorities that they trust."""
 TRUSTSTORE_SINCE: Final = (23, 3)
-"""From this pip on `--use-feature=truststore` needs no package beside it."""
+"""From this version on, pip's `--use-feature=truststore` needs no other package."""
 TRUSTSTORE_ALWAYS: Final = (24, 2)
+"""From this version on, pip always uses the system's certificate store."""
 
 
 def kept(environ: Mapping[str, str]) -> Environment:
-    """The environment without settings that would move or break what our Python tools make."""
+    """Returns the environment without settings that would redirect or break our Python tools."""
     return {name: value for name, value in environ.items() if _is_kept(name)}
 
 
 def _is_kept(name: str) -> bool:
-    upper = name.upper()  # as Windows has it
+    upper = name.upper()  # Windows ignores case
     for prefix, ends in KEPT.items():
         if upper.startswith(prefix) and not _UV_CREDENTIALS.fullmatch(upper):
             return upper.removeprefix(prefix) in ends
@@ -83,26 +84,30 @@ def _is_kept(name: str) -> bool:
 
 
 def session(environ: Mapping[str, str]) -> Environment:
-    """The environment of everything that noxfile.py starts: `kept`, and UTF-8 in every locale."""
+    """Returns the environment for commands of noxfile.py: `kept`, with UTF-8 in every locale."""
     return {**kept(environ), "PYTHONUTF8": "1"}
 
 
 def system_bundle(environ: Mapping[str, str]) -> Path | None:
-    """The file of authorities that this system (or SSL_CERT_FILE) trusts; None: not in one file."""
+    """Returns the file of authorities that SSL_CERT_FILE or this system trusts.
+
+    None when there is no such file.
+    """
     defaults = ssl.get_default_verify_paths()
     candidates = [environ.get("SSL_CERT_FILE"), *BUNDLES, defaults.openssl_cafile]
-    for one in candidates:
-        if one and Path(one).is_file() and Path(one).stat().st_size:
-            return Path(one)
+    for name in candidates:
+        if name and Path(name).is_file() and Path(name).stat().st_size:
+            return Path(name)
     return None
 
 
 def for_pip(
     environ: Mapping[str, str], files: Mapping[str, str], version: tuple[int, ...], system: str
 ) -> Environment:
-    """pip's environment: what is kept of `environ` and of the settings in pip's `files`.
+    """Returns pip's environment: the kept settings of `environ` and of pip's files.
 
-    `files`: option → value, as `pip config list` tells it. `system` is sys.platform.
+    `files`: option → value, as `pip config list` prints them. `version`: pip's version. `system`:
+    sys.platform.
     """
     env = kept(environ)
     for option, value in files.items():
@@ -124,18 +129,19 @@ def for_pip(
 
 
 def _uv_default(environ: Mapping[str, str]) -> str:
-    """The index that only uv was told of."""
-    found = environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or ""
-    name, equals, url = found.partition("=")
-    return url if equals and "://" not in name else found
+    """Returns the URL of the default index in uv's variables; "" when there is none."""
+    index = environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or ""
+    name, equals, url = index.partition("=")
+    return url if equals and "://" not in name else index
 
 
 def for_uv(
     environ: Mapping[str, str], pip: Mapping[str, str], own: bool, system: str
 ) -> Environment:
-    """uv's environment: its own settings, else what `pip` (for_pip's answer) says of the same.
+    """Returns uv's environment: uv's own settings, else the same settings of pip.
 
-    `own`: uv's files name an index. UV_CONFIG_FILE is the caller's to set.
+    `pip`: the result of `for_pip`. `own`: whether uv's files name an index. `system`: sys.platform.
+    The caller must set UV_CONFIG_FILE.
     """
     env = kept(environ)
     if not own and not {"UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_NO_INDEX"} & set(env):
@@ -147,9 +153,9 @@ def for_uv(
         env.setdefault("SSL_CLIENT_CERT", client)
     if hosts := pip.get("PIP_TRUSTED_HOST", "").split():
         env.setdefault("UV_INSECURE_HOST", " ".join(hosts))
-    patience = pip.get("PIP_TIMEOUT") or pip.get("PIP_DEFAULT_TIMEOUT") or ""
-    if re.fullmatch(r"\d+(\.\d+)?", patience):
-        env.setdefault("UV_HTTP_TIMEOUT", str(max(1, round(float(patience)))))
+    timeout = pip.get("PIP_TIMEOUT") or pip.get("PIP_DEFAULT_TIMEOUT") or ""
+    if re.fullmatch(r"\d+(\.\d+)?", timeout):
+        env.setdefault("UV_HTTP_TIMEOUT", str(max(1, round(float(timeout)))))
     if proxy := pip.get("PIP_PROXY"):
         for name in ("HTTPS_PROXY", "HTTP_PROXY"):
             if name.lower() not in env:
@@ -161,22 +167,23 @@ def for_uv(
 
 
 def _indexes_of_pip(env: Environment, pip: Mapping[str, str]) -> None:
+    """Add the indexes of pip's environment to uv's `env`."""
     if url := pip.get("PIP_INDEX_URL"):
         env["UV_DEFAULT_INDEX"] = url
     if extra := pip.get("PIP_EXTRA_INDEX_URL", "").split():
         env["UV_INDEX"] = " ".join(extra)
-        # As pip looks: in all of them. The lock's hashes say what is right.
+        # pip looks in all indexes, too. The lock's hashes decide which file is right.
         env.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
-    links = [one for one in pip.get("PIP_FIND_LINKS", "").split() if _there(one)]
+    links = [link for link in pip.get("PIP_FIND_LINKS", "").split() if _exists(link)]
     if links:
         env.setdefault("UV_FIND_LINKS", ",".join(links))
     if pip.get("PIP_NO_INDEX", "").lower() in ("1", "true", "yes", "on"):
         env["UV_NO_INDEX"] = "true"
 
 
-def _there(place: str) -> bool:
-    """pip passes over a folder that is not there, uv fails."""
-    return bool(urlsplit(place).netloc) or Path(place).is_dir()
+def _exists(link: str) -> bool:
+    """Whether `link` is a URL or an existing folder: pip ignores a missing folder, uv fails."""
+    return bool(urlsplit(link).netloc) or Path(link).is_dir()
 
 
 _GO_VARIABLE: Final = re.compile(r"GO[A-Z0-9]+|C?GO_\w+")
@@ -184,9 +191,10 @@ _GO_HARMLESS: Final = frozenset(("GOMAXPROCS", "GOTMPDIR", "GOTRACEBACK", "GODEB
 
 
 def for_go(environ: Mapping[str, str], listed: Mapping[str, str]) -> Environment:
-    """Go's environment: what is kept of its settings, `listed` as `go env -json` tells them.
+    """Returns Go's environment: the kept ones of its settings.
 
-    Go's file of settings is switched off: an empty variable of ours would let it speak.
+    `listed`: Go's settings as `go env -json` prints them. Go's settings file is switched off;
+    otherwise it would apply wherever a variable is empty.
     """
     env = {
         name: value

@@ -1,6 +1,7 @@
 """Long commands of a build: their output goes to a log file and, line by line, to progress.
 
-lab.command.run holds a command's output back until its end; a build of minutes must speak.
+lab.command.run returns output only when the command has ended. A build takes minutes, so its output
+must be shown while it runs.
 """
 
 import logging
@@ -24,7 +25,7 @@ TAIL_LINES = 12
 
 
 def build_log(name: str) -> Path:
-    """A new, dated log file below the cache's `logs`; `name` says what is built."""
+    """Returns the path of a new log file in the cache, with date, pid and `name`."""
     folder = cache_root() / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
@@ -46,11 +47,12 @@ def stream(
 ) -> float:
     """Run `argv` to its end and return its wall time in seconds.
 
-    Everything it prints is appended to `logfile` and given to `on_line` (without the line end);
-    with `stdout`, only stderr is. `stdin` and `stdout` are open files with a descriptor.
+    Its output is appended to `logfile` and passed to `on_line` line by line (without the line
+    end). With `stdout`, that is only stderr, and standard output goes to that file.
+    `stdin` and `stdout` are open files with a descriptor.
     `env` is added to `base`, by default this process's environment.
-    Whatever ends the wait early (Ctrl-C too) ends the command and its children first.
-    Raises BuildError, naming `what`, the log and its last lines.
+    If the wait is interrupted (Ctrl-C too), the command and its children are ended first.
+    Raises BuildError with `what`, the log and its last lines when the command fails.
     """
     words = [str(word) for word in argv]
     log.debug("$ %s", shlex.join(words))
@@ -99,7 +101,7 @@ def stream(
 
 
 def _end_tree(process: "subprocess.Popen[bytes]") -> None:
-    """Ask the command and its children to end; kill what is left after five seconds."""
+    """Terminate the command and its children; kill those that still run after five seconds."""
     try:
         family = [psutil.Process(process.pid)]
         family += family[0].children(recursive=True)

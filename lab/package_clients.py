@@ -18,46 +18,46 @@ from lab.kept_settings import KEPT_IN_UV_FILES, Environment, for_pip, for_uv, ke
 
 
 def pip_config(listed: str) -> dict[str, str]:
-    """Option → value, of what `pip config list` prints; what `install` says beats `global`."""
-    found: dict[str, dict[str, str]] = {"global": {}, "install": {}}
+    """Returns option → value from the output of `pip config list`; `install` overrides `global`."""
+    sections: dict[str, dict[str, str]] = {"global": {}, "install": {}}
     for line in listed.splitlines():
         key, equals, value = line.partition("=")
         section, _, option = key.rpartition(".")
-        if equals and section in found:
+        if equals and section in sections:
             try:
-                found[section][option] = str(ast.literal_eval(value))
+                sections[section][option] = str(ast.literal_eval(value))
             except (ValueError, SyntaxError):
                 continue
-    return {**found["global"], **found["install"]}
+    return {**sections["global"], **sections["install"]}
 
 
 def uv_files(environ: Mapping[str, str], start: Path, system: str) -> list[Path]:
-    """The files of settings that uv would read for a command in `start`, the strongest first."""
+    """Returns the settings files that uv reads for a command in `start`, highest priority first."""
     if named := environ.get("UV_CONFIG_FILE"):
         return [Path(named)]
     if environ.get("UV_NO_CONFIG"):
         return []
-    found = []
+    files = []
     for folder in (start, *start.parents):
         project = folder / "pyproject.toml"
         if (folder / "uv.toml").is_file():
-            found.append(folder / "uv.toml")
+            files.append(folder / "uv.toml")
             break
         if project.is_file() and "[tool.uv" in project.read_text("utf-8", "replace"):
-            found.append(project)
+            files.append(project)
             break
     if system == "win32":
-        users, systems = environ.get("APPDATA", ""), [environ.get("PROGRAMDATA", "")]
+        user, systems = environ.get("APPDATA", ""), [environ.get("PROGRAMDATA", "")]
     else:
         home = environ.get("HOME", "")
-        users = environ.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else "")
+        user = environ.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else "")
         systems = [*(environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":"), "/etc"]
-    places = [Path(one, "uv", "uv.toml") for one in (users, *systems) if one]
-    return [*found, *(one for one in places if one.is_file())]
+    others = [Path(root, "uv", "uv.toml") for root in (user, *systems) if root]
+    return [*files, *(file for file in others if file.is_file())]
 
 
 def uv_settings(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is kept of uv's files, the strongest first, as one document."""
+    """Returns the kept settings of uv's files as one document; the first file has priority."""
     merged: dict[str, Any] = {}
     for document in documents:
         top = document.get("tool", {}).get("uv", {}) if "tool" in document else document
@@ -69,31 +69,35 @@ def uv_settings(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def toml(value: object) -> str:
-    """A value as TOML in one line; a document is one of these a key."""
+    """Returns a value as TOML in one line."""
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{_quoted(key)} = {toml(one)}" for key, one in value.items())
+        inner = ", ".join(f"{_quoted(key)} = {toml(item)}" for key, item in value.items())
         return f"{{ {inner} }}"
     if isinstance(value, list):
-        return f"[{', '.join(toml(one) for one in value)}]"
+        return f"[{', '.join(toml(item) for item in value)}]"
     if isinstance(value, str):
         return _quoted(value)
     return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
 def _quoted(text: str) -> str:
-    """A string of JSON, and of TOML, which takes no pairs of surrogates and no DEL as it is."""
+    """Returns a quoted string that is valid in JSON and in TOML.
+
+    TOML allows neither pairs of surrogates nor an unescaped DEL.
+    """
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 @contextmanager
 def clients(python: str | Path, start: Path) -> Iterator[tuple[Environment, Environment]]:
-    """The whole environments for pip of `python` and for uv run in `start`, while it lasts.
+    """Yields the environments for pip of `python` and for uv run in `start`.
 
-    Raises HostError for a settings file that cannot be read.
+    They are valid inside the context: uv's refers to a temporary file. Raises HostError when a
+    settings file cannot be read.
     """
     files, version = _ask_pip(str(python))
     pip = for_pip(os.environ, files, version, sys.platform)
-    documents = [_read(one) for one in uv_files(os.environ, start, sys.platform)]
+    documents = [_read(file) for file in uv_files(os.environ, start, sys.platform)]
     settings = uv_settings(documents)
     own = bool({"index", "index-url", "no-index"} & set(settings))
     uv = for_uv(os.environ, pip, own, sys.platform)
@@ -111,17 +115,17 @@ def _read(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise HostError(
-            f"uv's settings in {file} cannot be read: {error}", hint="mend it"
+            f"uv's settings in {file} cannot be read: {error}", hint="fix that file"
         ) from error
 
 
 def _ask_pip(python: str) -> tuple[dict[str, str], tuple[int, ...]]:
-    """What pip's files say, and its version; nothing where there is no pip."""
+    """Returns the settings in pip's files and pip's version; both empty when there is no pip."""
     env = kept(os.environ)
-    said = _answer([python, "-m", "pip", "--version"], env).split()
-    numbers = re.findall(r"\d+", said[1]) if len(said) > 1 else []
+    words = _answer([python, "-m", "pip", "--version"], env).split()
+    numbers = re.findall(r"\d+", words[1]) if len(words) > 1 else []
     listed = _answer([python, "-m", "pip", "config", "list"], env)
-    return pip_config(listed), tuple(int(one) for one in numbers[:2])
+    return pip_config(listed), tuple(int(number) for number in numbers[:2])
 
 
 def _answer(argv: Sequence[str], env: Environment) -> str:
@@ -138,23 +142,23 @@ def _uv_cache(environ: Mapping[str, str]) -> Path:
 
 
 def _writable(folder: Path) -> bool:
-    """Whether a file can be made in the folder, or in what is there of the way to it.
+    """Whether a file can be created in the folder, or in its nearest existing parent.
 
-    Not in "~": that is what is left of it for a user without a home.
+    False for a relative folder: it begins with "~" when the user has no home.
     """
     if not folder.is_absolute():
         return False
-    for one in (folder, *folder.parents):
-        if one.exists():
-            return one.is_dir() and os.access(one, os.W_OK)
+    for candidate in (folder, *folder.parents):
+        if candidate.exists():
+            return candidate.is_dir() and os.access(candidate, os.W_OK)
     return False
 
 
 def name_in_ascii(environment: Path, checkout: Path) -> None:
-    """Have an editable install name its checkout in ASCII.
+    """Rewrite the .pth file of an editable install so that it names the checkout in ASCII.
 
-    Python below 3.13 reads a .pth file in the locale's encoding, UTF-8 mode or not: in a C locale
-    a path with other letters would keep it from starting at all.
+    Python below 3.13 reads .pth files in the locale's encoding, even in UTF-8 mode. In a C locale,
+    a path with other letters would prevent Python from starting.
     """
     if str(checkout).isascii():
         return

@@ -14,30 +14,33 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
 def manifests() -> Path:
-    """The folder `manifests/`: in a checkout beside `lab`, in an installed package inside it."""
+    """Returns the folder `manifests/`: beside `lab` in a checkout, inside it when installed."""
     inside = PACKAGE / "_manifests"
     return inside if inside.is_dir() else PACKAGE.parent / "manifests"
 
 
 def cache_root() -> Path:
-    """What several labs and checkouts share; every entry is named by the content of its inputs.
+    """Returns the cache folder, which all labs and checkouts of the user share.
 
-    `SIDECAR_LAB_CACHE` moves it; the default is the platform's cache folder. Raises
-    SidecarLabError where the user has no home (a number without HOME in a container).
+    `SIDECAR_LAB_CACHE` sets it; the default is the platform's cache folder. Raises
+    SidecarLabError when the user has no home (a numeric user without HOME in a container).
     """
-    given = os.environ.get("SIDECAR_LAB_CACHE")
-    if given:
-        return Path(given).expanduser().resolve()
+    configured = os.environ.get("SIDECAR_LAB_CACHE")
+    if configured:
+        return Path(configured).expanduser().resolve()
     from platformdirs import user_cache_path  # not needed by kube-inject
 
-    found = user_cache_path("sidecar-lab", appauthor=False)
-    if not found.is_absolute():
+    default = user_cache_path("sidecar-lab", appauthor=False)
+    if not default.is_absolute():
         raise SidecarLabError("this user has no home folder for the cache", hint=_MOVED)
-    return found
+    return default
 
 
 def made_in_cache(name: str) -> Path:
-    """A folder of the cache, made if need be. Raises SidecarLabError where it cannot be."""
+    """Returns a folder of the cache; creates it if it does not exist.
+
+    Raises SidecarLabError when it cannot be created.
+    """
     folder = cache_root() / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,13 +53,13 @@ def made_in_cache(name: str) -> Path:
 
 @dataclass(frozen=True)
 class LabPaths:
-    """The files of one lab, all under `.lab/NAME/` of the folder it was made in."""
+    """Paths of one lab's files, all below `.lab/NAME/` in the folder where it was created."""
 
     name: str
     root: Path
 
     def make(self) -> None:
-        """Make the folder, open to its owner alone: it holds keys. One that is there is closed."""
+        """Create the folder, and let only its owner open it, even if it existed: it holds keys."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.root.stat().st_mode & 0o077:
             self.root.chmod(0o700)
@@ -73,12 +76,12 @@ class LabPaths:
 
     @property
     def state(self) -> Path:
-        """JSON: what `up` made and from what."""
+        """JSON: what `up` created and what it was built from."""
         return self.root / "state.json"
 
     @property
     def logs(self) -> Path:
-        """Logs of long steps, kept on failure."""
+        """Logs of long steps."""
         return self.root / "logs"
 
     @property
@@ -88,7 +91,7 @@ class LabPaths:
 
 
 def lab_paths(name: str = DEFAULT_NAME, base: Path | None = None) -> LabPaths:
-    """Paths of the lab `name`. Raises SidecarLabError when it is no usable name."""
+    """Returns the paths of the lab `name`. Raises SidecarLabError when the name is not usable."""
     if not _NAME.fullmatch(name):
         raise SidecarLabError(
             f"lab name {name!r} is not usable",

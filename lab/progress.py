@@ -5,34 +5,34 @@ from typing import Protocol
 
 
 class Task(Protocol):
-    """One line of progress: what, how far, how long."""
+    """One line of progress: what is done, how far it is, how long it has taken."""
 
     def update(self, detail: str, *, done: int | None = None, total: int | None = None) -> None:
-        """Say what is happening now; `done` of `total` in the task's own units."""
+        """Show what is happening now; `done` of `total` are in the task's own units."""
 
     def skip(self, reason: str) -> None:
-        """Nothing had to be done, and why (for instance "cached")."""
+        """Show that nothing had to be done, and why (for instance "cached")."""
 
 
 class Progress(Protocol):
-    """A visible list of tasks. A task ends with its block: ok, or failed if it raises."""
+    """A visible list of tasks. A task ends when its `with` block ends; it failed if that raises."""
 
     def task(self, title: str) -> AbstractContextManager[Task]:
         """Open a task; its line shows elapsed time and ends with a mark."""
 
     def note(self, text: str) -> None:
-        """Say one thing that is not a task."""
+        """Print one line that is not a task."""
 
 
 class Quiet:
-    """A Progress that says nothing: for tests and for callers that speak themselves."""
+    """A Progress that prints nothing: for tests, and for callers that print their own lines."""
 
     def task(self, title: str) -> AbstractContextManager[Task]:
         """Open a silent task."""
         return _Silent()
 
     def note(self, text: str) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 class _Silent(AbstractContextManager[Task]):
@@ -43,7 +43,7 @@ class _Silent(AbstractContextManager[Task]):
         return None
 
     def update(self, detail: str, *, done: int | None = None, total: int | None = None) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
     def skip(self, reason: str) -> None:
-        """Say nothing."""
+        """Print nothing."""

@@ -1,6 +1,7 @@
 """The program `lab`: a plain `kube-inject` at once, everything else through click.
 
-What is read here is a part of what click reads, and means the same; a test compares them.
+This module reads a part of the command lines that click reads, with the same meaning. A test
+compares the two.
 """
 
 import gc
@@ -25,27 +26,30 @@ FILES: Final = ("-f", "--filename")
 
 
 def plain(arguments: Sequence[str]) -> dict[str, Any] | None:
-    """The fields of a kube-inject request in whole words; None for all that click shall read."""
+    """Returns the fields of a kube-inject request whose options are written in full.
+
+    Returns None for every command line that click must read.
+    """
     if not arguments or arguments[0] != "kube-inject":
         return None
     files: list[str] = []
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     words = iter(arguments[1:])
     for word in words:
         if word in FLAGS:
-            name, value = FLAGS[word]
-            found[name] = value
+            name, setting = FLAGS[word]
+            fields[name] = setting
             continue
-        given = next(words, "")
-        if not given or (given.startswith("-") and given != "-"):
+        value = next(words, "")
+        if not value or (value.startswith("-") and value != "-"):
             return None
         if word in FILES:
-            files.append(given)
+            files.append(value)
         elif word in VALUES:
-            found[VALUES[word]] = given
+            fields[VALUES[word]] = value
         else:
             return None
-    return {"filenames": tuple(files), **found} if files else None
+    return {"filenames": tuple(files), **fields} if files else None
 
 
 def main() -> None:
@@ -56,7 +60,7 @@ def main() -> None:
     try:
         streams.prepare()
         if fields is not None:
-            # Loading makes thousands of small objects and no cycles: collecting only costs time.
+            # Loading creates thousands of objects and no cycles, so collection only costs time.
             gc.disable()
             from lab.kube_inject.run import Request, run
 

@@ -1,6 +1,6 @@
 """Standard streams and signals of a program of ours: what befalls them is one line, no traceback.
 
-The standard library alone, and little of it: `kube-inject` begins here, too.
+Imports only the standard library, and little of it: `kube-inject` starts here, too.
 """
 
 import errno
@@ -18,33 +18,36 @@ from lab.mesh.errors import SidecarLabError
 BROKEN_PIPE_CODE: Final = 141
 """The exit code of a program that SIGPIPE ends, as shells show it (128 + 13)."""
 INTERRUPTS: Final = ("SIGTERM", "SIGHUP")
-"""Signals that mean what Ctrl-C means."""
+"""Signals that have the same effect as Ctrl-C."""
 
 
 class OutputError(SidecarLabError):
-    """Standard output cannot be written. The message is "" when its reader went away (`| head`)."""
+    """Standard output cannot be written.
+
+    The message is "" when the reader of the pipe went away (`| head`): that is no error.
+    """
 
     def __init__(self, reason: OSError) -> None:
         gone = reason.errno in (errno.EPIPE, errno.ECONNRESET)
-        said = reason.strerror or str(reason)
+        why = reason.strerror or str(reason)
         super().__init__(
-            "" if gone else f"standard output cannot be written: {said}",
+            "" if gone else f"standard output cannot be written: {why}",
             hint="" if gone else "send it to a terminal, a pipe, or a file on a disk with room",
         )
         self.exit_code = BROKEN_PIPE_CODE if gone else 1
 
 
 class _Output(io.FileIO):
-    """Descriptor 1. Its first failure is raised in the main thread, once; then nothing is written.
+    """Descriptor 1. Its first failure is raised once, in the main thread; then nothing is written.
 
-    Once, so that what is said while the program ends (tasks, reports) does not fail again; in the
-    main thread, for in another nobody would hear of it.
+    It is raised once, so that what is printed while the program ends (tasks, reports) does not
+    fail again. It is raised in the main thread, since in another thread it would be lost.
     """
 
     failed: OSError | None = None
     raised = False
     main = 0
-    """The main thread's number."""
+    """The main thread's identifier."""
     make: Callable[[OSError], BaseException] = OutputError
 
     def write(self, data: Any) -> int:
@@ -62,29 +65,31 @@ class _Output(io.FileIO):
 
 
 def prepare(make: Callable[[OSError], BaseException] = OutputError) -> None:
-    """Make ready for a whole program: streams that are open, output that fails in one way, signals.
+    """Prepare the streams and signals of a program: call this first.
 
-    `make` turns a failed write into what is raised. Raises OutputError when standard output is
-    closed: what is opened next would become it, and be written to.
+    Opens the standard streams that are closed, guards standard output, and has the INTERRUPTS
+    raise KeyboardInterrupt. `make` turns a failed write into the exception to raise. Raises
+    OutputError when standard output is closed.
     """
     for name in INTERRUPTS:
         _interrupt_at(getattr(signal, name, None))
-    lost = [number for number in (0, 1, 2) if not _is_open(number)]
-    for number in lost:
-        # The lowest free number is what is taken, and that is this one.
+    closed = [number for number in (0, 1, 2) if not _is_open(number)]
+    for number in closed:
+        # os.open takes the lowest free number, which is this one. If it stayed free, the next file
+        # that the program opens would become this stream.
         os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
-    if 0 in lost:
+    if 0 in closed:
         sys.stdin = os.fdopen(0)
-    if 2 in lost:
+    if 2 in closed:
         sys.stderr = os.fdopen(2, "w")
-    if 1 in lost:
+    if 1 in closed:
         raise OutputError(OSError(errno.EBADF, "it is closed"))
-    if os.name != "nt":  # where a console is no file
+    if os.name != "nt":  # on Windows a console is not a file
         sys.stdout = _guarded(sys.stdout, make)
 
 
 def finish() -> None:
-    """Write what is still held back. Raises OutputError when not all could be written."""
+    """Flush standard output. Raises OutputError when not everything could be written."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     if isinstance(raw, _Output):
         raw.make = OutputError
@@ -94,6 +99,7 @@ def finish() -> None:
 
 
 def _guarded(before: Any, make: Callable[[OSError], BaseException]) -> Any:
+    """Returns a text stream like `before` that writes through _Output."""
     raw = _Output(1, "w", closefd=False)
     raw.make, raw.main = make, get_ident()
     return io.TextIOWrapper(
@@ -113,7 +119,7 @@ def _is_open(number: int) -> bool:
 
 
 def _interrupt_at(number: int | None) -> None:
-    # What is ignored stays so: `nohup lab up` shall outlive its terminal.
+    # A signal that is ignored stays ignored, so that `nohup lab up` outlives its terminal.
     if number is not None and signal.getsignal(number) == signal.SIG_DFL:
         signal.signal(number, _interrupt)
 

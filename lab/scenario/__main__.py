@@ -26,7 +26,7 @@ def main() -> int:
             code = int(pytest.ExitCode.INTERRUPTED)
         streams.finish()
     except SidecarLabError as error:
-        return cli.say(error)
+        return cli.report_error(error)
     return code
 
 

@@ -169,7 +169,7 @@ class World:
 
         def end() -> None:
             # The program may have ended already.
-            self.kubectl(*inside, "sh", "-c", f"kill {held.said} 2>/dev/null || true")
+            self.kubectl(*inside, "sh", "-c", f"kill {held.first_line} 2>/dev/null || true")
             held.wait(30)
 
         return end

@@ -1,4 +1,4 @@
-"""Run a command as it would run without us, and keep a copy of what it prints."""
+"""Run a command as if it ran alone, and keep a copy of its output."""
 
 import os
 import shutil
@@ -15,17 +15,17 @@ CHUNK = 64 * 1024
 
 
 def run(argv: Sequence[str], log: Path, *, fresh: bool) -> int:
-    """Run `argv`; its exit code, 128 + N when signal N ended it. `fresh`: the log begins anew.
+    """Run `argv` and return its exit code, 128 + N when signal N ended it.
 
-    On a terminal the command has one, too, so that it shows what it shows there. An interrupt is
-    the command's to answer: it came from the terminal, or is passed on.
+    `fresh` empties the log first. On a terminal the command gets a terminal, too, so that it prints
+    the same as without us. The command itself handles an interrupt: it gets it from the terminal,
+    or this function passes the signal on.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb" if fresh else "ab") as copy:
         terminal = _terminal() if sys.stdout.isatty() else None
         read, write = terminal or os.pipe()
         try:
-            # S603: what noxfile.py runs.
             child = subprocess.Popen(argv, stdout=write, stderr=write)
         except OSError as missing:
             os.close(read)
@@ -35,50 +35,53 @@ def run(argv: Sequence[str], log: Path, *, fresh: bool) -> int:
             os.close(write)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _passing_on(child))
-        with os.fdopen(read, "rb", buffering=0) as printed:
-            _copy(printed, copy)
+        with os.fdopen(read, "rb", buffering=0) as output:
+            _copy(output, copy)
         code = child.wait()
         if code:
-            how = f"exited {code}" if code > 0 else f"was ended by {signal.Signals(-code).name}"
-            copy.write(f"session: `{_shown(argv)}` {how}\n".encode())
+            ending = f"exited {code}" if code > 0 else f"was ended by {signal.Signals(-code).name}"
+            copy.write(f"session: `{_shown(argv)}` {ending}\n".encode())
     return code if code >= 0 else 128 - code
 
 
-def _copy(printed: IO[bytes], copy: IO[bytes]) -> None:
-    """Until the command's end; who reads along may go earlier."""
+def _copy(output: IO[bytes], copy: IO[bytes]) -> None:
+    """Copy the output to the log and to stdout until the command ends.
+
+    If the reader of stdout goes away, copy only to the log.
+    """
     out = sys.stdout.buffer
-    listens = True
-    while data := _read(printed):
+    open_ = True
+    while data := _read(output):
         copy.write(data)
         copy.flush()
-        if listens:
+        if open_:
             try:
                 out.write(data)
                 out.flush()
-            except OSError:  # closed, or full: the command goes on, the log has it all
-                listens = False
-    if not listens:
-        # Nothing is left to be flushed into what is closed when Python ends.
+            except OSError:  # closed or full: the command continues, the log gets everything
+                open_ = False
+    if not open_:
+        # Otherwise Python would fail at exit, when it flushes the closed stdout.
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _read(printed: IO[bytes]) -> bytes:
+def _read(output: IO[bytes]) -> bytes:
     try:
-        return printed.read(CHUNK)
-    except OSError:  # how a terminal of Linux says that nobody has it open any more
+        return output.read(CHUNK)
+    except OSError:  # on Linux: nobody has the other end of the terminal open any more
         return b""
 
 
 def _terminal() -> tuple[int, int] | None:
-    """Both ends of a terminal of the real one's size; None where there is no such thing."""
+    """Returns both ends of a new terminal of the real one's size; None where there are none."""
     if not hasattr(os, "openpty"):
         return None
     import termios
     import tty
 
     read, write = os.openpty()
-    tty.setraw(write)  # a line end stays one; the real terminal makes of it what it makes
+    tty.setraw(write)  # line ends stay as they are; the real terminal translates them
     size = shutil.get_terminal_size()
     with suppress(termios.error, AttributeError):
         termios.tcsetwinsize(write, (size.lines, size.columns))
@@ -95,7 +98,7 @@ def _passing_on(child: "subprocess.Popen[bytes]") -> Callable[[int, FrameType | 
 
 
 def _shown(argv: Sequence[str]) -> str:
-    """The command as a reader would name it: without this machine's Python."""
+    """Returns the command as a reader would name it: without the path of Python."""
     words = list(argv)
     if words[:1] == [sys.executable] and words[1:2] == ["-m"]:
         words = words[2:]

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from lab import command, console, paths, streams
-from lab.cli import say_error
+from lab.cli import print_error
 from lab.cluster import gate
 from lab.mesh.errors import SidecarLabError
 from tests.fuzz import apiserver, files, refusals, seeds
@@ -174,13 +174,13 @@ def main() -> None:
         misuse.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        say_error("interrupted", "a smaller --reviews and --documents takes less time")
+        print_error("interrupted", "a smaller --reviews and --documents takes less time")
         sys.exit(130)
     except OSError as broken:
-        say_error(str(broken), "look at the lab with `lab status`, and run it again")
+        print_error(str(broken), "look at the lab with `lab status`, and run it again")
         sys.exit(1)
     except SidecarLabError as error:
-        say_error(error.message, error.hint)
+        print_error(error.message, error.hint)
         sys.exit(error.exit_code)
 
 

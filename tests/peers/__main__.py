@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from lab import console, streams
-from lab.cli import say_error
+from lab.cli import print_error
 from lab.cluster.images.istio_programs import IstioBinaries, istio_binaries
 from lab.mesh.errors import SidecarLabError
 from lab.progress import Progress
@@ -81,10 +81,10 @@ def main(arguments: Sequence[str]) -> int:
         misuse.show()
         return 2
     except (click.Abort, KeyboardInterrupt):
-        say_error("interrupted", "one comparison takes less time than all: see --help")
+        print_error("interrupted", "one comparison takes less time than all: see --help")
         return 130
     except SidecarLabError as error:
-        say_error(error.message, error.hint)
+        print_error(error.message, error.hint)
         return error.exit_code
     return code
 

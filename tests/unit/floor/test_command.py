@@ -11,7 +11,7 @@ from lab.errors import CommandError
 def test_a_held_command_has_said_its_first_line_and_goes_on_to_its_end() -> None:
     code = "import sys; print('ready', flush=True); sys.stdin.read(); print('more')"
     held = command.hold([sys.executable, "-c", code])
-    assert held.said == "ready"
+    assert held.first_line == "ready"
     held.wait(10)
 
 

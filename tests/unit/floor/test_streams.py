@@ -131,7 +131,7 @@ def test_every_interrupt_ends_a_command_in_good_order(number: signal.Signals) ->
         _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert said.strip().splitlines()[0] == "error: interrupted"
-    assert "goes on from where this one was" in said
+    assert "continues where this one stopped" in said
 
 
 def test_nohup_keeps_a_command_alive() -> None:
@@ -149,6 +149,6 @@ def test_a_fault_that_nobody_foresaw_is_one_line_and_a_file() -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     first, second = done.stderr.splitlines()
-    assert first == "error: a fault of the lab's own: RuntimeError: odd"
-    file = Path(second.removeprefix("hint: the whole trace is in "))
+    assert first == "error: internal error of the lab: RuntimeError: odd"
+    file = Path(second.removeprefix("hint: the complete traceback is in "))
     assert "Traceback" in file.read_text()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.session.told import Session, closing, failures, not_run, plain
+from lab.session.summary import Session, closing, failures, not_run, plain
 
 PYTEST = """\
 FAILED in some captured output of a test
