@@ -37,7 +37,7 @@ class Finding:
     fix: str = ""
 
 
-BEARS: Mapping[str, tuple[str, ...]] = {
+AFFECTS: Mapping[str, tuple[str, ...]] = {
     step: tuple(names.split(", "))
     for step, names in {
         "preflight": "disk",
@@ -52,23 +52,23 @@ BEARS: Mapping[str, tuple[str, ...]] = {
 """Step of `lab up` → names of the findings that may make it fail, the most likely first."""
 
 
-def bearing(step: str) -> list[Finding]:
+def likely_causes(step: str) -> list[Finding]:
     """Examine this machine and return the findings that may have made a step fail.
 
     Returns [] when there is none, or when the machine cannot be examined.
     """
-    if step not in BEARS:
+    if step not in AFFECTS:
         return []
     try:
         findings = judge(gather())
     except (SidecarLabError, OSError):
         return []  # the error of the step itself is reported anyway
-    return amiss(findings, step)
+    return affecting(findings, step)
 
 
-def amiss(findings: Sequence[Finding], step: str) -> list[Finding]:
+def affecting(findings: Sequence[Finding], step: str) -> list[Finding]:
     """Returns the findings that may affect the step: failures first, then warnings."""
-    names = BEARS.get(step, ())
+    names = AFFECTS.get(step, ())
     bad = [finding for finding in findings if finding.name in names and finding.verdict != "ok"]
     return sorted(bad, key=lambda finding: (finding.verdict != "fail", names.index(finding.name)))
 

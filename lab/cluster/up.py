@@ -85,7 +85,7 @@ def build_images(up: Bringup, task: Task) -> None:
 def make_certificates(up: Bringup, task: Task) -> None:
     """Create the authority and serving certificates, and the list of objects to install."""
     assert up.built is not None
-    up.serving, made = certificates.ensure(up.paths.certificates)
+    up.serving, created = certificates.ensure(up.paths.certificates)
     up.ours = mesh_manifests.documents(
         manifests() / "lab",
         up.serving,
@@ -93,7 +93,7 @@ def make_certificates(up: Bringup, task: Task) -> None:
         up.built.kubernetes,
     )
     up.wanted = up.ours
-    task.update(f"made {', '.join(made)}" if made else "sound")
+    task.update(f"created {', '.join(created)}" if created else "all valid")
     if up.options.mesh is Mesh.ISTIO:
         from lab.cluster.control_plane import istio
         from lab.cluster.images import istio_programs
@@ -106,9 +106,9 @@ def make_certificates(up: Bringup, task: Task) -> None:
 def control_plane(up: Bringup, task: Task) -> None:
     """Remove the objects of the other mesh and apply those of the wanted mesh."""
     assert up.api is not None
-    gone = switch.remove(up.api, switch.other(up.options.mesh), up.ours, GONE_SECONDS, task)
+    removed = switch.remove(up.api, switch.other(up.options.mesh), up.ours, GONE_SECONDS, task)
     install.apply(up.api, up.wanted, task)
-    if gone:
+    if removed:
         task.update(f"{up.options.mesh} in place of {switch.other(up.options.mesh)}")
 
 
@@ -162,7 +162,7 @@ def bring_up(up: Bringup) -> LabState:
         except RefusedError:
             raise
         except SidecarLabError as error:
-            explain(error, doctor.bearing(step.name), up.progress)
+            explain(error, doctor.likely_causes(step.name), up.progress)
             raise
     assert up.state is not None
     return up.state

@@ -43,14 +43,14 @@ def ensure(folder: Path, now: datetime.datetime | None = None) -> tuple[list[Ser
     if now is None and (kept := _recently_checked(folder)):
         return kept, []
     moment = now or datetime.datetime.now(datetime.UTC)
-    made: list[str] = []
-    root = _authority(folder, moment, made)
+    created: list[str] = []
+    root = _authority(folder, moment, created)
     for service in SERVICES:
-        _serving(folder / service, service, root, moment, made)
+        _serving(folder / service, service, root, moment, created)
     serving = _read(folder)
     until = moment + datetime.timedelta(days=1)
     write_atomically(folder / "checked", f"{digest(serving)} {until.isoformat()}\n")
-    return serving, made
+    return serving, created
 
 
 def digest(serving: Sequence[Serving]) -> str:
@@ -87,7 +87,7 @@ def _recently_checked(folder: Path) -> list[Serving] | None:
     return kept if fresh and checked == digest(kept) else None
 
 
-def _authority(folder: Path, now: datetime.datetime, made: list[str]) -> "Pair":
+def _authority(folder: Path, now: datetime.datetime, created: list[str]) -> "Pair":
     from lab.mesh.trust import (
         x509 as authority,
     )  # takes 0.15 s: imported only when a certificate is read
@@ -97,12 +97,12 @@ def _authority(folder: Path, now: datetime.datetime, made: list[str]) -> "Pair":
         return existing
     pair = authority.make_authority("Sidecar Lab root", now)
     _store(folder / "ca.crt", folder / "ca.key", pair)
-    made.append("ca")
+    created.append("ca")
     return pair
 
 
 def _serving(
-    folder: Path, service: str, root: "Pair", now: datetime.datetime, made: list[str]
+    folder: Path, service: str, root: "Pair", now: datetime.datetime, created: list[str]
 ) -> None:
     from lab.mesh.trust import x509 as authority
 
@@ -117,7 +117,7 @@ def _serving(
     if not good:
         pair = authority.make_serving(contract.dns_names(service), root, now)
         _store(folder / "tls.crt", folder / "tls.key", pair)
-        made.append(service)
+        created.append(service)
 
 
 def _load(certificate: Path, key: Path) -> "Pair | None":
