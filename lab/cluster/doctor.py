@@ -28,7 +28,7 @@ INSTANCES_NEEDED = 16
 class Finding:
     """One line of `lab doctor`: a name, what was observed (`seen`), a verdict, and a fix.
 
-    `fix` is "" when there is nothing to fix.
+    `fix` matters only when the verdict is not "ok".
     """
 
     name: str
@@ -174,7 +174,7 @@ def _capabilities(host: Host) -> list[Finding]:
     names = ", ".join(sorted(host.lacking))
     # Another user's lab may have started it: what counts is the runtime that the daemon uses.
     if host.daemon is None or host.daemon.runtime == dockerd.RUNTIME:
-        detail = f"{names} missing: a Docker that the lab starts does not need them"
+        detail = f"{names} missing: a Docker that the lab starts works without them"
         return [Finding("capabilities", detail, "ok")]
     own = "stop that Docker and let `lab up` start its own, which does not request what is missing"
     fix = own if host.machine.root else "as root: " + own

@@ -124,7 +124,7 @@ def test_a_lab_whose_folder_was_deleted_does_not_block_its_name(tmp_path: Path) 
     lab("up", home=elsewhere)
     shutil.rmtree(elsewhere)
     if daemon.answers():
-        assert f"{elsewhere / NAME}: that folder is gone" in lab("up")
+        assert f"{elsewhere / NAME}: that folder no longer exists" in lab("up")
     else:  # such a daemon may serve others, who have that folder
         assert "--yes` removes that lab" in lab("up", code=1)
         assert "left over: 0" in lab("down", "--yes")
