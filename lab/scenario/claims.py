@@ -13,7 +13,8 @@ from pathlib import Path
 from types import FrameType
 
 _PACKAGE = __name__.rpartition(".")[0]
-_BOTTOM = f"{_PACKAGE}.runner"
+_BOTTOM = f"{_PACKAGE}.run.runner"
+"""Below it no frame is a chapter's."""
 _DEEPEST = 12
 
 

@@ -68,6 +68,17 @@ def test_every_break_turns_its_step_red_and_the_undo_green_again(
     assert "three" in breaks[0].said
 
 
+def test_an_expectation_is_placed_in_its_chapter_and_nowhere_below(
+    little: Chapter, make_world: MakeWorld
+) -> None:
+    steps = run(little, make_world(), breaks=True).steps
+    # "": a template that the runner itself compares.
+    places = {claim.place for step in steps for claim in step.claims} - {""}
+    assert places
+    files = {frame.partition(":")[0] for place in places for frame in place.split(" → ")}
+    assert files == {"ch1_files.py"}
+
+
 def test_a_break_does_not_spoil_the_records_of_its_step(
     little: Chapter, make_world: MakeWorld
 ) -> None:
