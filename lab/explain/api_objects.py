@@ -20,13 +20,18 @@ INJECTION_KEYS: Final = frozenset(
 
 def entries(configurations: Iterable[Object]) -> tuple[Entry, ...]:
     """The entries that inject sidecars, of all MutatingWebhookConfigurations."""
-    found = []
-    for one in configurations:
-        meta = one["metadata"]
-        made = [_entry(meta, index, hook) for index, hook in enumerate(one.get("webhooks") or ())]
-        if any((entry.namespaces.keys | entry.objects.keys) & INJECTION_KEYS for entry in made):
-            found += made
-    return tuple(found)
+    entry_list = []
+    for configuration in configurations:
+        meta = configuration["metadata"]
+        own_entries = [
+            _entry(meta, index, hook)
+            for index, hook in enumerate(configuration.get("webhooks") or ())
+        ]
+        if any(
+            (entry.namespaces.keys | entry.objects.keys) & INJECTION_KEYS for entry in own_entries
+        ):
+            entry_list += own_entries
+    return tuple(entry_list)
 
 
 def _entry(meta: Object, index: int, hook: Object) -> Entry:
@@ -52,15 +57,15 @@ def _entry(meta: Object, index: int, hook: Object) -> Entry:
 
 def _covers_pods(rule: Object) -> bool:
     def has(key: str, value: str) -> bool:
-        given = rule.get(key) or ()
-        return value in given or "*" in given
+        values = rule.get(key) or ()
+        return value in values or "*" in values
 
     resources = rule.get("resources") or ()
     return (
         has("operations", "CREATE")
         and has("apiGroups", "")
         and has("apiVersions", "v1")
-        and any(one in ("pods", "*", "*/*") for one in resources)
+        and any(resource in ("pods", "*", "*/*") for resource in resources)
         and rule.get("scope") != "Cluster"
     )
 
@@ -72,9 +77,9 @@ def _decoded(bundle: str) -> str:
         return ""
 
 
-def namespace(seen: Object) -> Namespace:
+def namespace(space: Object) -> Namespace:
     """A namespace, and since when it has its labels."""
-    meta = seen["metadata"]
+    meta = space["metadata"]
     return Namespace(
         name=meta["name"],
         labels=meta.get("labels") or {},
@@ -84,27 +89,27 @@ def namespace(seen: Object) -> Namespace:
 
 
 def _since(managed: Sequence[Object]) -> Iterator[tuple[str, str]]:
-    for one in managed:
-        labels = ((one.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:labels") or {}
+    for manager in managed:
+        labels = ((manager.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:labels") or {}
         for key in labels:
-            if key.startswith("f:") and one.get("time"):
-                yield key.removeprefix("f:"), one["time"]
+            if key.startswith("f:") and manager.get("time"):
+                yield key.removeprefix("f:"), manager["time"]
 
 
-def root(place: RootPlace, found: Object) -> str:
+def root(place: RootPlace, published: Object) -> str:
     """The PEM text that the object at a place publishes, "" when it has none."""
-    text = str((found.get("data") or {}).get(place.key, ""))
+    text = str((published.get("data") or {}).get(place.key, ""))
     return _decoded(text) if place.resource == "secret" else text
 
 
 def service(
-    seen: Object, slices: Iterable[Object], deployments: Iterable[Object], root: str
+    found_service: Object, slices: Iterable[Object], deployments: Iterable[Object], root: str
 ) -> Service:
     """A Service with its EndpointSlices, the Deployments beside it, and the published root."""
-    meta, spec = seen["metadata"], seen.get("spec") or {}
+    meta, spec = found_service["metadata"], found_service.get("spec") or {}
     ports = tuple(
-        Port(int(one["port"]), one.get("name", ""), str(one.get("targetPort", "")))
-        for one in spec.get("ports") or ()
+        Port(int(port["port"]), port.get("name", ""), str(port.get("targetPort", "")))
+        for port in spec.get("ports") or ()
     )
     return Service(
         namespace=meta["namespace"],
@@ -118,28 +123,28 @@ def service(
 
 
 def _ready(ports: Sequence[Port], slices: Iterable[Object]) -> Mapping[int, int]:
-    addresses: dict[int, set[str]] = {one.number: set() for one in ports}
+    addresses: dict[int, set[str]] = {port.number: set() for port in ports}
     for piece in slices:
-        names = {one.get("name") or "" for one in piece.get("ports") or ()}
+        names = {port.get("name") or "" for port in piece.get("ports") or ()}
         here = {
             address
-            for one in piece.get("endpoints") or ()
+            for endpoint in piece.get("endpoints") or ()
             # Absent means ready, says the API.
-            if (one.get("conditions") or {}).get("ready") in (True, None)
-            for address in one.get("addresses") or ()
+            if (endpoint.get("conditions") or {}).get("ready") in (True, None)
+            for address in endpoint.get("addresses") or ()
         }
         for port in ports:
             if port.name in names:
                 addresses[port.number] |= here
-    return {number: len(found) for number, found in addresses.items()}
+    return {number: len(ready) for number, ready in addresses.items()}
 
 
-def _workload(seen: Object) -> Workload:
-    spec, status = seen.get("spec") or {}, seen.get("status") or {}
+def _workload(deployment: Object) -> Workload:
+    spec, status = deployment.get("spec") or {}, deployment.get("status") or {}
     template = spec.get("template") or {}
     containers = (template.get("spec") or {}).get("containers") or ()
     return Workload(
-        name=seen["metadata"]["name"],
+        name=deployment["metadata"]["name"],
         labels=(template.get("metadata") or {}).get("labels") or {},
         wanted=int(spec.get("replicas", 1)),
         ready=int(status.get("readyReplicas", 0)),
@@ -153,9 +158,9 @@ def _workload(seen: Object) -> Workload:
 
 def generations(pods: Iterable[Object]) -> tuple[str, ...]:
     """What each ready pod of one workload runs, in words, where they are not all alike."""
-    found = {}
-    for one in pods:
-        meta, status = one["metadata"], one.get("status") or {}
+    running = {}
+    for pod in pods:
+        meta, status = pod["metadata"], pod.get("status") or {}
         containers = status.get("containerStatuses") or ()
         if meta.get("deletionTimestamp") or not containers or not all(
             each.get("ready") for each in containers
@@ -166,10 +171,10 @@ def generations(pods: Iterable[Object]) -> tuple[str, ...]:
             for each in containers
         )
         template = (meta.get("labels") or {}).get("pod-template-hash") or "none"
-        found[meta["name"]] = f"image {images}, template {template}"
-    if len(set(found.values())) < 2:
+        running[meta["name"]] = f"image {images}, template {template}"
+    if len(set(running.values())) < 2:
         return ()
-    return tuple(f"{name}: {what}" for name, what in sorted(found.items()))
+    return tuple(f"{name}: {what}" for name, what in sorted(running.items()))
 
 
 def policy(config: Any) -> Policy:

@@ -51,12 +51,12 @@ class Gatherer:
 
     def live(self, target: Target) -> list[Subject]:
         """The pod; or a workload's template and its pods. Raises ExplainError if not there."""
-        found = self._named(target)
+        target_object = self._named(target)
         if target.kind == "Pod":
-            return [self._pod(found, self._holder(found))]
+            return [self._pod(target_object, self._holder(target_object))]
         workload = WORKLOADS[target.kind]
-        template = workload.pod_in(found) or {}
-        holder = Holder(target.kind, target.name, found["metadata"], template)
+        template = workload.pod_in(target_object) or {}
+        holder = Holder(target.kind, target.name, target_object["metadata"], template)
         subject = Subject(
             origin="template",
             namespace=target.namespace,
@@ -65,7 +65,7 @@ class Gatherer:
             holder=holder,
             where=workload.template,
         )
-        return [subject, *(self._pod(one, holder) for one in self._pods(found))]
+        return [subject, *(self._pod(pod, holder) for pod in self._pods(target_object))]
 
     def situation(self, subject: Subject, space: Namespace | None, *, tried: bool) -> Situation:
         """All that is known of one subject. `space` stands in for a namespace not yet made."""
@@ -104,15 +104,15 @@ class Gatherer:
     def _examined(self, known: Situation) -> Situation:
         """With the symptoms of a pod that is there, and the Service that configures it."""
         where = discovery_of(known)
-        seen = examine(self._api, known.subject.pod, where)
+        observed = examine(self._api, known.subject.pod, where)
         services = dict(known.services)
-        if not seen.ready and where not in services and (found := self._service(*where)):
-            services[where] = found
-        return replace(known, symptoms=seen, services=services)
+        if not observed.ready and where not in services and (service := self._service(*where)):
+            services[where] = service
+        return replace(known, symptoms=observed, services=services)
 
     def _generations(self, known: Situation) -> tuple[str, ...]:
         """The webhook's pods where they are not all of one image and one template."""
-        where = next((one.service for one in known.matching if one.service), None)
+        where = next((entry.service for entry in known.matching if entry.service), None)
         service = known.services.get(where) if where else None
         if service is None or not service.selector:
             return ()
@@ -129,36 +129,36 @@ class Gatherer:
         except ApiError as error:
             if error.status != 404:
                 raise
-        names = [one["metadata"]["name"] for one in self._api.items(base)]
+        names = [item["metadata"]["name"] for item in self._api.items(base)]
         hint = f"there is: {', '.join(names[:_NAMES])}" if names else "there is none"
         if target.kind == "Pod" and not names:
             hint += "; for pods that could not be created: deploy/NAME"
         what = f"{target.kind} {target.name}"
         raise ExplainError(f"no {what} in namespace {target.namespace}", hint=hint)
 
-    def _pod(self, found: Object, holder: Holder | None) -> Subject:
-        meta = found["metadata"]
+    def _pod(self, pod: Object, holder: Holder | None) -> Subject:
+        meta = pod["metadata"]
         return Subject(
             origin="live",
             namespace=meta["namespace"],
             name=meta["name"],
-            pod=found,
+            pod=pod,
             holder=holder,
             created=meta.get("creationTimestamp", ""),
         )
 
     def _pods(self, workload: Object) -> list[dict[str, Any]]:
         """The pods that a workload keeps, the newest first, without those that are leaving."""
-        given = (workload.get("spec") or {}).get("selector") or {}
+        selector = (workload.get("spec") or {}).get("selector") or {}
         # A ReplicationController's selector is the bare mapping; a CronJob has none.
-        wanted = given.get("matchLabels", given) if isinstance(given, dict) else {}
+        wanted = selector.get("matchLabels", selector) if isinstance(selector, dict) else {}
         chosen = ",".join(f"{k}={v}" for k, v in wanted.items() if isinstance(v, str))
         if not chosen:
             return []
         path = f"/api/v1/namespaces/{workload['metadata']['namespace']}/pods"
-        found = self._api.items(path, labelSelector=chosen)
-        staying = [one for one in found if not one["metadata"].get("deletionTimestamp")]
-        return sorted(staying, key=lambda one: one["metadata"]["creationTimestamp"], reverse=True)
+        pods = self._api.items(path, labelSelector=chosen)
+        staying = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+        return sorted(staying, key=lambda pod: pod["metadata"]["creationTimestamp"], reverse=True)
 
     def _holder(self, pod: Object) -> Holder | None:
         """The workload above a pod: a ReplicaSet's Deployment, a Job's CronJob, else the owner."""
@@ -192,8 +192,8 @@ class Gatherer:
         if self._webhook is None:
             listed = self._optional("webhook configurations", self._api.items, _CONFIGURATIONS)
             entries = None if listed is None else api_objects.entries(listed)
-            wanted = dict.fromkeys(one.service for one in entries or () if one.service)
-            read = {one: self._service(*one) for one in wanted}
+            wanted = dict.fromkeys(entry.service for entry in entries or () if entry.service)
+            read = {key: self._service(*key) for key in wanted}
             services = {key: value for key, value in read.items() if value is not None}
             self._webhook = entries, services
         return self._webhook
@@ -201,7 +201,7 @@ class Gatherer:
     def _service(self, namespace: str, name: str) -> Service | None:
         base = f"/api/v1/namespaces/{namespace}"
         try:
-            seen = self._api.get(f"{base}/services/{name}")
+            service = self._api.get(f"{base}/services/{name}")
         except ApiError as error:
             if error.status == 404:
                 return Service(namespace, name, exists=False)
@@ -217,35 +217,37 @@ class Gatherer:
             "Deployments", self._api.items, f"/apis/apps/v1/namespaces/{namespace}/deployments"
         )
         return api_objects.service(
-            seen, pieces, deployments or (), self._root(RootPlace.of(namespace, name))
+            service, pieces, deployments or (), self._root(RootPlace.of(namespace, name))
         )
 
     def _root(self, place: RootPlace) -> str:
         """The authority that vouches for a webhook, "" where it cannot be read."""
         try:
-            found = self._api.get(
+            published = self._api.get(
                 f"/api/v1/namespaces/{place.namespace}/{place.resource}s/{place.name}"
             )
         except ApiError:
             return ""  # a fact less to compare with; others explain too
-        return api_objects.root(place, found)
+        return api_objects.root(place, published)
 
     def _refusals(self, subject: Subject) -> tuple[str, ...]:
         path = f"/api/v1/namespaces/{subject.namespace}/events"
-        found = self._optional("events", self._api.items, path, fieldSelector="reason=FailedCreate")
+        failures = self._optional(
+            "events", self._api.items, path, fieldSelector="reason=FailedCreate"
+        )
         mine = [
-            one
-            for one in found or ()
-            if str((one.get("involvedObject") or {}).get("name", "")).startswith(subject.name)
+            event
+            for event in failures or ()
+            if str((event.get("involvedObject") or {}).get("name", "")).startswith(subject.name)
         ]
-        mine.sort(key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "")
-        return tuple(one.get("message", "") for one in mine[-5:])
+        mine.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+        return tuple(event.get("message", "") for event in mine[-5:])
 
     def _try(self, situation: Situation) -> Trial:
         """Dry-run the pod; where a call may have been passed over, ask the server's counters."""
         space, body = situation.subject.namespace, dry_run.body(situation.subject)
         answer = self._create(space, body)
-        doubtful = [one.name for one in situation.matching if one.ignores_failure]
+        doubtful = [entry.name for entry in situation.matching if entry.ignores_failure]
         if answer.outcome != "plain" or not doubtful:
             return answer
         before = self._optional("the API server's metrics", self._api.text, "/metrics")
@@ -280,13 +282,13 @@ class Gatherer:
     def _cannot(self, what: str, error: ApiError) -> None:
         if error.status not in (401, 403, 404):
             raise error
-        said = f"{what} (status {error.status})"
-        if said not in self._unknown:
-            self._unknown.append(said)
+        gap = f"{what} (status {error.status})"
+        if gap not in self._unknown:
+            self._unknown.append(gap)
 
 
 def _decoded(data: bytes) -> dict[str, Any]:
-    """An answer's object or Status; a text that is neither as a message."""
+    """Returns the object or Status of an answer; of any other text, the text as a message."""
     try:
         answer = json.loads(data)
     except ValueError:
@@ -294,6 +296,6 @@ def _decoded(data: bytes) -> dict[str, Any]:
     return answer if isinstance(answer, dict) else {}
 
 
-def _controller(seen: Object) -> Object | None:
-    owners = seen["metadata"].get("ownerReferences") or ()
-    return next((one for one in owners if one.get("controller")), None)
+def _controller(pod_or_workload: Object) -> Object | None:
+    owners = pod_or_workload["metadata"].get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("controller")), None)

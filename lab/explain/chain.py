@@ -45,21 +45,21 @@ def chain(situation: Situation) -> tuple[Line, ...]:
     )
 
 
-def _webhook(seen: Situation) -> Iterator[Line]:
+def _webhook(situation: Situation) -> Iterator[Line]:
     question = "a webhook that injects sidecars is there"
-    if seen.entries is None:
+    if situation.entries is None:
         yield Line("configuration", question, "?", "its configuration could not be read")
     else:
-        names = dict.fromkeys(one.configuration for one in seen.entries)
-        count = len(seen.entries)
+        names = dict.fromkeys(entry.configuration for entry in situation.entries)
+        count = len(situation.entries)
         detail = f"{', '.join(names)}, {count} entries" if names else "no configuration does that"
-        sees = any(one.sees_pods for one in seen.entries)
+        sees = any(entry.sees_pods for entry in situation.entries)
         if names and not sees:
             detail += "; none covers the creation of pods"
         yield Line("configuration", question, "yes" if sees else "no", detail)
-    space = seen.namespace
+    space = situation.namespace
     if space is None:
-        name = seen.subject.namespace
+        name = situation.subject.namespace
         yield Line("namespace", f"namespace {name} is there", "?", "it could not be read")
         return
     shown = ", ".join(f"{key}={value}" for key, value in space.labels.items() if _shows(key))
@@ -72,14 +72,18 @@ def _shows(key: str) -> bool:
     return "istio" in key or "inject" in key
 
 
-def _selectors(seen: Situation) -> Iterator[Line]:
-    if seen.entries is None:
+def _selectors(situation: Situation) -> Iterator[Line]:
+    if situation.entries is None:
         return
-    for one in seen.entries:
-        space = seen.namespace.labels if seen.namespace and seen.namespace.exists else None
-        whose = f"{one.name}"
-        yield _selected("namespaces", f"{whose}: namespace", one, one.namespaces, space)
-        yield _selected("objects", f"{whose}: pod", one, one.objects, seen.subject.labels)
+    for entry in situation.entries:
+        space = (
+            situation.namespace.labels
+            if situation.namespace and situation.namespace.exists
+            else None
+        )
+        whose = f"{entry.name}"
+        yield _selected("namespaces", f"{whose}: namespace", entry, entry.namespaces, space)
+        yield _selected("objects", f"{whose}: pod", entry, entry.objects, situation.subject.labels)
 
 
 def _selected(
@@ -90,35 +94,39 @@ def _selected(
     unmet = selector.unmet(labels)
     if not unmet:
         return Line(key, question, "yes", str(selector), entry.name)
-    said = "; ".join(f"wants {one}, has {_has(labels, one.key)}" for one in unmet)
-    return Line(key, question, "no", said, entry.name)
+    failures = "; ".join(
+        f"wants {requirement}, has {_has(labels, requirement.key)}" for requirement in unmet
+    )
+    return Line(key, question, "no", failures, entry.name)
 
 
 def _has(labels: Labels, key: str) -> str:
     return f"{key}={labels[key]}" if key in labels else "no such label"
 
 
-def _called(seen: Situation) -> Iterator[Line]:
-    if seen.entries is None or seen.namespace is None:
+def _called(situation: Situation) -> Iterator[Line]:
+    if situation.entries is None or situation.namespace is None:
         yield Line("called", "the API server calls the webhook", "?")
         return
-    matching = seen.matching
-    names = ", ".join(one.name for one in matching)
+    matching = situation.matching
+    names = ", ".join(entry.name for entry in matching)
     detail = names if matching else "no entry is meant for this pod"
-    if any(one.conditions for one in matching):
+    if any(entry.conditions for entry in matching):
         detail += " (its matchConditions are not evaluated here)"
     yield Line("called", "the API server calls the webhook", "yes" if matching else "no", detail)
-    for entry in matching or (*(one for one in seen.entries if one.sees_pods),)[:1]:
-        yield _reachable(seen, entry)
+    for entry in (
+        matching or (*(candidate for candidate in situation.entries if candidate.sees_pods),)[:1]
+    ):
+        yield _reachable(situation, entry)
         if matching:
-            yield _trusted(seen, entry)
+            yield _trusted(situation, entry)
 
 
-def _reachable(seen: Situation, entry: Entry) -> Line:
+def _reachable(situation: Situation, entry: Entry) -> Line:
     question = "the webhook can be reached"
     if entry.service is None:
         return Line("reachable", question, "?", f"called by URL {entry.url}", entry.name)
-    service = seen.services.get(entry.service)
+    service = situation.services.get(entry.service)
     where = f"Service {entry.service[0]}/{entry.service[1]}, port {entry.port}"
     if service is None:
         return Line("reachable", question, "?", f"{where}: could not be read", entry.name)
@@ -135,8 +143,8 @@ _WORKS: Final = "the sidecar works as it is meant to"
 _TRUSTED: Final = "the API server trusts its certificate"
 
 
-def _trusted(seen: Situation, entry: Entry) -> Line:
-    trial = seen.trial
+def _trusted(situation: Situation, entry: Entry) -> Line:
+    trial = situation.trial
     if "-----BEGIN CERTIFICATE-----" not in entry.authority and entry.service:
         return Line("trust", _TRUSTED, "no", "caBundle holds no certificate", entry.name)
     if trial is None or trial.outcome in ("untried", "plain", "rejected"):
@@ -157,9 +165,9 @@ _QUESTIONS: Final = {
 }
 
 
-def _decision(seen: Situation) -> Iterator[Line]:
+def _decision(situation: Situation) -> Iterator[Line]:
     """The injector's steps up to the one that decided; those before it let the pod pass."""
-    decision = decision_of(seen)
+    decision = decision_of(situation)
     decided = line_of(decision.reason)
     for key in (*LINES, "policy"):
         question, passed = _QUESTIONS[key]
@@ -171,53 +179,56 @@ def _decision(seen: Situation) -> Iterator[Line]:
         yield Line(key, question, "yes", passed)
 
 
-def _annotations(seen: Situation) -> Iterator[Line]:
+def _annotations(situation: Situation) -> Iterator[Line]:
     question = "the injector takes the pod and its annotations"
-    trial = seen.trial
+    trial = situation.trial
     if trial is not None and trial.outcome == "refused":
         yield Line("annotations", question, "no", trial.message[:400])
         return
-    bad = refused(seen)
+    bad = refused(situation)
     taken = trial is not None and trial.outcome == "injected"
     if bad is not None and not taken:
         yield Line("annotations", question, "no", bad.sentence)
-    elif any(name in annotations.RULES for name in seen.subject.annotations):
+    elif any(name in annotations.RULES for name in situation.subject.annotations):
         yield Line("annotations", question, "yes")
 
 
-def _trial(seen: Situation) -> Iterator[Line]:
-    trial, question = seen.trial, "a dry-run create (nothing is stored) comes back with a sidecar"
+def _trial(situation: Situation) -> Iterator[Line]:
+    trial, question = (
+        situation.trial,
+        "a dry-run create (nothing is stored) comes back with a sidecar",
+    )
     if trial is None:
         return
-    said: dict[str, tuple[Answer, str]] = {
+    answers: dict[str, tuple[Answer, str]] = {
         "injected": ("yes", ""),
         "plain": ("no", "it comes back as it went"),
         "untried": ("?", trial.message[:300]),
     }
     about = f"{trial.webhook}: " if trial.webhook else ""
-    answer, detail = said.get(trial.outcome, ("no", f"{about}{trial.message[:300]}"))
+    answer, detail = answers.get(trial.outcome, ("no", f"{about}{trial.message[:300]}"))
     yield Line("created", question, answer, detail)
 
 
-def _pod(seen: Situation) -> Iterator[Line]:
-    subject = seen.subject
+def _pod(situation: Situation) -> Iterator[Line]:
+    subject = situation.subject
     if subject.origin != "live":
         return
-    found = proxy_of(subject.pod)
+    sidecar = proxy_of(subject.pod)
     detail = f"made {subject.created}"
-    if found:
-        detail += f"; {contract.PROXY_CONTAINER}, {'a native sidecar' if found[1] else 'classic'}"
-    yield Line("age", "the pod itself has a sidecar", "yes" if found else "no", detail)
+    if sidecar:
+        detail += f"; {contract.PROXY_CONTAINER}, {'a native sidecar' if sidecar[1] else 'classic'}"
+    yield Line("age", "the pod itself has a sidecar", "yes" if sidecar else "no", detail)
 
 
-def _works(seen: Situation) -> Iterator[Line]:
+def _works(situation: Situation) -> Iterator[Line]:
     """Whether it works, for what is, or would be, injected."""
-    injected = seen.trial is not None and seen.trial.outcome == "injected"
-    if seen.symptoms is None and not injected and seen.subject.origin == "live":
+    injected = situation.trial is not None and situation.trial.outcome == "injected"
+    if situation.symptoms is None and not injected and situation.subject.origin == "live":
         return
-    wrong = faults(seen)
+    wrong = faults(situation)
     if wrong:
-        yield Line("works", _WORKS, "no", ", ".join(one.cause.value for one in wrong))
-    elif seen.symptoms is not None:
-        yield Line("works", _WORKS, "yes" if seen.symptoms.ready else "?",
-                   "" if seen.symptoms.ready else "it is not ready")  # fmt: skip
+        yield Line("works", _WORKS, "no", ", ".join(fault.cause.value for fault in wrong))
+    elif situation.symptoms is not None:
+        yield Line("works", _WORKS, "yes" if situation.symptoms.ready else "?",
+                   "" if situation.symptoms.ready else "it is not ready")  # fmt: skip

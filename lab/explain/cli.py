@@ -69,20 +69,20 @@ def explain(
     is marked. Reads only; all that it sends are dry-run creates, which store nothing.
     """
     try:
-        told = _told(what, namespace, (name, kubeconfig, context), offline, trial)
+        explanations = _explanations(what, namespace, (name, kubeconfig, context), offline, trial)
     except SidecarLabError as error:
         # 1 means "not injected" here, and nothing else.
         raise ExplainError(error.message, hint=error.hint) from error
-    code = exit_code(told)
+    code = exit_code(explanations)
     colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     if json_:
-        click.echo(as_json(told, code), nl=False)
+        click.echo(as_json(explanations, code), nl=False)
     else:
-        click.echo(as_text(told, _paint) if colours else as_text(told), nl=False)
+        click.echo(as_text(explanations, _paint) if colours else as_text(explanations), nl=False)
     raise click.exceptions.Exit(code)
 
 
-def _told(
+def _explanations(
     what: str, namespace: str, cluster: tuple[str, str, str], offline: bool, trial: bool
 ) -> list[Explanation]:
     name, kubeconfig, context = cluster
@@ -98,9 +98,9 @@ def _told(
     return _offline(_manifest(what, namespace, "default"))
 
 
-def exit_code(told: Sequence[Explanation]) -> int:
+def exit_code(explanations: Sequence[Explanation]) -> int:
     """The worst of all: a no before a doubt before a fault before a yes."""
-    codes = {one.verdict.exit_code for one in told}
+    codes = {explanation.verdict.exit_code for explanation in explanations}
     return next(code for code in (1, 2, 3, 0) if code in codes)
 
 
@@ -143,9 +143,9 @@ def _restore(name: str) -> tuple[str, ...]:
     from lab.cluster import state
 
     words = ["lab", "up"] + ([] if name == DEFAULT_NAME else ["--name", name])
-    found = state.find(lab_paths(name))
-    if found is not None and found.mesh != state.LabState.mesh:
-        words += ["--mesh", found.mesh]
+    lab_state = state.find(lab_paths(name))
+    if lab_state is not None and lab_state.mesh != state.LabState.mesh:
+        words += ["--mesh", lab_state.mesh]
     return tuple(words)
 
 
@@ -166,19 +166,22 @@ def _asked(
     login = cluster.login
     default = namespace or login.namespace or "default"
     api = KubeApi(login, silent_hint=SILENT)
-    with _told_when_slow(login.server), api:
+    with _reported_when_slow(login.server), api:
         gatherer = Gatherer(api, cluster.kubectl, cluster.restore)
         if file:
             manifest = _manifest(what, namespace, login.namespace or "default")
             spaces = manifest.namespaces or {}
-            told = [
-                judge(gatherer.situation(one, spaces.get(one.namespace), tried=trial))
-                for one in manifest.subjects
+            explanations = [
+                judge(gatherer.situation(subject, spaces.get(subject.namespace), tried=trial))
+                for subject in manifest.subjects
             ]
-            return _with_mistakes(told, manifest)
+            return _with_mistakes(explanations, manifest)
         named = target(what, namespace)
         meant = Target(named.kind, named.name, named.namespace or default)
-        return [judge(gatherer.situation(one, None, tried=trial)) for one in gatherer.live(meant)]
+        return [
+            judge(gatherer.situation(subject, None, tried=trial))
+            for subject in gatherer.live(meant)
+        ]
 
 
 def _offline(manifest: Manifest) -> list[Explanation]:
@@ -187,17 +190,17 @@ def _offline(manifest: Manifest) -> list[Explanation]:
         "the namespace's labels (--offline)",
     )
     spaces = manifest.namespaces or {}
-    told = []
-    for one in manifest.subjects:
-        space = spaces.get(one.namespace)
+    explanations = []
+    for subject in manifest.subjects:
+        space = spaces.get(subject.namespace)
         doubts = unknown[: 1 if space else 2]
-        told.append(judge(Situation(one, namespace=space, unknown=doubts)))
-    return _with_mistakes(told, manifest)
+        explanations.append(judge(Situation(subject, namespace=space, unknown=doubts)))
+    return _with_mistakes(explanations, manifest)
 
 
-def _with_mistakes(told: list[Explanation], manifest: Manifest) -> list[Explanation]:
-    wrong = [unreadable(one) for one in manifest.mistakes[:MOST_TOLD]]
-    return [*wrong, *told] or _no_pods(manifest)
+def _with_mistakes(explanations: list[Explanation], manifest: Manifest) -> list[Explanation]:
+    wrong = [unreadable(mistake) for mistake in manifest.mistakes[:MOST_TOLD]]
+    return [*wrong, *explanations] or _no_pods(manifest)
 
 
 def _no_pods(manifest: Manifest) -> list[Explanation]:
@@ -219,7 +222,7 @@ def _manifest(what: str, namespace: str, default: str) -> Manifest:
 
 
 @contextmanager
-def _told_when_slow(server: str) -> Iterator[None]:
+def _reported_when_slow(server: str) -> Iterator[None]:
     """Say on stderr what is waited for once it takes long: a webhook may take its time."""
     timer = threading.Timer(SLOW, click.echo, [f"asking {server} ..."], {"err": True})
     timer.daemon = True

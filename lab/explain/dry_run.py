@@ -36,39 +36,39 @@ def body(subject: Subject) -> dict[str, Any]:
 
 def control(subject: Subject) -> dict[str, Any]:
     """The same pod without a sidecar: it declines one by its label."""
-    made = body(subject)
-    metadata = made["metadata"]
+    pod = body(subject)
+    metadata = pod["metadata"]
     labels = {**metadata.get("labels", {}), contract.INJECT_POD_LABEL: "false"}
-    return {**made, "metadata": {**metadata, "labels": labels}}
+    return {**pod, "metadata": {**metadata, "labels": labels}}
 
 
 def read(status: int, answer: Object, warnings: Sequence[str] = ()) -> Trial:
     """What an answer to the dry run means; `answer` is the pod, or a Status."""
-    told = tuple(text for value in warnings for text in _WARNING.findall(value))
+    texts = tuple(text for value in warnings for text in _WARNING.findall(value))
     if status < 300:
-        found = proxy_of(answer)
-        if found is None:
-            return Trial("plain", warnings=told)
-        return Trial("injected", warnings=told, native=found[1], pod=answer)
+        sidecar = proxy_of(answer)
+        if sidecar is None:
+            return Trial("plain", warnings=texts)
+        return Trial("injected", warnings=texts, native=sidecar[1], pod=answer)
     message = short(str(answer.get("message") or f"HTTP status {status}"))
     if match := _FAILED.search(message):
-        return Trial("failed", match["name"], match["why"].strip(), told)
+        return Trial("failed", match["name"], match["why"].strip(), texts)
     if match := _DENIED.search(message):
-        return Trial("refused", match["name"], (match["why"] or "no reason given").strip(), told)
+        return Trial("refused", match["name"], (match["why"] or "no reason given").strip(), texts)
     if status in (401, 403) and "cannot create resource" in message:
         return Trial("untried", message=message)
-    return Trial("rejected", message=message, warnings=told)
+    return Trial("rejected", message=message, warnings=texts)
 
 
 def short(message: str) -> str:
     """A message in one line, without the long list of a certificate's names."""
     message = " ".join(message.split())
-    found = _NAMES.search(message)
-    if found is None or found["names"].count(",") < 3:
+    names = _NAMES.search(message)
+    if names is None or names["names"].count(",") < 3:
         return message
-    count = found["names"].count(",") + 1
-    text = f"certificate is valid for {count} other names, not {found['wanted']}"
-    return message[: found.start()] + text + message[found.end() :]
+    count = names["names"].count(",") + 1
+    text = f"certificate is valid for {count} other names, not {names['wanted']}"
+    return message[: names.start()] + text + message[names.end() :]
 
 
 def failed_open(before: str, after: str, names: Sequence[str]) -> bool:

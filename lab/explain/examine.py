@@ -33,33 +33,37 @@ def examine(api: KubeApi, pod: Object, discovery: tuple[str, str]) -> Symptoms:
     metadata = pod["metadata"]
     base = f"/api/v1/namespaces/{metadata['namespace']}"
     here = f"{base}/pods/{metadata['name']}"
-    seen = symptoms.of_pod(pod)
-    made = symptoms.moment(str(metadata.get("creationTimestamp", "")))
-    seen = replace(seen, age=max(0.0, time.time() - made) if made is not None else 0.0)
-    if not seen.ready:
+    observed = symptoms.of_pod(pod)
+    created = symptoms.moment(str(metadata.get("creationTimestamp", "")))
+    observed = replace(
+        observed, age=max(0.0, time.time() - created) if created is not None else 0.0
+    )
+    if not observed.ready:
         uid = str(metadata.get("uid", ""))
         events = _items(api, f"{base}/events", fieldSelector=f"involvedObject.uid={uid}")
-        seen = replace(seen, events=symptoms.events(events, uid))
-    logs = {one.name: _log(api, here, one) for one in _telling(seen)}
+        observed = replace(observed, events=symptoms.events(events, uid))
+    logs = {container.name: _log(api, here, container) for container in _telling(observed)}
     proxy = logs.get(contract.PROXY_CONTAINER, "")
-    if not proxy.strip() and not seen.ready:
+    if not proxy.strip() and not observed.ready:
         logs["discovery"] = _discovery_log(api, discovery)
-    seen = replace(seen, logs=logs)
+    observed = replace(observed, logs=logs)
     if " rejected: " not in proxy:
-        return seen
+        return observed
     counted = _read(api, f"{here}:{contract.ENVOY_STATS_PORT}/proxy{_STATISTICS}", STATISTICS_BYTES)
     if counted:
-        seen = replace(seen, updates=symptoms.updates(counted))
-    return replace(seen, holders=dict(_holders(api, refused.suspects(proxy))))
+        observed = replace(observed, updates=symptoms.updates(counted))
+    return replace(observed, holders=dict(_holders(api, refused.suspects(proxy))))
 
 
-def _telling(seen: Symptoms) -> Iterator[Container]:
+def _telling(observed: Symptoms) -> Iterator[Container]:
     """The containers whose logs may tell something."""
-    for one in seen.containers:
-        started = one.running or one.ended or one.restarts > 0
-        sidecar = one.name == contract.PROXY_CONTAINER
-        if started and (sidecar or one.failing or (one.restarts and one.name not in OURS)):
-            yield one
+    for container in observed.containers:
+        started = container.running or container.ended or container.restarts > 0
+        sidecar = container.name == contract.PROXY_CONTAINER
+        if started and (
+            sidecar or container.failing or (container.restarts and container.name not in OURS)
+        ):
+            yield container
 
 
 def _log(api: KubeApi, pod: str, container: Container) -> str:
@@ -69,10 +73,10 @@ def _log(api: KubeApi, pod: str, container: Container) -> str:
         "tailLines": str(LOG_LINES),
         "limitBytes": str(LOG_BYTES),
     }
-    found = _read(api, f"{pod}/log", LOG_BYTES, **query)
+    text = _read(api, f"{pod}/log", LOG_BYTES, **query)
     if container.restarts and (container.failing or not container.ready):
-        found = _read(api, f"{pod}/log", LOG_BYTES, **query, previous="true") + found
-    return found
+        text = _read(api, f"{pod}/log", LOG_BYTES, **query, previous="true") + text
+    return text
 
 
 def _discovery_log(api: KubeApi, discovery: tuple[str, str]) -> str:
@@ -81,19 +85,20 @@ def _discovery_log(api: KubeApi, discovery: tuple[str, str]) -> str:
     pods = _items(api, path, labelSelector=f"app={name}")
     query = {"tailLines": str(LOG_LINES), "limitBytes": str(LOG_BYTES)}
     return "".join(
-        _read(api, f"{path}/{one['metadata']['name']}/log", LOG_BYTES, **query) for one in pods[:2]
+        _read(api, f"{path}/{found_pod['metadata']['name']}/log", LOG_BYTES, **query)
+        for found_pod in pods[:2]
     )
 
 
 def _holders(api: KubeApi, addresses: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     if not addresses:
         return
-    found = _items(api, "/apis/discovery.k8s.io/v1/endpointslices", limit=str(_SLICES))
+    slices = _items(api, "/apis/discovery.k8s.io/v1/endpointslices", limit=str(_SLICES))
     for address in addresses:
-        for one in found:
-            held = (a for each in one.get("endpoints") or () for a in each.get("addresses") or ())
+        for piece in slices:
+            held = (a for each in piece.get("endpoints") or () for a in each.get("addresses") or ())
             if address in held:
-                meta = one["metadata"]
+                meta = piece["metadata"]
                 yield address, f"EndpointSlice {meta['namespace']}/{meta['name']}"
                 break
 

@@ -24,7 +24,7 @@ def read(api: KubeApi, known: Situation, unknown: list[str]) -> Settings:
     Of another mesh's injector the policy alone.
     """
     entries = known.matching or known.entries or ()
-    service = next((one.service for one in entries if one.service), None)
+    service = next((entry.service for entry in entries if entry.service), None)
     if service is None:
         return Settings()
     name, key = _ISTIO_CONFIG if known.foreign else contract.INJECTOR_CONFIG
@@ -41,10 +41,10 @@ def read(api: KubeApi, known: Situation, unknown: list[str]) -> Settings:
 
 def _config_map(api: KubeApi, namespace: str, name: str, key: str) -> str:
     try:
-        found = api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+        config_map = api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
     except ApiError:
         return ""  # only the change that is proposed gets poorer by it
-    return str((found.get("data") or {}).get(key, ""))
+    return str((config_map.get("data") or {}).get(key, ""))
 
 
 def _kubelets(api: KubeApi) -> tuple[str, ...]:
@@ -53,4 +53,4 @@ def _kubelets(api: KubeApi) -> tuple[str, ...]:
         nodes = api.items("/api/v1/nodes")
     except ApiError:
         return ()
-    return tuple(one["status"]["nodeInfo"]["kubeletVersion"] for one in nodes)
+    return tuple(node["status"]["nodeInfo"]["kubeletVersion"] for node in nodes)

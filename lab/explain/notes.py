@@ -18,7 +18,7 @@ def origin(situation: Situation) -> str:
         return "it was injected before it met the API server: its manifest holds the sidecar"
     if situation.subject.origin == "file":
         return "the manifest holds a sidecar and its status annotation already"
-    names = ", ".join(one.name for one in situation.matching)
+    names = ", ".join(entry.name for entry in situation.matching)
     if names:
         return f"it has a sidecar; {names} is meant for it, and {decision_of(situation).sentence}"
     return "it has a sidecar, though no entry of a webhook is meant for such a pod now"
@@ -38,7 +38,7 @@ def by_hand(situation: Situation) -> bool:
 def notes(situation: Situation, *, injected: bool) -> Iterator[str]:
     """Sentences, the weightiest first."""
     subject = situation.subject
-    told = situation.trial.warnings if situation.trial is not None else ()
+    warnings_of_trial = situation.trial.warnings if situation.trial is not None else ()
     warned = think(situation).warnings
     yield from warned
     yield from remarks(situation)
@@ -59,13 +59,13 @@ def notes(situation: Situation, *, injected: bool) -> Iterator[str]:
     yield from _workload(situation)
     yield from _webhook(situation)
     # The webhook runs the same injector: what was said is not said again.
-    yield from (one for one in told if one not in warned)
+    yield from (warning for warning in warnings_of_trial if warning not in warned)
 
 
 def _native(situation: Situation) -> bool:
-    found = proxy_of(situation.subject.pod)
-    if found is not None:
-        return found[1]
+    sidecar = proxy_of(situation.subject.pod)
+    if sidecar is not None:
+        return sidecar[1]
     if situation.trial is not None and situation.trial.outcome == "injected":
         return situation.trial.native
     return situation.subject.annotations.get(annotations.NATIVE_SIDECAR) == "true"
@@ -75,8 +75,12 @@ def _workload(situation: Situation) -> Iterator[str]:
     subject = situation.subject
     if subject.holder is None or subject.holder.kind == "Pod":
         return
-    given = subject.holder.metadata.get("annotations") or {}
-    lost = [key for key in given if key in annotations.RULES and key not in subject.annotations]
+    own_annotations = subject.holder.metadata.get("annotations") or {}
+    lost = [
+        key
+        for key in own_annotations
+        if key in annotations.RULES and key not in subject.annotations
+    ]
     if lost:
         yield (
             f"on {subject.holder.kind} {subject.holder.name} itself, without effect: "
@@ -94,13 +98,13 @@ def _workload(situation: Situation) -> Iterator[str]:
 
 def _webhook(situation: Situation) -> Iterator[str]:
     matching = situation.matching
-    if len({one.configuration for one in matching}) > 1 or len(matching) > 1:
-        names = ", ".join(one.name for one in matching)
+    if len({entry.configuration for entry in matching}) > 1 or len(matching) > 1:
+        names = ", ".join(entry.name for entry in matching)
         yield f"several entries are meant for this pod: {names}; the pod is injected by each"
-    for one in matching:
-        if one.ignores_failure:
+    for entry in matching:
+        if entry.ignores_failure:
             yield (
-                f"{one.name} has failurePolicy Ignore: when it does not answer, pods start "
+                f"{entry.name} has failurePolicy Ignore: when it does not answer, pods start "
                 "without a sidecar and nothing says so"
             )
             break

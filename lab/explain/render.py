@@ -24,44 +24,44 @@ def plain(text: str, colour: str) -> str:
 
 def as_text(explanations: Sequence[Explanation], paint: Paint = plain) -> str:
     """All explanations; pods with a verdict and cause that was told already take one line."""
-    told: dict[tuple[object, ...], str] = {}
+    first_names: dict[tuple[object, ...], str] = {}
     blocks = []
-    for one in explanations:
-        key = (one.origin, one.namespace, one.verdict, one.cause)
-        if one.origin == "live" and key in told:
-            blocks.append(f"{_head(one, paint)}, like {told[key]}")
+    for explanation in explanations:
+        key = (explanation.origin, explanation.namespace, explanation.verdict, explanation.cause)
+        if explanation.origin == "live" and key in first_names:
+            blocks.append(f"{_head(explanation, paint)}, like {first_names[key]}")
             continue
-        told[key] = one.name
-        blocks.append("\n".join(_block(one, paint)))
+        first_names[key] = explanation.name
+        blocks.append("\n".join(_block(explanation, paint)))
     return "\n\n".join(blocks) + "\n"
 
 
-def _head(one: Explanation, paint: Paint) -> str:
-    colour = {0: "green", 1: "red", 2: "yellow", 3: "yellow"}[one.verdict.exit_code]
-    where = f"{one.place}: " if one.place else ""
-    space = f" in namespace {one.namespace}" if one.namespace else ""
-    return f"{where}{one.title}{space}: {paint(one.verdict.value, colour)}"
+def _head(explanation: Explanation, paint: Paint) -> str:
+    colour = {0: "green", 1: "red", 2: "yellow", 3: "yellow"}[explanation.verdict.exit_code]
+    where = f"{explanation.place}: " if explanation.place else ""
+    space = f" in namespace {explanation.namespace}" if explanation.namespace else ""
+    return f"{where}{explanation.title}{space}: {paint(explanation.verdict.value, colour)}"
 
 
-def _block(one: Explanation, paint: Paint) -> Iterator[str]:
-    yield _head(one, paint)
-    yield f"  {one.sentence}"
-    if one.lines:
+def _block(explanation: Explanation, paint: Paint) -> Iterator[str]:
+    yield _head(explanation, paint)
+    yield f"  {explanation.sentence}"
+    if explanation.lines:
         yield ""
-        width = min(_WIDEST, max(len(line.question) for line in one.lines))
-        yield from (_line(line, width, paint) for line in one.lines)
-    for finding in one.others:
+        width = min(_WIDEST, max(len(line.question) for line in explanation.lines))
+        yield from (_line(line, width, paint) for line in explanation.lines)
+    for finding in explanation.others:
         yield f"  also: {finding.sentence}"
-    if one.steps:
+    if explanation.steps:
         yield ""
         yield "  to change it:"
-    for number, step in enumerate(one.steps, start=1):
+    for number, step in enumerate(explanation.steps, start=1):
         yield f"  {number}. {step.text}"
         yield from (f"       {command}" for command in step.commands)
-    if one.notes or one.unknown:
+    if explanation.notes or explanation.unknown:
         yield ""
-    yield from (f"  note: {note}" for note in one.notes)
-    yield from (f"  not known: {what}" for what in one.unknown)
+    yield from (f"  note: {note}" for note in explanation.notes)
+    yield from (f"  not known: {what}" for what in explanation.unknown)
 
 
 def _line(line: Line, width: int, paint: Paint) -> str:
@@ -72,31 +72,34 @@ def _line(line: Line, width: int, paint: Paint) -> str:
 
 def as_json(explanations: Sequence[Explanation], exit_code: int) -> str:
     """One JSON object: schema, exit_code, explanations."""
-    told = [_plain(one) for one in explanations]
-    whole = {"schema": SCHEMA, "exit_code": exit_code, "explanations": told}
-    return json.dumps(whole, indent=1) + "\n"
+    plain_explanations = [_plain(explanation) for explanation in explanations]
+    document = {"schema": SCHEMA, "exit_code": exit_code, "explanations": plain_explanations}
+    return json.dumps(document, indent=1) + "\n"
 
 
-def _plain(one: Explanation) -> dict[str, Any]:
+def _plain(explanation: Explanation) -> dict[str, Any]:
     return {
-        "title": one.title,
-        "namespace": one.namespace,
-        "name": one.name,
-        "origin": one.origin,
-        "place": one.place,
-        "verdict": one.verdict.value,
-        "cause": one.cause.value if one.cause else None,
-        "sentence": one.sentence,
-        "also": [{"cause": each.cause.value, "sentence": each.sentence} for each in one.others],
-        "lines": [dataclasses.asdict(line) for line in one.lines],
+        "title": explanation.title,
+        "namespace": explanation.namespace,
+        "name": explanation.name,
+        "origin": explanation.origin,
+        "place": explanation.place,
+        "verdict": explanation.verdict.value,
+        "cause": explanation.cause.value if explanation.cause else None,
+        "sentence": explanation.sentence,
+        "also": [
+            {"cause": finding.cause.value, "sentence": finding.sentence}
+            for finding in explanation.others
+        ],
+        "lines": [dataclasses.asdict(line) for line in explanation.lines],
         "steps": [
             {
                 "text": step.text,
                 "commands": list(step.commands),
                 "causes": [cause.value for cause in step.causes],
             }
-            for step in one.steps
+            for step in explanation.steps
         ],
-        "notes": list(one.notes),
-        "unknown": list(one.unknown),
+        "notes": list(explanation.notes),
+        "unknown": list(explanation.unknown),
     }

@@ -166,9 +166,9 @@ class Service:
     @property
     def workload(self) -> Workload | None:
         """The Deployment whose pods it selects."""
-        for one in self.workloads:
-            if self.selector and self.selector.items() <= one.labels.items():
-                return one
+        for workload in self.workloads:
+            if self.selector and self.selector.items() <= workload.labels.items():
+                return workload
         return None
 
 
@@ -219,7 +219,7 @@ class Situation:
     @property
     def foreign(self) -> bool:
         """Whether the injector that is there is another mesh's."""
-        ours = (one.service and one.service[1] == contract.WEBHOOK_SERVICE for one in
+        ours = (entry.service and entry.service[1] == contract.WEBHOOK_SERVICE for entry in
                 self.entries or ())  # fmt: skip
         return bool(self.entries) and not any(ours)
 
@@ -228,7 +228,7 @@ class Situation:
         """The entries for which the API server calls the webhook about this pod."""
         if self.namespace is None:
             return ()
-        return tuple(one for one in self.entries or () if calls(one, self))
+        return tuple(entry for entry in self.entries or () if calls(entry, self))
 
 
 def calls(entry: Entry, situation: Situation) -> bool:
@@ -244,7 +244,7 @@ def calls(entry: Entry, situation: Situation) -> bool:
 def discovery_of(situation: Situation) -> tuple[str, str]:
     """Namespace and name of the Service that sidecars are configured by."""
     if situation.foreign:
-        return next((one.service for one in situation.entries or () if one.service), ("", ""))
+        return next((entry.service for entry in situation.entries or () if entry.service), ("", ""))
     return contract.CONTROL_NAMESPACE, contract.DISCOVERY_SERVICE
 
 
@@ -255,7 +255,10 @@ def proxy_of(pod: Object) -> tuple[Object, bool] | None:
     """
     spec = pod.get("spec") or {}
     for group, native in (("containers", False), ("initContainers", True)):
-        for one in spec.get(group) or ():
-            if one.get("name") == contract.PROXY_CONTAINER and one.get("image", "auto") != "auto":
-                return one, native
+        for container in spec.get(group) or ():
+            if (
+                container.get("name") == contract.PROXY_CONTAINER
+                and container.get("image", "auto") != "auto"
+            ):
+                return container, native
     return None

@@ -10,7 +10,7 @@ from lab.mesh.workloads import WORKLOADS
 
 
 @dataclass(frozen=True)
-class Step:
+class RepairStep:
     """One change: in words, as lines for a shell (() when no command can do it), and for what."""
 
     text: str
@@ -20,48 +20,54 @@ class Step:
 
 def steps(
     situation: Situation, findings: Sequence[Finding], *, renew: bool = True
-) -> tuple[Step, ...]:
+) -> tuple[RepairStep, ...]:
     """The changes of all findings in their order, the pod's own edits in one, and at the end, where
     they do not come by themselves, new pods. `renew` False: where an edit does not need them, none
     are needed.
     """
-    edits = [one for one in findings if isinstance(one.change, EditPod)]
-    others = [one for one in findings if one.change and one not in edits]
-    ordered = sorted(others, key=lambda one: one.change.order if one.change else 0)
-    made = []
+    edits = [finding for finding in findings if isinstance(finding.change, EditPod)]
+    others = [finding for finding in findings if finding.change and finding not in edits]
+    ordered = sorted(others, key=lambda finding: finding.change.order if finding.change else 0)
+    planned = []
     current = situation
-    for one in ordered:
-        assert one.change is not None
-        if isinstance(one.change, Renew):
+    for finding in ordered:
+        assert finding.change is not None
+        if isinstance(finding.change, Renew):
             continue
-        made.append(Step(one.change.text, one.change.commands(current), (one.cause,)))
-        if isinstance(one.change, Move):
+        planned.append(
+            RepairStep(finding.change.text, finding.change.commands(current), (finding.cause,))
+        )
+        if isinstance(finding.change, Move):
             # The copy in the other namespace is new, and is what any further edit is for.
             current = replace(current, subject=replace(current.subject,
-                                                       namespace=one.change.target))  # fmt: skip
-    moved = any(isinstance(one.change, Move) for one in others)
+                                                       namespace=finding.change.target))  # fmt: skip
+    moved = any(isinstance(finding.change, Move) for finding in others)
     if edits:
-        made.append(_edited(current, edits))
+        planned.append(_edited(current, edits))
     wanted = _needs_renewal(situation, edits) and (renew or bool(edits))
     if wanted and not moved and not _advised(findings):
         change = Renew()
-        causes = tuple(one.cause for one in findings if isinstance(one.change, Renew))
-        made.append(Step(change.text, change.commands(current), causes))
-    return tuple(made)
+        causes = tuple(finding.cause for finding in findings if isinstance(finding.change, Renew))
+        planned.append(RepairStep(change.text, change.commands(current), causes))
+    return tuple(planned)
 
 
 def _advised(findings: Sequence[Finding]) -> bool:
-    return any(isinstance(one.change, Advice) and not one.change.lines for one in findings)
+    return any(
+        isinstance(finding.change, Advice) and not finding.change.lines for finding in findings
+    )
 
 
-def _edited(situation: Situation, edits: Sequence[Finding]) -> Step:
-    whole: dict[str, object] = {}
-    for one in edits:
-        assert isinstance(one.change, EditPod)
-        whole = joined(whole, one.change.patch)
-    text = ", and ".join(one.change.text for one in edits if one.change)
-    edit = EditPod(whole, text)
-    return Step(text, edit.commands(situation), tuple(one.cause for one in edits))
+def _edited(situation: Situation, edits: Sequence[Finding]) -> RepairStep:
+    patch: dict[str, object] = {}
+    for edit_finding in edits:
+        assert isinstance(edit_finding.change, EditPod)
+        patch = joined(patch, edit_finding.change.patch)
+    text = ", and ".join(edit_finding.change.text for edit_finding in edits if edit_finding.change)
+    edit = EditPod(patch, text)
+    return RepairStep(
+        text, edit.commands(situation), tuple(edit_finding.cause for edit_finding in edits)
+    )
 
 
 def _needs_renewal(situation: Situation, edits: Sequence[Finding]) -> bool:

@@ -100,17 +100,17 @@ class Symptoms:
 
     def container(self, name: str) -> Container | None:
         """The container of a name."""
-        return next((one for one in self.containers if one.name == name), None)
+        return next((container for container in self.containers if container.name == name), None)
 
     def said(self, name: str) -> str:
         """A container's log, "" where it was not read."""
         return self.logs.get(name, "")
 
 
-def unready(seen: Symptoms) -> Container | None:
+def unready(symptoms: Symptoms) -> Container | None:
     """The sidecar's container where it is not ready."""
-    found = seen.container(contract.PROXY_CONTAINER)
-    return found if found is not None and not found.ready else None
+    proxy = symptoms.container(contract.PROXY_CONTAINER)
+    return proxy if proxy is not None and not proxy.ready else None
 
 
 def of_pod(pod: Mapping[str, Any]) -> Symptoms:
@@ -118,38 +118,42 @@ def of_pod(pod: Mapping[str, Any]) -> Symptoms:
     status = _mapping(pod.get("status"))
     spec = _mapping(pod.get("spec"))
     lasting = {
-        one.get("name")
-        for one in _mappings(spec.get("initContainers"))
-        if one.get("restartPolicy") == "Always"
+        init_container.get("name")
+        for init_container in _mappings(spec.get("initContainers"))
+        if init_container.get("restartPolicy") == "Always"
     }
-    found = [
-        _container(one, init=group.startswith("init"), lasting=one.get("name") in lasting)
+    statuses = [
+        _container(
+            status_entry, init=group.startswith("init"), lasting=status_entry.get("name") in lasting
+        )
         for group in ("initContainerStatuses", "containerStatuses")
-        for one in _mappings(status.get(group))
+        for status_entry in _mappings(status.get(group))
     ]
-    conditions = {one.get("type"): one for one in _mappings(status.get("conditions"))}
+    conditions = {
+        condition.get("type"): condition for condition in _mappings(status.get("conditions"))
+    }
     scheduled = conditions.get("PodScheduled", {})
     return Symptoms(
         ready=conditions.get("Ready", {}).get("status") == "True",
         unscheduled=clean(scheduled.get("message") or "no node was found")
         if scheduled.get("status") == "False"
         else "",
-        containers=tuple(found),
+        containers=tuple(statuses),
     )
 
 
-def _container(seen: Mapping[str, Any], *, init: bool, lasting: bool) -> Container:
-    state, last = _mapping(seen.get("state")), _mapping(seen.get("lastState"))
+def _container(status: Mapping[str, Any], *, init: bool, lasting: bool) -> Container:
+    state, last = _mapping(status.get("state")), _mapping(status.get("lastState"))
     waiting = _mapping(state.get("waiting"))
     now = _mapping(state.get("terminated"))
     end = now or _mapping(last.get("terminated"))
     code = end.get("exitCode")
-    restarts = seen.get("restartCount")
+    restarts = status.get("restartCount")
     return Container(
-        name=clean(seen.get("name", "")),
+        name=clean(status.get("name", "")),
         init=init,
         lasting=lasting,
-        ready=seen.get("ready") is True,
+        ready=status.get("ready") is True,
         running="running" in state,
         ended="terminated" in state,
         waiting=clean(waiting.get("reason", "")),
@@ -163,23 +167,23 @@ def _container(seen: Mapping[str, Any], *, init: bool, lasting: bool) -> Contain
 _FIELD: Final = re.compile(r"spec\.\w+\{(?P<name>[^}]*)\}")
 
 
-def events(seen: Iterable[Mapping[str, Any]], uid: str) -> tuple[Event, ...]:
+def events(found_events: Iterable[Mapping[str, Any]], uid: str) -> tuple[Event, ...]:
     """The warnings about one pod, the newest last; `uid` tells it from an earlier of its name."""
     mine = []
-    for one in seen:
-        about = _mapping(one.get("involvedObject"))
-        if one.get("type") != "Warning" or about.get("uid") != uid:
+    for event in found_events:
+        about = _mapping(event.get("involvedObject"))
+        if event.get("type") != "Warning" or about.get("uid") != uid:
             continue
         match = _FIELD.match(str(about.get("fieldPath") or ""))
-        when = str(one.get("lastTimestamp") or one.get("eventTime") or "")
-        made = Event(
-            clean(one.get("reason", "")),
-            clean(one.get("message", "")),
+        when = str(event.get("lastTimestamp") or event.get("eventTime") or "")
+        warning = Event(
+            clean(event.get("reason", "")),
+            clean(event.get("message", "")),
             clean(match["name"]) if match else "",
         )
-        mine.append((when, made))
+        mine.append((when, warning))
     mine.sort(key=lambda pair: pair[0])
-    return tuple(made for _, made in mine[-_EVENTS:])
+    return tuple(warning for _, warning in mine[-_EVENTS:])
 
 
 _SAMPLE: Final = re.compile(
@@ -196,7 +200,7 @@ _MANAGERS: Final[Mapping[str, Kind]] = {
 
 def updates(statistics: str) -> tuple[Update, ...]:
     """Envoy's subscriptions, from its counters in Prometheus' text format."""
-    found: dict[tuple[Kind, str, str], dict[str, float]] = {}
+    counters: dict[tuple[Kind, str, str], dict[str, float]] = {}
     for line in statistics[:STATISTICS_BYTES].splitlines():
         match = _SAMPLE.fullmatch(line)
         if match is None:
@@ -208,10 +212,10 @@ def updates(statistics: str) -> tuple[Update, ...]:
         kind, name = _subscription(match["what"], match["labels"] or "")
         if kind is not None:
             # Of a cluster's name the domain stands in the sample's own, without its dots.
-            found.setdefault((kind, name, match["what"]), {})[match["field"]] = value
+            counters.setdefault((kind, name, match["what"]), {})[match["field"]] = value
     return tuple(
-        Update(kind, name, int(seen.get("rejected", 0)), seen.get("time", 0) / 1000)
-        for (kind, name, _), seen in found.items()
+        Update(kind, name, int(values.get("rejected", 0)), values.get("time", 0) / 1000)
+        for (kind, name, _), values in counters.items()
     )
 
 
@@ -238,6 +242,6 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _mappings(value: object) -> Iterator[Mapping[str, Any]]:
-    for one in value if isinstance(value, list) else ():
-        if isinstance(one, dict):
-            yield one
+    for item in value if isinstance(value, list) else ():
+        if isinstance(item, dict):
+            yield item

@@ -13,7 +13,7 @@ from lab.mesh.manifest import documents
 from lab.mesh.manifest.documents import Document
 from lab.mesh.workloads import WORKLOADS
 
-KINDS: Final = {alias: kind for kind, one in WORKLOADS.items() for alias in one.aliases}
+KINDS: Final = {alias: kind for kind, workload in WORKLOADS.items() for alias in workload.aliases}
 """From what people type to the kind."""
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 
@@ -27,24 +27,24 @@ class Target:
     namespace: str = ""
 
 
-def is_file(given: str, exists: bool) -> bool:
+def is_file(argument: str, exists: bool) -> bool:
     """Whether the argument means a manifest: `-`, a file that is there, or a name like one's."""
-    return given == "-" or exists or PurePath(given).suffix in _SUFFIXES
+    return argument == "-" or exists or PurePath(argument).suffix in _SUFFIXES
 
 
-def target(given: str, namespace: str) -> Target:
+def target(argument: str, namespace: str) -> Target:
     """POD, NAMESPACE/POD, KIND/NAME or NAMESPACE/KIND/NAME. Raises ExplainError."""
-    parts = given.split("/")
+    parts = argument.split("/")
     forms = "write POD, NAMESPACE/POD, deploy/NAME (with -n NAMESPACE), or a file"
     if not all(parts) or len(parts) > 3:
-        raise ExplainError(f"{given!r} names no pod", hint=forms)
+        raise ExplainError(f"{argument!r} names no pod", hint=forms)
     kind, name, space = "Pod", parts[-1], namespace
     if len(parts) > 1:
         known = KINDS.get(parts[-2].lower().split(".")[0])
         if known is not None:
             kind, before = known, parts[:-2]
         elif len(parts) == 3:
-            kinds = ", ".join(sorted(one.short for one in WORKLOADS.values()))
+            kinds = ", ".join(sorted(workload.short for workload in WORKLOADS.values()))
             raise ExplainError(f"{parts[1]!r} is no kind that holds pods", hint=f"kinds: {kinds}")
         else:
             before = parts[:-1]
@@ -76,21 +76,23 @@ def read(data: bytes, file: str, namespace: str, default: str) -> Manifest:
     Raises ExplainError where -n contradicts the file.
     """
     try:
-        found = [one for one in documents.read(data, file) if one.value is not None]
+        found_documents = [
+            document for document in documents.read(data, file) if document.value is not None
+        ]
     except DocumentErrors as unreadable:
         return Manifest(mistakes=unreadable.errors)
     subjects: list[Subject] = []
     others: list[str] = []
     spaces: dict[str, Namespace] = {}
     mistakes: list[DocumentError] = []
-    for document in found:
+    for document in found_documents:
         held, wrong = files.survey(document)
         mistakes += wrong
-        for one in held:
-            subject = _subject(document, one, namespace, default, file)
-            alone = len(found) == 1 and one.path == ()
+        for held_subject in held:
+            subject = _subject(document, held_subject, namespace, default, file)
+            alone = len(found_documents) == 1 and held_subject.path == ()
             subjects.append(replace(subject, alone=alone))
-        pods = {id(one.holder) for one in held}
+        pods = {id(held_subject.holder) for held_subject in held}
         others += _others(document.value, pods, spaces)
     return Manifest(tuple(subjects), tuple(others), spaces, tuple(mistakes))
 
@@ -120,29 +122,31 @@ def _name(meta: Mapping[str, Any]) -> str:
 
 
 def _labels(meta: Mapping[str, Any], name: str) -> dict[str, str]:
-    given = meta.get("labels")
-    labels = {str(k): str(v) for k, v in given.items()} if isinstance(given, dict) else {}
+    labels_field = meta.get("labels")
+    labels = (
+        {str(k): str(v) for k, v in labels_field.items()} if isinstance(labels_field, dict) else {}
+    )
     return {**labels, "kubernetes.io/metadata.name": name}
 
 
 def _subject(
-    document: Document, one: files.Subject, namespace: str, default: str, file: str
+    document: Document, held: files.Subject, namespace: str, default: str, file: str
 ) -> Subject:
-    meta = one.holder.get("metadata") or {}
-    given = str(meta.get("namespace") or "")
-    if namespace and given and namespace != given:
+    meta = held.holder.get("metadata") or {}
+    own_namespace = str(meta.get("namespace") or "")
+    if namespace and own_namespace and namespace != own_namespace:
         raise ExplainError(
-            f"{document.place(one.path)}: its namespace is {given}, -n says {namespace}",
+            f"{document.place(held.path)}: its namespace is {own_namespace}, -n says {namespace}",
             hint="leave -n out, or change the manifest",
         )
     name = _name(meta)
     return Subject(
         origin="file",
-        namespace=given or namespace or default,
+        namespace=own_namespace or namespace or default,
         name=name,
-        pod=one.template,
-        holder=Holder(one.holder["kind"], name, meta, one.template) if one.where else None,
-        where=one.where,
-        place=str(document.place((*one.path, "kind"))),
+        pod=held.template,
+        holder=Holder(held.holder["kind"], name, meta, held.template) if held.where else None,
+        where=held.where,
+        place=str(document.place((*held.path, "kind"))),
         file="" if file == "-" else file,
     )

@@ -47,19 +47,19 @@ def think(situation: Situation) -> Thought:
     owner = Owner(holder.name, holder.kind) if holder is not None else owner_of(subject.pod)
     decision = decide(subject.pod, subject.namespace, situation.settings.policy)
     try:
-        made = inject(subject.pod, subject.namespace, owner, situation.settings)
+        injection = inject(subject.pod, subject.namespace, owner, situation.settings)
     except SidecarLabError as refusal:
         if not situation.foreign:
             return Thought(decision, subject.pod, (), refusal)
         return Thought(decision, subject.pod, (), _known_to_istio(situation))
-    warnings = made.warnings
+    warnings = injection.warnings
     if situation.foreign:
         # What our agent lacks, another has.
         lacking = program_checks.DNS_VARIABLES
         warnings = tuple(w for w in warnings if not any(name in w for name in lacking))
-    return Thought(made.decision, made.template, warnings)
+    return Thought(injection.decision, injection.template, warnings)
 
 
 def _known_to_istio(situation: Situation) -> AnnotationError | None:
     wrong = annotations.check(situation.subject.annotations)
-    return next((one for one in wrong if one.annotation in _ISTIO_CHECKS), None)
+    return next((error for error in wrong if error.annotation in _ISTIO_CHECKS), None)

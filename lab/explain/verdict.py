@@ -17,7 +17,7 @@ from lab.explain.findings.labels import nearest, unmatched
 from lab.explain.findings.pod import decision_of, declined, line_of, refused
 from lab.explain.findings.webhook import called
 from lab.explain.situation import Situation, proxy_of
-from lab.explain.steps import Step, steps
+from lab.explain.steps import RepairStep, steps
 from lab.mesh import contract
 from lab.mesh.errors import DocumentError
 
@@ -60,7 +60,7 @@ class Explanation:
     cause: Cause | None = None
     others: tuple[Finding, ...] = ()
     lines: tuple[Line, ...] = ()
-    steps: tuple[Step, ...] = ()
+    steps: tuple[RepairStep, ...] = ()
     notes: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     place: str = ""
@@ -68,19 +68,21 @@ class Explanation:
 
 def judge(situation: Situation) -> Explanation:
     """Explain one pod or pod template."""
-    verdict, found, sentence = _verdict(situation)
-    todo: tuple[Step, ...] = ()
+    verdict, finding, sentence = _verdict(situation)
+    todo: tuple[RepairStep, ...] = ()
     findings: tuple[Finding, ...] = ()
     after = situation
-    if found is not None:
-        findings, after = plan(situation, found)
+    if finding is not None:
+        findings, after = plan(situation, finding)
         todo = steps(situation, findings)
     elif verdict is not Verdict.NOT and (wrong := faults(situation)):
-        todo = steps(situation, wrong, renew=any(one.cause is Cause.WEBHOOK_BUILD for one in wrong))
+        todo = steps(
+            situation, wrong, renew=any(fault.cause is Cause.WEBHOOK_BUILD for fault in wrong)
+        )
         if verdict in _WRONG:
-            verdict, found, sentence = _WRONG[verdict], wrong[0], wrong[0].sentence
-        findings = wrong if found else (wrong[0], *wrong)
-    lines = _marked(situation, chain(situation), found, after)
+            verdict, finding, sentence = _WRONG[verdict], wrong[0], wrong[0].sentence
+        findings = wrong if finding else (wrong[0], *wrong)
+    lines = _marked(situation, chain(situation), finding, after)
     subject = situation.subject
     return Explanation(
         title=subject.title,
@@ -89,7 +91,7 @@ def judge(situation: Situation) -> Explanation:
         origin=subject.origin,
         verdict=verdict,
         sentence=sentence,
-        cause=found.cause if found else None,
+        cause=finding.cause if finding else None,
         others=findings[1:],
         lines=lines,
         steps=todo,
@@ -101,7 +103,7 @@ def judge(situation: Situation) -> Explanation:
 
 def unreadable(mistake: DocumentError) -> Explanation:
     """What is said of a manifest for a mistake that no injector and no API server passes."""
-    hint = (Step(mistake.hint),) if mistake.hint else ()
+    hint = (RepairStep(mistake.hint),) if mistake.hint else ()
     return Explanation(
         title="the manifest",
         namespace="",
@@ -119,11 +121,11 @@ def find(situation: Situation) -> Finding | None:
     """The first thing that keeps a pod such as this one from a sidecar, if it were made now."""
     if situation.trial is not None and situation.trial.outcome == "injected":
         return None
-    found = declined(situation) or unmatched(situation) or called(situation)
-    if found is None and _ignorant(situation):
+    finding = declined(situation) or unmatched(situation) or called(situation)
+    if finding is None and _ignorant(situation):
         # Whether it is asked is not known; what it says is.
         return refused(situation)
-    return found
+    return finding
 
 
 def _verdict(situation: Situation) -> tuple[Verdict, Finding | None, str]:
@@ -132,17 +134,21 @@ def _verdict(situation: Situation) -> tuple[Verdict, Finding | None, str]:
     stamped = contract.STATUS_ANNOTATION in subject.annotations
     if there and subject.origin == "live":
         return Verdict.INJECTED, None, notes.origin(situation)
-    found = find(situation)
-    if there and stamped and not (found and found.refused):
+    finding = find(situation)
+    if there and stamped and not (finding and finding.refused):
         return Verdict.INJECTED, None, notes.origin(situation)
     if subject.origin == "live":
-        if found is None and _ignorant(situation):
+        if finding is None and _ignorant(situation):
             say = "it has no sidecar; why is not known"
             return Verdict.NOT, None, say
-        late = found or _late(situation)
+        late = finding or _late(situation)
         return Verdict.NOT, late, late.sentence
-    if found is not None:
-        return (Verdict.REFUSED if found.refused else Verdict.WOULD_NOT), found, found.sentence
+    if finding is not None:
+        return (
+            (Verdict.REFUSED if finding.refused else Verdict.WOULD_NOT),
+            finding,
+            finding.sentence,
+        )
     outcome = situation.trial.outcome if situation.trial else ""
     if outcome == "injected":
         return Verdict.WOULD, None, _yes(situation)
@@ -159,7 +165,7 @@ def _ignorant(situation: Situation) -> bool:
 
 
 def _yes(situation: Situation) -> str:
-    names = ", ".join(one.name for one in situation.matching)
+    names = ", ".join(entry.name for entry in situation.matching)
     by = f"{names} is meant for it, and " if names else ""
     return f"{by}{decision_of(situation).sentence}"
 
@@ -167,13 +173,13 @@ def _yes(situation: Situation) -> str:
 def _late(situation: Situation) -> Finding:
     """A pod without a sidecar where a new one would get it."""
     subject, space = situation.subject, situation.namespace
-    times = [(one.since, f"the webhook's configuration {one.configuration} was made")
-             for one in situation.matching]  # fmt: skip
+    times = [(entry.since, f"the webhook's configuration {entry.configuration} was made")
+             for entry in situation.matching]  # fmt: skip
     if space is not None:
         times += [
             (space.since[key], f"the namespace got its label {key}={space.labels[key]}")
-            for one in situation.matching
-            for key in one.namespaces.keys
+            for entry in situation.matching
+            for key in entry.namespaces.keys
             if key in space.since and key in space.labels
         ]
     latest = max(times, default=("", ""))
@@ -183,7 +189,7 @@ def _late(situation: Situation) -> Finding:
             f"and {latest[1]} {latest[0]}"
         )
         return Finding(Cause.POD_OLDER, "age", say, Renew())
-    policies = {one.ignores_failure for one in situation.matching}
+    policies = {entry.ignores_failure for entry in situation.matching}
     why = (
         "the webhook did not answer then (failurePolicy Ignore), or labels were others"
         if True in policies
@@ -195,47 +201,47 @@ def _late(situation: Situation) -> Finding:
 
 def plan(situation: Situation, first: Finding) -> tuple[tuple[Finding, ...], Situation]:
     """The findings in the order in which they show when each is mended, and the end of it."""
-    found = [first]
+    findings = [first]
     current = situation
-    while len(found) < LIMIT:
-        change = found[-1].change
+    while len(findings) < LIMIT:
+        change = findings[-1].change
         if change is None or isinstance(change, Advice | Renew):
             break
         current = change.apply(current)
         following = find(current)
-        if following is None or following in found:
+        if following is None or following in findings:
             break
-        found.append(following)
-    return tuple(found), current
+        findings.append(following)
+    return tuple(findings), current
 
 
 def _marked(
-    situation: Situation, lines: tuple[Line, ...], found: Finding | None, after: Situation
+    situation: Situation, lines: tuple[Line, ...], finding: Finding | None, after: Situation
 ) -> tuple[Line, ...]:
-    index = _deciding(situation, lines, found, after)
+    index = _deciding(situation, lines, finding, after)
     if index is None:
         return lines
     chosen = replace(lines[index], decides=True)
-    if found is not None and chosen.answer != "no":
+    if finding is not None and chosen.answer != "no":
         # By itself it looks sound, or cannot be told; what was found out says otherwise.
-        detail = "; ".join(filter(None, (chosen.detail, found.sentence)))
+        detail = "; ".join(filter(None, (chosen.detail, finding.sentence)))
         chosen = replace(chosen, answer="no", detail=detail)
     return (*lines[:index], chosen, *lines[index + 1 :])
 
 
 def _deciding(
-    situation: Situation, lines: tuple[Line, ...], found: Finding | None, after: Situation
+    situation: Situation, lines: tuple[Line, ...], finding: Finding | None, after: Situation
 ) -> int | None:
-    if found is None:
+    if finding is None:
         if situation.subject.origin == "live" and proxy_of(situation.subject.pod) is None:
             return None
         decision = decision_of(situation)
         wanted = line_of(decision.reason) if decision.inject else "age"
-        return next((i for i, one in enumerate(lines) if one.key == wanted), None)
+        return next((i for i, line in enumerate(lines) if line.key == wanted), None)
     near = after.matching[0] if after.matching else None
     if near is None and (close := nearest(situation)) is not None:
         near = close.entry
-    same = [i for i, one in enumerate(lines) if one.key == found.line]
+    same = [i for i, line in enumerate(lines) if line.key == finding.line]
     about = [i for i in same if near is not None and lines[i].entry == near.name]
     for choice in (about, same):
         for i in choice:

@@ -123,8 +123,10 @@ class EditPod:
         if subject.origin == "file":
             if not subject.alone or not subject.file:
                 return ()
-            whole = _json(_nested(subject.where, self.patch))
-            edit = f"kubectl patch --local -f {shlex.quote(subject.file)} --type merge -p {whole}"
+            patch_text = _json(_nested(subject.where, self.patch))
+            edit = (
+                f"kubectl patch --local -f {shlex.quote(subject.file)} --type merge -p {patch_text}"
+            )
             return (f"{edit} -o yaml | {kubectl(situation, 'apply', *space, '-f', '-')}",)
         holder = subject.holder
         if holder is None:
@@ -204,10 +206,14 @@ class Move:
             there = f"kubectl patch --local -f {shlex.quote(subject.file)} --type merge"
             there += f" -p {_json({'metadata': {'namespace': self.target}})} -o yaml"
         elif kind in WORKLOADS:
-            whole = merge(_JOB_RESET, patch) if kind == "Job" else patch
-            whole = merge({"spec": {"nodeName": None}}, whole) if kind == "Pod" else whole
+            copy_patch = merge(_JOB_RESET, patch) if kind == "Job" else patch
+            copy_patch = (
+                merge({"spec": {"nodeName": None}}, copy_patch) if kind == "Pod" else copy_patch
+            )
             read = kubectl(situation, "-n", subject.namespace, "get", kind.lower(), name)
-            there = f"{read} -o json | kubectl patch --local -f - --type merge -p {_json(whole)}"
+            there = (
+                f"{read} -o json | kubectl patch --local -f - --type merge -p {_json(copy_patch)}"
+            )
             there += " -o json"
         else:
             return ()
@@ -261,10 +267,10 @@ def _again(situation: Situation, kind: str, name: str, patch: Mapping[str, Any])
 
 
 def _nested(where: tuple[str, ...], patch: Mapping[str, Any]) -> dict[str, Any]:
-    whole = dict(patch)
+    nested = dict(patch)
     for key in reversed(where):
-        whole = {key: whole}
-    return whole
+        nested = {key: nested}
+    return nested
 
 
 def _json(value: object) -> str:

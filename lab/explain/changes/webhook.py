@@ -26,9 +26,10 @@ class Repair:
 
     def apply(self, situation: Situation) -> Situation:
         """With the entries and the Service as they will be."""
-        mended = {(one.configuration, one.index): one for one in self.entries}
+        repaired = {(entry.configuration, entry.index): entry for entry in self.entries}
         entries = tuple(
-            mended.get((one.configuration, one.index), one) for one in situation.entries or ()
+            repaired.get((entry.configuration, entry.index), entry)
+            for entry in situation.entries or ()
         )
         services = dict(situation.services)
         if self.service is not None:
@@ -53,7 +54,7 @@ def start_pods(situation: Situation, service: Service) -> Change:
     space = ("-n", service.namespace)
     if workload is None:
         return _select_pods(situation, service)
-    ready = replace(service, ready={one.number: 1 for one in service.ports})
+    ready = replace(service, ready={port.number: 1 for port in service.ports})
     name = f"deployment/{workload.name}"
     if workload.wanted == 0:
         line = kubectl(situation, *space, "scale", name, "--replicas=1")
@@ -67,7 +68,7 @@ def start_pods(situation: Situation, service: Service) -> Change:
 
 def _select_pods(situation: Situation, service: Service) -> Change:
     """The Service selects no Deployment's pods: the one of its name, or the only one, is meant."""
-    named = [one for one in service.workloads if one.name == service.name]
+    named = [workload for workload in service.workloads if workload.name == service.name]
     meant = named or (service.workloads if len(service.workloads) == 1 else ())
     if not meant:
         return reinstall(situation)
@@ -75,25 +76,25 @@ def _select_pods(situation: Situation, service: Service) -> Change:
     selector = {key: meant[0].labels[key]} if key else {}
     patch = [{"op": "replace", "path": "/spec/selector", "value": selector}]
     line = _patched(situation, ("-n", service.namespace, "patch", "service", service.name), patch)
-    mended = replace(service, selector=selector, ready={one.number: 1 for one in service.ports})
-    return Repair(f"have the Service select the pods of {meant[0].name}", (line,), service=mended)
+    repaired = replace(service, selector=selector, ready={port.number: 1 for port in service.ports})
+    return Repair(f"have the Service select the pods of {meant[0].name}", (line,), service=repaired)
 
 
 def call_port(situation: Situation, entries: Sequence[Entry], service: Service) -> Change:
     """Have the entries call a port that the Service has."""
-    named = [one for one in service.ports if any(part in one.name for part in _TELLING)]
-    usual = [one for one in service.ports if one.number == 443]
+    named = [port for port in service.ports if any(part in port.name for part in _TELLING)]
+    usual = [port for port in service.ports if port.number == 443]
     port = (usual or named or list(service.ports))[0].number
-    mended = tuple(replace(one, port=port) for one in entries)
+    changed = tuple(replace(entry, port=port) for entry in entries)
     lines = _configured(situation, entries, "service/port", port)
-    return Repair(f"have the webhook called on port {port}", lines, entries=mended)
+    return Repair(f"have the webhook called on port {port}", lines, entries=changed)
 
 
 def call_path(situation: Situation, entries: Sequence[Entry], path: str) -> Change:
     """Have the entries call another path."""
-    mended = tuple(replace(one, path=path) for one in entries)
+    changed = tuple(replace(entry, path=path) for entry in entries)
     lines = _configured(situation, entries, "service/path", path)
-    return Repair(f"have the webhook called by the path {path}", lines, entries=mended)
+    return Repair(f"have the webhook called by the path {path}", lines, entries=changed)
 
 
 def target_port(situation: Situation, service: Service, number: int) -> Change | None:
@@ -102,27 +103,37 @@ def target_port(situation: Situation, service: Service, number: int) -> Change |
     if workload is None:
         return None
     index, port = next(
-        (i, one) for i, one in enumerate(service.ports) if one.number == number
+        (i, service_port)
+        for i, service_port in enumerate(service.ports)
+        if service_port.number == number
     )  # the caller found it there
-    found = serving_port(workload.ports, port)
-    if found is None or port.target in (str(found.number), found.name):
+    container_port = serving_port(workload.ports, port)
+    if container_port is None or port.target in (str(container_port.number), container_port.name):
         return None
-    patch = [{"op": "replace", "path": f"/spec/ports/{index}/targetPort", "value": found.number}]
+    patch = [
+        {"op": "replace", "path": f"/spec/ports/{index}/targetPort", "value": container_port.number}
+    ]
     line = _patched(situation, ("-n", service.namespace, "patch", "service", service.name), patch)
     ports = tuple(
-        replace(one, target=str(found.number)) if i == index else one
-        for i, one in enumerate(service.ports)
+        replace(service_port, target=str(container_port.number)) if i == index else service_port
+        for i, service_port in enumerate(service.ports)
     )
-    text = f"have the Service lead to port {found.number}, where the webhook's container listens"
+    text = f"have the Service lead to port {container_port.number}, where the webhook's container listens"
     return Repair(text, (line,), service=replace(service, ports=ports))
 
 
 def serving_port(declared: Sequence[Port], port: Port) -> Port | None:
     """The container's port that a Service's port is meant for; None when that is not clear."""
-    same = [one for one in declared if port.name and one.name == port.name]
-    telling = [one for one in declared if any(part in one.name for part in _TELLING)]
-    usual = [one for one in declared if one.number in (contract.WEBHOOK_PORT, 15017, 9443)]
-    return next(iter([*same, *telling, *usual]), None)
+    same = [candidate for candidate in declared if port.name and candidate.name == port.name]
+    named = [
+        candidate for candidate in declared if any(part in candidate.name for part in _TELLING)
+    ]
+    usual = [
+        candidate
+        for candidate in declared
+        if candidate.number in (contract.WEBHOOK_PORT, 15017, 9443)
+    ]
+    return next(iter([*same, *named, *usual]), None)
 
 
 def trust(situation: Situation, entries: Sequence[Entry], service: Service | None) -> Change:
@@ -138,11 +149,11 @@ def trust(situation: Situation, entries: Sequence[Entry], service: Service | Non
     marker = "AUTHORITY"
     lines = _configured(situation, entries, "caBundle", marker)
     filled = tuple(line.replace(f'"{marker}"', "\"'$CA'\"") for line in lines)
-    mended = tuple(replace(one, authority=service.root) for one in entries)
+    changed = tuple(replace(entry, authority=service.root) for entry in entries)
     text = (
         f"put the webhook's authority into the configuration (from {place.resource} {place.name})"
     )
-    return Repair(text, (f"CA=$({read})", *filled), entries=mended)
+    return Repair(text, (f"CA=$({read})", *filled), entries=changed)
 
 
 def renew_certificate(situation: Situation, service: Service | None) -> Change:
@@ -163,11 +174,11 @@ def _configured(
 ) -> tuple[str, ...]:
     """One command for each configuration that sets a field of clientConfig in these entries."""
     lines = []
-    for name in dict.fromkeys(one.configuration for one in entries):
+    for name in dict.fromkeys(entry.configuration for entry in entries):
         patch = [
-            {"op": "add", "path": f"/webhooks/{one.index}/clientConfig/{field}", "value": value}
-            for one in entries
-            if one.configuration == name
+            {"op": "add", "path": f"/webhooks/{entry.index}/clientConfig/{field}", "value": value}
+            for entry in entries
+            if entry.configuration == name
         ]
         words = ("patch", "mutatingwebhookconfiguration", name)
         lines.append(_patched(situation, words, patch))

@@ -37,18 +37,18 @@ _ENOUGH: Final = 256 * 2**20
 
 def stopping(situation: Situation) -> Finding | None:
     """What keeps the pod from working; None where nothing does, or nothing is known."""
-    seen = situation.symptoms
-    if seen is None:
+    symptoms = situation.symptoms
+    if symptoms is None:
         return None
-    return next((found for look in _LOOKS if (found := look(situation, seen))), None)
+    return next((finding for look in _LOOKS if (finding := look(situation, symptoms))), None)
 
 
-def _unscheduled(situation: Situation, seen: Symptoms) -> Finding | None:
-    if not seen.unscheduled:
+def _unscheduled(situation: Situation, symptoms: Symptoms) -> Finding | None:
+    if not symptoms.unscheduled:
         return None
-    say = f"no node takes the pod: {seen.unscheduled}"
+    say = f"no node takes the pod: {symptoms.unscheduled}"
     change: Change = Advice("make room on a node, or change what the pod asks for")
-    if short := _SHORT_OF.search(seen.unscheduled):
+    if short := _SHORT_OF.search(symptoms.unscheduled):
         asked = _resources(situation, "requests").get(short["what"])
         say += f"; {contract.PROXY_CONTAINER} asks for {asked} of {short['what']}" if asked else ""
         name = {"cpu": annotations.PROXY_CPU, "memory": annotations.PROXY_MEMORY}[short["what"]]
@@ -57,39 +57,45 @@ def _unscheduled(situation: Situation, seen: Symptoms) -> Finding | None:
     return Finding(Cause.UNSCHEDULED, LINE, say, change)
 
 
-def _image(situation: Situation, seen: Symptoms) -> Finding | None:
-    for one in _ours(seen):
-        if one.waiting not in _UNPULLED:
+def _image(situation: Situation, symptoms: Symptoms) -> Finding | None:
+    for container in _ours(symptoms):
+        if container.waiting not in _UNPULLED:
             continue
-        image = str(traffic.container(situation.subject.spec, one.name).get("image", "?"))
-        why = next((e.message for e in reversed(seen.events)
-                    if e.container == one.name and "pull" in e.message), one.message)  # fmt: skip
-        say = f"the image of {one.name} cannot be had ({one.waiting}): {why or image}"
+        image = str(traffic.container(situation.subject.spec, container.name).get("image", "?"))
+        why = next((e.message for e in reversed(symptoms.events)
+                    if e.container == container.name and "pull" in e.message), container.message)  # fmt: skip
+        say = f"the image of {container.name} cannot be had ({container.waiting}): {why or image}"
         if annotations.PROXY_IMAGE in situation.subject.annotations:
             return Finding(Cause.IMAGE, LINE, say, _drop(annotations.PROXY_IMAGE))
-        if traffic.container(situation.subject.spec, one.name).get("imagePullPolicy") == "Always":
+        if (
+            traffic.container(situation.subject.spec, container.name).get("imagePullPolicy")
+            == "Always"
+        ):
             # The API server sets this for an `image: auto` in the pod: a tag is missing there.
-            advice = Advice(f"set imagePullPolicy: IfNotPresent in the pod's own {one.name}")
+            advice = Advice(f"set imagePullPolicy: IfNotPresent in the pod's own {container.name}")
             return Finding(Cause.IMAGE, LINE, say, advice)
         return Finding(Cause.IMAGE, LINE, say, changes.reinstall(situation))
     return None
 
 
-def _volume(situation: Situation, seen: Symptoms) -> Finding | None:
-    if any(one.running or one.ended for one in seen.containers):
+def _volume(situation: Situation, symptoms: Symptoms) -> Finding | None:
+    if any(container.running or container.ended for container in symptoms.containers):
         return None
-    spec, given = situation.subject.spec, situation.subject.annotations
-    mounted = {one.get("name") for one in traffic.container(spec, contract.PROXY_CONTAINER).get(
+    spec, own_annotations = situation.subject.spec, situation.subject.annotations
+    mounted = {mount.get("name") for mount in traffic.container(spec, contract.PROXY_CONTAINER).get(
         "volumeMounts") or ()}  # fmt: skip
-    for event in reversed(seen.events):
+    for event in reversed(symptoms.events):
         match = _VOLUME.search(event.message)
         if event.reason != "FailedMount" or match is None or match["name"] not in mounted:
             continue
         name = match["name"]
         say = f"a volume of the sidecar cannot be mounted: {event.message}"
-        if name == containers.VOLUME_BOOTSTRAP and annotations.BOOTSTRAP_OVERRIDE in given:
+        if (
+            name == containers.VOLUME_BOOTSTRAP
+            and annotations.BOOTSTRAP_OVERRIDE in own_annotations
+        ):
             return Finding(Cause.VOLUME, LINE, say, _drop(annotations.BOOTSTRAP_OVERRIDE))
-        if f'"{name}"' in given.get(annotations.USER_VOLUME, ""):
+        if f'"{name}"' in own_annotations.get(annotations.USER_VOLUME, ""):
             both = _drop(annotations.USER_VOLUME, annotations.USER_VOLUME_MOUNT)
             return Finding(Cause.VOLUME, LINE, say, both)
         service = situation.services.get(discovery_of(situation))
@@ -102,46 +108,46 @@ def _volume(situation: Situation, seen: Symptoms) -> Finding | None:
     return None
 
 
-def _unmade(_: Situation, seen: Symptoms) -> Finding | None:
-    for one in _ours(seen):
-        if one.waiting in _UNMADE:
-            say = f"{one.name} cannot be started ({one.waiting}): {one.message}"
+def _unmade(_: Situation, symptoms: Symptoms) -> Finding | None:
+    for container in _ours(symptoms):
+        if container.waiting in _UNMADE:
+            say = f"{container.name} cannot be started ({container.waiting}): {container.message}"
             return Finding(Cause.NOT_READY, LINE, say, Advice("change what the message names"))
     return None
 
 
-def _init_failed(situation: Situation, seen: Symptoms) -> Finding | None:
-    one = seen.container(contract.INIT_CONTAINER)
-    if one is None or not one.failing:
+def _init_failed(situation: Situation, symptoms: Symptoms) -> Finding | None:
+    init = symptoms.container(contract.INIT_CONTAINER)
+    if init is None or not init.failing:
         return None
-    words = proxy_log.last_words(seen.said(one.name)) or one.message or one.last_reason
-    say = f"{one.name} ends with code {one.exit_code}, so no rules are there: {words}"
-    told = proxy_log.hint(seen.said(one.name))
-    return Finding(Cause.INIT_FAILED, LINE, say, Advice(told or "change what the message names"))
+    words = proxy_log.last_words(symptoms.said(init.name)) or init.message or init.last_reason
+    say = f"{init.name} ends with code {init.exit_code}, so no rules are there: {words}"
+    hint = proxy_log.hint(symptoms.said(init.name))
+    return Finding(Cause.INIT_FAILED, LINE, say, Advice(hint or "change what the message names"))
 
 
-def _init_order(situation: Situation, seen: Symptoms) -> Finding | None:
+def _init_order(situation: Situation, symptoms: Symptoms) -> Finding | None:
     """An init container behind istio-init, whose traffic nobody takes yet."""
     for name in traffic.before_the_proxy(situation.subject.spec):
-        one = seen.container(name)
-        if one is None or one.done or not (one.running or one.failing or one.waiting):
+        init = symptoms.container(name)
+        if init is None or init.done or not (init.running or init.failing or init.waiting):
             continue
-        if one.waiting == "PodInitializing" and not one.restarts:
+        if init.waiting == "PodInitializing" and not init.restarts:
             continue
-        state = f"ends with code {one.exit_code}" if one.failing else "does not end"
+        state = f"ends with code {init.exit_code}" if init.failing else "does not end"
         return traffic.init_order(situation, name, f"and {state}")
     return None
 
 
-def _memory(situation: Situation, seen: Symptoms) -> Finding | None:
-    one = seen.container(contract.PROXY_CONTAINER)
-    kills = proxy_log.kills(seen.said(contract.PROXY_CONTAINER))
-    if one is None or (one.last_reason != "OOMKilled" and (one.ready or kills < 2)):
+def _memory(situation: Situation, symptoms: Symptoms) -> Finding | None:
+    proxy = symptoms.container(contract.PROXY_CONTAINER)
+    kills = proxy_log.kills(symptoms.said(contract.PROXY_CONTAINER))
+    if proxy is None or (proxy.last_reason != "OOMKilled" and (proxy.ready or kills < 2)):
         return None
     limit = str(_resources(situation, "limits").get("memory", ""))
     if not limit:
         return None
-    say = f"{one.name} needs more memory than its limit of {limit}, and is killed for it"
+    say = f"{proxy.name} needs more memory than its limit of {limit}, and is killed for it"
     name = annotations.PROXY_MEMORY_LIMIT
     try:
         size = max(_ENOUGH, 2 * int(quantities.quantity(limit)))
@@ -152,10 +158,10 @@ def _memory(situation: Situation, seen: Symptoms) -> Finding | None:
     return Finding(Cause.MEMORY, LINE, say, edit)
 
 
-def _dns(situation: Situation, seen: Symptoms) -> Finding | None:
+def _dns(situation: Situation, symptoms: Symptoms) -> Finding | None:
     policy = situation.subject.spec.get("dnsPolicy") or "ClusterFirst"
-    host = proxy_log.unresolved(seen.said(contract.PROXY_CONTAINER))
-    if not host or policy not in ("Default", "None") or unready(seen) is None:
+    host = proxy_log.unresolved(symptoms.said(contract.PROXY_CONTAINER))
+    if not host or policy not in ("Default", "None") or unready(symptoms) is None:
         return None
     say = (
         f"dnsPolicy {policy}: the pod's name servers do not know {host}, so the sidecar gets no "
@@ -165,10 +171,10 @@ def _dns(situation: Situation, seen: Symptoms) -> Finding | None:
     return Finding(Cause.DNS_POLICY, LINE, say, edit)
 
 
-def _discovery(situation: Situation, seen: Symptoms) -> Finding | None:
-    if unready(seen) is None:
+def _discovery(situation: Situation, symptoms: Symptoms) -> Finding | None:
+    if unready(symptoms) is None:
         return None
-    why = proxy_log.unreached(seen.said(contract.PROXY_CONTAINER))
+    why = proxy_log.unreached(symptoms.said(contract.PROXY_CONTAINER))
     where = discovery_of(situation)
     service = situation.services.get(where)
     name = "/".join(where)
@@ -187,21 +193,23 @@ def _discovery(situation: Situation, seen: Symptoms) -> Finding | None:
     return Finding(Cause.DISCOVERY, LINE, say, advice)
 
 
-def _not_ready(situation: Situation, seen: Symptoms) -> Finding | None:
+def _not_ready(situation: Situation, symptoms: Symptoms) -> Finding | None:
     """Whatever else it is, in the words of who knows most."""
-    one = unready(seen)
-    if one is None:
+    proxy = unready(symptoms)
+    if proxy is None:
         return None
-    if one.failing:
-        words = proxy_log.last_words(seen.said(one.name)) or one.message or one.last_reason
-        say = f"{one.name} ended with code {one.exit_code} and is started again: {words}"
-        told = proxy_log.hint(seen.said(one.name))
-        return Finding(Cause.NOT_READY, LINE, say, Advice(told or "look at its log"))
-    if seen.age < YOUNG or proxy_log.rejections(seen.said(one.name)):
+    if proxy.failing:
+        words = (
+            proxy_log.last_words(symptoms.said(proxy.name)) or proxy.message or proxy.last_reason
+        )
+        say = f"{proxy.name} ended with code {proxy.exit_code} and is started again: {words}"
+        hint = proxy_log.hint(symptoms.said(proxy.name))
+        return Finding(Cause.NOT_READY, LINE, say, Advice(hint or "look at its log"))
+    if symptoms.age < YOUNG or proxy_log.rejections(symptoms.said(proxy.name)):
         return None
-    heard = [each.message for each in seen.events if each.container == one.name]
-    why = heard[-1] if heard else one.message or one.waiting or "it does not say why"
-    say = f"{one.name} is not ready after {seen.age:.0f} s: {why}"
+    heard = [event.message for event in symptoms.events if event.container == proxy.name]
+    why = heard[-1] if heard else proxy.message or proxy.waiting or "it does not say why"
+    say = f"{proxy.name} is not ready after {symptoms.age:.0f} s: {why}"
     return Finding(Cause.NOT_READY, LINE, say, Advice("look at its log"))
 
 
@@ -211,14 +219,14 @@ _LOOKS: Final[tuple[Callable[[Situation, Symptoms], Finding | None], ...]] = (
 )  # fmt: skip
 
 
-def _ours(seen: Symptoms) -> list[Container]:
-    return [one for one in seen.containers if one.name in OURS]
+def _ours(symptoms: Symptoms) -> list[Container]:
+    return [container for container in symptoms.containers if container.name in OURS]
 
 
 def _resources(situation: Situation, group: str) -> Object:
     proxy = proxy_of(situation.subject.pod)
-    found: Object = ((proxy[0].get("resources") or {}).get(group) or {}) if proxy else {}
-    return found
+    amounts: Object = ((proxy[0].get("resources") or {}).get(group) or {}) if proxy else {}
+    return amounts
 
 
 def _drop(*names: str) -> EditPod:

@@ -35,27 +35,30 @@ def differences(pod: Object, namespace: str, settings: Settings) -> tuple[str, .
     does not, and for a pod that no injector has marked.
     """
     metadata = dict(pod.get("metadata") or {})
-    given = metadata.get("annotations") or {}
-    if contract.STATUS_ANNOTATION not in given or proxy_of(pod) is None:
+    own_annotations = metadata.get("annotations") or {}
+    if contract.STATUS_ANNOTATION not in own_annotations or proxy_of(pod) is None:
         return ()
     owners = metadata.get("ownerReferences") or ()
-    if metadata.get("generateName") and not any(one.get("controller") for one in owners):
+    if metadata.get("generateName") and not any(owner.get("controller") for owner in owners):
         # It had no name yet when it was injected.
         metadata.pop("name", None)
     before = {**pod, "metadata": metadata}
     try:
-        made = inject(before, namespace, owner_of(before), settings)
+        injection = inject(before, namespace, owner_of(before), settings)
     except SidecarLabError as refusal:
         return (f"kube-inject refuses the pod: {clean(refusal.message, 200)}",)
-    if not made.decision.inject:
+    if not injection.decision.inject:
         return ()
-    return tuple(_compared(before, made.template))
+    return tuple(_compared(before, injection.template))
 
 
-def _compared(there: Object, made: Mapping[str, Any]) -> Iterator[str]:
+def _compared(there: Object, expected: Mapping[str, Any]) -> Iterator[str]:
     for group in ("initContainers", "containers"):
-        mine = {one["name"]: one for one in made["spec"].get(group) or ()}
-        theirs = {one.get("name"): one for one in (there.get("spec") or {}).get(group) or ()}
+        mine = {container["name"]: container for container in expected["spec"].get(group) or ()}
+        theirs = {
+            container.get("name"): container
+            for container in (there.get("spec") or {}).get(group) or ()
+        }
         for name in (contract.INIT_CONTAINER, contract.PROXY_CONTAINER):
             if (name in mine) != (name in theirs):
                 has = f"among {group}" if name in theirs else f"not among {group}"
@@ -63,18 +66,20 @@ def _compared(there: Object, made: Mapping[str, Any]) -> Iterator[str]:
             elif name in mine:
                 yield from _container(name, theirs[name], mine[name])
     # Labels change as people work with pods; annotations that the injector reads do not.
-    given = there["metadata"]["annotations"]
-    for name, value in made["metadata"]["annotations"].items():
-        if given.get(name) != value:
-            yield _said(f"annotation {name}", given.get(name), value)
-    volumes = {one.get("name"): one for one in (there.get("spec") or {}).get("volumes") or ()}
-    for one in made["spec"].get("volumes") or ():
-        if not _holds(volumes.get(one["name"]), one):
-            yield _said(f"volume {one['name']}", volumes.get(one["name"]), one)
+    own_annotations = there["metadata"]["annotations"]
+    for name, value in expected["metadata"]["annotations"].items():
+        if own_annotations.get(name) != value:
+            yield _said(f"annotation {name}", own_annotations.get(name), value)
+    volumes = {
+        volume.get("name"): volume for volume in (there.get("spec") or {}).get("volumes") or ()
+    }
+    for volume in expected["spec"].get("volumes") or ():
+        if not _holds(volumes.get(volume["name"]), volume):
+            yield _said(f"volume {volume['name']}", volumes.get(volume["name"]), volume)
 
 
-def _container(name: str, there: Object, made: Mapping[str, Any]) -> Iterator[str]:
-    for field, value in made.items():
+def _container(name: str, there: Object, expected: Mapping[str, Any]) -> Iterator[str]:
+    for field, value in expected.items():
         has = there.get(field)
         if field == "resources":
             if not _same_resources(has, value):
@@ -85,9 +90,9 @@ def _container(name: str, there: Object, made: Mapping[str, Any]) -> Iterator[st
             yield _said(f"{name} {field}", has, value)
 
 
-def _entries(what: str, key: str, there: Any, made: Any, field: str) -> Iterator[str]:
-    has = {one.get(key): one for one in there if one.get(key) not in _OF_THE_APP}
-    mine = {one.get(key): one for one in made if one.get(key) not in _OF_THE_APP}
+def _entries(what: str, key: str, there: Any, expected: Any, field: str) -> Iterator[str]:
+    has = {item.get(key): item for item in there if item.get(key) not in _OF_THE_APP}
+    mine = {item.get(key): item for item in expected if item.get(key) not in _OF_THE_APP}
     for name, value in mine.items():
         if not _holds(has.get(name), value):
             yield _said(f"{what} {name}", has.get(name), value)
@@ -96,12 +101,12 @@ def _entries(what: str, key: str, there: Any, made: Any, field: str) -> Iterator
             yield _said(f"{what} {name}", has[name], None)
 
 
-def _same_resources(there: Any, made: Mapping[str, Any]) -> bool:
+def _same_resources(there: Any, expected: Mapping[str, Any]) -> bool:
     """As `_holds`, of quantities: an API server writes 1024Mi as 1Gi."""
     has = there if isinstance(there, Mapping) else {}
     return all(
         _amount((has.get(group) or {}).get(name)) == _amount(value)
-        for group, entries in made.items()
+        for group, entries in expected.items()
         for name, value in entries.items()
     )
 
@@ -113,27 +118,29 @@ def _amount(value: object) -> object:
         return value
 
 
-def _holds(there: Any, made: Any) -> bool:
+def _holds(there: Any, expected: Any) -> bool:
     """Whether all that was made is there; an API server adds defaults."""
-    if isinstance(made, Mapping):
+    if isinstance(expected, Mapping):
         has = there if isinstance(there, Mapping) else {}
-        return all(_holds(has.get(key), value) for key, value in made.items())
-    if isinstance(made, list | tuple):
-        same = isinstance(there, list | tuple) and len(there) == len(made)
-        return same and all(_holds(a, b) for a, b in zip(there, made, strict=True))
-    return bool(there == made) or (there is None and not made)
+        return all(_holds(has.get(key), value) for key, value in expected.items())
+    if isinstance(expected, list | tuple):
+        same = isinstance(there, list | tuple) and len(there) == len(expected)
+        return same and all(_holds(a, b) for a, b in zip(there, expected, strict=True))
+    return bool(there == expected) or (there is None and not expected)
 
 
-def _said(what: str, there: object, made: object) -> str:
-    if isinstance(there, list) and isinstance(made, list) and len(there) == len(made):
+def _said(what: str, there: object, expected: object) -> str:
+    if isinstance(there, list) and isinstance(expected, list) and len(there) == len(expected):
         # Of a command line the word that differs tells more than the whole.
-        at = next((n for n, pair in enumerate(zip(there, made, strict=True))
+        at = next((n for n, pair in enumerate(zip(there, expected, strict=True))
                    if pair[0] != pair[1]), 0)  # fmt: skip
-        if at and isinstance(made[at], str) and isinstance(made[at - 1], str):
-            what, there, made = f"{what} {made[at - 1]}", there[at], made[at]
+        if at and isinstance(expected[at], str) and isinstance(expected[at - 1], str):
+            what, there, expected = f"{what} {expected[at - 1]}", there[at], expected[at]
     has, makes = (
-        "none" if one is None else clean(one if isinstance(one, str) else json.dumps(one), 120)
-        for one in (there, made)
+        "none"
+        if value is None
+        else clean(value if isinstance(value, str) else json.dumps(value), 120)
+        for value in (there, expected)
     )
     return f"{what}: it has {has}, kube-inject makes {makes}"
 
@@ -143,14 +150,14 @@ def webhook(situation: Situation) -> Finding | None:
     trial = situation.trial
     if situation.foreign or not situation.matching:
         return None
-    found: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     if trial is not None and trial.pod:
-        found = differences(trial.pod, situation.subject.namespace, situation.settings)
-    if not found and not situation.generations:
+        changed = differences(trial.pod, situation.subject.namespace, situation.settings)
+    if not changed and not situation.generations:
         return None
-    if found:
+    if changed:
         say = "the webhook makes another sidecar than this build's kube-inject, so it is of "
-        say += f"another build: {few(found)}"
+        say += f"another build: {few(changed)}"
     else:
         say = "the webhook's replicas are of different builds"
     if situation.generations:

@@ -23,30 +23,32 @@ def faults(situation: Situation) -> tuple[Finding, ...]:
             pod = think(situation).pod
         found = (traffic.foreseen(situation, pod), None)
     more = (traffic.outbound_ports(situation), build.webhook(situation))
-    return tuple(one for one in (*found, *more) if one is not None)
+    return tuple(finding for finding in (*found, *more) if finding is not None)
 
 
 def remarks(situation: Situation) -> tuple[str, ...]:
     """What is no fault of the sidecar, and yet worth a sentence."""
-    told = []
-    seen = situation.symptoms
+    sentences = []
+    symptoms = situation.symptoms
     if aged := build.aged(situation):
-        told.append(
+        sentences.append(
             f"its sidecar is not the one that is made now: {build.few(aged)}; "
             "a pod that is made anew gets that"
         )
-    if seen is None:
-        return tuple(told)
-    proxy = seen.container(contract.PROXY_CONTAINER)
+    if symptoms is None:
+        return tuple(sentences)
+    proxy = symptoms.container(contract.PROXY_CONTAINER)
     waiting = proxy is not None and not proxy.ready and ailments.stopping(situation) is None
-    if waiting and seen.age < ailments.YOUNG:
-        told.append(
-            f"{contract.PROXY_CONTAINER} is not ready yet, {seen.age:.0f} s after the pod was made"
+    if waiting and symptoms.age < ailments.YOUNG:
+        sentences.append(
+            f"{contract.PROXY_CONTAINER} is not ready yet, {symptoms.age:.0f} s after the pod was made"
         )
-    for one in seen.containers:
-        if one.name in (contract.PROXY_CONTAINER, contract.INIT_CONTAINER) or one.init:
+    for container in symptoms.containers:
+        if container.name in (contract.PROXY_CONTAINER, contract.INIT_CONTAINER) or container.init:
             continue
-        said = [each.message for each in seen.events if each.container == one.name]
-        if proxy is not None and proxy.ready and not one.ready and said:
-            told.append(clean(f"container {one.name} is not ready, the sidecar is: {said[-1]}"))
-    return tuple(told)
+        messages = [event.message for event in symptoms.events if event.container == container.name]
+        if proxy is not None and proxy.ready and not container.ready and messages:
+            sentences.append(
+                clean(f"container {container.name} is not ready, the sidecar is: {messages[-1]}")
+            )
+    return tuple(sentences)

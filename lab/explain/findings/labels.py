@@ -42,7 +42,7 @@ def unmatched(situation: Situation) -> Finding | None:
     if not space.exists:
         say = f"there is no namespace {space.name}"
         return Finding(Cause.NAMESPACE_ABSENT, "namespace", say, CreateNamespace(), refused=True)
-    if not any(one.sees_pods for one in entries):
+    if not any(entry.sees_pods for entry in entries):
         say = "no entry's rules cover the creation of pods"
         return Finding(Cause.RULES, "configuration", say, _absent(situation))
     wish = misplaced_wish(situation)
@@ -54,24 +54,24 @@ def unmatched(situation: Situation) -> Finding | None:
 def nearest(situation: Situation) -> Nearest | None:
     """The entry that is the least changes away; changing the namespace goes first."""
     spaces = situation.namespace.labels if situation.namespace else {}
-    found = []
-    for one in situation.entries or ():
-        space = repair(one.namespaces, spaces)
-        pod = repair(one.objects, situation.subject.labels)
-        if one.sees_pods and space is not None and pod is not None:
-            found.append(Nearest(one, space, pod))
+    candidates = []
+    for entry in situation.entries or ():
+        space = repair(entry.namespaces, spaces)
+        pod = repair(entry.objects, situation.subject.labels)
+        if entry.sees_pods and space is not None and pod is not None:
+            candidates.append(Nearest(entry, space, pod))
     revision = REVISION_LABEL in spaces and contract.INJECTION_LABEL not in spaces
 
-    def far(one: Nearest) -> tuple[int, int, bool]:
+    def far(candidate: Nearest) -> tuple[int, int, bool]:
         # A namespace that names a revision is to keep to revisions.
-        strays = revision and REVISION_LABEL not in one.namespace
+        strays = revision and REVISION_LABEL not in candidate.namespace
         return (
-            len(one.pod),
-            len(one.namespace) + strays,
-            contract.INJECTION_LABEL not in (one.namespace),
+            len(candidate.pod),
+            len(candidate.namespace) + strays,
+            contract.INJECTION_LABEL not in (candidate.namespace),
         )
 
-    return min(found, key=far, default=None)
+    return min(candidates, key=far, default=None)
 
 
 def _helps(change: Change, situation: Situation) -> bool:
@@ -110,10 +110,10 @@ def _by_labels(situation: Situation, labels: Labels, near: Nearest | None) -> Fi
             f"the webhook looks for {expected}"
         )
         return Finding(Cause.NAMESPACE_LABEL_VALUE, "namespaces", say, change)
-    for whose, given in ((f"namespace {name}", revision), ("the pod", _rev(subject.labels))):
-        if given is not None and given not in known:
+    for whose, named in ((f"namespace {name}", revision), ("the pod", _rev(subject.labels))):
+        if named is not None and named not in known:
             say = (
-                f"{whose} names the revision {given} ({REVISION_LABEL}); "
+                f"{whose} names the revision {named} ({REVISION_LABEL}); "
                 f"installed revisions: {listed}"
             )
             if whose == "the pod":
@@ -132,8 +132,8 @@ def _by_labels(situation: Situation, labels: Labels, near: Nearest | None) -> Fi
                 change = LabelNamespace({**change.labels, typed: None})
             return Finding(Cause.NAMESPACE_LABEL_TYPO, "namespaces", say, change)
     holder = subject.holder.metadata if subject.holder else {}
-    for whose, found in (("pod", subject.labels), ("workload", holder.get("labels") or {})):
-        if contract.INJECTION_LABEL in found:
+    for whose, labels_there in (("pod", subject.labels), ("workload", holder.get("labels") or {})):
+        if contract.INJECTION_LABEL in labels_there:
             say = (
                 f"{contract.INJECTION_LABEL} is a label of the {whose}; "
                 f"it counts on the namespace alone, and {name} does not have it"
@@ -152,11 +152,11 @@ def _change(near: Nearest | None) -> Change:
         return Advice("no change of labels makes an entry match; run the pod in another namespace")
     if near.namespace:
         return LabelNamespace(near.namespace)
-    told = ", ".join(
+    settings = ", ".join(
         f"remove {key}" if value is None else f"set {key}={value}"
         for key, value in near.pod.items()
     )
-    return EditPod({"metadata": {"labels": dict(near.pod)}}, f"{told} in the pod's labels")
+    return EditPod({"metadata": {"labels": dict(near.pod)}}, f"{settings} in the pod's labels")
 
 
 def _revised(situation: Situation, known: Sequence[str]) -> Change:
@@ -171,16 +171,16 @@ def _revised(situation: Situation, known: Sequence[str]) -> Change:
 
 
 def _expected(situation: Situation, key: str) -> str:
-    values = [v for one in situation.entries or () for v in one.namespaces.known(key)]
+    values = [v for entry in situation.entries or () for v in entry.namespaces.known(key)]
     return " or ".join(f"{key}={value}" for value in dict.fromkeys(values)) or "other labels"
 
 
 def revisions(entries: Sequence[Entry]) -> tuple[str, ...]:
     """The revisions that some entry is for."""
-    found = [
+    values = [
         value
-        for one in entries
-        for selector in (one.namespaces, one.objects)
+        for entry in entries
+        for selector in (entry.namespaces, entry.objects)
         for value in selector.known(REVISION_LABEL)
     ]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(values))

@@ -77,23 +77,23 @@ def _change(situation: Situation, words: str, what: str) -> Change:
     if wanted is None:
         return Advice(f"raise {what}: what it leaves is too little for a sidecar")
     edit = {NAMES[key]: shown(key[1], value) for key, value in wanted.items()}
-    told = ", ".join(f"{name}={value}" for name, value in edit.items())
-    text = f"fit the sidecar's resources by annotations: {told}"
+    settings = ", ".join(f"{name}={value}" for name, value in edit.items())
+    text = f"fit the sidecar's resources by annotations: {settings}"
     return EditPod({"metadata": {"annotations": edit}}, text)
 
 
 def resources(situation: Situation) -> dict[Key, float]:
     """What the sidecar asks for, in CPUs and bytes."""
     proxy = proxy_of(think(situation).pod)
-    given = (proxy[0].get("resources") or {}) if proxy else {}
-    found: dict[Key, float] = {}
+    declared = (proxy[0].get("resources") or {}) if proxy else {}
+    amounts: dict[Key, float] = {}
     for key in NAMES:
-        value = (given.get(key[0]) or {}).get(key[1])
+        value = (declared.get(key[0]) or {}).get(key[1])
         try:
-            found[key] = quantities.quantity(str(value))
+            amounts[key] = quantities.quantity(str(value))
         except (ValueError, IndexError):
             continue
-    return found
+    return amounts
 
 
 def _mended(has: Mapping[Key, float], words: str) -> dict[Key, float] | None:
@@ -127,11 +127,11 @@ def _breaches(has: Mapping[Key, float], words: str) -> Iterator[Breach]:
                 if over > 0:
                     yield Breach(key, has[key] - over)
     for match in _BOUND.finditer(words):
-        bound, given = quantities.quantity(match["bound"]), quantities.quantity(match["has"])
+        bound, actual = quantities.quantity(match["bound"]), quantities.quantity(match["has"])
         key = _key(f"{match['group']}s.{match['what']}")
         most = match["end"] == "maximum"
         if match["scope"] == "Pod":
-            bound = has.get(key, 0.0) + bound - given
+            bound = has.get(key, 0.0) + bound - actual
         yield Breach(key, bound, most)
     for match in _RATIO.finditer(words):
         limit = has.get(("limits", match["what"]))
@@ -151,14 +151,14 @@ def _key(name: str) -> Key:
 
 
 def _pairs(text: str) -> dict[str, float]:
-    found = {}
-    for one in text.split(","):
-        name, _, value = one.partition("=")
+    amounts = {}
+    for pair in text.split(","):
+        name, _, value = pair.partition("=")
         try:
-            found[name] = quantities.quantity(value)
+            amounts[name] = quantities.quantity(value)
         except (ValueError, IndexError):
             continue
-    return found
+    return amounts
 
 
 def shown(what: str, value: float) -> str:

@@ -91,11 +91,11 @@ def misplaced_wish(situation: Situation) -> Finding | None:
     """A wish for a sidecar that stands where no selector looks."""
     subject = situation.subject
     key = contract.INJECT_POD_LABEL
-    given = subject.labels.get(key)
-    if given is not None:
-        if given == "true":
+    wish = subject.labels.get(key)
+    if wish is not None:
+        if wish == "true":
             return None
-        say = f"{place_of(subject, 'label')} {key}={given!r}: only true and false mean anything"
+        say = f"{place_of(subject, 'label')} {key}={wish!r}: only true and false mean anything"
         return Finding(Cause.POD_LABEL_VALUE, "objects", say, ask(subject))
     if subject.annotations.get(key) == "true":
         say = (
@@ -142,11 +142,11 @@ def place_of(subject: Subject, what: str) -> str:
 
 def opening_labels(situation: Situation) -> Changes:
     """Labels with which a fresh namespace is injected."""
-    for one in situation.entries or ():
-        if one.sees_pods and one.objects.matches({}):
-            found = repair(one.namespaces, {})
-            if found:
-                return found
+    for entry in situation.entries or ():
+        if entry.sees_pods and entry.objects.matches({}):
+            changes = repair(entry.namespaces, {})
+            if changes:
+                return changes
     return {contract.INJECTION_LABEL: "enabled"}
 
 

@@ -22,22 +22,22 @@ PORTS: Final = {
 """Ports of the mesh in every pod, and what has each."""
 
 
-def taken(situation: Situation, seen: Symptoms) -> Finding | None:
+def taken(situation: Situation, symptoms: Symptoms) -> Finding | None:
     """A port of the mesh that the application has, or wants and cannot have."""
     known = ports_of(situation)
-    if unready(seen) is not None:
-        for port in proxy_log.taken_ports(seen.said(contract.PROXY_CONTAINER)):
+    if unready(symptoms) is not None:
+        for port in proxy_log.taken_ports(symptoms.said(contract.PROXY_CONTAINER)):
             if port in known:
                 return _taken(situation, port, "so the sidecar never gets ready")
-    for one in seen.containers:
-        if one.name in OURS or not (one.failing or one.restarts):
+    for container in symptoms.containers:
+        if container.name in OURS or not (container.failing or container.restarts):
             continue
-        port_ = proxy_log.application_ports(seen.said(one.name), frozenset(known))
-        declared = _declared(situation.subject.spec, one.name)
-        if port_ is None and not one.ready:
+        port_ = proxy_log.application_ports(symptoms.said(container.name), frozenset(known))
+        declared = _declared(situation.subject.spec, container.name)
+        if port_ is None and not container.ready:
             port_ = next((port for port in declared if port in known), None)
         if port_ is not None:
-            end = f"so container {one.name} ends with code {one.exit_code}, again and again"
+            end = f"so container {container.name} ends with code {container.exit_code}, again and again"
             return _taken(situation, port_, end)
     return None
 
@@ -46,15 +46,17 @@ def _taken(situation: Situation, port: int, end: str) -> Finding:
     what = ports_of(situation)[port]
     spec = situation.subject.spec
     holders = [
-        str(one.get("name"))
-        for one in traffic.every_container(spec)
-        if one.get("name") not in OURS and port in _declared(spec, str(one.get("name")))
+        str(container.get("name"))
+        for container in traffic.every_container(spec)
+        if container.get("name") not in OURS and port in _declared(spec, str(container.get("name")))
     ]
     who = f"container {holders[0]}" if holders else "the application"
     say = f"{who} listens on port {port}, which in a pod with a sidecar belongs to {what}, {end}"
     status = annotations.STATUS_PORT
     if what == PORTS[contract.AGENT_PORT]:
-        free = next(one for one in (15029, 15039, 15049) if one not in (port, *PORTS))
+        free = next(
+            candidate for candidate in (15029, 15039, 15049) if candidate not in (port, *PORTS)
+        )
         text = f"give the agent another port, by the annotation {status}"
         edit = EditPod({"metadata": {"annotations": {status: str(free)}}}, text)
         return Finding(Cause.MESH_PORT, LINE, say, edit)
@@ -63,11 +65,11 @@ def _taken(situation: Situation, port: int, end: str) -> Finding:
 
 def ports_of(situation: Situation) -> dict[int, str]:
     """The mesh's ports in this pod: 15020 may be moved by an annotation."""
-    given = situation.subject.annotations.get(annotations.STATUS_PORT, "")
-    if not given.isdecimal() or int(given) in (0, contract.AGENT_PORT):
+    moved_to = situation.subject.annotations.get(annotations.STATUS_PORT, "")
+    if not moved_to.isdecimal() or int(moved_to) in (0, contract.AGENT_PORT):
         return PORTS
     moved = {port: what for port, what in PORTS.items() if port != contract.AGENT_PORT}
-    return {**moved, int(given): PORTS[contract.AGENT_PORT]}
+    return {**moved, int(moved_to): PORTS[contract.AGENT_PORT]}
 
 
 def _declared(spec: Object, name: str) -> list[int]:

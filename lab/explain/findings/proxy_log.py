@@ -52,27 +52,27 @@ class Rejection:
 
 def rejections(log: str) -> tuple[Rejection, ...]:
     """The last refusal of each resource, in the order of the log."""
-    found: dict[tuple[Kind, str], Rejection] = {}
+    last: dict[tuple[Kind, str], Rejection] = {}
     for line in log[-LOG_BYTES:].splitlines():
         match = _REJECTED.search(line)
         kind = _KINDS.get(match["type"]) if match else None
         if match is None or kind is None:
             continue
-        one = _rejection(kind, match["why"], moment(line.split(maxsplit=1)[0]))
-        found.pop((kind, one.name), None)
-        found[(kind, one.name)] = one
-    return tuple(found.values())
+        rejection = _rejection(kind, match["why"], moment(line.split(maxsplit=1)[0]))
+        last.pop((kind, rejection.name), None)
+        last[(kind, rejection.name)] = rejection
+    return tuple(last.values())
 
 
 def told_discovery(log: str, pod: str) -> tuple[Rejection, ...]:
     """The same from discovery's log: what the proxy of a pod answered there."""
-    found = {}
+    last = {}
     for line in log[-LOG_BYTES:].splitlines():
         match = _TOLD.search(line)
         if match is not None and match["pod"] == pod and match["type"] in _SHORT:
-            one = _rejection(_SHORT[match["type"]], match["why"], None)
-            found[(one.kind, one.name)] = one
-    return tuple(found.values())
+            rejection = _rejection(_SHORT[match["type"]], match["why"], None)
+            last[(rejection.kind, rejection.name)] = rejection
+    return tuple(last.values())
 
 
 def _rejection(kind: Kind, why: str, time: float | None) -> Rejection:
@@ -90,14 +90,14 @@ def taken_ports(log: str) -> Iterator[int]:
 
 def unresolved(log: str) -> str:
     """The host of discovery that no name server knew, "" if none."""
-    found = [match["host"] or match["host2"] for match in _UNRESOLVED.finditer(log[-LOG_BYTES:])]
-    return clean(found[-1], 120) if found else ""
+    hosts = [match["host"] or match["host2"] for match in _UNRESOLVED.finditer(log[-LOG_BYTES:])]
+    return clean(hosts[-1], 120) if hosts else ""
 
 
 def unreached(log: str) -> str:
     """Where discovery was not reached and why, "" if it always was."""
-    found = list(_UNREACHED.finditer(log[-LOG_BYTES:]))
-    return clean(f"{found[-1]['where']}: {found[-1]['why']}") if found else ""
+    failures = list(_UNREACHED.finditer(log[-LOG_BYTES:]))
+    return clean(f"{failures[-1]['where']}: {failures[-1]['why']}") if failures else ""
 
 
 def kills(log: str) -> int:
@@ -121,13 +121,13 @@ def application_ports(log: str, ports: frozenset[int]) -> int | None:
 
 def hint(log: str) -> str:
     """What our own programs advise when they give up, "" where nothing is."""
-    found = [line for line in log[-LOG_BYTES:].splitlines() if line.startswith("hint: ")]
-    return clean(found[-1].removeprefix("hint: ")) if found else ""
+    hints = [line for line in log[-LOG_BYTES:].splitlines() if line.startswith("hint: ")]
+    return clean(hints[-1].removeprefix("hint: ")) if hints else ""
 
 
 def last_words(log: str, most: int = 300) -> str:
     """The end of a log in one line: `error:` lines where there are any, else the last line."""
     lines = [line for line in log[-LOG_BYTES:].splitlines() if line.strip()]
     wrong = [line for line in lines if line.startswith(("error:", "Error:"))]
-    said = (wrong or lines or [""])[-1]
-    return clean(said.removeprefix("error: ") if wrong else said, most)
+    last = (wrong or lines or [""])[-1]
+    return clean(last.removeprefix("error: ") if wrong else last, most)

@@ -18,44 +18,54 @@ _SHOWN: Final = 3
 
 def configuration(situation: Situation) -> Finding | None:
     """The last refusal that no later success has mended."""
-    seen = situation.symptoms
-    if seen is None:
+    symptoms = situation.symptoms
+    if symptoms is None:
         return None
-    found = proxy_log.rejections(seen.said(contract.PROXY_CONTAINER))
-    if not found and not seen.ready:
+    refusals = proxy_log.rejections(symptoms.said(contract.PROXY_CONTAINER))
+    if not refusals and not symptoms.ready:
         # Envoy's log may be off; what it refused it has told discovery.
-        found = proxy_log.told_discovery(seen.said("discovery"), situation.subject.name)
-    lacking = [(one, names) for one in found if (names := _lacking(one, seen)) is not None]
+        refusals = proxy_log.told_discovery(symptoms.said("discovery"), situation.subject.name)
+    lacking = [
+        (rejection, names)
+        for rejection in refusals
+        if (names := _lacking(rejection, symptoms)) is not None
+    ]
     if not lacking:
         return None
-    one, names = lacking[-1]
-    say = f"Envoy refused {_resource(one, names)}: {one.why}{_whose(one, seen)}"
-    say += "; it goes on with what it had before" if seen.ready else "; it is not ready without"
+    rejection, names = lacking[-1]
+    say = (
+        f"Envoy refused {_resource(rejection, names)}: {rejection.why}{_whose(rejection, symptoms)}"
+    )
+    say += "; it goes on with what it had before" if symptoms.ready else "; it is not ready without"
     if len(lacking) > 1:
-        others = ", ".join(_resource(each, every) for each, every in lacking[:-1])
+        others = ", ".join(
+            _resource(earlier, earlier_names) for earlier, earlier_names in lacking[:-1]
+        )
         say += f" (and {clean(others, 200)})"
     advice = Advice("mend what that is made from: the Service, its endpoints or its configuration")
     return Finding(Cause.CONFIGURATION_REFUSED, LINE, say, advice)
 
 
-def _lacking(one: Rejection, seen: Symptoms) -> tuple[str, ...] | None:
+def _lacking(rejection: Rejection, symptoms: Symptoms) -> tuple[str, ...] | None:
     """Names of what Envoy still lacks (() where they are not known); None where it has it now."""
-    told = [each for each in seen.updates or () if each.kind == one.kind]
-    if not told or one.time is None:
+    subscriptions = [update for update in symptoms.updates or () if update.kind == rejection.kind]
+    if not subscriptions or rejection.time is None:
         return ()
-    late = [each for each in told if each.time < one.time]
-    if one.kind in ("listener", "cluster"):
+    late = [update for update in subscriptions if update.time < rejection.time]
+    if rejection.kind in ("listener", "cluster"):
         return () if late else None
-    refused = tuple(each.name for each in late if each.rejected)
+    refused = tuple(update.name for update in late if update.rejected)
     return refused or None
 
 
-def _resource(one: Rejection, names: tuple[str, ...]) -> str:
-    if one.name:
-        host = _HOST.match(one.name)
+def _resource(rejection: Rejection, names: tuple[str, ...]) -> str:
+    if rejection.name:
+        host = _HOST.match(rejection.name)
         about = f" (of {host['host']})" if host else ""
-        return f"{one.kind} {one.name}{about}"
-    plural = {"endpoints": "the endpoints", "secret": "a secret"}.get(one.kind, f"a {one.kind}")
+        return f"{rejection.kind} {rejection.name}{about}"
+    plural = {"endpoints": "the endpoints", "secret": "a secret"}.get(
+        rejection.kind, f"a {rejection.kind}"
+    )
     if not names:
         return plural
     shown = ", ".join(names[:_SHOWN])
@@ -63,9 +73,9 @@ def _resource(one: Rejection, names: tuple[str, ...]) -> str:
     return f"{plural} of {shown}{more}"
 
 
-def _whose(one: Rejection, seen: Symptoms) -> str:
-    for text, holder in seen.holders.items():
-        if text in one.why:
+def _whose(rejection: Rejection, symptoms: Symptoms) -> str:
+    for text, holder in symptoms.holders.items():
+        if text in rejection.why:
             return f" ({text} stands in {holder})"
     return ""
 
@@ -75,6 +85,6 @@ _SUSPECT: Final = re.compile(r"malformed IP address: (?P<address>[^\s]+?)\.?(?:\
 
 def suspects(log: str) -> tuple[str, ...]:
     """Addresses that Envoy complains of, to be looked for in the cluster; few."""
-    found = [match["address"] for one in proxy_log.rejections(log)
-             if (match := _SUSPECT.search(one.why))]  # fmt: skip
-    return tuple(dict.fromkeys(found))[:_SHOWN]
+    addresses = [match["address"] for rejection in proxy_log.rejections(log)
+             if (match := _SUSPECT.search(rejection.why))]  # fmt: skip
+    return tuple(dict.fromkeys(addresses))[:_SHOWN]

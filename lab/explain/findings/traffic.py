@@ -22,7 +22,7 @@ def every_container(spec: Object) -> Iterator[Object]:
 
 def container(spec: Object, name: str) -> Object:
     """The container of a name, {} where there is none."""
-    return next((one for one in every_container(spec) if one.get("name") == name), {})
+    return next((item for item in every_container(spec) if item.get("name") == name), {})
 
 
 def before_the_proxy(spec: Object) -> list[str]:
@@ -31,17 +31,19 @@ def before_the_proxy(spec: Object) -> list[str]:
     They stand behind istio-init, and the proxy is a container of the classic kind, which starts
     when all of them have ended. The proxy's own user is not redirected.
     """
-    if not any(one.get("name") == contract.PROXY_CONTAINER for one in spec.get("containers") or ()):
+    if not any(
+        item.get("name") == contract.PROXY_CONTAINER for item in spec.get("containers") or ()
+    ):
         return []
-    names = [one.get("name") for one in spec.get("initContainers") or ()]
+    names = [item.get("name") for item in spec.get("initContainers") or ()]
     if contract.INIT_CONTAINER not in names:
         return []
     behind = list(spec["initContainers"])[names.index(contract.INIT_CONTAINER) + 1 :]
-    whole = (spec.get("securityContext") or {}).get("runAsUser")
+    pod_user = (spec.get("securityContext") or {}).get("runAsUser")
     return [
-        str(one.get("name"))
-        for one in behind
-        if (one.get("securityContext") or {}).get("runAsUser", whole) != contract.PROXY_UID
+        str(item.get("name"))
+        for item in behind
+        if (item.get("securityContext") or {}).get("runAsUser", pod_user) != contract.PROXY_UID
     ]
 
 
@@ -61,10 +63,10 @@ def _reordered(situation: Situation, name: str) -> Change:
     holder = subject.holder
     own: Object = (holder.template.get("spec") or {}) if holder else subject.spec
     inits: list[dict[str, Any]] = list(own.get("initContainers") or ())
-    names = [one.get("name") for one in inits]
+    names = [item.get("name") for item in inits]
     if contract.INIT_CONTAINER in names and name in names:
-        rules = [one for one in inits if one.get("name") == contract.INIT_CONTAINER]
-        others = [one for one in inits if one.get("name") != contract.INIT_CONTAINER]
+        rules = [item for item in inits if item.get("name") == contract.INIT_CONTAINER]
+        others = [item for item in inits if item.get("name") != contract.INIT_CONTAINER]
         text = f"have {contract.INIT_CONTAINER} come last among the init containers"
         return EditPod({"spec": {"initContainers": [*others, *rules]}}, text)
     key = annotations.NATIVE_SIDECAR
@@ -76,9 +78,9 @@ def _reordered(situation: Situation, name: str) -> Change:
 
 def outbound_ports(situation: Situation) -> Finding | None:
     """includeOutboundPorts beside ranges that take everything already."""
-    given = situation.subject.annotations
-    ports = given.get(annotations.INCLUDE_OUTBOUND_PORTS, "").strip()
-    ranges = given.get(annotations.INCLUDE_OUTBOUND_CIDRS, _ALL).strip()
+    own_annotations = situation.subject.annotations
+    ports = own_annotations.get(annotations.INCLUDE_OUTBOUND_PORTS, "").strip()
+    ranges = own_annotations.get(annotations.INCLUDE_OUTBOUND_CIDRS, _ALL).strip()
     if not ports or ranges != _ALL:
         return None
     say = (
@@ -97,5 +99,5 @@ def foreseen(situation: Situation, pod: Object) -> Finding | None:
     names = before_the_proxy(pod.get("spec") or {})
     if not names:
         return None
-    made = replace(situation, subject=replace(situation.subject, pod=pod))
-    return init_order(made, names[0], "and will not reach anything")
+    after_injection = replace(situation, subject=replace(situation.subject, pod=pod))
+    return init_order(after_injection, names[0], "and will not reach anything")

@@ -47,7 +47,9 @@ def _by_facts(situation: Situation, trial: Trial | None) -> Finding | None:
     for entry in _concerned(situation, trial):
         service = situation.services.get(entry.service) if entry.service else None
         refused = not entry.ignores_failure
-        same = tuple(one for one in situation.entries or () if one.service == entry.service)
+        same = tuple(
+            candidate for candidate in situation.entries or () if candidate.service == entry.service
+        )
         if service is None:
             continue
         where = f"Service {service.namespace}/{service.name}"
@@ -56,7 +58,7 @@ def _by_facts(situation: Situation, trial: Trial | None) -> Finding | None:
             change = changes.reinstall(situation)
             return _unreachable(Cause.WEBHOOK_UNREACHABLE, say, entry, change, refused)
         if entry.port not in service.ready:
-            has = ", ".join(str(one.number) for one in service.ports)
+            has = ", ".join(str(port.number) for port in service.ports)
             say = f"the webhook is called on port {entry.port}; {where} has {has}"
             change = changes.call_port(situation, _on_port(same, entry), service)
             return _unreachable(Cause.WEBHOOK_PORT, say, entry, change, refused)
@@ -75,11 +77,11 @@ def _by_facts(situation: Situation, trial: Trial | None) -> Finding | None:
 
 
 def _on_port(entries: Sequence[Entry], like: Entry) -> tuple[Entry, ...]:
-    return tuple(one for one in entries if one.port == like.port)
+    return tuple(entry for entry in entries if entry.port == like.port)
 
 
 def _concerned(situation: Situation, trial: Trial | None) -> tuple[Entry, ...]:
-    named = tuple(one for one in situation.matching if trial and one.name == trial.webhook)
+    named = tuple(entry for entry in situation.matching if trial and entry.name == trial.webhook)
     return named or situation.matching
 
 
@@ -102,7 +104,7 @@ def _by_words(situation: Situation, trial: Trial | None) -> Finding | None:
         return _by_events(situation)
     if trial.outcome == "plain":
         return _plain(situation, trial)
-    if trial.webhook not in {one.name for one in situation.entries or ()}:
+    if trial.webhook not in {entry.name for entry in situation.entries or ()}:
         say = f"another webhook, {trial.webhook}, cannot be called: {trial.message}"
         return Finding(Cause.REFUSED_ELSEWHERE, "created", say, _other(), refused=True)
     return worded(situation, trial)
@@ -110,9 +112,13 @@ def _by_words(situation: Situation, trial: Trial | None) -> Finding | None:
 
 def worded(situation: Situation, trial: Trial) -> Finding:
     """The cause behind the API server's words about a call that failed."""
-    entry = next(one for one in situation.entries or () if one.name == trial.webhook)
+    entry = next(
+        candidate for candidate in situation.entries or () if candidate.name == trial.webhook
+    )
     service = situation.services.get(entry.service) if entry.service else None
-    same = tuple(one for one in situation.entries or () if one.service == entry.service)
+    same = tuple(
+        candidate for candidate in situation.entries or () if candidate.service == entry.service
+    )
     words = trial.message
     refused = not entry.ignores_failure
     line = "trust"
@@ -165,7 +171,9 @@ def _plain(situation: Situation, trial: Trial) -> Finding:
         service = situation.services.get(entry.service) if entry.service else None
         if not entry.ignores_failure:
             continue
-        same = tuple(one for one in situation.entries or () if one.service == entry.service)
+        same = tuple(
+            candidate for candidate in situation.entries or () if candidate.service == entry.service
+        )
         if service and service.root and not _shares(entry.authority, service.root):
             say = f"the caBundle of {entry.name} is not the root that the mesh publishes"
             change = changes.trust(situation, same, service)
@@ -196,16 +204,18 @@ def _by_events(situation: Situation) -> Finding | None:
         past = answers.read(500, {"message": message})
         if past.outcome == "refused":
             return _refused(situation, past)
-        if past.outcome == "rejected" and (found := limits.broken(situation, past)):
-            return found
-        if past.outcome == "failed" and past.webhook in {one.name for one in situation.matching}:
+        if past.outcome == "rejected" and (finding := limits.broken(situation, past)):
+            return finding
+        if past.outcome == "failed" and past.webhook in {
+            entry.name for entry in situation.matching
+        }:
             return worded(situation, past)
     return None
 
 
 def _refused(situation: Situation, trial: Trial) -> Finding:
     subject = situation.subject
-    if trial.webhook not in {one.name for one in situation.entries or ()}:
+    if trial.webhook not in {entry.name for entry in situation.entries or ()}:
         say = f"another webhook, {trial.webhook}, refuses the pod: {trial.message}"
         return Finding(Cause.REFUSED_ELSEWHERE, "created", say, _other(), refused=True)
     named = [name for name in (*annotations.RULES, *subject.annotations) if name in trial.message]
@@ -223,8 +233,8 @@ def _other() -> Change:
 
 
 def _rejected(situation: Situation, trial: Trial) -> Finding:
-    if (found := limits.broken(situation, trial)) is not None:
-        return found
+    if (finding := limits.broken(situation, trial)) is not None:
+        return finding
     if _SECURITY.search(trial.message):
         say = f"Pod Security refuses the pod with its sidecar: {trial.message}"
         key = "pod-security.kubernetes.io/enforce"
