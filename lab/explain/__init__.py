@@ -1,4 +1,4 @@
-"""Why a pod was, was not, or would be injected: a chain of yes and no, and what to change.
+"""Explains why a pod was, was not, or would be injected, as a chain of questions with repairs.
 
-ask_cluster (reads, one dry run) → situation (frozen data) → verdict (pure) → render.
+ask_cluster (reads and one dry run) → situation (frozen data) → verdict (pure) → render.
 """

@@ -1,4 +1,4 @@
-"""Objects of the Kubernetes API, as JSON, into the model. Pure."""
+"""Converts JSON objects of the Kubernetes API into the model of situation.py. Pure."""
 
 import base64
 import binascii
@@ -11,7 +11,7 @@ from lab.mesh.injector.decision import Policy
 from lab.mesh.label_selectors import parse
 
 REVISION_LABEL: Final = "istio.io/rev"
-"""Label of a namespace or pod: which of several injectors is to be asked."""
+"""Label of a namespace or pod that chooses one of several injectors."""
 INJECTION_KEYS: Final = frozenset(
     {contract.INJECTION_LABEL, contract.INJECT_POD_LABEL, REVISION_LABEL}
 )
@@ -19,8 +19,8 @@ INJECTION_KEYS: Final = frozenset(
 
 
 def entries(configurations: Iterable[Object]) -> tuple[Entry, ...]:
-    """The entries that inject sidecars, of all MutatingWebhookConfigurations."""
-    entry_list = []
+    """Returns all entries of the MutatingWebhookConfigurations that inject sidecars."""
+    injecting = []
     for configuration in configurations:
         meta = configuration["metadata"]
         own_entries = [
@@ -30,8 +30,8 @@ def entries(configurations: Iterable[Object]) -> tuple[Entry, ...]:
         if any(
             (entry.namespaces.keys | entry.objects.keys) & INJECTION_KEYS for entry in own_entries
         ):
-            entry_list += own_entries
-    return tuple(entry_list)
+            injecting += own_entries
+    return tuple(injecting)
 
 
 def _entry(meta: Object, index: int, hook: Object) -> Entry:
@@ -78,7 +78,7 @@ def _decoded(bundle: str) -> str:
 
 
 def namespace(space: Object) -> Namespace:
-    """A namespace, and since when it has its labels."""
+    """Returns a namespace with the times at which its labels were last set."""
     meta = space["metadata"]
     return Namespace(
         name=meta["name"],
@@ -97,16 +97,18 @@ def _since(managed: Sequence[Object]) -> Iterator[tuple[str, str]]:
 
 
 def root(place: RootPlace, published: Object) -> str:
-    """The PEM text that the object at a place publishes, "" when it has none."""
+    """Returns the PEM text in the object read from `place`, "" if it has none."""
     text = str((published.get("data") or {}).get(place.key, ""))
     return _decoded(text) if place.resource == "secret" else text
 
 
 def service(
-    found_service: Object, slices: Iterable[Object], deployments: Iterable[Object], root: str
+    service_object: Object, slices: Iterable[Object], deployments: Iterable[Object], root: str
 ) -> Service:
-    """A Service with its EndpointSlices, the Deployments beside it, and the published root."""
-    meta, spec = found_service["metadata"], found_service.get("spec") or {}
+    """Returns a Service with its ready addresses, the Deployments of its namespace, and the root
+    certificate that the mesh publishes there (PEM text).
+    """
+    meta, spec = service_object["metadata"], service_object.get("spec") or {}
     ports = tuple(
         Port(int(port["port"]), port.get("name", ""), str(port.get("targetPort", "")))
         for port in spec.get("ports") or ()
@@ -129,7 +131,7 @@ def _ready(ports: Sequence[Port], slices: Iterable[Object]) -> Mapping[int, int]
         here = {
             address
             for endpoint in piece.get("endpoints") or ()
-            # Absent means ready, says the API.
+            # The API defines an absent condition as ready.
             if (endpoint.get("conditions") or {}).get("ready") in (True, None)
             for address in endpoint.get("addresses") or ()
         }
@@ -157,7 +159,7 @@ def _workload(deployment: Object) -> Workload:
 
 
 def generations(pods: Iterable[Object]) -> tuple[str, ...]:
-    """What each ready pod of one workload runs, in words, where they are not all alike."""
+    """Returns a text for each ready pod with its images and template, () if all pods are equal."""
     running = {}
     for pod in pods:
         meta, status = pod["metadata"], pod.get("status") or {}
@@ -178,7 +180,10 @@ def generations(pods: Iterable[Object]) -> tuple[str, ...]:
 
 
 def policy(config: Any) -> Policy:
-    """The policy in an injector's configuration (in it ours is as Istio's); the default if none."""
+    """Returns the policy in an injector's configuration, the default if there is none.
+
+    The lab's injector and Istio's use the same fields.
+    """
     if not isinstance(config, Mapping):
         return Policy()
     return Policy(

@@ -1,4 +1,7 @@
-"""From an API server to a Situation: reads, and one dry-run create. Thin; judges nothing."""
+"""Builds a Situation from an API server's answers, with reads and dry-run creates. Thin.
+
+This module judges nothing.
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -30,14 +33,12 @@ from lab.mesh.workloads import WORKLOADS
 
 _CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 _NAMES: Final = 20
-"""Pod names in a hint at most."""
-TRIAL_SECONDS: Final = 45.0
-"""For the dry run: the API server waits up to 30 s for each webhook."""
+"""Upper limit of the pod names in a hint."""
 Found = TypeVar("Found")
 
 
 class Gatherer:
-    """Asks one API server; what it may not read is remembered in words."""
+    """Asks one API server, and keeps a text for each thing that it could not read."""
 
     def __init__(
         self, api: KubeApi, kubectl: tuple[str, ...], restore: tuple[str, ...] = ()
@@ -50,7 +51,10 @@ class Gatherer:
         self._webhook = None
 
     def live(self, target: Target) -> list[Subject]:
-        """The pod; or a workload's template and its pods. Raises ExplainError if not there."""
+        """Returns the pod, or a workload's template and its pods.
+
+        Raises ExplainError if the target does not exist.
+        """
         target_object = self._named(target)
         if target.kind == "Pod":
             return [self._pod(target_object, self._holder(target_object))]
@@ -68,7 +72,11 @@ class Gatherer:
         return [subject, *(self._pod(pod, holder) for pod in self._pods(target_object))]
 
     def situation(self, subject: Subject, space: Namespace | None, *, tried: bool) -> Situation:
-        """All that is known of one subject. `space` stands in for a namespace not yet made."""
+        """Returns everything that is known about one subject.
+
+        `space`: the namespace from the manifest, used if the cluster does not have it yet.
+        `tried`: whether a dry run is allowed.
+        """
         self._unknown = []
         entries, services = self._mesh()
         namespace = self._namespace(subject.namespace)
@@ -88,7 +96,8 @@ class Gatherer:
         injected = subject.origin == "live" and proxy_of(subject.pod) is not None
         if injected:
             known = self._examined(known)
-        # What differs was made otherwise than now: by the webhook that runs, or by one before.
+        # A dry run for an injected pod shows whether the webhook that runs now makes the
+        # difference, or an earlier one made it.
         wanted = tried and (not injected or build.aged(known))
         there = namespace is not None and namespace.exists and namespace is not space
         if wanted and there:
@@ -102,7 +111,9 @@ class Gatherer:
         return replace(known, unknown=tuple(self._unknown))
 
     def _examined(self, known: Situation) -> Situation:
-        """With the symptoms of a pod that is there, and the Service that configures it."""
+        """Returns `known` with an existing pod's symptoms and, if it is not ready, discovery's
+        Service.
+        """
         where = discovery_of(known)
         observed = examine(self._api, known.subject.pod, where)
         services = dict(known.services)
@@ -111,7 +122,7 @@ class Gatherer:
         return replace(known, symptoms=observed, services=services)
 
     def _generations(self, known: Situation) -> tuple[str, ...]:
-        """The webhook's pods where they are not all of one image and one template."""
+        """Returns a text for each webhook pod, () if all have the same images and template."""
         where = next((entry.service for entry in known.matching if entry.service), None)
         service = known.services.get(where) if where else None
         if service is None or not service.selector:
@@ -148,7 +159,7 @@ class Gatherer:
         )
 
     def _pods(self, workload: Object) -> list[dict[str, Any]]:
-        """The pods that a workload keeps, the newest first, without those that are leaving."""
+        """Returns the pods of a workload, newest first, without those that are being deleted."""
         selector = (workload.get("spec") or {}).get("selector") or {}
         # A ReplicationController's selector is the bare mapping; a CronJob has none.
         wanted = selector.get("matchLabels", selector) if isinstance(selector, dict) else {}
@@ -161,7 +172,9 @@ class Gatherer:
         return sorted(staying, key=lambda pod: pod["metadata"]["creationTimestamp"], reverse=True)
 
     def _holder(self, pod: Object) -> Holder | None:
-        """The workload above a pod: a ReplicaSet's Deployment, a Job's CronJob, else the owner."""
+        """Returns the topmost workload that owns a pod, such as a ReplicaSet's Deployment or a
+        Job's CronJob; None for a pod without an owner.
+        """
         holder: Holder | None = None
         current, space = pod, pod["metadata"]["namespace"]
         while owner := _controller(current):
@@ -221,13 +234,13 @@ class Gatherer:
         )
 
     def _root(self, place: RootPlace) -> str:
-        """The authority that vouches for a webhook, "" where it cannot be read."""
+        """Returns the root certificate that the mesh publishes, "" if it cannot be read."""
         try:
             published = self._api.get(
                 f"/api/v1/namespaces/{place.namespace}/{place.resource}s/{place.name}"
             )
         except ApiError:
-            return ""  # a fact less to compare with; others explain too
+            return ""  # without it, the other facts still explain the pod
         return api_objects.root(place, published)
 
     def _refusals(self, subject: Subject) -> tuple[str, ...]:
@@ -244,7 +257,9 @@ class Gatherer:
         return tuple(event.get("message", "") for event in mine[-5:])
 
     def _try(self, situation: Situation) -> Trial:
-        """Dry-run the pod; where a call may have been passed over, ask the server's counters."""
+        """Dry-runs the pod. If the API server may have ignored a failed call, compares its
+        counters before and after a second dry run.
+        """
         space, body = situation.subject.namespace, dry_run.body(situation.subject)
         answer = self._create(space, body)
         doubtful = [entry.name for entry in situation.matching if entry.ignores_failure]
@@ -272,7 +287,9 @@ class Gatherer:
     def _optional(
         self, what: str, read: Callable[..., Found], path: str, **query: str
     ) -> Found | None:
-        """What `read` gives; None, and remembered, where it may not be read."""
+        """Returns what `read` returns. If it may not be read or does not exist, records that and
+        returns None.
+        """
         try:
             return read(path, **query)
         except ApiError as error:

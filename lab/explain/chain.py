@@ -1,7 +1,7 @@
-"""The chain of yes and no from a pod to its sidecar, in the order in which it is gone through.
+"""The chain of questions from a pod to its sidecar, in the order in which a cluster decides. Pure.
 
-Pure. A question is put so that yes leads to a sidecar. Lines behind the one that decides are
-answered too, as if the webhook were asked: mending the first would meet the next.
+Each question is worded so that yes leads to a sidecar. Lines after the deciding one are answered
+too, as if the API server called the webhook: after the first repair, the next no decides.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,11 @@ Answer = Literal["yes", "no", "?"]
 
 @dataclass(frozen=True)
 class Line:
-    """One question: `key` names it for programs, `entry` the webhook's entry it is about."""
+    """One question and its answer.
+
+    `key` names the question for programs. `entry`: name of the webhook entry that the question is
+    about, "" if none. `decides`: whether this line decides the verdict.
+    """
 
     key: str
     question: str
@@ -32,7 +36,7 @@ class Line:
 
 
 def chain(situation: Situation) -> tuple[Line, ...]:
-    """All lines; none is marked as the deciding one."""
+    """Returns all lines; none is marked as the deciding one yet."""
     return (
         *_webhook(situation),
         *_selectors(situation),
@@ -46,13 +50,13 @@ def chain(situation: Situation) -> tuple[Line, ...]:
 
 
 def _webhook(situation: Situation) -> Iterator[Line]:
-    question = "a webhook that injects sidecars is there"
+    question = "a webhook that injects sidecars exists"
     if situation.entries is None:
         yield Line("configuration", question, "?", "its configuration could not be read")
     else:
         names = dict.fromkeys(entry.configuration for entry in situation.entries)
         count = len(situation.entries)
-        detail = f"{', '.join(names)}, {count} entries" if names else "no configuration does that"
+        detail = f"{', '.join(names)}, {count} entries" if names else "no configuration does"
         sees = any(entry.sees_pods for entry in situation.entries)
         if names and not sees:
             detail += "; none covers the creation of pods"
@@ -60,12 +64,12 @@ def _webhook(situation: Situation) -> Iterator[Line]:
     space = situation.namespace
     if space is None:
         name = situation.subject.namespace
-        yield Line("namespace", f"namespace {name} is there", "?", "it could not be read")
+        yield Line("namespace", f"namespace {name} exists", "?", "it could not be read")
         return
     shown = ", ".join(f"{key}={value}" for key, value in space.labels.items() if _shows(key))
     detail = f"labels: {shown or 'none that matter'}" if space.exists else ""
     answer: Answer = "yes" if space.exists else "no"
-    yield Line("namespace", f"namespace {space.name} is there", answer, detail)
+    yield Line("namespace", f"namespace {space.name} exists", answer, detail)
 
 
 def _shows(key: str) -> bool:
@@ -110,13 +114,12 @@ def _called(situation: Situation) -> Iterator[Line]:
         return
     matching = situation.matching
     names = ", ".join(entry.name for entry in matching)
-    detail = names if matching else "no entry is meant for this pod"
+    detail = names if matching else "no entry matches this pod"
     if any(entry.conditions for entry in matching):
         detail += " (its matchConditions are not evaluated here)"
     yield Line("called", "the API server calls the webhook", "yes" if matching else "no", detail)
-    for entry in (
-        matching or (*(candidate for candidate in situation.entries if candidate.sees_pods),)[:1]
-    ):
+    for_pods = tuple(candidate for candidate in situation.entries if candidate.sees_pods)
+    for entry in matching or for_pods[:1]:
         yield _reachable(situation, entry)
         if matching:
             yield _trusted(situation, entry)
@@ -139,7 +142,7 @@ def _reachable(situation: Situation, entry: Entry) -> Line:
     return Line("reachable", question, "yes" if count else "no", detail, entry.name)
 
 
-_WORKS: Final = "the sidecar works as it is meant to"
+_WORKS: Final = "the sidecar works as intended"
 _TRUSTED: Final = "the API server trusts its certificate"
 
 
@@ -148,7 +151,7 @@ def _trusted(situation: Situation, entry: Entry) -> Line:
     if "-----BEGIN CERTIFICATE-----" not in entry.authority and entry.service:
         return Line("trust", _TRUSTED, "no", "caBundle holds no certificate", entry.name)
     if trial is None or trial.outcome in ("untried", "plain", "rejected"):
-        return Line("trust", _TRUSTED, "?", "only a call tells", entry.name)
+        return Line("trust", _TRUSTED, "?", "only a call to the webhook shows this", entry.name)
     if trial.outcome == "failed" and trial.webhook == entry.name:
         bad = "x509" in trial.message or "tls:" in trial.message or "root cert" in trial.message
         return Line("trust", _TRUSTED, "no" if bad else "?", trial.message[:300], entry.name)
@@ -156,7 +159,7 @@ def _trusted(situation: Situation, entry: Entry) -> Line:
 
 
 _QUESTIONS: Final = {
-    "host-network": ("the pod has a network of its own", "hostNetwork is not set"),
+    "host-network": ("the pod has its own network", "hostNetwork is not set"),
     "ignored-namespace": ("the injector works in this namespace", ""),
     "own-label": ("the pod does not decline", ""),
     "never-selector": ("no never-inject selector matches", ""),
@@ -166,7 +169,7 @@ _QUESTIONS: Final = {
 
 
 def _decision(situation: Situation) -> Iterator[Line]:
-    """The injector's steps up to the one that decided; those before it let the pod pass."""
+    """Yields the injector's steps up to the deciding one; the earlier ones let the pod pass."""
     decision = decision_of(situation)
     decided = line_of(decision.reason)
     for key in (*LINES, "policy"):
@@ -180,7 +183,7 @@ def _decision(situation: Situation) -> Iterator[Line]:
 
 
 def _annotations(situation: Situation) -> Iterator[Line]:
-    question = "the injector takes the pod and its annotations"
+    question = "the injector accepts the pod and its annotations"
     trial = situation.trial
     if trial is not None and trial.outcome == "refused":
         yield Line("annotations", question, "no", trial.message[:400])
@@ -194,15 +197,13 @@ def _annotations(situation: Situation) -> Iterator[Line]:
 
 
 def _trial(situation: Situation) -> Iterator[Line]:
-    trial, question = (
-        situation.trial,
-        "a dry-run create (nothing is stored) comes back with a sidecar",
-    )
+    trial = situation.trial
+    question = "a dry-run create (nothing is stored) comes back with a sidecar"
     if trial is None:
         return
     answers: dict[str, tuple[Answer, str]] = {
         "injected": ("yes", ""),
-        "plain": ("no", "it comes back as it went"),
+        "plain": ("no", "it comes back without one"),
         "untried": ("?", trial.message[:300]),
     }
     about = f"{trial.webhook}: " if trial.webhook else ""
@@ -215,14 +216,14 @@ def _pod(situation: Situation) -> Iterator[Line]:
     if subject.origin != "live":
         return
     sidecar = proxy_of(subject.pod)
-    detail = f"made {subject.created}"
+    detail = f"created {subject.created}"
     if sidecar:
         detail += f"; {contract.PROXY_CONTAINER}, {'a native sidecar' if sidecar[1] else 'classic'}"
     yield Line("age", "the pod itself has a sidecar", "yes" if sidecar else "no", detail)
 
 
 def _works(situation: Situation) -> Iterator[Line]:
-    """Whether it works, for what is, or would be, injected."""
+    """Yields whether the sidecar works, for a pod that is or would be injected."""
     injected = situation.trial is not None and situation.trial.outcome == "injected"
     if situation.symptoms is None and not injected and situation.subject.origin == "live":
         return

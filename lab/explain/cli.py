@@ -1,4 +1,4 @@
-"""`lab explain`: why a pod was, was not, or would be injected."""
+"""`lab explain`: explains why a pod was, was not, or would be injected."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ from lab.paths import DEFAULT_NAME, lab_paths
 
 SILENT = "is the cluster up, and is it the one you mean (--name, --kubeconfig)?"
 SLOW = 2.0
-"""Seconds after which a reader is told what takes so long."""
+"""Seconds after which a message on stderr names the server that has not answered yet."""
 EXAMPLES = """\b
 Examples:
   lab explain shop/web-6d4cf56db6-x2x9z       a pod of the lab
@@ -32,10 +32,10 @@ Examples:
   kubectl get deploy web -o yaml | lab explain - --json
 
 \b
-Exit code: 0 it is, or would be, injected; 1 it is not, or would not be; 2 it cannot be told
-(no such pod, no answer, misuse); 3 it is, or would be, and something is wrong with it.
+Exit code: 0 it is, or would be, injected; 1 it is not, or would not be; 2 the answer is not
+known (no such pod, no answer, misuse); 3 it is, or would be, and something is wrong with it.
 Of several pods the worst counts: 1, then 2, then 3, then 0.
-The change that is proposed is a command for this very cluster; it is never run.
+Each proposed change is a command for this cluster; lab explain never runs it.
 """
 
 
@@ -43,15 +43,15 @@ The change that is proposed is a command for this very cluster; it is never run.
 @click.argument("what", metavar="POD|FILE")
 @click.option("-n", "--namespace", default="", help="The pod's namespace.")
 @click.option("--name", default="", help=f"Which lab.  [default: {DEFAULT_NAME}]")
-@click.option("--kubeconfig", default="", metavar="FILE", help="A cluster that is no lab.")
+@click.option("--kubeconfig", default="", metavar="FILE", help="A cluster other than a lab.")
 @click.option("--context", default="", help="A context of your kubeconfig.")
-@click.option("--offline", is_flag=True, help="Ask no cluster: a FILE is judged by itself.")
+@click.option("--offline", is_flag=True, help="Ask no cluster: judge the FILE alone.")
 @click.option(
     "--trial/--no-trial",
     default=True,
     help="Whether to send the API server a dry-run create of the pod; it stores nothing.",
 )
-@click.option("--json", "json_", is_flag=True, help="For programs.")
+@click.option("--json", "json_", is_flag=True, help="Print JSON, for programs.")
 def explain(
     what: str,
     namespace: str,
@@ -62,16 +62,16 @@ def explain(
     trial: bool,
     json_: bool,
 ) -> None:
-    """Say why a pod was, was not, or would be injected, and what to change.
+    """Explain why a pod was, was not, or would be injected, and what to change.
 
-    POD is POD, NAMESPACE/POD or KIND/NAME; FILE is a manifest, - is stdin. The webhook's
-    selectors and the injector's decision come as a chain of yes and no; the line that decides
-    is marked. Reads only; all that it sends are dry-run creates, which store nothing.
+    POD is POD, NAMESPACE/POD or KIND/NAME; FILE is a manifest, - is stdin. The output answers
+    yes or no for each webhook selector and each step of the injector, and marks the line that
+    decides. The command only reads, and sends dry-run creates, which store nothing.
     """
     try:
         explanations = _explanations(what, namespace, (name, kubeconfig, context), offline, trial)
     except SidecarLabError as error:
-        # 1 means "not injected" here, and nothing else.
+        # For this command, exit code 1 means "not injected" and nothing else.
         raise ExplainError(error.message, hint=error.hint) from error
     code = exit_code(explanations)
     colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -88,7 +88,7 @@ def _explanations(
     name, kubeconfig, context = cluster
     if name and (kubeconfig or context):
         raise ExplainError(
-            "--name and --kubeconfig or --context name two clusters", hint="drop one"
+            "--name and --kubeconfig or --context name two clusters", hint="use only one of them"
         )
     file = is_file(what, Path(what).is_file())
     if not offline:
@@ -99,13 +99,13 @@ def _explanations(
 
 
 def exit_code(explanations: Sequence[Explanation]) -> int:
-    """The worst of all: a no before a doubt before a fault before a yes."""
+    """Returns the worst exit code: 1 (no), then 2 (not known), then 3 (fault), then 0 (yes)."""
     codes = {explanation.verdict.exit_code for explanation in explanations}
     return next(code for code in (1, 2, 3, 0) if code in codes)
 
 
 class _Cluster:
-    """The cluster that the options name, and how to call kubectl for it."""
+    """The cluster that the options name, and the kubectl words that address it."""
 
     def __init__(self, name: str, kubeconfig: str, context: str) -> None:
         from lab.kube import kubeconfig as configs
@@ -205,9 +205,9 @@ def _with_mistakes(explanations: list[Explanation], manifest: Manifest) -> list[
 
 def _no_pods(manifest: Manifest) -> list[Explanation]:
     held = ", ".join(manifest.others) or "nothing"
-    say = f"only pods are injected, and what makes them; the file holds {held}"
+    sentence = f"only pods and workloads that create them are injected; the file holds {held}"
     none = Verdict.WOULD_NOT
-    return [Explanation("the manifest", "", "", "file", none, say, Cause.NOT_A_POD)]
+    return [Explanation("the manifest", "", "", "file", none, sentence, Cause.NOT_A_POD)]
 
 
 def _manifest(what: str, namespace: str, default: str) -> Manifest:
@@ -223,7 +223,10 @@ def _manifest(what: str, namespace: str, default: str) -> Manifest:
 
 @contextmanager
 def _reported_when_slow(server: str) -> Iterator[None]:
-    """Say on stderr what is waited for once it takes long: a webhook may take its time."""
+    """Prints on stderr which server is asked if the body takes longer than SLOW.
+
+    A webhook call may take many seconds.
+    """
     timer = threading.Timer(SLOW, click.echo, [f"asking {server} ..."], {"err": True})
     timer.daemon = True
     timer.start()

@@ -1,4 +1,4 @@
-"""The pod to try in a dry run, and what the API server's answer says. Pure."""
+"""Builds the pod for a dry-run create, and reads the API server's answer. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,11 @@ _DROPPED: Final = ("nodeName", "ephemeralContainers", "hostname", "schedulingGat
 _WARNING: Final = re.compile(r'\d{3} \S+ "((?:[^"\\]|\\.)*)"')
 
 PREFIX: Final = "lab-explain-"
-"""Of the name of the pod on trial; it is never stored."""
+"""Prefix of the name of the dry run's pod, which is never stored."""
 
 
 def body(subject: Subject) -> dict[str, Any]:
-    """A pod to create in a dry run, as the workload's controller would make it."""
+    """Returns the pod for a dry-run create, as the workload's controller would create it."""
     metadata = subject.pod.get("metadata") or {}
     kept = {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
     spec = {key: value for key, value in subject.spec.items() if key not in _DROPPED}
@@ -35,7 +35,7 @@ def body(subject: Subject) -> dict[str, Any]:
 
 
 def control(subject: Subject) -> dict[str, Any]:
-    """The same pod without a sidecar: it declines one by its label."""
+    """Returns the same pod with the label that declines a sidecar, for comparison."""
     pod = body(subject)
     metadata = pod["metadata"]
     labels = {**metadata.get("labels", {}), contract.INJECT_POD_LABEL: "false"}
@@ -43,7 +43,7 @@ def control(subject: Subject) -> dict[str, Any]:
 
 
 def read(status: int, answer: Object, warnings: Sequence[str] = ()) -> Trial:
-    """What an answer to the dry run means; `answer` is the pod, or a Status."""
+    """Returns the meaning of a dry run's answer; `answer` is the pod, or a Status."""
     texts = tuple(text for value in warnings for text in _WARNING.findall(value))
     if status < 300:
         sidecar = proxy_of(answer)
@@ -61,7 +61,7 @@ def read(status: int, answer: Object, warnings: Sequence[str] = ()) -> Trial:
 
 
 def short(message: str) -> str:
-    """A message in one line, without the long list of a certificate's names."""
+    """Returns a message in one line, without the long list of a certificate's names."""
     message = " ".join(message.split())
     names = _NAMES.search(message)
     if names is None or names["names"].count(",") < 3:
@@ -72,7 +72,7 @@ def short(message: str) -> str:
 
 
 def failed_open(before: str, after: str, names: Sequence[str]) -> bool:
-    """Whether the API server's count of ignored failures of one of these webhooks rose.
+    """Returns whether the API server ignored more failed calls of one of the named webhooks.
 
     `before` and `after` are its metrics, in Prometheus' text format.
     """

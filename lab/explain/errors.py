@@ -1,9 +1,9 @@
-"""What can go wrong while explaining; the root of all is in lab/mesh/errors.py."""
+"""Errors of `lab explain`; the base class of all errors is in lab/mesh/errors.py."""
 
 from lab.errors import ObservationError
 
 
 class ExplainError(ObservationError):
-    """It cannot be told: misuse, no such pod, a cluster that does not answer. Exit code 2."""
+    """There is no explanation: misuse, no such pod, or no answer from the cluster. Exit code 2."""
 
     exit_code = 2

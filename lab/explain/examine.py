@@ -1,6 +1,6 @@
-"""From an API server to a pod's symptoms: its events, its logs, Envoy's counters. Thin.
+"""Reads a pod's symptoms from an API server: its events, its logs, Envoy's counters. Thin.
 
-What cannot be read is a symptom less. Nothing that a pod answers is read without a limit.
+A symptom that cannot be read is left out. Everything that a pod sends is read with a limit.
 """
 
 import time
@@ -25,11 +25,13 @@ from lab.mesh import contract
 
 _STATISTICS: Final = "/stats/prometheus?filter=update_(rejected%7Ctime)"
 _SLICES: Final = 2000
-"""EndpointSlices at most among which an address is looked for."""
+"""Upper limit of the EndpointSlices that are searched for an address."""
 
 
 def examine(api: KubeApi, pod: Object, discovery: tuple[str, str]) -> Symptoms:
-    """What one pod shows. `discovery`: the Service that configures it."""
+    """Returns one pod's symptoms. `discovery`: namespace and name of the Service that configures
+    its sidecar.
+    """
     metadata = pod["metadata"]
     base = f"/api/v1/namespaces/{metadata['namespace']}"
     here = f"{base}/pods/{metadata['name']}"
@@ -42,7 +44,7 @@ def examine(api: KubeApi, pod: Object, discovery: tuple[str, str]) -> Symptoms:
         uid = str(metadata.get("uid", ""))
         events = _items(api, f"{base}/events", fieldSelector=f"involvedObject.uid={uid}")
         observed = replace(observed, events=symptoms.events(events, uid))
-    logs = {container.name: _log(api, here, container) for container in _telling(observed)}
+    logs = {container.name: _log(api, here, container) for container in _with_useful_logs(observed)}
     proxy = logs.get(contract.PROXY_CONTAINER, "")
     if not proxy.strip() and not observed.ready:
         logs["discovery"] = _discovery_log(api, discovery)
@@ -55,8 +57,8 @@ def examine(api: KubeApi, pod: Object, discovery: tuple[str, str]) -> Symptoms:
     return replace(observed, holders=dict(_holders(api, refused.suspects(proxy))))
 
 
-def _telling(observed: Symptoms) -> Iterator[Container]:
-    """The containers whose logs may tell something."""
+def _with_useful_logs(observed: Symptoms) -> Iterator[Container]:
+    """Yields the containers whose logs may contain a reason."""
     for container in observed.containers:
         started = container.running or container.ended or container.restarts > 0
         sidecar = container.name == contract.PROXY_CONTAINER
@@ -67,7 +69,7 @@ def _telling(observed: Symptoms) -> Iterator[Container]:
 
 
 def _log(api: KubeApi, pod: str, container: Container) -> str:
-    """A container's log; of one that waits to be started again, that of its last run."""
+    """Returns a container's log; after a failed restart, with the log of the run before it."""
     query = {
         "container": container.name,
         "tailLines": str(LOG_LINES),

@@ -1,4 +1,4 @@
-"""The settings of the injector that a cluster runs, from its ConfigMap. Thin."""
+"""Reads the settings of the injector that a cluster runs from its ConfigMap. Thin."""
 
 from typing import Final
 
@@ -15,13 +15,14 @@ from lab.mesh.injector.settings import config
 from lab.mesh.injector.settings.pod_settings import Settings
 
 _ISTIO_CONFIG: Final = ("istio-sidecar-injector", "config")
-"""Istio's ConfigMap, and its key, with the injector's policy."""
+"""Name and key of Istio's ConfigMap with the injector's policy."""
 
 
 def read(api: KubeApi, known: Situation, unknown: list[str]) -> Settings:
-    """The settings, or the defaults where they cannot be read; `unknown` takes why, in words.
+    """Returns the injector's settings, or the defaults if they cannot be read.
 
-    Of another mesh's injector the policy alone.
+    Appends the reason to `unknown` if the settings are invalid. For another mesh's injector, the
+    result holds the policy alone.
     """
     entries = known.matching or known.entries or ()
     service = next((entry.service for entry in entries if entry.service), None)
@@ -43,12 +44,12 @@ def _config_map(api: KubeApi, namespace: str, name: str, key: str) -> str:
     try:
         config_map = api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
     except ApiError:
-        return ""  # only the change that is proposed gets poorer by it
+        return ""  # without it, the explanation uses the injector's default settings
     return str((config_map.get("data") or {}).get(key, ""))
 
 
 def _kubelets(api: KubeApi) -> tuple[str, ...]:
-    """Versions of the nodes' kubelets. Without them, as without the right to ask, none."""
+    """Returns the versions of the nodes' kubelets, () if the API server does not list the nodes."""
     try:
         nodes = api.items("/api/v1/nodes")
     except ApiError:

@@ -1,4 +1,4 @@
-"""What a reader should know besides the cause. Pure."""
+"""Notes: facts that a reader should know besides the cause. Pure."""
 
 from collections.abc import Iterator
 
@@ -13,19 +13,19 @@ from lab.mesh.workloads import WORKLOADS
 
 
 def origin(situation: Situation) -> str:
-    """Where the sidecar that a pod has comes from."""
+    """Returns a sentence about where a pod's sidecar comes from."""
     if by_hand(situation):
-        return "it was injected before it met the API server: its manifest holds the sidecar"
+        return "it was injected before it reached the API server: its manifest holds the sidecar"
     if situation.subject.origin == "file":
         return "the manifest holds a sidecar and its status annotation already"
     names = ", ".join(entry.name for entry in situation.matching)
     if names:
-        return f"it has a sidecar; {names} is meant for it, and {decision_of(situation).sentence}"
-    return "it has a sidecar, though no entry of a webhook is meant for such a pod now"
+        return f"it has a sidecar; {names} matches it, and {decision_of(situation).sentence}"
+    return "it has a sidecar, though no entry of a webhook matches such a pod now"
 
 
 def by_hand(situation: Situation) -> bool:
-    """Whether the manifest that the pod came from held the sidecar (`kube-inject`)."""
+    """Returns whether the pod's manifest already held the sidecar (`kube-inject`)."""
     subject = situation.subject
     if subject.holder is not None and subject.origin == "live":
         return proxy_of(subject.holder.template) is not None
@@ -36,7 +36,7 @@ def by_hand(situation: Situation) -> bool:
 
 
 def notes(situation: Situation, *, injected: bool) -> Iterator[str]:
-    """Sentences, the weightiest first."""
+    """Yields sentences, the most important first. `injected`: whether the pod is or would be."""
     subject = situation.subject
     warnings_of_trial = situation.trial.warnings if situation.trial is not None else ()
     warned = think(situation).warnings
@@ -47,8 +47,8 @@ def notes(situation: Situation, *, injected: bool) -> Iterator[str]:
     if workload is not None and workload.runs_once and injected and not _native(situation):
         key = annotations.NATIVE_SIDECAR
         yield (
-            f"a {workload.kind} with a classic sidecar never completes: the proxy goes on when the "
-            f'app is done; set the annotation {key}="true" in its pod template'
+            f"a {workload.kind} with a classic sidecar never completes: the proxy keeps running "
+            f'after the app ends; set the annotation {key}="true" in its pod template'
         )
     stamped = contract.STATUS_ANNOTATION in subject.annotations
     if stamped and proxy_of(subject.pod) is None:
@@ -58,7 +58,7 @@ def notes(situation: Situation, *, injected: bool) -> Iterator[str]:
         )
     yield from _workload(situation)
     yield from _webhook(situation)
-    # The webhook runs the same injector: what was said is not said again.
+    # The webhook runs the same injector, so its warnings may repeat these.
     yield from (warning for warning in warnings_of_trial if warning not in warned)
 
 
@@ -83,8 +83,8 @@ def _workload(situation: Situation) -> Iterator[str]:
     ]
     if lost:
         yield (
-            f"on {subject.holder.kind} {subject.holder.name} itself, without effect: "
-            f"{', '.join(lost)}; annotations of the pod template count"
+            f"annotations of {subject.holder.kind} {subject.holder.name} itself, which have no "
+            f"effect: {', '.join(lost)}; only annotations of the pod template count"
         )
     labels = subject.holder.metadata.get("labels") or {}
     if labels.get(contract.INJECT_POD_LABEL) == "false" and not subject.labels.get(
@@ -92,7 +92,7 @@ def _workload(situation: Situation) -> Iterator[str]:
     ):
         yield (
             f"{contract.INJECT_POD_LABEL}=false on {subject.holder.kind} {subject.holder.name} "
-            "itself has no effect; labels of the pod template count"
+            "itself has no effect; only labels of the pod template count"
         )
 
 
@@ -100,12 +100,12 @@ def _webhook(situation: Situation) -> Iterator[str]:
     matching = situation.matching
     if len({entry.configuration for entry in matching}) > 1 or len(matching) > 1:
         names = ", ".join(entry.name for entry in matching)
-        yield f"several entries are meant for this pod: {names}; the pod is injected by each"
+        yield f"several entries match this pod: {names}; the pod is injected by each"
     for entry in matching:
         if entry.ignores_failure:
             yield (
                 f"{entry.name} has failurePolicy Ignore: when it does not answer, pods start "
-                "without a sidecar and nothing says so"
+                "without a sidecar and without an error"
             )
             break
     labels = situation.namespace.labels if situation.namespace else {}

@@ -1,4 +1,4 @@
-"""Explanations as text for people and as JSON for programs. Pure: text in, colours on demand."""
+"""Formats explanations as text for people and as JSON for programs. Pure."""
 
 import dataclasses
 import json
@@ -9,21 +9,23 @@ from lab.explain.chain import Line
 from lab.explain.verdict import Explanation
 
 SCHEMA: Final = 1
-"""Raised when a field of the JSON changes its meaning."""
+"""Version of the JSON; it increases when a field changes its meaning."""
 Paint = Callable[[str, str], str]
-"""From text and a colour's name to text."""
+"""Takes a text and a colour's name, returns the text in that colour."""
 _COLOURS: Final = {"yes": "green", "no": "red", "?": "yellow"}
 _WIDEST: Final = 58
-"""Columns of the questions; a longer one pushes its detail to the right."""
+"""Upper limit of the questions' column width; a longer question moves its detail to the right."""
 
 
 def plain(text: str, colour: str) -> str:
-    """No colours."""
+    """Returns the text without colours."""
     return text
 
 
 def as_text(explanations: Sequence[Explanation], paint: Paint = plain) -> str:
-    """All explanations; pods with a verdict and cause that was told already take one line."""
+    """Returns all explanations as text. A pod takes one line if its verdict and cause repeat those
+    of an earlier one.
+    """
     first_names: dict[tuple[object, ...], str] = {}
     blocks = []
     for explanation in explanations:
@@ -71,13 +73,13 @@ def _line(line: Line, width: int, paint: Paint) -> str:
 
 
 def as_json(explanations: Sequence[Explanation], exit_code: int) -> str:
-    """One JSON object: schema, exit_code, explanations."""
-    plain_explanations = [_plain(explanation) for explanation in explanations]
-    document = {"schema": SCHEMA, "exit_code": exit_code, "explanations": plain_explanations}
+    """Returns one JSON object with schema, exit_code and explanations."""
+    plain_data = [_plain_data(explanation) for explanation in explanations]
+    document = {"schema": SCHEMA, "exit_code": exit_code, "explanations": plain_data}
     return json.dumps(document, indent=1) + "\n"
 
 
-def _plain(explanation: Explanation) -> dict[str, Any]:
+def _plain_data(explanation: Explanation) -> dict[str, Any]:
     return {
         "title": explanation.title,
         "namespace": explanation.namespace,

@@ -1,7 +1,7 @@
-"""What is known of a pod, its namespace and the mesh's webhook: plain frozen data.
+"""Frozen data about a pod, its namespace and the mesh's webhook.
 
-None stands for "not known" wherever a field may be None; what could not be read, and why, is in
-`Situation.unknown`. Times are the API's (RFC 3339, UTC, to the second) and compare as text.
+None means "not known" wherever a field may be None; `Situation.unknown` lists what could not be
+read, and why. Times are the API's (RFC 3339, UTC, to the second) and compare as text.
 """
 
 from collections.abc import Mapping
@@ -16,15 +16,19 @@ from lab.mesh.label_selectors import Labels, LabelSelector
 Object = Mapping[str, Any]
 """A Kubernetes object, or a part of one, as JSON."""
 Origin = Literal["live", "template", "file"]
-"""A pod of the cluster; the pod template of a workload there; a manifest."""
+"""Where a subject comes from: a pod of the cluster, a workload's pod template, or a manifest."""
 Outcome = Literal["injected", "plain", "refused", "failed", "rejected", "untried"]
-"""Of a dry run: with or without a sidecar; refused by a webhook; a webhook could not be called;
-rejected by something else of the API server; not possible for us."""
+"""Result of a dry run.
+
+"injected", "plain": the pod came back with or without a sidecar. "refused": a webhook refused it.
+"failed": a webhook could not be called. "rejected": another part of the API server rejected it.
+"untried": the user has no right to create pods.
+"""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The workload that makes the pods; `template` is its pod template, {} when not read."""
+    """The workload that creates the pods; `template` is its pod template, {} if it was not read."""
 
     kind: str
     name: str
@@ -34,10 +38,11 @@ class Holder:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is explained: `pod` holds metadata and spec of a pod or of a pod template.
+    """The pod or pod template to explain. `pod` holds its metadata and spec.
 
-    `where` is the template's path in its object, () for a pod. `alone` says that a file holds
-    no other document.
+    `where`: the template's path in its object, () for a pod. `created`: the pod's creation time.
+    `place`: file and line of a manifest's document. `file`: the manifest's name, "" for stdin.
+    `alone`: whether the file holds no other document.
     """
 
     origin: Origin
@@ -68,7 +73,7 @@ class Subject:
 
     @property
     def title(self) -> str:
-        """How to call it in a sentence."""
+        """The subject's name in a sentence."""
         if self.origin == "live" or self.holder is None:
             return f"pod {self.name}"
         return f"pod template of {self.holder.kind} {self.holder.name}"
@@ -76,7 +81,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Namespace:
-    """A namespace; `since` says when a label was last set, where the API remembers it."""
+    """A namespace. `since`: by label, the time at which it was last set, if the API knows it."""
 
     name: str
     exists: bool = True
@@ -87,10 +92,12 @@ class Namespace:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a MutatingWebhookConfiguration; `index` is its place there.
+    """One entry of a MutatingWebhookConfiguration; `index` is its position there.
 
-    `service` is (namespace, name) or None where it is called by URL. `authority` is the
-    caBundle's PEM text.
+    `sees_pods`: whether its rules cover the creation of pods. `conditions`: number of its
+    matchConditions. `ignores_failure`: whether its failurePolicy is Ignore. `service`: namespace
+    and name, None for an entry with a URL. `authority`: the caBundle's PEM text. `since`: creation
+    time of the configuration.
     """
 
     configuration: str
@@ -111,7 +118,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Port:
-    """A port of a Service, or of a container: `target` is a number, or the name of a port."""
+    """A port of a Service or a container. `target`: number or name of a Service's target port."""
 
     number: int
     name: str = ""
@@ -120,7 +127,10 @@ class Port:
 
 @dataclass(frozen=True)
 class Workload:
-    """A Deployment beside the webhook's Service."""
+    """A Deployment in the namespace of the webhook's Service.
+
+    `labels`: those of its pods. `wanted`, `ready`: numbers of replicas.
+    """
 
     name: str
     labels: Labels
@@ -131,7 +141,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class RootPlace:
-    """Where an authority is published: a key of a ConfigMap, or of a Secret (base64 there)."""
+    """The place of a published root certificate: a key of a ConfigMap, or of a Secret (base64)."""
 
     namespace: str
     resource: str
@@ -140,7 +150,7 @@ class RootPlace:
 
     @classmethod
     def of(cls, namespace: str, service: str) -> "RootPlace":
-        """Of a webhook's Service: ours has its Secret, Istio's a ConfigMap."""
+        """Returns the place for a webhook's Service: the lab's Secret, or Istio's ConfigMap."""
         if (namespace, service) == (contract.CONTROL_NAMESPACE, contract.WEBHOOK_SERVICE):
             return cls(namespace, "secret", service, "ca.crt")
         return cls(namespace, "configmap", contract.CA_CONFIG_MAP, contract.CA_CONFIG_MAP_KEY)
@@ -148,10 +158,10 @@ class RootPlace:
 
 @dataclass(frozen=True)
 class Service:
-    """A webhook's Service and what stands behind it.
+    """A webhook's Service, its ready addresses, and the Deployments of its namespace.
 
-    `ready` counts the ready addresses by port number of the Service. `root` is the authority
-    that the mesh publishes in that namespace (PEM text), "" where it does not.
+    `ready`: number of ready addresses by port number of the Service. `root`: root certificate that
+    the mesh publishes in that namespace (PEM text), "" if there is none.
     """
 
     namespace: str
@@ -165,7 +175,7 @@ class Service:
 
     @property
     def workload(self) -> Workload | None:
-        """The Deployment whose pods it selects."""
+        """The Deployment whose pods the Service selects."""
         for workload in self.workloads:
             if self.selector and self.selector.items() <= workload.labels.items():
                 return workload
@@ -174,9 +184,10 @@ class Service:
 
 @dataclass(frozen=True)
 class Trial:
-    """The answer to a dry-run create. `webhook` is the entry that it names, "" if none.
+    """The answer to a dry-run create. `webhook`: name of the entry in the answer, "" if none.
 
-    `passed_over`: the API server counted a failed call that it ignored meanwhile.
+    `native`: whether the sidecar is a native one. `passed_over`: whether the API server counted a
+    failed call that it ignored during the dry run.
     """
 
     outcome: Outcome
@@ -186,15 +197,15 @@ class Trial:
     native: bool = False
     passed_over: bool = False
     pod: Object = field(default_factory=dict)
-    """The pod as it came back, with its sidecar; {} where none came."""
+    """The pod in the answer if it has a sidecar, else {}."""
 
 
 @dataclass(frozen=True)
 class Situation:
-    """All that a judgement is made from.
+    """Everything that a verdict is derived from.
 
-    `kubectl` is how to call it for this cluster. `restore` is the command that makes the mesh
-    whole again, () on a cluster that is no lab.
+    `kubectl`: the words that call kubectl for this cluster. `restore`: the command that installs
+    the mesh again, () if the cluster is not a lab.
     """
 
     subject: Subject
@@ -203,36 +214,36 @@ class Situation:
     services: Mapping[tuple[str, str], Service] = field(default_factory=dict)
     trial: Trial | None = None
     control: Trial | None = None
-    """The same without a sidecar, where the one with it was rejected."""
+    """A dry run of the same pod without a sidecar, if the one with a sidecar was rejected."""
     symptoms: Symptoms | None = None
-    """Of a pod that is there and has a sidecar."""
+    """Symptoms of an existing pod with a sidecar."""
     generations: tuple[str, ...] = ()
-    """Of the webhook's pods: how they differ, in words; () where they are alike or not known."""
+    """A text for each webhook pod if they differ in image or template, else ()."""
     refusals: tuple[str, ...] = ()
-    """Messages of the workload's FailedCreate events, the newest last."""
+    """Messages of the workload's FailedCreate events, newest last."""
     settings: Settings = field(default_factory=Settings)
-    """The injector's own, where its configuration can be read."""
+    """The injector's settings if its configuration can be read, else the defaults."""
     unknown: tuple[str, ...] = ()
     kubectl: tuple[str, ...] = ("kubectl",)
     restore: tuple[str, ...] = ()
 
     @property
     def foreign(self) -> bool:
-        """Whether the injector that is there is another mesh's."""
+        """Whether the cluster's injector belongs to another mesh."""
         ours = (entry.service and entry.service[1] == contract.WEBHOOK_SERVICE for entry in
                 self.entries or ())  # fmt: skip
         return bool(self.entries) and not any(ours)
 
     @property
     def matching(self) -> tuple[Entry, ...]:
-        """The entries for which the API server calls the webhook about this pod."""
+        """The entries that match the pod, so that the API server calls their webhook."""
         if self.namespace is None:
             return ()
         return tuple(entry for entry in self.entries or () if calls(entry, self))
 
 
 def calls(entry: Entry, situation: Situation) -> bool:
-    """Whether the API server calls `entry` about the pod (conditions in CEL are not evaluated)."""
+    """Returns whether the API server calls `entry` for the pod. CEL conditions are ignored."""
     spaces = situation.namespace.labels if situation.namespace else {}
     return (
         entry.sees_pods
@@ -242,16 +253,16 @@ def calls(entry: Entry, situation: Situation) -> bool:
 
 
 def discovery_of(situation: Situation) -> tuple[str, str]:
-    """Namespace and name of the Service that sidecars are configured by."""
+    """Returns namespace and name of the Service that configures sidecars."""
     if situation.foreign:
         return next((entry.service for entry in situation.entries or () if entry.service), ("", ""))
     return contract.CONTROL_NAMESPACE, contract.DISCOVERY_SERVICE
 
 
 def proxy_of(pod: Object) -> tuple[Object, bool] | None:
-    """The sidecar of a pod and whether it is a native one; None when there is none.
+    """Returns a pod's sidecar container and whether it is a native one; None if there is none.
 
-    A container of that name whose image is still to be filled in (`auto`) is a wish, no sidecar.
+    A container of that name with `image: auto` is no sidecar yet: the injector completes it.
     """
     spec = pod.get("spec") or {}
     for group, native in (("containers", False), ("initContainers", True)):

@@ -1,4 +1,4 @@
-"""What to do about findings, in the order in which to do it. Pure."""
+"""Turns findings into repair steps, in the order in which to do them. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from lab.mesh.workloads import WORKLOADS
 
 @dataclass(frozen=True)
 class RepairStep:
-    """One change: in words, as lines for a shell (() when no command can do it), and for what."""
+    """One change that removes causes. `commands`: lines for a shell, () if no command can do it."""
 
     text: str
     commands: tuple[str, ...] = ()
@@ -21,9 +21,10 @@ class RepairStep:
 def steps(
     situation: Situation, findings: Sequence[Finding], *, renew: bool = True
 ) -> tuple[RepairStep, ...]:
-    """The changes of all findings in their order, the pod's own edits in one, and at the end, where
-    they do not come by themselves, new pods. `renew` False: where an edit does not need them, none
-    are needed.
+    """Returns the steps for all findings, in the changes' order.
+
+    One step joins all edits of the pod. The last step recreates the pods if the controller does
+    not do so itself. `renew`: whether pods must be recreated even if the pod is not edited.
     """
     edits = [finding for finding in findings if isinstance(finding.change, EditPod)]
     others = [finding for finding in findings if finding.change and finding not in edits]
@@ -38,9 +39,9 @@ def steps(
             RepairStep(finding.change.text, finding.change.commands(current), (finding.cause,))
         )
         if isinstance(finding.change, Move):
-            # The copy in the other namespace is new, and is what any further edit is for.
-            current = replace(current, subject=replace(current.subject,
-                                                       namespace=finding.change.target))  # fmt: skip
+            # Later edits apply to the new copy in the other namespace.
+            subject = replace(current.subject, namespace=finding.change.target)
+            current = replace(current, subject=subject)
     moved = any(isinstance(finding.change, Move) for finding in others)
     if edits:
         planned.append(_edited(current, edits))
@@ -77,6 +78,6 @@ def _needs_renewal(situation: Situation, edits: Sequence[Finding]) -> bool:
     if not edits:
         return True
     holder = subject.holder
-    # An edit makes new pods by itself, except where a controller leaves old ones alone.
+    # A controller replaces the pods after an edit, unless its kind leaves old pods unchanged.
     kind = WORKLOADS.get(holder.kind) if holder else None
     return holder is not None and not (kind and (kind.rolls or kind.runs_once))

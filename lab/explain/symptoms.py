@@ -1,7 +1,7 @@
-"""What a pod shows of its health, as plain data: status, events, logs, Envoy's counters. Pure.
+"""A pod's symptoms as plain data: its status, events, logs and Envoy's counters. Pure.
 
-Everything comes from programs that anybody may have written, so texts are cut and cleaned here,
-once, and fields of an odd type count as absent.
+Any program may have written these texts, so this module cleans and cuts them once. A field of an
+unexpected type counts as absent.
 """
 
 import re
@@ -13,19 +13,19 @@ from typing import Any, Final, Literal
 from lab.mesh import contract
 
 LOG_LINES: Final = 500
-"""Lines of a container's log that are asked for, the newest."""
+"""Number of lines that are requested from the end of a container's log."""
 LOG_BYTES: Final = 256 * 1024
 STATISTICS_BYTES: Final = 2 * 1024 * 1024
-"""Bytes of Envoy's counters that are looked at."""
+"""Upper limit of the bytes that are read of Envoy's counters."""
 _WORDS: Final = 400
-"""Characters of a message that are shown."""
+"""Upper limit of a message's characters."""
 _EVENTS: Final = 60
 OURS: Final = (contract.INIT_CONTAINER, contract.PROXY_CONTAINER)
 Kind = Literal["listener", "cluster", "route table", "endpoints", "secret"]
 
 
 def clean(text: object, most: int = _WORDS) -> str:
-    """One line without what a terminal would take for a command, cut after `most` characters."""
+    """Returns one line without control characters, cut after `most` characters."""
     plain = "".join(c if c.isprintable() else " " for c in str(text)[: 20 * most])
     plain = " ".join(plain.split())
     return plain if len(plain) <= most else f"{plain[:most]}..."
@@ -33,10 +33,11 @@ def clean(text: object, most: int = _WORDS) -> str:
 
 @dataclass(frozen=True)
 class Container:
-    """One container's status. `reason` and `message` tell why it waits or how it ended last.
+    """One container's status.
 
-    `lasting`: an init container that keeps running. `exit_code`: of its last end, None if it
-    has not ended yet; `ended`: it has ended and does not run now.
+    `lasting`: an init container that keeps running. `ended`: it has ended and does not run now.
+    `waiting`: the reason why it waits. `message`: kubelet's message about the wait or the last end.
+    `exit_code`, `last_reason`: of its last end, None and "" if it has not ended yet.
     """
 
     name: str
@@ -53,18 +54,18 @@ class Container:
 
     @property
     def done(self) -> bool:
-        """Whether an init container has done its work."""
+        """Whether the container has ended with success."""
         return self.ended and self.exit_code == 0
 
     @property
     def failing(self) -> bool:
-        """Whether it ended badly and is, or will be, tried again."""
+        """Whether it ended with an error and does not run now."""
         return not self.running and self.exit_code not in (None, 0)
 
 
 @dataclass(frozen=True)
 class Event:
-    """A warning about the pod; `container` is "" where it is about the whole."""
+    """A warning about the pod; `container` is "" if it is about the whole pod."""
 
     reason: str
     message: str
@@ -73,7 +74,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Update:
-    """Envoy's counters of one subscription; `time` is the last success, in seconds, 0 for never."""
+    """Envoy's counters of one subscription.
+
+    `rejected`: number of rejected updates. `time`: time of the last success in seconds, 0 if never.
+    """
 
     kind: Kind
     name: str = ""
@@ -83,10 +87,11 @@ class Update:
 
 @dataclass(frozen=True)
 class Symptoms:
-    """All that is known. `age` is the pod's, in seconds; `logs` by container.
+    """Everything that is known about a pod's health.
 
-    `holders`: EndpointSlices by an address that they hold, for addresses that Envoy complains of.
-    `updates` is None where Envoy did not tell.
+    `age`: the pod's age in seconds. `unscheduled`: the scheduler's message if no node takes the
+    pod. `logs`: by container name. `updates`: None if Envoy's counters were not read. `holders`:
+    for each address that Envoy rejected, the EndpointSlice with that address.
     """
 
     age: float = 0.0
@@ -99,22 +104,22 @@ class Symptoms:
     holders: Mapping[str, str] = field(default_factory=dict)
 
     def container(self, name: str) -> Container | None:
-        """The container of a name."""
+        """Returns the container with that name, None if there is none."""
         return next((container for container in self.containers if container.name == name), None)
 
-    def said(self, name: str) -> str:
-        """A container's log, "" where it was not read."""
+    def log(self, name: str) -> str:
+        """Returns a container's log, "" if it was not read."""
         return self.logs.get(name, "")
 
 
 def unready(symptoms: Symptoms) -> Container | None:
-    """The sidecar's container where it is not ready."""
+    """Returns the sidecar's container if it is not ready, else None."""
     proxy = symptoms.container(contract.PROXY_CONTAINER)
     return proxy if proxy is not None and not proxy.ready else None
 
 
 def of_pod(pod: Mapping[str, Any]) -> Symptoms:
-    """What the pod's own status says."""
+    """Returns the symptoms in the pod's own status."""
     status = _mapping(pod.get("status"))
     spec = _mapping(pod.get("spec"))
     lasting = {
@@ -167,10 +172,13 @@ def _container(status: Mapping[str, Any], *, init: bool, lasting: bool) -> Conta
 _FIELD: Final = re.compile(r"spec\.\w+\{(?P<name>[^}]*)\}")
 
 
-def events(found_events: Iterable[Mapping[str, Any]], uid: str) -> tuple[Event, ...]:
-    """The warnings about one pod, the newest last; `uid` tells it from an earlier of its name."""
+def events(event_objects: Iterable[Mapping[str, Any]], uid: str) -> tuple[Event, ...]:
+    """Returns the warnings about one pod, newest last.
+
+    `uid` distinguishes the pod from an earlier pod of the same name.
+    """
     mine = []
-    for event in found_events:
+    for event in event_objects:
         about = _mapping(event.get("involvedObject"))
         if event.get("type") != "Warning" or about.get("uid") != uid:
             continue
@@ -199,7 +207,7 @@ _MANAGERS: Final[Mapping[str, Kind]] = {
 
 
 def updates(statistics: str) -> tuple[Update, ...]:
-    """Envoy's subscriptions, from its counters in Prometheus' text format."""
+    """Returns Envoy's subscriptions from its counters in Prometheus' text format."""
     counters: dict[tuple[Kind, str, str], dict[str, float]] = {}
     for line in statistics[:STATISTICS_BYTES].splitlines():
         match = _SAMPLE.fullmatch(line)
@@ -211,7 +219,7 @@ def updates(statistics: str) -> tuple[Update, ...]:
             continue
         kind, name = _subscription(match["what"], match["labels"] or "")
         if kind is not None:
-            # Of a cluster's name the domain stands in the sample's own, without its dots.
+            # Envoy puts a part of a cluster's name into the metric's name: the key needs both.
             counters.setdefault((kind, name, match["what"]), {})[match["field"]] = value
     return tuple(
         Update(kind, name, int(values.get("rejected", 0)), values.get("time", 0) / 1000)
@@ -230,7 +238,7 @@ def _subscription(what: str, labels: str) -> tuple[Kind | None, str]:
 
 
 def moment(text: str) -> float | None:
-    """Seconds of a time as programs log it (RFC 3339, UTC); None for anything else."""
+    """Returns the Unix time in seconds for an RFC 3339 text (UTC), None for any other text."""
     try:
         return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the command line names: a pod, a workload, or the documents of a manifest. Pure."""
+"""Reads the command line's target: a pod, a workload, or the documents of a manifest. Pure."""
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
@@ -14,13 +14,13 @@ from lab.mesh.manifest.documents import Document
 from lab.mesh.workloads import WORKLOADS
 
 KINDS: Final = {alias: kind for kind, workload in WORKLOADS.items() for alias in workload.aliases}
-"""From what people type to the kind."""
+"""Kinds by each name that a user may type."""
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True)
 class Target:
-    """Something in the cluster. `namespace` is "" where the command line does not say."""
+    """A pod or workload of the cluster. `namespace` is "" if the command line does not name it."""
 
     kind: str
     name: str
@@ -28,12 +28,15 @@ class Target:
 
 
 def is_file(argument: str, exists: bool) -> bool:
-    """Whether the argument means a manifest: `-`, a file that is there, or a name like one's."""
+    """Returns whether the argument names a manifest: `-`, an existing file, or a manifest suffix.
+
+    `exists`: whether a file with that name exists.
+    """
     return argument == "-" or exists or PurePath(argument).suffix in _SUFFIXES
 
 
 def target(argument: str, namespace: str) -> Target:
-    """POD, NAMESPACE/POD, KIND/NAME or NAMESPACE/KIND/NAME. Raises ExplainError."""
+    """Parses POD, NAMESPACE/POD, KIND/NAME or NAMESPACE/KIND/NAME. Raises ExplainError."""
     parts = argument.split("/")
     forms = "write POD, NAMESPACE/POD, deploy/NAME (with -n NAMESPACE), or a file"
     if not all(parts) or len(parts) > 3:
@@ -45,7 +48,9 @@ def target(argument: str, namespace: str) -> Target:
             kind, before = known, parts[:-2]
         elif len(parts) == 3:
             kinds = ", ".join(sorted(workload.short for workload in WORKLOADS.values()))
-            raise ExplainError(f"{parts[1]!r} is no kind that holds pods", hint=f"kinds: {kinds}")
+            raise ExplainError(
+                f"{parts[1]!r} is not a kind that holds pods", hint=f"kinds: {kinds}"
+            )
         else:
             before = parts[:-1]
         if before:
@@ -59,8 +64,10 @@ def target(argument: str, namespace: str) -> Target:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a file holds: pods and templates, the other documents (in words), its namespaces, and
-    the mistakes for which an injection refuses it.
+    """The content of a manifest.
+
+    `subjects`: pods and pod templates. `others`: kind and name of the other objects. `namespaces`:
+    its Namespace objects by name. `mistakes`: the errors for which the injector refuses the file.
     """
 
     subjects: tuple[Subject, ...] = ()
@@ -70,10 +77,10 @@ class Manifest:
 
 
 def read(data: bytes, file: str, namespace: str, default: str) -> Manifest:
-    """Read a manifest; `namespace` is -n's, `default` counts where neither says one.
+    """Reads a manifest with the injector's own code, so that both find the same pods and mistakes.
 
-    The injector's own walk says what is in it, and what is wrong with it.
-    Raises ExplainError where -n contradicts the file.
+    `namespace`: the value of -n. `default`: used if neither -n nor the file names a namespace.
+    Raises ExplainError if -n contradicts the file.
     """
     try:
         found_documents = [
@@ -100,7 +107,10 @@ def read(data: bytes, file: str, namespace: str, default: str) -> Manifest:
 def _others(
     value: Mapping[str, Any], pods: Set[int], spaces: dict[str, Namespace]
 ) -> Iterator[str]:
-    """What else than `pods` (by id) a document holds, in words; namespaces go into `spaces`."""
+    """Yields kind and name of each object in a document except those in `pods` (ids).
+
+    Adds namespaces to `spaces`.
+    """
     if id(value) in pods:
         return
     items = value.get("items") if value.get("kind") == "List" else None
@@ -137,7 +147,7 @@ def _subject(
     if namespace and own_namespace and namespace != own_namespace:
         raise ExplainError(
             f"{document.place(held.path)}: its namespace is {own_namespace}, -n says {namespace}",
-            hint="leave -n out, or change the manifest",
+            hint="omit -n, or change the manifest",
         )
     name = _name(meta)
     return Subject(

@@ -1,7 +1,7 @@
-"""What the injector makes of a pod, were it asked: the injection itself, run in thought. Pure.
+"""Runs the injection on a pod without storing the result. Pure.
 
-An explanation decides nothing anew. Whatever kube-inject and the webhook would say, refusals and
-warnings among it, comes from the very function that they call.
+An explanation does not repeat the injector's decisions. It calls the same function as kube-inject
+and the webhook, so it gets the same refusals and warnings.
 """
 
 from typing import Final, NamedTuple
@@ -26,11 +26,11 @@ _ISTIO_CHECKS: Final = frozenset(
         annotations.PROXY_CONFIG,
     }
 )
-"""The annotations that Istio's own injector checks; ours checks more."""
+"""The annotations that Istio's injector checks; the lab's injector checks more."""
 
 
 class Thought(NamedTuple):
-    """The decision; the pod as it would become; or why it is refused."""
+    """The injector's result. `pod`: the pod after injection, or unchanged if `refusal` is set."""
 
     decision: Decision
     pod: Object
@@ -39,8 +39,9 @@ class Thought(NamedTuple):
 
 
 def think(situation: Situation) -> Thought:
-    """Inject the pod, or say what the injector says. Of another mesh's injector only the
-    decision and the annotations that it checks are known.
+    """Returns the result of injecting the pod.
+
+    For another mesh's injector, a refusal is known only for the annotations that it checks.
     """
     subject = situation.subject
     holder = subject.holder if subject.origin != "live" else None
@@ -54,7 +55,7 @@ def think(situation: Situation) -> Thought:
         return Thought(decision, subject.pod, (), _known_to_istio(situation))
     warnings = injection.warnings
     if situation.foreign:
-        # What our agent lacks, another has.
+        # Another mesh's agent has the features that the lab's agent lacks.
         lacking = program_checks.DNS_VARIABLES
         warnings = tuple(w for w in warnings if not any(name in w for name in lacking))
     return Thought(injection.decision, injection.template, warnings)

@@ -1,7 +1,7 @@
-"""From a situation to an explanation: verdict, cause, the line that decides, what to change. Pure.
+"""Derives an explanation from a situation: verdict, cause, deciding line and repair steps. Pure.
 
-The changes are found by making them in thought, one after the other, and judging again, until a
-pod would be injected: so several causes at once come out as several commands, in their order.
+To find the changes, this module applies one change after the other to the situation and judges
+again, until a pod would be injected. Several causes thus lead to several commands, in order.
 """
 
 from dataclasses import dataclass, replace
@@ -22,11 +22,11 @@ from lab.mesh import contract
 from lab.mesh.errors import DocumentError
 
 LIMIT: Final = 8
-"""Changes at most: more causes than that at once are a riddle, not an answer."""
+"""Upper limit of the changes in one explanation."""
 
 
 class Verdict(Enum):
-    """What became of the pod, or would."""
+    """The answer for one pod; the value is the text that a reader gets."""
 
     INJECTED = "injected"
     WOULD = "would be injected"
@@ -39,7 +39,7 @@ class Verdict(Enum):
 
     @property
     def exit_code(self) -> int:
-        """0 for yes, 1 for no, 2 when it cannot be told, 3 for yes with something wrong."""
+        """0 for yes, 1 for no, 2 for not known, 3 for yes with a fault."""
         return _CODES.get(self.name, 1)
 
 
@@ -49,7 +49,7 @@ _CODES: Final = {"INJECTED": 0, "WOULD": 0, "UNKNOWN": 2, "FAULTY": 3, "WOULD_FA
 
 @dataclass(frozen=True)
 class Explanation:
-    """All that is said about one pod or pod template."""
+    """The explanation of one pod or pod template, as render.py prints it."""
 
     title: str
     namespace: str
@@ -67,7 +67,7 @@ class Explanation:
 
 
 def judge(situation: Situation) -> Explanation:
-    """Explain one pod or pod template."""
+    """Returns the explanation of one pod or pod template."""
     verdict, finding, sentence = _verdict(situation)
     todo: tuple[RepairStep, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -102,7 +102,7 @@ def judge(situation: Situation) -> Explanation:
 
 
 def unreadable(mistake: DocumentError) -> Explanation:
-    """What is said of a manifest for a mistake that no injector and no API server passes."""
+    """Returns the explanation of a manifest's mistake that the injector or API server rejects."""
     hint = (RepairStep(mistake.hint),) if mistake.hint else ()
     return Explanation(
         title="the manifest",
@@ -118,12 +118,12 @@ def unreadable(mistake: DocumentError) -> Explanation:
 
 
 def find(situation: Situation) -> Finding | None:
-    """The first thing that keeps a pod such as this one from a sidecar, if it were made now."""
+    """Returns the first cause why such a pod would get no sidecar if it were created now."""
     if situation.trial is not None and situation.trial.outcome == "injected":
         return None
     finding = declined(situation) or unmatched(situation) or called(situation)
     if finding is None and _ignorant(situation):
-        # Whether it is asked is not known; what it says is.
+        # It is not known whether the API server calls the injector, but its refusal is known.
         return refused(situation)
     return finding
 
@@ -139,8 +139,8 @@ def _verdict(situation: Situation) -> tuple[Verdict, Finding | None, str]:
         return Verdict.INJECTED, None, notes.origin(situation)
     if subject.origin == "live":
         if finding is None and _ignorant(situation):
-            say = "it has no sidecar; why is not known"
-            return Verdict.NOT, None, say
+            sentence = "it has no sidecar; the reason is not known"
+            return Verdict.NOT, None, sentence
         late = finding or _late(situation)
         return Verdict.NOT, late, late.sentence
     if finding is not None:
@@ -155,8 +155,10 @@ def _verdict(situation: Situation) -> tuple[Verdict, Finding | None, str]:
     if outcome == "plain":
         return Verdict.WOULD_NOT, None, "a dry run came back without a sidecar"
     if _ignorant(situation):
-        say = "the injector would say yes; whether it is asked is not known"
-        return Verdict.UNKNOWN, None, say
+        sentence = (
+            "the injector would inject it; whether the API server calls the injector is not known"
+        )
+        return Verdict.UNKNOWN, None, sentence
     return Verdict.WOULD, None, _yes(situation)
 
 
@@ -166,14 +168,14 @@ def _ignorant(situation: Situation) -> bool:
 
 def _yes(situation: Situation) -> str:
     names = ", ".join(entry.name for entry in situation.matching)
-    by = f"{names} is meant for it, and " if names else ""
+    by = f"{names} matches it, and " if names else ""
     return f"{by}{decision_of(situation).sentence}"
 
 
 def _late(situation: Situation) -> Finding:
-    """A pod without a sidecar where a new one would get it."""
+    """Returns the finding about an existing pod without a sidecar if a new pod would get one."""
     subject, space = situation.subject, situation.namespace
-    times = [(entry.since, f"the webhook's configuration {entry.configuration} was made")
+    times = [(entry.since, f"the webhook's configuration {entry.configuration} was created")
              for entry in situation.matching]  # fmt: skip
     if space is not None:
         times += [
@@ -184,23 +186,26 @@ def _late(situation: Situation) -> Finding:
         ]
     latest = max(times, default=("", ""))
     if subject.created and subject.created <= latest[0]:
-        say = (
-            f"the pod is older than that: it was made {subject.created}, "
+        sentence = (
+            f"the pod is older than the change that injects it: it was created {subject.created}, "
             f"and {latest[1]} {latest[0]}"
         )
-        return Finding(Cause.POD_OLDER, "age", say, Renew())
+        return Finding(Cause.POD_OLDER, "age", sentence, Renew())
     policies = {entry.ignores_failure for entry in situation.matching}
     why = (
-        "the webhook did not answer then (failurePolicy Ignore), or labels were others"
+        "the webhook did not answer then (failurePolicy Ignore), or the labels were different"
         if True in policies
-        else "labels or the webhook's configuration were others then"
+        else "the labels or the webhook's configuration were different then"
     )
-    say = f"a new pod would be injected, this one of {subject.created} was not: {why}"
-    return Finding(Cause.WEBHOOK_MISSED, "age", say, Renew())
+    sentence = f"a new pod would be injected, this one, created {subject.created}, was not: {why}"
+    return Finding(Cause.WEBHOOK_MISSED, "age", sentence, Renew())
 
 
 def plan(situation: Situation, first: Finding) -> tuple[tuple[Finding, ...], Situation]:
-    """The findings in the order in which they show when each is mended, and the end of it."""
+    """Returns the findings and the situation after their changes.
+
+    Each finding is the one that appears once the changes of all earlier findings are applied.
+    """
     findings = [first]
     current = situation
     while len(findings) < LIMIT:
@@ -223,7 +228,7 @@ def _marked(
         return lines
     chosen = replace(lines[index], decides=True)
     if finding is not None and chosen.answer != "no":
-        # By itself it looks sound, or cannot be told; what was found out says otherwise.
+        # The line alone looks right or is not known, but the finding shows that it fails.
         detail = "; ".join(filter(None, (chosen.detail, finding.sentence)))
         chosen = replace(chosen, answer="no", detail=detail)
     return (*lines[:index], chosen, *lines[index + 1 :])

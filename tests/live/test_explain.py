@@ -291,7 +291,7 @@ def test_a_pod_injected_by_kube_inject(space: Space) -> None:
     (pod,) = space.wait_injected()
     (told,) = space.explain(f"{space.name}/{pod['metadata']['name']}")
     assert (told.verdict, told.code) == ("injected", 0)
-    assert "before it met the API server" in told.told["sentence"]
+    assert "before it reached the API server" in told.told["sentence"]
 
 
 def test_warnings_of_what_is_injected(space: Space) -> None:

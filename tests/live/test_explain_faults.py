@@ -80,7 +80,7 @@ def test_an_application_on_a_port_of_the_mesh(space: Space, port: int) -> None:
     told = broken(space, deployment(spec={"initContainers": inits}), "mesh-port-taken")
     assert f"port {port}" in told.told["sentence"]
     who = "container own" if port == contract.INBOUND_PORT else "the application"
-    assert f"have {who} listen on another port" in told.told["steps"][0]["text"]
+    assert f"let {who} listen on another port" in told.told["steps"][0]["text"]
 
 
 def test_an_application_on_the_agents_port_which_can_be_moved(space: Space) -> None:
@@ -297,7 +297,7 @@ def test_one_replica_of_the_webhook_that_is_of_another_build(space: Space) -> No
             assert (told.code, told.cause) == (0, "None")
             return
         assert (told.code, told.cause) == (FAULT, "webhook-build")
-        assert "replicas are of different builds" in told.told["sentence"]
+        assert "replicas come from different builds" in told.told["sentence"]
         assert f"{space.name}: " in told.told["sentence"]
         print(f"webhook-build: {told.told['sentence']}")
     finally:

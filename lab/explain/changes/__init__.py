@@ -1,1 +1,1 @@
-"""What to change, as commands with their effect: on the pod's side and on the webhook's. Pure."""
+"""Changes, each with its commands and its effect: to the pod and to the webhook. Pure."""

@@ -1,7 +1,7 @@
-"""What to change so that a pod is injected: each change as a command, and its effect. Pure.
+"""Changes to a pod, its workload or its namespace, each with its commands and its effect. Pure.
 
-`apply` gives the situation after the change; what the API server answered before it is no longer
-known then. Commands are for a POSIX shell, made of kubectl for this very cluster.
+`apply` returns the situation after the change, without the API server's earlier answers, which no
+longer hold. Commands are for a POSIX shell and call kubectl for the situation's cluster.
 """
 
 import json
@@ -23,37 +23,37 @@ _JOB_LABELS: Final = (
 
 
 class Change(Protocol):
-    """One thing to change. `order`: those of lower order come first. `text` says it in words."""
+    """One change."""
 
     @property
     def order(self) -> int:
-        """When it is to be done among others."""
+        """The position among other changes: a lower number comes first."""
 
     @property
     def text(self) -> str:
-        """In words, without the command."""
+        """A description of the change, without the command."""
 
     def apply(self, situation: Situation) -> Situation:
-        """The situation after it."""
+        """Returns the situation after the change."""
 
     def commands(self, situation: Situation) -> tuple[str, ...]:
-        """Lines for a shell; () when no command can do it."""
+        """Returns lines for a shell, () if no command can do it."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What a person must do; there is no command that does it."""
+    """A change whose effect is not known: a person does it, or `lines` help with it."""
 
     text: str
     order: int = 0
     lines: tuple[str, ...] = ()
 
     def apply(self, situation: Situation) -> Situation:
-        """Nothing is known of the situation after it: as it was."""
+        """Returns the situation unchanged, because the effect is not known."""
         return situation
 
     def commands(self, situation: Situation) -> tuple[str, ...]:
-        """The lines it was made with."""
+        """Returns `lines`."""
         return self.lines
 
 
@@ -66,17 +66,17 @@ class LabelNamespace:
 
     @property
     def text(self) -> str:
-        """In words."""
-        return f"{_told(self.labels)} on the namespace"
+        """A description of the label changes."""
+        return f"{_label_changes(self.labels)} on the namespace"
 
     def apply(self, situation: Situation) -> Situation:
-        """With the labels."""
+        """Returns the situation with the namespace's new labels."""
         before = situation.namespace or Namespace(situation.subject.namespace)
         space = replace(before, labels=changed(before.labels, self.labels))
         return replace(situation, namespace=space, trial=None, refusals=())
 
     def commands(self, situation: Situation) -> tuple[str, ...]:
-        """`kubectl label namespace`."""
+        """Returns a `kubectl label namespace`."""
         words = [f"{key}-" if value is None else f"{key}={value}" for key, value in
                  self.labels.items()]  # fmt: skip
         name = situation.subject.namespace
@@ -86,38 +86,38 @@ class LabelNamespace:
 
 @dataclass(frozen=True)
 class CreateNamespace:
-    """Make the pod's namespace, which is not there."""
+    """Create the pod's namespace, which does not exist."""
 
     order: int = 9
-    text: str = "make the namespace"
+    text: str = "create the namespace"
 
     def apply(self, situation: Situation) -> Situation:
-        """With an empty namespace."""
+        """Returns the situation with a namespace without labels of its own."""
         name = situation.subject.namespace
         space = Namespace(name, labels={"kubernetes.io/metadata.name": name})
         return replace(situation, namespace=space, trial=None, refusals=())
 
     def commands(self, situation: Situation) -> tuple[str, ...]:
-        """`kubectl create namespace`."""
+        """Returns a `kubectl create namespace`."""
         return (kubectl(situation, "create", "namespace", situation.subject.namespace),)
 
 
 @dataclass(frozen=True)
 class EditPod:
-    """A JSON merge patch of the pod, or of its template: None removes."""
+    """Apply a JSON merge patch to the pod or its template; None removes a key."""
 
     patch: Mapping[str, Any]
     text: str
     order: int = 20
 
     def apply(self, situation: Situation) -> Situation:
-        """With the pod as it will be."""
+        """Returns the situation with the patched pod."""
         subject = situation.subject
         pod = merge(subject.pod, self.patch)
         return replace(situation, subject=replace(subject, pod=pod), trial=None, refusals=())
 
     def commands(self, situation: Situation) -> tuple[str, ...]:
-        """`kubectl patch` on what a pod is made from; () where that is not known."""
+        """Returns a `kubectl patch` of the file, pod or workload, () if no command can do it."""
         subject = situation.subject
         space = ("-n", subject.namespace)
         if subject.origin == "file":
@@ -142,17 +142,17 @@ class EditPod:
 
 @dataclass(frozen=True)
 class Renew:
-    """Make the pods anew: injection happens only when a pod is created."""
+    """Recreate the pods: injection happens only when a pod is created."""
 
     order: int = 30
-    text: str = "make the pods anew: a pod is injected when it is created, never later"
+    text: str = "recreate the pods: a pod is injected when it is created, never later"
 
     def apply(self, situation: Situation) -> Situation:
-        """Selectors and decision stay as they are."""
+        """Returns the situation unchanged: selectors and decision do not depend on it."""
         return situation
 
     def commands(self, situation: Situation) -> tuple[str, ...]:
-        """The command for the kind of workload; () for a CronJob, whose next run is new anyway."""
+        """Returns the command for the kind of workload, () for a CronJob: each run has new pods."""
         subject, holder = situation.subject, situation.subject.holder
         space = ("-n", subject.namespace)
         if holder is None:
@@ -172,7 +172,7 @@ class Renew:
 
 @dataclass(frozen=True)
 class Move:
-    """Make the workload in a namespace that may be injected: this one never is."""
+    """Create a copy of the workload in another namespace, because its own is never injected."""
 
     target: str
     labels: Changes
@@ -180,18 +180,21 @@ class Move:
 
     @property
     def text(self) -> str:
-        """In words."""
+        """A description of the move."""
         return f"run it in another namespace, for instance {self.target}"
 
     def apply(self, situation: Situation) -> Situation:
-        """In the other namespace, which carries the labels."""
+        """Returns the situation in the other namespace with the labels."""
         subject = replace(situation.subject, namespace=self.target)
         base = {"kubernetes.io/metadata.name": self.target}
         space = Namespace(self.target, labels=changed(base, self.labels))
         return replace(situation, subject=subject, namespace=space, trial=None, refusals=())
 
     def commands(self, situation: Situation) -> tuple[str, ...]:
-        """Make and label the namespace, then a copy of the workload there."""
+        """Returns lines that create and label the namespace and copy the workload there.
+
+        Returns () if the workload cannot be copied by a command.
+        """
         subject, holder = situation.subject, situation.subject.holder
         words = [f"{key}={value}" for key, value in self.labels.items() if value is not None]
         lines = [
@@ -222,12 +225,12 @@ class Move:
 
 
 def kubectl(situation: Situation, *words: str) -> str:
-    """A line that calls kubectl for the situation's cluster."""
+    """Returns a line that calls kubectl for the situation's cluster."""
     return shlex.join([*situation.kubectl, *words])
 
 
 def merge(target: Object, patch: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON merge patch (RFC 7386) applied."""
+    """Returns `target` after a JSON merge patch (RFC 7386)."""
     result = dict(target)
     for key, value in patch.items():
         if value is None:
@@ -241,7 +244,7 @@ def merge(target: Object, patch: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """One merge patch that does both, the second after the first; None stays None."""
+    """Returns one merge patch with the effect of `first` and then `second`; None stays None."""
     result = dict(first)
     for key, value in second.items():
         inner = result.get(key)
@@ -256,11 +259,14 @@ _JOB_RESET: Final[dict[str, Any]] = {
         "template": {"metadata": {"labels": dict.fromkeys(_JOB_LABELS)}},
     }
 }
-"""What the API server added to a Job and does not take back."""
+"""Removes the fields that the API server adds to a Job and rejects when the Job is created."""
 
 
 def _again(situation: Situation, kind: str, name: str, patch: Mapping[str, Any]) -> str:
-    """Delete and create an object whose pods cannot be changed in place."""
+    """Returns a line that deletes an object and creates it again, with `patch` applied.
+
+    Pods and Jobs need this, because their pod spec cannot be changed in place.
+    """
     read = kubectl(situation, "-n", situation.subject.namespace, "get", kind, name, "-o", "json")
     edit = f" | kubectl patch --local -f - --type merge -p {_json(patch)} -o json" if patch else ""
     return f"{read}{edit} | {kubectl(situation, 'replace', '--force', '-f', '-')}"
@@ -277,7 +283,7 @@ def _json(value: object) -> str:
     return shlex.quote(json.dumps(value, separators=(",", ":")))
 
 
-def _told(labels: Changes) -> str:
+def _label_changes(labels: Changes) -> str:
     return ", ".join(
         f"remove the label {key}" if value is None else f"set the label {key}={value}"
         for key, value in labels.items()

@@ -1,4 +1,4 @@
-"""What to change on the webhook's side: its configuration, its Service, its Deployment. Pure."""
+"""Changes to the webhook: its configuration, its Service, its Deployment. Pure."""
 
 import json
 import shlex
@@ -10,13 +10,16 @@ from lab.explain.changes.pod import Advice, Change, kubectl
 from lab.explain.situation import Entry, Port, RootPlace, Service, Situation
 from lab.mesh import contract
 
-_TELLING: Final = ("https", "webhook", "inject")
-"""What the name of a container's port that serves a webhook has in it."""
+_SERVING_NAMES: Final = ("https", "webhook", "inject")
+"""Parts of a port's name that indicate that the port serves a webhook."""
 
 
 @dataclass(frozen=True)
 class Repair:
-    """Commands that mend the webhook; the situation afterwards has sound `services`, `entries`."""
+    """Commands that repair the webhook.
+
+    `entries`, `service`: the entries and the Service after the repair, () and None if unchanged.
+    """
 
     text: str
     lines: tuple[str, ...]
@@ -25,7 +28,7 @@ class Repair:
     order: int = 0
 
     def apply(self, situation: Situation) -> Situation:
-        """With the entries and the Service as they will be."""
+        """Returns the situation with the repaired entries and Service."""
         repaired = {(entry.configuration, entry.index): entry for entry in self.entries}
         entries = tuple(
             repaired.get((entry.configuration, entry.index), entry)
@@ -37,19 +40,19 @@ class Repair:
         return replace(situation, entries=entries, services=services, trial=None, refusals=())
 
     def commands(self, situation: Situation) -> tuple[str, ...]:
-        """The lines."""
+        """Returns `lines`."""
         return self.lines
 
 
 def reinstall(situation: Situation) -> Change:
-    """Bring the whole control plane back."""
+    """Returns the change that installs the control plane again."""
     if situation.restore:
         return Advice("install the mesh again", lines=(shlex.join(situation.restore),))
     return Advice("install the mesh's control plane again, as it was installed")
 
 
 def start_pods(situation: Situation, service: Service) -> Change:
-    """Have ready pods behind the webhook's Service."""
+    """Returns the change after which the webhook's Service has ready pods."""
     workload = service.workload
     space = ("-n", service.namespace)
     if workload is None:
@@ -67,7 +70,10 @@ def start_pods(situation: Situation, service: Service) -> Change:
 
 
 def _select_pods(situation: Situation, service: Service) -> Change:
-    """The Service selects no Deployment's pods: the one of its name, or the only one, is meant."""
+    """Returns the change for a Service that selects no Deployment's pods.
+
+    The Deployment with the Service's name is meant, else the only one in the namespace.
+    """
     named = [workload for workload in service.workloads if workload.name == service.name]
     meant = named or (service.workloads if len(service.workloads) == 1 else ())
     if not meant:
@@ -77,28 +83,32 @@ def _select_pods(situation: Situation, service: Service) -> Change:
     patch = [{"op": "replace", "path": "/spec/selector", "value": selector}]
     line = _patched(situation, ("-n", service.namespace, "patch", "service", service.name), patch)
     repaired = replace(service, selector=selector, ready={port.number: 1 for port in service.ports})
-    return Repair(f"have the Service select the pods of {meant[0].name}", (line,), service=repaired)
+    return Repair(f"let the Service select the pods of {meant[0].name}", (line,), service=repaired)
 
 
 def call_port(situation: Situation, entries: Sequence[Entry], service: Service) -> Change:
-    """Have the entries call a port that the Service has."""
-    named = [port for port in service.ports if any(part in port.name for part in _TELLING)]
+    """Returns the change that lets the entries call a port that the Service has."""
+    named = [port for port in service.ports if any(part in port.name for part in _SERVING_NAMES)]
     usual = [port for port in service.ports if port.number == 443]
     port = (usual or named or list(service.ports))[0].number
     changed = tuple(replace(entry, port=port) for entry in entries)
     lines = _configured(situation, entries, "service/port", port)
-    return Repair(f"have the webhook called on port {port}", lines, entries=changed)
+    return Repair(f"let the API server call the webhook on port {port}", lines, entries=changed)
 
 
 def call_path(situation: Situation, entries: Sequence[Entry], path: str) -> Change:
-    """Have the entries call another path."""
+    """Returns the change that lets the entries call another path."""
     changed = tuple(replace(entry, path=path) for entry in entries)
     lines = _configured(situation, entries, "service/path", path)
-    return Repair(f"have the webhook called by the path {path}", lines, entries=changed)
+    return Repair(f"let the API server call the webhook by the path {path}", lines, entries=changed)
 
 
 def target_port(situation: Situation, service: Service, number: int) -> Change | None:
-    """Have the Service's port lead to the port that the webhook's container declares."""
+    """Returns the change that points the Service's port to the port that the webhook's container
+    declares; None if it does already or that port is not known.
+
+    `number`: a port of the Service.
+    """
     workload = service.workload
     if workload is None:
         return None
@@ -106,7 +116,7 @@ def target_port(situation: Situation, service: Service, number: int) -> Change |
         (i, service_port)
         for i, service_port in enumerate(service.ports)
         if service_port.number == number
-    )  # the caller found it there
+    )  # the caller has checked that the port exists
     container_port = serving_port(workload.ports, port)
     if container_port is None or port.target in (str(container_port.number), container_port.name):
         return None
@@ -118,15 +128,19 @@ def target_port(situation: Situation, service: Service, number: int) -> Change |
         replace(service_port, target=str(container_port.number)) if i == index else service_port
         for i, service_port in enumerate(service.ports)
     )
-    text = f"have the Service lead to port {container_port.number}, where the webhook's container listens"
+    text = (
+        f"point the Service to port {container_port.number}, where the webhook's container listens"
+    )
     return Repair(text, (line,), service=replace(service, ports=ports))
 
 
 def serving_port(declared: Sequence[Port], port: Port) -> Port | None:
-    """The container's port that a Service's port is meant for; None when that is not clear."""
+    """Returns the container port that a Service's port is meant for, None if that is not clear."""
     same = [candidate for candidate in declared if port.name and candidate.name == port.name]
     named = [
-        candidate for candidate in declared if any(part in candidate.name for part in _TELLING)
+        candidate
+        for candidate in declared
+        if any(part in candidate.name for part in _SERVING_NAMES)
     ]
     usual = [
         candidate
@@ -137,7 +151,7 @@ def serving_port(declared: Sequence[Port], port: Port) -> Port | None:
 
 
 def trust(situation: Situation, entries: Sequence[Entry], service: Service | None) -> Change:
-    """Give the configuration the authority that the mesh publishes."""
+    """Returns the change that puts the root that the mesh publishes into the configuration."""
     if service is None or not service.root:
         return reinstall(situation)
     place = RootPlace.of(service.namespace, service.name)
@@ -151,28 +165,29 @@ def trust(situation: Situation, entries: Sequence[Entry], service: Service | Non
     filled = tuple(line.replace(f'"{marker}"', "\"'$CA'\"") for line in lines)
     changed = tuple(replace(entry, authority=service.root) for entry in entries)
     text = (
-        f"put the webhook's authority into the configuration (from {place.resource} {place.name})"
+        "put the webhook's root certificate into the configuration "
+        f"(from {place.resource} {place.name})"
     )
     return Repair(text, (f"CA=$({read})", *filled), entries=changed)
 
 
 def renew_certificate(situation: Situation, service: Service | None) -> Change:
-    """Have the webhook serve a new certificate."""
+    """Returns the change after which the webhook serves a new certificate."""
     if situation.restore:
-        text = "have the lab make a new certificate"
+        text = "let the lab issue a new certificate"
         return Advice(text, lines=(shlex.join(situation.restore),))
     workload = service.workload if service else None
     if service is None or workload is None:
         return reinstall(situation)
     name = f"deployment/{workload.name}"
     line = kubectl(situation, "-n", service.namespace, "rollout", "restart", name)
-    return Advice("have the control plane issue a new certificate", lines=(line,))
+    return Advice("let the control plane issue a new certificate", lines=(line,))
 
 
 def _configured(
     situation: Situation, entries: Sequence[Entry], field: str, value: object
 ) -> tuple[str, ...]:
-    """One command for each configuration that sets a field of clientConfig in these entries."""
+    """Returns a command for each configuration that sets a field of the entries' clientConfig."""
     lines = []
     for name in dict.fromkeys(entry.configuration for entry in entries):
         patch = [

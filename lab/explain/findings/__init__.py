@@ -1,4 +1,4 @@
-"""What is wrong with a pod that is injected, or would be: findings from its spec, its status, its
-events and its logs. All of that was written by others: it is read with limits and never believed
-further than a sentence.
+"""Finds what is wrong with a pod, from its spec, its status, its events and its logs.
+
+Other programs write these texts, so they are read with limits and used only in sentences.
 """

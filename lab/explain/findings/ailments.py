@@ -1,7 +1,7 @@
-"""Why a pod that has a sidecar does not become, or stay, ready. Pure.
+"""Finds why a pod with a sidecar does not become, or stay, ready. Pure.
 
-Each look goes from what the pod shows to one finding; the first that finds something is the one
-that the others follow from, so they stand in the order in which a pod comes up.
+Each check returns one finding or None. The checks run in the order in which a pod starts, because
+a failure of one step causes those of the later steps. The first finding is thus the cause.
 """
 
 import re
@@ -20,9 +20,9 @@ from lab.mesh.injector.settings import annotations
 from lab.mesh.manifest import quantities
 
 LINE: Final = "works"
-"""Key of the line that all of these decide."""
+"""Key of the line that all these findings decide."""
 YOUNG: Final = 30.0
-"""Seconds of a pod's life in which not being ready yet is no fault."""
+"""Seconds after a pod's creation in which an unready sidecar is no fault."""
 _UNPULLED: Final = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 )
@@ -32,29 +32,31 @@ _UNMADE: Final = frozenset(
 _VOLUME: Final = re.compile(r'volume "(?P<name>[^"]+)"')
 _SHORT_OF: Final = re.compile(r"Insufficient (?P<what>cpu|memory)")
 _ENOUGH: Final = 256 * 2**20
-"""Bytes of memory with which Envoy starts in any lab."""
+"""Bytes of memory that are enough for Envoy to start in any lab."""
 
 
 def stopping(situation: Situation) -> Finding | None:
-    """What keeps the pod from working; None where nothing does, or nothing is known."""
+    """Returns what keeps the pod from working, None if nothing does or nothing is known."""
     symptoms = situation.symptoms
     if symptoms is None:
         return None
-    return next((finding for look in _LOOKS if (finding := look(situation, symptoms))), None)
+    return next((finding for check in _CHECKS if (finding := check(situation, symptoms))), None)
 
 
 def _unscheduled(situation: Situation, symptoms: Symptoms) -> Finding | None:
     if not symptoms.unscheduled:
         return None
-    say = f"no node takes the pod: {symptoms.unscheduled}"
-    change: Change = Advice("make room on a node, or change what the pod asks for")
+    sentence = f"no node can run the pod: {symptoms.unscheduled}"
+    change: Change = Advice("make room on a node, or change what the pod requests")
     if short := _SHORT_OF.search(symptoms.unscheduled):
         asked = _resources(situation, "requests").get(short["what"])
-        say += f"; {contract.PROXY_CONTAINER} asks for {asked} of {short['what']}" if asked else ""
+        sentence += (
+            f"; {contract.PROXY_CONTAINER} requests {asked} of {short['what']}" if asked else ""
+        )
         name = {"cpu": annotations.PROXY_CPU, "memory": annotations.PROXY_MEMORY}[short["what"]]
         if name in situation.subject.annotations:
             change = _drop(name)
-    return Finding(Cause.UNSCHEDULED, LINE, say, change)
+    return Finding(Cause.UNSCHEDULED, LINE, sentence, change)
 
 
 def _image(situation: Situation, symptoms: Symptoms) -> Finding | None:
@@ -62,19 +64,25 @@ def _image(situation: Situation, symptoms: Symptoms) -> Finding | None:
         if container.waiting not in _UNPULLED:
             continue
         image = str(traffic.container(situation.subject.spec, container.name).get("image", "?"))
-        why = next((e.message for e in reversed(symptoms.events)
-                    if e.container == container.name and "pull" in e.message), container.message)  # fmt: skip
-        say = f"the image of {container.name} cannot be had ({container.waiting}): {why or image}"
+        pulls = [
+            event.message
+            for event in symptoms.events
+            if event.container == container.name and "pull" in event.message
+        ]
+        why = pulls[-1] if pulls else container.message
+        sentence = (
+            f"the image of {container.name} is not available ({container.waiting}): {why or image}"
+        )
         if annotations.PROXY_IMAGE in situation.subject.annotations:
-            return Finding(Cause.IMAGE, LINE, say, _drop(annotations.PROXY_IMAGE))
+            return Finding(Cause.IMAGE, LINE, sentence, _drop(annotations.PROXY_IMAGE))
         if (
             traffic.container(situation.subject.spec, container.name).get("imagePullPolicy")
             == "Always"
         ):
-            # The API server sets this for an `image: auto` in the pod: a tag is missing there.
+            # The API server sets this for `image: auto` in the pod, because that has no tag.
             advice = Advice(f"set imagePullPolicy: IfNotPresent in the pod's own {container.name}")
-            return Finding(Cause.IMAGE, LINE, say, advice)
-        return Finding(Cause.IMAGE, LINE, say, changes.reinstall(situation))
+            return Finding(Cause.IMAGE, LINE, sentence, advice)
+        return Finding(Cause.IMAGE, LINE, sentence, changes.reinstall(situation))
     return None
 
 
@@ -89,30 +97,34 @@ def _volume(situation: Situation, symptoms: Symptoms) -> Finding | None:
         if event.reason != "FailedMount" or match is None or match["name"] not in mounted:
             continue
         name = match["name"]
-        say = f"a volume of the sidecar cannot be mounted: {event.message}"
+        sentence = f"a volume of the sidecar cannot be mounted: {event.message}"
         if (
             name == containers.VOLUME_BOOTSTRAP
             and annotations.BOOTSTRAP_OVERRIDE in own_annotations
         ):
-            return Finding(Cause.VOLUME, LINE, say, _drop(annotations.BOOTSTRAP_OVERRIDE))
+            return Finding(Cause.VOLUME, LINE, sentence, _drop(annotations.BOOTSTRAP_OVERRIDE))
         if f'"{name}"' in own_annotations.get(annotations.USER_VOLUME, ""):
             both = _drop(annotations.USER_VOLUME, annotations.USER_VOLUME_MOUNT)
-            return Finding(Cause.VOLUME, LINE, say, both)
+            return Finding(Cause.VOLUME, LINE, sentence, both)
         service = situation.services.get(discovery_of(situation))
         if name == containers.VOLUME_ROOT and service is not None and not any(
             service.ready.values()
         ):  # fmt: skip
-            say += "; discovery makes that, and no ready pod of it is there"
-            return Finding(Cause.VOLUME, LINE, say, changes.start_pods(situation, service))
-        return Finding(Cause.VOLUME, LINE, say, Advice("make what the message misses"))
+            sentence += "; discovery creates its ConfigMap, and no pod of discovery is ready"
+            return Finding(Cause.VOLUME, LINE, sentence, changes.start_pods(situation, service))
+        return Finding(
+            Cause.VOLUME, LINE, sentence, Advice("create what the message reports missing")
+        )
     return None
 
 
 def _unmade(_: Situation, symptoms: Symptoms) -> Finding | None:
     for container in _ours(symptoms):
         if container.waiting in _UNMADE:
-            say = f"{container.name} cannot be started ({container.waiting}): {container.message}"
-            return Finding(Cause.NOT_READY, LINE, say, Advice("change what the message names"))
+            sentence = (
+                f"{container.name} cannot be started ({container.waiting}): {container.message}"
+            )
+            return Finding(Cause.NOT_READY, LINE, sentence, Advice("change what the message names"))
     return None
 
 
@@ -120,14 +132,19 @@ def _init_failed(situation: Situation, symptoms: Symptoms) -> Finding | None:
     init = symptoms.container(contract.INIT_CONTAINER)
     if init is None or not init.failing:
         return None
-    words = proxy_log.last_words(symptoms.said(init.name)) or init.message or init.last_reason
-    say = f"{init.name} ends with code {init.exit_code}, so no rules are there: {words}"
-    hint = proxy_log.hint(symptoms.said(init.name))
-    return Finding(Cause.INIT_FAILED, LINE, say, Advice(hint or "change what the message names"))
+    words = proxy_log.last_words(symptoms.log(init.name)) or init.message or init.last_reason
+    sentence = f"{init.name} ends with code {init.exit_code}, so the pod has no rules: {words}"
+    hint = proxy_log.hint(symptoms.log(init.name))
+    return Finding(
+        Cause.INIT_FAILED, LINE, sentence, Advice(hint or "change what the message names")
+    )
 
 
 def _init_order(situation: Situation, symptoms: Symptoms) -> Finding | None:
-    """An init container behind istio-init, whose traffic nobody takes yet."""
+    """Returns the finding about an init container after istio-init that fails or does not end.
+
+    Its traffic is redirected, but no proxy runs yet.
+    """
     for name in traffic.before_the_proxy(situation.subject.spec):
         init = symptoms.container(name)
         if init is None or init.done or not (init.running or init.failing or init.waiting):
@@ -141,13 +158,13 @@ def _init_order(situation: Situation, symptoms: Symptoms) -> Finding | None:
 
 def _memory(situation: Situation, symptoms: Symptoms) -> Finding | None:
     proxy = symptoms.container(contract.PROXY_CONTAINER)
-    kills = proxy_log.kills(symptoms.said(contract.PROXY_CONTAINER))
+    kills = proxy_log.kills(symptoms.log(contract.PROXY_CONTAINER))
     if proxy is None or (proxy.last_reason != "OOMKilled" and (proxy.ready or kills < 2)):
         return None
     limit = str(_resources(situation, "limits").get("memory", ""))
     if not limit:
         return None
-    say = f"{proxy.name} needs more memory than its limit of {limit}, and is killed for it"
+    sentence = f"{proxy.name} needs more memory than its limit of {limit}, and is killed for it"
     name = annotations.PROXY_MEMORY_LIMIT
     try:
         size = max(_ENOUGH, 2 * int(quantities.quantity(limit)))
@@ -155,65 +172,63 @@ def _memory(situation: Situation, symptoms: Symptoms) -> Finding | None:
         size = _ENOUGH
     text = f"raise its limit by the annotation {name}"
     edit = EditPod({"metadata": {"annotations": {name: f"{size // 2**20}Mi"}}}, text)
-    return Finding(Cause.MEMORY, LINE, say, edit)
+    return Finding(Cause.MEMORY, LINE, sentence, edit)
 
 
 def _dns(situation: Situation, symptoms: Symptoms) -> Finding | None:
     policy = situation.subject.spec.get("dnsPolicy") or "ClusterFirst"
-    host = proxy_log.unresolved(symptoms.said(contract.PROXY_CONTAINER))
+    host = proxy_log.unresolved(symptoms.log(contract.PROXY_CONTAINER))
     if not host or policy not in ("Default", "None") or unready(symptoms) is None:
         return None
-    say = (
+    sentence = (
         f"dnsPolicy {policy}: the pod's name servers do not know {host}, so the sidecar gets no "
         "configuration and never gets ready"
     )
     edit = EditPod({"spec": {"dnsPolicy": "ClusterFirst"}}, "set dnsPolicy ClusterFirst")
-    return Finding(Cause.DNS_POLICY, LINE, say, edit)
+    return Finding(Cause.DNS_POLICY, LINE, sentence, edit)
 
 
 def _discovery(situation: Situation, symptoms: Symptoms) -> Finding | None:
     if unready(symptoms) is None:
         return None
-    why = proxy_log.unreached(symptoms.said(contract.PROXY_CONTAINER))
+    why = proxy_log.unreached(symptoms.log(contract.PROXY_CONTAINER))
     where = discovery_of(situation)
     service = situation.services.get(where)
     name = "/".join(where)
     if service is not None and not service.exists:
-        say = f"the sidecar gets no configuration: there is no Service {name}"
-        return Finding(Cause.DISCOVERY, LINE, say, changes.reinstall(situation))
+        sentence = f"the sidecar gets no configuration: there is no Service {name}"
+        return Finding(Cause.DISCOVERY, LINE, sentence, changes.reinstall(situation))
     if service is not None and not any(service.ready.values()):
-        say = f"the sidecar gets no configuration: no ready pod stands behind Service {name}"
-        return Finding(Cause.DISCOVERY, LINE, say, changes.start_pods(situation, service))
+        sentence = f"the sidecar gets no configuration: no ready pod stands behind Service {name}"
+        return Finding(Cause.DISCOVERY, LINE, sentence, changes.start_pods(situation, service))
     if not why:
         return None
-    say = f"the sidecar cannot reach discovery: {why}"
+    sentence = f"the sidecar cannot reach discovery: {why}"
     if "discoveryAddress" in situation.subject.annotations.get(annotations.PROXY_CONFIG, ""):
-        return Finding(Cause.DISCOVERY, LINE, say, _drop(annotations.PROXY_CONFIG))
-    advice = Advice("look at the cluster's DNS and network policies between the pod and discovery")
-    return Finding(Cause.DISCOVERY, LINE, say, advice)
+        return Finding(Cause.DISCOVERY, LINE, sentence, _drop(annotations.PROXY_CONFIG))
+    advice = Advice("check the cluster's DNS and the network policies between pod and discovery")
+    return Finding(Cause.DISCOVERY, LINE, sentence, advice)
 
 
 def _not_ready(situation: Situation, symptoms: Symptoms) -> Finding | None:
-    """Whatever else it is, in the words of who knows most."""
+    """Returns the finding for any other cause, with the best message that the pod has."""
     proxy = unready(symptoms)
     if proxy is None:
         return None
     if proxy.failing:
-        words = (
-            proxy_log.last_words(symptoms.said(proxy.name)) or proxy.message or proxy.last_reason
-        )
-        say = f"{proxy.name} ended with code {proxy.exit_code} and is started again: {words}"
-        hint = proxy_log.hint(symptoms.said(proxy.name))
-        return Finding(Cause.NOT_READY, LINE, say, Advice(hint or "look at its log"))
-    if symptoms.age < YOUNG or proxy_log.rejections(symptoms.said(proxy.name)):
+        words = proxy_log.last_words(symptoms.log(proxy.name)) or proxy.message or proxy.last_reason
+        sentence = f"{proxy.name} ended with code {proxy.exit_code} and is started again: {words}"
+        hint = proxy_log.hint(symptoms.log(proxy.name))
+        return Finding(Cause.NOT_READY, LINE, sentence, Advice(hint or "read its log"))
+    if symptoms.age < YOUNG or proxy_log.rejections(symptoms.log(proxy.name)):
         return None
     heard = [event.message for event in symptoms.events if event.container == proxy.name]
-    why = heard[-1] if heard else proxy.message or proxy.waiting or "it does not say why"
-    say = f"{proxy.name} is not ready after {symptoms.age:.0f} s: {why}"
-    return Finding(Cause.NOT_READY, LINE, say, Advice("look at its log"))
+    why = heard[-1] if heard else proxy.message or proxy.waiting or "the reason is not known"
+    sentence = f"{proxy.name} is not ready after {symptoms.age:.0f} s: {why}"
+    return Finding(Cause.NOT_READY, LINE, sentence, Advice("read its log"))
 
 
-_LOOKS: Final[tuple[Callable[[Situation, Symptoms], Finding | None], ...]] = (
+_CHECKS: Final[tuple[Callable[[Situation, Symptoms], Finding | None], ...]] = (
     _unscheduled, _image, _volume, _unmade, _init_failed, _init_order, ports.taken, _memory,
     _dns, _discovery, _not_ready,
 )  # fmt: skip
@@ -230,6 +245,6 @@ def _resources(situation: Situation, group: str) -> Object:
 
 
 def _drop(*names: str) -> EditPod:
-    """Take annotations out."""
-    text = f"take the annotation {' and '.join(names)} out, or mend what it says"
+    """Returns the change that removes annotations."""
+    text = f"remove the annotation {' and '.join(names)}, or correct its value"
     return EditPod({"metadata": {"annotations": dict.fromkeys(names)}}, text)

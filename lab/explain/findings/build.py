@@ -1,7 +1,7 @@
-"""Whether a sidecar is the one that this build of the injector makes. Pure.
+"""Compares a pod's sidecar with the one that this build of the injector makes. Pure.
 
-Injecting twice equals injecting once: a pod that this build injected comes out of another
-injection as it was. What an API server and other webhooks add to it does not count.
+A second injection does not change a pod that this build has injected. Additions of the API server
+and of other webhooks are no difference.
 """
 
 import json
@@ -21,18 +21,20 @@ from lab.mesh.manifest import quantities
 
 LINE: Final = "works"
 SHOWN: Final = 3
+"""Upper limit of the differences in a sentence."""
 _KEYS: Final = {"env": "name", "volumeMounts": "mountPath", "ports": "containerPort"}
 _ONLY_MINE: Final = frozenset({"env"})
-"""Lists to which nobody else adds."""
+"""Lists to which no other program adds."""
 _OF_THE_APP: Final = frozenset(
     {"ISTIO_META_APP_CONTAINERS", "ISTIO_META_POD_PORTS", contract.PROBES_VARIABLE}
 )
-"""What tells of the application's containers, to which others may have added since."""
+"""Variables that depend on the application's containers, which others may have changed since."""
 
 
 def differences(pod: Object, namespace: str, settings: Settings) -> tuple[str, ...]:
-    """How the sidecar of an injected pod differs from the one that this build makes; () where it
-    does not, and for a pod that no injector has marked.
+    """Returns how the sidecar of an injected pod differs from the one that this build makes.
+
+    Returns () if there is no difference, or if the pod has no sidecar with a status annotation.
     """
     metadata = dict(pod.get("metadata") or {})
     own_annotations = metadata.get("annotations") or {}
@@ -40,7 +42,7 @@ def differences(pod: Object, namespace: str, settings: Settings) -> tuple[str, .
         return ()
     owners = metadata.get("ownerReferences") or ()
     if metadata.get("generateName") and not any(owner.get("controller") for owner in owners):
-        # It had no name yet when it was injected.
+        # The pod had no name yet when it was injected.
         metadata.pop("name", None)
     before = {**pod, "metadata": metadata}
     try:
@@ -61,21 +63,21 @@ def _compared(there: Object, expected: Mapping[str, Any]) -> Iterator[str]:
         }
         for name in (contract.INIT_CONTAINER, contract.PROXY_CONTAINER):
             if (name in mine) != (name in theirs):
-                has = f"among {group}" if name in theirs else f"not among {group}"
-                yield f"{name} is {has}, kube-inject has it otherwise"
+                has = f"in {group}" if name in theirs else f"not in {group}"
+                yield f"{name} is {has}, kube-inject makes the opposite"
             elif name in mine:
                 yield from _container(name, theirs[name], mine[name])
-    # Labels change as people work with pods; annotations that the injector reads do not.
+    # Labels are not compared: users change them on running pods.
     own_annotations = there["metadata"]["annotations"]
     for name, value in expected["metadata"]["annotations"].items():
         if own_annotations.get(name) != value:
-            yield _said(f"annotation {name}", own_annotations.get(name), value)
+            yield _difference(f"annotation {name}", own_annotations.get(name), value)
     volumes = {
         volume.get("name"): volume for volume in (there.get("spec") or {}).get("volumes") or ()
     }
     for volume in expected["spec"].get("volumes") or ():
         if not _holds(volumes.get(volume["name"]), volume):
-            yield _said(f"volume {volume['name']}", volumes.get(volume["name"]), volume)
+            yield _difference(f"volume {volume['name']}", volumes.get(volume["name"]), volume)
 
 
 def _container(name: str, there: Object, expected: Mapping[str, Any]) -> Iterator[str]:
@@ -83,11 +85,11 @@ def _container(name: str, there: Object, expected: Mapping[str, Any]) -> Iterato
         has = there.get(field)
         if field == "resources":
             if not _same_resources(has, value):
-                yield _said(f"{name} {field}", has, value)
+                yield _difference(f"{name} {field}", has, value)
         elif field in _KEYS:
             yield from _entries(f"{name} {field}", _KEYS[field], has or (), value, field)
         elif not _holds(has, value):
-            yield _said(f"{name} {field}", has, value)
+            yield _difference(f"{name} {field}", has, value)
 
 
 def _entries(what: str, key: str, there: Any, expected: Any, field: str) -> Iterator[str]:
@@ -95,14 +97,14 @@ def _entries(what: str, key: str, there: Any, expected: Any, field: str) -> Iter
     mine = {item.get(key): item for item in expected if item.get(key) not in _OF_THE_APP}
     for name, value in mine.items():
         if not _holds(has.get(name), value):
-            yield _said(f"{what} {name}", has.get(name), value)
+            yield _difference(f"{what} {name}", has.get(name), value)
     if field in _ONLY_MINE:
         for name in has.keys() - mine.keys():
-            yield _said(f"{what} {name}", has[name], None)
+            yield _difference(f"{what} {name}", has[name], None)
 
 
 def _same_resources(there: Any, expected: Mapping[str, Any]) -> bool:
-    """As `_holds`, of quantities: an API server writes 1024Mi as 1Gi."""
+    """Returns whether the quantities are equal; an API server writes 1024Mi as 1Gi."""
     has = there if isinstance(there, Mapping) else {}
     return all(
         _amount((has.get(group) or {}).get(name)) == _amount(value)
@@ -119,7 +121,7 @@ def _amount(value: object) -> object:
 
 
 def _holds(there: Any, expected: Any) -> bool:
-    """Whether all that was made is there; an API server adds defaults."""
+    """Returns whether `there` holds everything in `expected`; an API server adds defaults."""
     if isinstance(expected, Mapping):
         has = there if isinstance(there, Mapping) else {}
         return all(_holds(has.get(key), value) for key, value in expected.items())
@@ -129,9 +131,9 @@ def _holds(there: Any, expected: Any) -> bool:
     return bool(there == expected) or (there is None and not expected)
 
 
-def _said(what: str, there: object, expected: object) -> str:
+def _difference(what: str, there: object, expected: object) -> str:
     if isinstance(there, list) and isinstance(expected, list) and len(there) == len(expected):
-        # Of a command line the word that differs tells more than the whole.
+        # For a command line, show the first argument that differs, not the whole line.
         at = next((n for n, pair in enumerate(zip(there, expected, strict=True))
                    if pair[0] != pair[1]), 0)  # fmt: skip
         if at and isinstance(expected[at], str) and isinstance(expected[at - 1], str):
@@ -146,7 +148,9 @@ def _said(what: str, there: object, expected: object) -> str:
 
 
 def webhook(situation: Situation) -> Finding | None:
-    """A webhook that answers otherwise than kube-inject does, or whose replicas differ."""
+    """Returns the finding about a webhook whose sidecar differs from kube-inject's, or whose
+    replicas differ from each other; None if there is no difference.
+    """
     trial = situation.trial
     if situation.foreign or not situation.matching:
         return None
@@ -156,17 +160,19 @@ def webhook(situation: Situation) -> Finding | None:
     if not changed and not situation.generations:
         return None
     if changed:
-        say = "the webhook makes another sidecar than this build's kube-inject, so it is of "
-        say += f"another build: {few(changed)}"
+        sentence = (
+            "the webhook's sidecar differs from that of this build's kube-inject, so the webhook "
+        )
+        sentence += f"comes from another build: {few(changed)}"
     else:
-        say = "the webhook's replicas are of different builds"
+        sentence = "the webhook's replicas come from different builds"
     if situation.generations:
-        say += f" ({few(situation.generations)})"
-    return Finding(Cause.WEBHOOK_BUILD, LINE, say, reinstall(situation))
+        sentence += f" ({few(situation.generations)})"
+    return Finding(Cause.WEBHOOK_BUILD, LINE, sentence, reinstall(situation))
 
 
 def aged(situation: Situation) -> tuple[str, ...]:
-    """How a live pod's sidecar differs from what this build makes for it."""
+    """Returns how a live pod's sidecar differs from the one that this build makes for it."""
     subject = situation.subject
     there = proxy_of(subject.pod)
     if situation.foreign or subject.origin != "live" or there is None:
@@ -176,6 +182,6 @@ def aged(situation: Situation) -> tuple[str, ...]:
 
 
 def few(texts: tuple[str, ...]) -> str:
-    """The first of several texts, and how many more there are."""
+    """Returns the first SHOWN texts, and the number of the others."""
     more = len(texts) - SHOWN
     return "; ".join(texts[:SHOWN]) + (f"; and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""The causes that can be named, and what a finding is."""
+"""The causes that `lab explain` names, and the type of a finding."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -7,9 +7,9 @@ from lab.explain.changes.pod import Change
 
 
 class Cause(Enum):
-    """Why a pod has no sidecar, or why one that has it does not work as it is meant.
+    """Why a pod has no sidecar, or why a pod with a sidecar does not work as intended.
 
-    The value is the name for programs, and stays the same.
+    The value is the name for programs. It never changes.
     """
 
     NOT_A_POD = "not-a-pod"
@@ -48,7 +48,7 @@ class Cause(Enum):
     UNEXPLAINED = "unexplained"
     QUOTA = "quota"
     LIMIT_RANGE = "limit-range"
-    # With a sidecar, and yet:
+    # The pod has a sidecar, but does not work as intended:
     MESH_PORT = "mesh-port-taken"
     DNS_POLICY = "dns-policy"
     CONFIGURATION_REFUSED = "configuration-refused"
@@ -66,8 +66,9 @@ class Cause(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One cause. `line` is the key of the line that it decides; `refused` says that a pod cannot
-    even be created.
+    """One cause with its sentence and its change.
+
+    `line`: key of the line that it decides. `refused`: whether the pod cannot even be created.
     """
 
     cause: Cause

@@ -1,4 +1,4 @@
-"""All that is wrong with a pod that has a sidecar, or would get one. Pure."""
+"""Finds everything that is wrong with a pod that has a sidecar, or would get one. Pure."""
 
 from lab.explain.findings import ailments, build, refused, traffic
 from lab.explain.findings.causes import Cause, Finding
@@ -9,12 +9,12 @@ from lab.mesh import contract
 
 
 def faults(situation: Situation) -> tuple[Finding, ...]:
-    """What is found, the weightiest first; () where nothing is."""
+    """Returns the findings, the most important first, () if nothing is wrong."""
     if situation.subject.origin == "live":
         stopping = ailments.stopping(situation)
         rejected = refused.configuration(situation)
         if stopping is not None and stopping.cause is Cause.MESH_PORT:
-            rejected = None  # it is the listener of that very port
+            rejected = None  # Envoy refused the listener because of the same port
         found = (stopping, rejected)
     else:
         trial = situation.trial
@@ -27,13 +27,13 @@ def faults(situation: Situation) -> tuple[Finding, ...]:
 
 
 def remarks(situation: Situation) -> tuple[str, ...]:
-    """What is no fault of the sidecar, and yet worth a sentence."""
+    """Returns sentences about facts that are no fault of the sidecar but help a reader."""
     sentences = []
     symptoms = situation.symptoms
     if aged := build.aged(situation):
         sentences.append(
-            f"its sidecar is not the one that is made now: {build.few(aged)}; "
-            "a pod that is made anew gets that"
+            f"its sidecar differs from the one that is made now: {build.few(aged)}; "
+            "a recreated pod gets the new one"
         )
     if symptoms is None:
         return tuple(sentences)
@@ -41,7 +41,8 @@ def remarks(situation: Situation) -> tuple[str, ...]:
     waiting = proxy is not None and not proxy.ready and ailments.stopping(situation) is None
     if waiting and symptoms.age < ailments.YOUNG:
         sentences.append(
-            f"{contract.PROXY_CONTAINER} is not ready yet, {symptoms.age:.0f} s after the pod was made"
+            f"{contract.PROXY_CONTAINER} is not ready yet, {symptoms.age:.0f} s after the pod was "
+            "created"
         )
     for container in symptoms.containers:
         if container.name in (contract.PROXY_CONTAINER, contract.INIT_CONTAINER) or container.init:

@@ -1,4 +1,4 @@
-"""Why no entry of the webhook's configuration is meant for a pod. Pure."""
+"""Finds why no entry of the webhook's configuration matches a pod. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ _KEYS = (contract.INJECTION_LABEL, REVISION_LABEL)
 
 @dataclass(frozen=True)
 class Nearest:
-    """An entry, and the label changes after which it is meant for the pod."""
+    """An entry, and the label changes after which it matches the pod."""
 
     entry: Entry
     namespace: Changes
@@ -32,19 +32,21 @@ class Nearest:
 
 
 def unmatched(situation: Situation) -> Finding | None:
-    """Why no entry matches; None when one does or the labels are not known."""
+    """Returns why no entry matches, None if one does or the labels are not known."""
     space, entries = situation.namespace, situation.entries
     if space is None or entries is None or situation.matching:
         return None
     if not entries:
-        say = "no MutatingWebhookConfiguration of this cluster injects sidecars"
-        return Finding(Cause.NO_CONFIGURATION, "configuration", say, _absent(situation))
+        sentence = "no MutatingWebhookConfiguration of this cluster injects sidecars"
+        return Finding(Cause.NO_CONFIGURATION, "configuration", sentence, _absent(situation))
     if not space.exists:
-        say = f"there is no namespace {space.name}"
-        return Finding(Cause.NAMESPACE_ABSENT, "namespace", say, CreateNamespace(), refused=True)
+        sentence = f"there is no namespace {space.name}"
+        return Finding(
+            Cause.NAMESPACE_ABSENT, "namespace", sentence, CreateNamespace(), refused=True
+        )
     if not any(entry.sees_pods for entry in entries):
-        say = "no entry's rules cover the creation of pods"
-        return Finding(Cause.RULES, "configuration", say, _absent(situation))
+        sentence = "no entry's rules cover the creation of pods"
+        return Finding(Cause.RULES, "configuration", sentence, _absent(situation))
     wish = misplaced_wish(situation)
     if wish is not None and wish.change is not None and _helps(wish.change, situation):
         return wish
@@ -52,7 +54,10 @@ def unmatched(situation: Situation) -> Finding | None:
 
 
 def nearest(situation: Situation) -> Nearest | None:
-    """The entry that is the least changes away; changing the namespace goes first."""
+    """Returns the entry that needs the fewest label changes, None if no change is enough.
+
+    Changes of the namespace are preferred to changes of the pod.
+    """
     spaces = situation.namespace.labels if situation.namespace else {}
     candidates = []
     for entry in situation.entries or ():
@@ -63,7 +68,7 @@ def nearest(situation: Situation) -> Nearest | None:
     revision = REVISION_LABEL in spaces and contract.INJECTION_LABEL not in spaces
 
     def far(candidate: Nearest) -> tuple[int, int, bool]:
-        # A namespace that names a revision is to keep to revisions.
+        # A namespace with a revision label keeps a revision label.
         strays = revision and REVISION_LABEL not in candidate.namespace
         return (
             len(candidate.pod),
@@ -92,27 +97,29 @@ def _by_labels(situation: Situation, labels: Labels, near: Nearest | None) -> Fi
     known = revisions(situation.entries or ())
     listed = ", ".join(known) or "none"
     if value is not None and revision is not None:
-        say = (
+        sentence = (
             f"namespace {name} has both {contract.INJECTION_LABEL}={value} and "
-            f"{REVISION_LABEL}={revision}: with the first, the second is not looked at"
+            f"{REVISION_LABEL}={revision}: the first disables the second"
         )
         wanted: Changes = {contract.INJECTION_LABEL: None}
         if revision in known and value != "disabled":
             change = LabelNamespace(wanted)
-        return Finding(Cause.BOTH_LABELS, "namespaces", say, change)
+        return Finding(Cause.BOTH_LABELS, "namespaces", sentence, change)
     if value == "disabled":
-        say = f"namespace {name} declines: it has the label {contract.INJECTION_LABEL}=disabled"
-        return Finding(Cause.NAMESPACE_DECLINES, "namespaces", say, change)
+        sentence = (
+            f"namespace {name} declines: it has the label {contract.INJECTION_LABEL}=disabled"
+        )
+        return Finding(Cause.NAMESPACE_DECLINES, "namespaces", sentence, change)
     if value is not None:
         expected = _expected(situation, contract.INJECTION_LABEL)
-        say = (
+        sentence = (
             f"namespace {name} has the label {contract.INJECTION_LABEL}={value}; "
             f"the webhook looks for {expected}"
         )
-        return Finding(Cause.NAMESPACE_LABEL_VALUE, "namespaces", say, change)
+        return Finding(Cause.NAMESPACE_LABEL_VALUE, "namespaces", sentence, change)
     for whose, named in ((f"namespace {name}", revision), ("the pod", _rev(subject.labels))):
         if named is not None and named not in known:
-            say = (
+            sentence = (
                 f"{whose} names the revision {named} ({REVISION_LABEL}); "
                 f"installed revisions: {listed}"
             )
@@ -121,26 +128,28 @@ def _by_labels(situation: Situation, labels: Labels, near: Nearest | None) -> Fi
             elif not known and isinstance(change, LabelNamespace):
                 change = LabelNamespace({REVISION_LABEL: None, **change.labels})
             line = "objects" if whose == "the pod" else "namespaces"
-            return Finding(Cause.REVISION_UNKNOWN, line, say, change)
+            return Finding(Cause.REVISION_UNKNOWN, line, sentence, change)
     for typed in labels:
         if typed not in _KEYS and is_near(typed, _KEYS):
-            say = (
+            sentence = (
                 f"namespace {name} has the label {typed}, which means nothing; "
                 f"{contract.INJECTION_LABEL} was probably meant"
             )
             if isinstance(change, LabelNamespace):
                 change = LabelNamespace({**change.labels, typed: None})
-            return Finding(Cause.NAMESPACE_LABEL_TYPO, "namespaces", say, change)
+            return Finding(Cause.NAMESPACE_LABEL_TYPO, "namespaces", sentence, change)
     holder = subject.holder.metadata if subject.holder else {}
-    for whose, labels_there in (("pod", subject.labels), ("workload", holder.get("labels") or {})):
-        if contract.INJECTION_LABEL in labels_there:
-            say = (
+    for whose, own_labels in (("pod", subject.labels), ("workload", holder.get("labels") or {})):
+        if contract.INJECTION_LABEL in own_labels:
+            sentence = (
                 f"{contract.INJECTION_LABEL} is a label of the {whose}; "
                 f"it counts on the namespace alone, and {name} does not have it"
             )
-            return Finding(Cause.NAMESPACE_LABEL_MISPLACED, "namespaces", say, change)
-    say = f"namespace {name} has no label that asks for injection, and the pod does not ask either"
-    return Finding(Cause.NAMESPACE_UNLABELLED, "namespaces", say, change)
+            return Finding(Cause.NAMESPACE_LABEL_MISPLACED, "namespaces", sentence, change)
+    sentence = (
+        f"namespace {name} has no label that asks for injection, and the pod does not ask either"
+    )
+    return Finding(Cause.NAMESPACE_UNLABELLED, "namespaces", sentence, change)
 
 
 def _rev(labels: Labels) -> str | None:
@@ -160,7 +169,7 @@ def _change(near: Nearest | None) -> Change:
 
 
 def _revised(situation: Situation, known: Sequence[str]) -> Change:
-    """Give the pod a revision that is there, or take its revision away, whichever is enough."""
+    """Returns the change that gives the pod an installed revision, else removes its revision."""
     key = REVISION_LABEL
     for value in (*known, None):
         text = f"remove {key} from the pod's labels" if value is None else f"set {key}={value}"
@@ -176,7 +185,7 @@ def _expected(situation: Situation, key: str) -> str:
 
 
 def revisions(entries: Sequence[Entry]) -> tuple[str, ...]:
-    """The revisions that some entry is for."""
+    """Returns the revisions for which there is an entry."""
     values = [
         value
         for entry in entries

@@ -1,8 +1,8 @@
-"""What the sidecar's resources break: a ResourceQuota, a LimitRange. Pure.
+"""Finds a ResourceQuota or LimitRange that the sidecar's resources break. Pure.
 
-An API server names no container in these refusals. Whether it is the sidecar is known from the
-same pod without one (the control); the annotation that mends it is reckoned from the numbers in
-the message and from what the sidecar asks for.
+The API server names no container in these messages. A dry run of the same pod without a sidecar
+(the control) shows whether the sidecar is the cause. The annotations that repair it are computed
+from the numbers in the message and from the sidecar's requests and limits.
 """
 
 import re
@@ -19,7 +19,7 @@ from lab.mesh.manifest import quantities
 
 Group = Literal["requests", "limits"]
 Key = tuple[Group, str]
-"""requests or limits, and cpu or memory."""
+"""(requests or limits, cpu or memory)"""
 NAMES: Final[Mapping[Key, str]] = {
     ("requests", "cpu"): annotations.PROXY_CPU,
     ("requests", "memory"): annotations.PROXY_MEMORY,
@@ -27,7 +27,7 @@ NAMES: Final[Mapping[Key, str]] = {
     ("limits", "memory"): annotations.PROXY_MEMORY_LIMIT,
 }
 _LEAST: Final = {"cpu": 0.01, "memory": 40 * 2**20}
-"""With less than this a sidecar does not start."""
+"""A sidecar needs at least this much to start, in CPUs and bytes."""
 _QUANTITY: Final = r"(?P<{}>\d[\d.]*[A-Za-z]{{0,2}})"
 _QUOTA: Final = re.compile(
     r"exceeded quota: (?P<name>[\w.-]+), requested: (?P<asked>\S+), used: (?P<used>\S+), "
@@ -46,9 +46,9 @@ _RATIO: Final = re.compile(
 
 @dataclass(frozen=True)
 class Breach:
-    """One limit that is broken: by how much the sidecar has to change, or to what, in base units.
+    """One broken limit. `need`: the bound of the sidecar's value, in CPUs or bytes.
 
-    `need` is what the value has to be at most (`most`) or at least.
+    `most`: whether the value must be at most `need`, else at least.
     """
 
     key: Key
@@ -57,7 +57,7 @@ class Breach:
 
 
 def broken(situation: Situation, trial: Trial) -> Finding | None:
-    """A quota or a LimitRange that the pod breaks with its sidecar, and not without."""
+    """Returns the finding about a quota or LimitRange that only the sidecar breaks, else None."""
     words = trial.message
     quota = _QUOTA.search(words) or _MISSING.search(words)
     if quota is None and not (_BOUND.search(words) or _RATIO.search(words)):
@@ -67,23 +67,23 @@ def broken(situation: Situation, trial: Trial) -> Finding | None:
         return None
     cause = Cause.QUOTA if quota else Cause.LIMIT_RANGE
     what = f"ResourceQuota {quota['name']}" if quota else "a LimitRange of the namespace"
-    say = f"{what} does not take the pod with its sidecar: {words}"
-    return Finding(cause, "created", say, _change(situation, words, what), refused=True)
+    sentence = f"{what} rejects the pod with its sidecar: {words}"
+    return Finding(cause, "created", sentence, _change(situation, words, what), refused=True)
 
 
 def _change(situation: Situation, words: str, what: str) -> Change:
     has = resources(situation)
     wanted = _mended(has, words)
     if wanted is None:
-        return Advice(f"raise {what}: what it leaves is too little for a sidecar")
+        return Advice(f"raise {what}: the rest that it allows is too little for a sidecar")
     edit = {NAMES[key]: shown(key[1], value) for key, value in wanted.items()}
     settings = ", ".join(f"{name}={value}" for name, value in edit.items())
-    text = f"fit the sidecar's resources by annotations: {settings}"
+    text = f"fit the sidecar's resources with annotations: {settings}"
     return EditPod({"metadata": {"annotations": edit}}, text)
 
 
 def resources(situation: Situation) -> dict[Key, float]:
-    """What the sidecar asks for, in CPUs and bytes."""
+    """Returns the sidecar's requests and limits, in CPUs and bytes."""
     proxy = proxy_of(think(situation).pod)
     declared = (proxy[0].get("resources") or {}) if proxy else {}
     amounts: dict[Key, float] = {}
@@ -97,7 +97,7 @@ def resources(situation: Situation) -> dict[Key, float]:
 
 
 def _mended(has: Mapping[Key, float], words: str) -> dict[Key, float] | None:
-    """All four values, changed so that no breach is left; None where that cannot be."""
+    """Returns all values, changed so that no limit is broken; None if that is not possible."""
     wanted = dict(has)
     for key in _unspecified(words):
         wanted.setdefault(key, _LEAST[key[1]] * 4)
@@ -109,7 +109,7 @@ def _mended(has: Mapping[Key, float], words: str) -> dict[Key, float] | None:
         if limit is not None and limit < least:
             return None
         if request is not None and limit is not None and request > limit:
-            # The one that was changed stays.
+            # Keep the value that was changed above, and adapt the other one.
             if limit != has.get(("limits", what)):
                 wanted[("requests", what)] = limit
             else:
@@ -162,7 +162,7 @@ def _pairs(text: str) -> dict[str, float]:
 
 
 def shown(what: str, value: float) -> str:
-    """A quantity as people write it, rounded down to whole millis of CPUs, Mi of bytes."""
+    """Returns a quantity as text, rounded down to whole thousandths of a CPU or whole Mi."""
     if what == "cpu":
         millis = int(value * 1000 + 1e-6)
         return str(millis // 1000) if millis % 1000 == 0 else f"{millis}m"

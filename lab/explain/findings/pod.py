@@ -1,4 +1,4 @@
-"""What the pod itself says against a sidecar. Pure."""
+"""Finds what the pod itself has against a sidecar: its spec, labels and annotations. Pure."""
 
 from typing import Any, Final
 
@@ -13,17 +13,17 @@ from lab.mesh.errors import AnnotationError
 from lab.mesh.injector.decision import Decision, Reason, decide
 
 ELSEWHERE: Final = "meshed-apps"
-"""The name that is proposed for a namespace that may be injected."""
+"""The proposed name of a namespace in which pods are injected."""
 
 
 def decision_of(situation: Situation) -> Decision:
-    """The injector's decision, as if it were asked."""
+    """Returns the decision that the injector makes if the API server calls it."""
     subject = situation.subject
     return decide(subject.pod, subject.namespace, situation.settings.policy)
 
 
 def declined(situation: Situation) -> Finding | None:
-    """What the injector, or the pod's own label, says no to."""
+    """Returns the finding if the injector decides against a sidecar, else None."""
     decision = decision_of(situation)
     if decision.inject:
         return None
@@ -31,7 +31,7 @@ def declined(situation: Situation) -> Finding | None:
     line = line_of(reason)
     key = contract.INJECT_POD_LABEL
     if reason is Reason.HOST_NETWORK:
-        edit = EditPod({"spec": {"hostNetwork": None}}, "take hostNetwork out of the pod's spec")
+        edit = EditPod({"spec": {"hostNetwork": None}}, "remove hostNetwork from the pod's spec")
         return Finding(Cause.HOST_NETWORK, line, decision.sentence, edit)
     if reason is Reason.IGNORED_NAMESPACE:
         move = Move(ELSEWHERE, opening_labels(situation))
@@ -39,10 +39,10 @@ def declined(situation: Situation) -> Finding | None:
     if reason is Reason.DECLINED:
         where = "label" if key in subject.labels else "annotation"
         place = place_of(subject, where)
-        say = f"{place} {key}=false: the pod declines"
+        sentence = f"{place} {key}=false: the pod declines"
         edit = EditPod(metadata(f"{where}s", key, None), f"remove {key} from the pod's {where}s")
         line = "objects" if where == "label" and not situation.matching else line
-        return Finding(Cause.POD_DECLINES, line, say, edit)
+        return Finding(Cause.POD_DECLINES, line, sentence, edit)
     change: Change
     if reason in (Reason.POLICY_DISABLED, Reason.POLICY_UNKNOWN):
         change = ask(subject)
@@ -58,90 +58,90 @@ LINES: Final[dict[str, frozenset[Reason]]] = {
     "never-selector": frozenset({Reason.NEVER_SELECTOR}),
     "always-selector": frozenset({Reason.ALWAYS_SELECTOR}),
 }
-"""Keys of the decision's lines in its order, and the reasons given there; the last is "policy"."""
+"""Keys of the decision's lines in order, each with its reasons; "policy" has all other reasons."""
 
 
 def line_of(reason: Reason) -> str:
-    """Key of the line that a reason belongs to."""
+    """Returns the key of the line that a reason belongs to."""
     return next((key for key, reasons in LINES.items() if reason in reasons), "policy")
 
 
 def refused(situation: Situation) -> Finding | None:
-    """What the injector refuses the pod for, were it asked."""
+    """Returns the finding if the injector refuses the pod, else None."""
     refusal = think(situation).refusal
     if refusal is None:
         return None
     if isinstance(refusal, AnnotationError):
         return refused_annotation(situation.subject, refusal.annotation, refusal.message)
-    say = f"the injector refuses the pod: {refusal.message}"
+    sentence = f"the injector refuses the pod: {refusal.message}"
     advice = Advice(refusal.hint or "change the pod as the injector's message says")
-    return Finding(Cause.INJECTOR_REFUSES, "annotations", say, advice, refused=True)
+    return Finding(Cause.INJECTOR_REFUSES, "annotations", sentence, advice, refused=True)
 
 
 def refused_annotation(subject: Subject, name: str, message: str) -> Finding:
-    """A finding about one annotation's value."""
+    """Returns the finding about one annotation's value."""
     edit = EditPod(
         metadata("annotations", name, None),
-        f"take the annotation {name} out, or give it a value that is accepted",
+        f"remove the annotation {name}, or give it a value that is accepted",
     )
     return Finding(Cause.BAD_ANNOTATION, "annotations", message, edit, refused=True)
 
 
 def misplaced_wish(situation: Situation) -> Finding | None:
-    """A wish for a sidecar that stands where no selector looks."""
+    """Returns the finding about a request for a sidecar at a place where no selector looks."""
     subject = situation.subject
     key = contract.INJECT_POD_LABEL
     wish = subject.labels.get(key)
     if wish is not None:
         if wish == "true":
             return None
-        say = f"{place_of(subject, 'label')} {key}={wish!r}: only true and false mean anything"
-        return Finding(Cause.POD_LABEL_VALUE, "objects", say, ask(subject))
+        sentence = f"{place_of(subject, 'label')} {key}={wish!r}: only true and false mean anything"
+        return Finding(Cause.POD_LABEL_VALUE, "objects", sentence, ask(subject))
     if subject.annotations.get(key) == "true":
-        say = (
+        sentence = (
             f"{key}=true is an annotation: the API server's selectors look at labels alone, "
             "so the webhook is not called"
         )
-        return Finding(Cause.POD_LABEL_IS_ANNOTATION, "objects", say, ask(subject))
+        return Finding(Cause.POD_LABEL_IS_ANNOTATION, "objects", sentence, ask(subject))
     holder = subject.holder
     if holder is not None:
         meta = holder.metadata
         for kind in ("labels", "annotations"):
             if (meta.get(kind) or {}).get(key) == "true":
-                say = (
+                sentence = (
                     f"{key}=true is a {kind[:-1]} of {holder.kind} {holder.name} itself, not of "
                     "its pod template: the pods never get it"
                 )
-                return Finding(Cause.POD_LABEL_MISPLACED, "objects", say, ask(subject))
+                return Finding(Cause.POD_LABEL_MISPLACED, "objects", sentence, ask(subject))
     for near in subject.labels:
         if near not in INJECTION_KEYS and is_near(near, (key,)):
-            say = f"the pod's label {near} means nothing; {key} was probably meant"
+            sentence = f"the pod's label {near} means nothing; {key} was probably meant"
             patch = {"metadata": {"labels": {near: None, key: subject.labels[near]}}}
             edit = EditPod(patch, f"rename the pod's label {near} to {key}")
-            return Finding(Cause.POD_LABEL_TYPO, "objects", say, edit)
+            return Finding(Cause.POD_LABEL_TYPO, "objects", sentence, edit)
     return None
 
 
 def ask(subject: Subject) -> EditPod:
-    """Have the pod ask for its sidecar by its label."""
+    """Returns the change that sets the pod's label, which asks for a sidecar."""
     where = "pod" if subject.origin == "live" and subject.holder is None else "pod template"
     text = f"set the label {contract.INJECT_POD_LABEL}=true in the {where}'s metadata"
     return EditPod(metadata("labels", contract.INJECT_POD_LABEL, "true"), text)
 
 
 def metadata(kind: str, key: str, value: str | None) -> dict[str, Any]:
-    """A merge patch of one label or annotation."""
+    """Returns a merge patch of one label or annotation; `kind` is "labels" or "annotations"."""
     return {"metadata": {kind: {key: value}}}
 
 
 def place_of(subject: Subject, what: str) -> str:
-    """Where a label or annotation of the pod stands."""
+    """Returns the first words of a sentence about a label or annotation of the pod."""
     where = "pod" if subject.origin == "live" else "pod template" if subject.where else "pod"
     return f"the {where} has the {what}"
 
 
 def opening_labels(situation: Situation) -> Changes:
-    """Labels with which a fresh namespace is injected."""
+    """Returns the labels with which pods of a new namespace are injected."""
     for entry in situation.entries or ():
         if entry.sees_pods and entry.objects.matches({}):
             changes = repair(entry.namespaces, {})
@@ -151,7 +151,7 @@ def opening_labels(situation: Situation) -> Changes:
 
 
 def is_near(key: str, wanted: tuple[str, ...]) -> bool:
-    """Whether a label's key looks like a mistyped one."""
+    """Returns whether a label's key looks like a misspelling of one of the wanted keys."""
     from difflib import get_close_matches
 
     plain = key.lower().replace("_", "-")

@@ -1,4 +1,4 @@
-"""The mesh's ports in a pod, and applications that listen on them. Pure."""
+"""Finds applications that listen on a port of the mesh. Pure."""
 
 from typing import Final
 
@@ -19,25 +19,27 @@ PORTS: Final = {
     contract.ENVOY_HEALTH_PORT: "Envoy's health",
     contract.ENVOY_STATS_PORT: "Envoy's statistics",
 }
-"""Ports of the mesh in every pod, and what has each."""
+"""Ports of the mesh in every pod, each with its user."""
 
 
 def taken(situation: Situation, symptoms: Symptoms) -> Finding | None:
-    """A port of the mesh that the application has, or wants and cannot have."""
+    """Returns the finding about a port of the mesh on which the application listens, or tries to
+    listen; None if there is none.
+    """
     known = ports_of(situation)
     if unready(symptoms) is not None:
-        for port in proxy_log.taken_ports(symptoms.said(contract.PROXY_CONTAINER)):
+        for port in proxy_log.taken_ports(symptoms.log(contract.PROXY_CONTAINER)):
             if port in known:
                 return _taken(situation, port, "so the sidecar never gets ready")
     for container in symptoms.containers:
         if container.name in OURS or not (container.failing or container.restarts):
             continue
-        port_ = proxy_log.application_ports(symptoms.said(container.name), frozenset(known))
+        port_ = proxy_log.application_ports(symptoms.log(container.name), frozenset(known))
         declared = _declared(situation.subject.spec, container.name)
         if port_ is None and not container.ready:
             port_ = next((port for port in declared if port in known), None)
         if port_ is not None:
-            end = f"so container {container.name} ends with code {container.exit_code}, again and again"
+            end = f"so container {container.name} ends with code {container.exit_code} every time"
             return _taken(situation, port_, end)
     return None
 
@@ -47,24 +49,26 @@ def _taken(situation: Situation, port: int, end: str) -> Finding:
     spec = situation.subject.spec
     holders = [
         str(container.get("name"))
-        for container in traffic.every_container(spec)
+        for container in traffic.all_containers(spec)
         if container.get("name") not in OURS and port in _declared(spec, str(container.get("name")))
     ]
     who = f"container {holders[0]}" if holders else "the application"
-    say = f"{who} listens on port {port}, which in a pod with a sidecar belongs to {what}, {end}"
+    sentence = (
+        f"{who} listens on port {port}, which in a pod with a sidecar belongs to {what}, {end}"
+    )
     status = annotations.STATUS_PORT
     if what == PORTS[contract.AGENT_PORT]:
         free = next(
             candidate for candidate in (15029, 15039, 15049) if candidate not in (port, *PORTS)
         )
-        text = f"give the agent another port, by the annotation {status}"
+        text = f"give the agent another port with the annotation {status}"
         edit = EditPod({"metadata": {"annotations": {status: str(free)}}}, text)
-        return Finding(Cause.MESH_PORT, LINE, say, edit)
-    return Finding(Cause.MESH_PORT, LINE, say, Advice(f"have {who} listen on another port"))
+        return Finding(Cause.MESH_PORT, LINE, sentence, edit)
+    return Finding(Cause.MESH_PORT, LINE, sentence, Advice(f"let {who} listen on another port"))
 
 
 def ports_of(situation: Situation) -> dict[int, str]:
-    """The mesh's ports in this pod: 15020 may be moved by an annotation."""
+    """Returns the mesh's ports in this pod; an annotation can replace the agent's port 15020."""
     moved_to = situation.subject.annotations.get(annotations.STATUS_PORT, "")
     if not moved_to.isdecimal() or int(moved_to) in (0, contract.AGENT_PORT):
         return PORTS

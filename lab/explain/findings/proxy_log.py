@@ -1,6 +1,6 @@
-"""What istio-proxy's log says went wrong: refused configuration, taken ports, lost names. Pure.
+"""Reads failures from istio-proxy's log: refused configuration, used ports, unknown names. Pure.
 
-The lines are Envoy's and the agent's, ours or Istio's; whatever else stands there is passed over.
+It knows the lines of Envoy and of both agents, the lab's and Istio's, and ignores all others.
 """
 
 import re
@@ -23,7 +23,9 @@ _SHORT: Final[Mapping[str, Kind]] = {
 _REJECTED: Final = re.compile(
     r"gRPC config for type\.googleapis\.com/(?P<type>[\w.]+) rejected: (?P<why>[^\n]*)"
 )
-_TOLD: Final = re.compile(r"(?<![\w.-])(?P<pod>[\w.-]+) refused (?P<type>[A-Z]DS): (?P<why>[^\n]*)")
+_REPORTED: Final = re.compile(
+    r"(?<![\w.-])(?P<pod>[\w.-]+) refused (?P<type>[A-Z]DS): (?P<why>[^\n]*)"
+)
 _NAMED: Final = re.compile(
     r"Error adding/updating (?:listener|cluster)\(s\) (?P<name>\S+?): (?P<why>.*)"
 )
@@ -42,7 +44,7 @@ _KILLED: Final = re.compile(r"Envoy \(pid \d+\) was killed by SIGKILL")
 
 @dataclass(frozen=True)
 class Rejection:
-    """Configuration that Envoy refused; `time` in seconds, None where the line has none."""
+    """Configuration that Envoy refused; `time` in seconds, None if the line has no time."""
 
     kind: Kind
     name: str
@@ -51,7 +53,7 @@ class Rejection:
 
 
 def rejections(log: str) -> tuple[Rejection, ...]:
-    """The last refusal of each resource, in the order of the log."""
+    """Returns the last refusal of each resource, in the order of the log."""
     last: dict[tuple[Kind, str], Rejection] = {}
     for line in log[-LOG_BYTES:].splitlines():
         match = _REJECTED.search(line)
@@ -64,11 +66,11 @@ def rejections(log: str) -> tuple[Rejection, ...]:
     return tuple(last.values())
 
 
-def told_discovery(log: str, pod: str) -> tuple[Rejection, ...]:
-    """The same from discovery's log: what the proxy of a pod answered there."""
+def reported_to_discovery(log: str, pod: str) -> tuple[Rejection, ...]:
+    """Returns a pod's last refusal of each resource, from discovery's log."""
     last = {}
     for line in log[-LOG_BYTES:].splitlines():
-        match = _TOLD.search(line)
+        match = _REPORTED.search(line)
         if match is not None and match["pod"] == pod and match["type"] in _SHORT:
             rejection = _rejection(_SHORT[match["type"]], match["why"], None)
             last[(rejection.kind, rejection.name)] = rejection
@@ -83,25 +85,25 @@ def _rejection(kind: Kind, why: str, time: float | None) -> Rejection:
 
 
 def taken_ports(log: str) -> Iterator[int]:
-    """Ports that the proxy could not have because another process has them."""
+    """Yields the ports on which the proxy could not listen, because another process does."""
     for match in _TAKEN.finditer(log[-LOG_BYTES:]):
         yield int(match["port"] or match["port2"] or match["port3"])
 
 
 def unresolved(log: str) -> str:
-    """The host of discovery that no name server knew, "" if none."""
+    """Returns discovery's host name if it could not be resolved, else ""."""
     hosts = [match["host"] or match["host2"] for match in _UNRESOLVED.finditer(log[-LOG_BYTES:])]
     return clean(hosts[-1], 120) if hosts else ""
 
 
 def unreached(log: str) -> str:
-    """Where discovery was not reached and why, "" if it always was."""
+    """Returns discovery's address and why it was not reached, "" if there was no failure."""
     failures = list(_UNREACHED.finditer(log[-LOG_BYTES:]))
     return clean(f"{failures[-1]['where']}: {failures[-1]['why']}") if failures else ""
 
 
 def kills(log: str) -> int:
-    """How often Envoy was killed from outside, as the kernel does when memory is used up."""
+    """Returns how often Envoy was killed by SIGKILL, as the kernel does when memory is used up."""
     return len(_KILLED.findall(log[-LOG_BYTES:]))
 
 
@@ -110,7 +112,7 @@ _NUMBER: Final = re.compile(r"(?<!\d)(1\d{4})(?!\d)")
 
 
 def application_ports(log: str, ports: frozenset[int]) -> int | None:
-    """The port of `ports` that an application says it could not have, None if it says none."""
+    """Returns the last port of `ports` that an application's log reports as in use, else None."""
     for line in reversed(log[-LOG_BYTES:].splitlines()):
         if _IN_USE.search(line):
             for number in _NUMBER.findall(line):
@@ -120,13 +122,13 @@ def application_ports(log: str, ports: frozenset[int]) -> int | None:
 
 
 def hint(log: str) -> str:
-    """What our own programs advise when they give up, "" where nothing is."""
+    """Returns the last `hint:` line of the lab's programs, "" if there is none."""
     hints = [line for line in log[-LOG_BYTES:].splitlines() if line.startswith("hint: ")]
     return clean(hints[-1].removeprefix("hint: ")) if hints else ""
 
 
 def last_words(log: str, most: int = 300) -> str:
-    """The end of a log in one line: `error:` lines where there are any, else the last line."""
+    """Returns the last `error:` line of a log, or its last line if there is none."""
     lines = [line for line in log[-LOG_BYTES:].splitlines() if line.strip()]
     wrong = [line for line in lines if line.startswith(("error:", "Error:"))]
     last = (wrong or lines or [""])[-1]

@@ -1,4 +1,4 @@
-"""Configuration that Envoy refused and still lacks. Pure."""
+"""Finds configuration that Envoy refused and still lacks. Pure."""
 
 import re
 from typing import Final
@@ -17,14 +17,16 @@ _SHOWN: Final = 3
 
 
 def configuration(situation: Situation) -> Finding | None:
-    """The last refusal that no later success has mended."""
+    """Returns the finding about the last refusal that no later success follows, else None."""
     symptoms = situation.symptoms
     if symptoms is None:
         return None
-    refusals = proxy_log.rejections(symptoms.said(contract.PROXY_CONTAINER))
+    refusals = proxy_log.rejections(symptoms.log(contract.PROXY_CONTAINER))
     if not refusals and not symptoms.ready:
-        # Envoy's log may be off; what it refused it has told discovery.
-        refusals = proxy_log.told_discovery(symptoms.said("discovery"), situation.subject.name)
+        # Envoy's log may be off, but Envoy also reports its refusals to discovery.
+        refusals = proxy_log.reported_to_discovery(
+            symptoms.log("discovery"), situation.subject.name
+        )
     lacking = [
         (rejection, names)
         for rejection in refusals
@@ -33,21 +35,24 @@ def configuration(situation: Situation) -> Finding | None:
     if not lacking:
         return None
     rejection, names = lacking[-1]
-    say = (
+    sentence = (
         f"Envoy refused {_resource(rejection, names)}: {rejection.why}{_whose(rejection, symptoms)}"
     )
-    say += "; it goes on with what it had before" if symptoms.ready else "; it is not ready without"
+    kept = "it keeps its previous configuration"
+    sentence += f"; {kept}" if symptoms.ready else "; it is not ready without it"
     if len(lacking) > 1:
         others = ", ".join(
             _resource(earlier, earlier_names) for earlier, earlier_names in lacking[:-1]
         )
-        say += f" (and {clean(others, 200)})"
-    advice = Advice("mend what that is made from: the Service, its endpoints or its configuration")
-    return Finding(Cause.CONFIGURATION_REFUSED, LINE, say, advice)
+        sentence += f" (and {clean(others, 200)})"
+    advice = Advice("correct its source: the Service, its endpoints or its configuration")
+    return Finding(Cause.CONFIGURATION_REFUSED, LINE, sentence, advice)
 
 
 def _lacking(rejection: Rejection, symptoms: Symptoms) -> tuple[str, ...] | None:
-    """Names of what Envoy still lacks (() where they are not known); None where it has it now."""
+    """Returns the names of the resources that Envoy still lacks, () if they are not known, None if
+    Envoy has received them since.
+    """
     subscriptions = [update for update in symptoms.updates or () if update.kind == rejection.kind]
     if not subscriptions or rejection.time is None:
         return ()
@@ -84,7 +89,7 @@ _SUSPECT: Final = re.compile(r"malformed IP address: (?P<address>[^\s]+?)\.?(?:\
 
 
 def suspects(log: str) -> tuple[str, ...]:
-    """Addresses that Envoy complains of, to be looked for in the cluster; few."""
+    """Returns up to _SHOWN addresses that Envoy refused, to search for them in the cluster."""
     addresses = [match["address"] for rejection in proxy_log.rejections(log)
              if (match := _SUSPECT.search(rejection.why))]  # fmt: skip
     return tuple(dict.fromkeys(addresses))[:_SHOWN]

@@ -1,4 +1,4 @@
-"""Redirection that does other than meant: from a pod's spec and annotations alone. Pure."""
+"""Finds redirection that does not work as intended, from a pod's spec and annotations. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,22 +14,22 @@ LINE: Final = "works"
 _ALL: Final = "*"
 
 
-def every_container(spec: Object) -> Iterator[Object]:
-    """Init containers and containers of a pod's spec, in their order."""
+def all_containers(spec: Object) -> Iterator[Object]:
+    """Yields the init containers and then the containers of a pod's spec."""
     for group in ("initContainers", "containers"):
         yield from spec.get(group) or ()
 
 
 def container(spec: Object, name: str) -> Object:
-    """The container of a name, {} where there is none."""
-    return next((item for item in every_container(spec) if item.get("name") == name), {})
+    """Returns the container with that name, {} if there is none."""
+    return next((item for item in all_containers(spec) if item.get("name") == name), {})
 
 
 def before_the_proxy(spec: Object) -> list[str]:
-    """Names of the init containers whose traffic is redirected while no proxy runs.
+    """Returns the names of the init containers whose traffic is redirected while no proxy runs.
 
-    They stand behind istio-init, and the proxy is a container of the classic kind, which starts
-    when all of them have ended. The proxy's own user is not redirected.
+    These come after istio-init, and a classic sidecar starts only when all of them have ended.
+    Traffic of the proxy's own user is not redirected.
     """
     if not any(
         item.get("name") == contract.PROXY_CONTAINER for item in spec.get("containers") or ()
@@ -48,17 +48,17 @@ def before_the_proxy(spec: Object) -> list[str]:
 
 
 def init_order(situation: Situation, name: str, end: str) -> Finding:
-    """The finding about one of them; `end` says how it shows."""
-    say = (
+    """Returns the finding about one such init container; `end`: its effect, for the sentence."""
+    sentence = (
         f"init container {name} comes after {contract.INIT_CONTAINER} and before the proxy, "
-        f"{end}: what it sends is redirected to port {contract.OUTBOUND_PORT}, where nobody "
+        f"{end}: its traffic is redirected to port {contract.OUTBOUND_PORT}, where no proxy "
         "listens yet"
     )
-    return Finding(Cause.INIT_BEFORE_PROXY, LINE, say, _reordered(situation, name))
+    return Finding(Cause.INIT_BEFORE_PROXY, LINE, sentence, _reordered(situation, name))
 
 
 def _reordered(situation: Situation, name: str) -> Change:
-    """Have istio-init come last where the order is the user's own, else a native sidecar."""
+    """Returns the change of order if the user's own spec has istio-init, else a native sidecar."""
     subject = situation.subject
     holder = subject.holder
     own: Object = (holder.template.get("spec") or {}) if holder else subject.spec
@@ -67,35 +67,35 @@ def _reordered(situation: Situation, name: str) -> Change:
     if contract.INIT_CONTAINER in names and name in names:
         rules = [item for item in inits if item.get("name") == contract.INIT_CONTAINER]
         others = [item for item in inits if item.get("name") != contract.INIT_CONTAINER]
-        text = f"have {contract.INIT_CONTAINER} come last among the init containers"
+        text = f"put {contract.INIT_CONTAINER} last among the init containers"
         return EditPod({"spec": {"initContainers": [*others, *rules]}}, text)
     key = annotations.NATIVE_SIDECAR
     if not situation.matching:
-        return Advice(f"inject again with {key}=true, or have {name} come before")
-    text = f"make the sidecar a native one, which runs before {name}, by the annotation {key}"
+        return Advice(f"inject again with {key}=true, or put {name} before")
+    text = f"make the sidecar a native one, which starts before {name}, with the annotation {key}"
     return EditPod({"metadata": {"annotations": {key: "true"}}}, text)
 
 
 def outbound_ports(situation: Situation) -> Finding | None:
-    """includeOutboundPorts beside ranges that take everything already."""
+    """Returns the finding about includeOutboundPorts with ranges that capture everything."""
     own_annotations = situation.subject.annotations
     ports = own_annotations.get(annotations.INCLUDE_OUTBOUND_PORTS, "").strip()
     ranges = own_annotations.get(annotations.INCLUDE_OUTBOUND_CIDRS, _ALL).strip()
     if not ports or ranges != _ALL:
         return None
-    say = (
+    sentence = (
         f"{annotations.INCLUDE_OUTBOUND_PORTS}={ports} narrows nothing: it adds to what "
-        "includeOutboundIPRanges takes, and that is * (everything), so all outbound traffic "
+        "includeOutboundIPRanges captures, and that is * (everything), so all outbound traffic "
         "goes to the proxy"
     )
     name = annotations.INCLUDE_OUTBOUND_CIDRS
-    text = f"have these ports alone taken: no ranges, by the annotation {name} with no value"
+    text = f"capture these ports only: set the annotation {name} to an empty value (no ranges)"
     edit = EditPod({"metadata": {"annotations": {name: ""}}}, text)
-    return Finding(Cause.OUTBOUND_PORTS, LINE, say, edit)
+    return Finding(Cause.OUTBOUND_PORTS, LINE, sentence, edit)
 
 
 def foreseen(situation: Situation, pod: Object) -> Finding | None:
-    """An init container of a pod that is yet to be made, which will find no proxy."""
+    """Returns the finding about an init container that will have no proxy once the pod exists."""
     names = before_the_proxy(pod.get("spec") or {})
     if not names:
         return None

@@ -1,7 +1,7 @@
-"""Why a webhook that ought to be called does not answer, or says no. Pure.
+"""Finds why a webhook that matches a pod does not answer, or refuses the pod. Pure.
 
-The Service and its endpoints are judged before the API server's words: what it meets when
-nothing stands behind a Service differs with the network around the cluster.
+The Service and its endpoints are checked before the API server's message: without endpoints, the
+message depends on the cluster's network.
 """
 
 import re
@@ -24,11 +24,11 @@ _WRONG_NAME: Final = re.compile(r"certificate is valid for|not valid for any nam
 _UNTRUSTED: Final = re.compile(r"x509|unable to load root|certificate signed by|PEM block|tls:")
 _SERVER: Final = re.compile(r"Internal Server Error|an error on the server|EOF|invalid character")
 _SECURITY: Final = re.compile(r"violates PodSecurity")
-_OPAQUE: Final = "the call failed and was passed over"
+_OPAQUE: Final = "the call failed and the API server ignored that"
 
 
 def called(situation: Situation) -> Finding | None:
-    """What goes wrong once an entry matches; None when nothing is known to."""
+    """Returns what goes wrong after an entry has matched, None if nothing is known."""
     entries, trial = situation.matching, situation.trial
     if not entries or (trial is not None and trial.outcome == "injected"):
         return None
@@ -43,10 +43,10 @@ def called(situation: Situation) -> Finding | None:
 
 
 def _by_facts(situation: Situation, trial: Trial | None) -> Finding | None:
-    """What the webhook's Service, its endpoints and the configuration show by themselves."""
+    """Returns the fault that the Service, its endpoints or the configuration show, else None."""
     for entry in _concerned(situation, trial):
         service = situation.services.get(entry.service) if entry.service else None
-        refused = not entry.ignores_failure
+        blocks_creation = not entry.ignores_failure
         same = tuple(
             candidate for candidate in situation.entries or () if candidate.service == entry.service
         )
@@ -54,25 +54,25 @@ def _by_facts(situation: Situation, trial: Trial | None) -> Finding | None:
             continue
         where = f"Service {service.namespace}/{service.name}"
         if not service.exists:
-            say = f"the webhook cannot be called: there is no {where}"
+            sentence = f"the webhook cannot be called: there is no {where}"
             change = changes.reinstall(situation)
-            return _unreachable(Cause.WEBHOOK_UNREACHABLE, say, entry, change, refused)
+            return _unreachable(Cause.WEBHOOK_UNREACHABLE, sentence, entry, change, blocks_creation)
         if entry.port not in service.ready:
             has = ", ".join(str(port.number) for port in service.ports)
-            say = f"the webhook is called on port {entry.port}; {where} has {has}"
+            sentence = f"the webhook is called on port {entry.port}; {where} has {has}"
             change = changes.call_port(situation, _on_port(same, entry), service)
-            return _unreachable(Cause.WEBHOOK_PORT, say, entry, change, refused)
+            return _unreachable(Cause.WEBHOOK_PORT, sentence, entry, change, blocks_creation)
         if not service.ready[entry.port]:
-            say = f"the webhook cannot be called: no ready pod stands behind {where}"
+            sentence = f"the webhook cannot be called: no ready pod stands behind {where}"
             change = changes.start_pods(situation, service)
-            return _unreachable(Cause.WEBHOOK_UNREACHABLE, say, entry, change, refused)
+            return _unreachable(Cause.WEBHOOK_UNREACHABLE, sentence, entry, change, blocks_creation)
         if wrong := changes.target_port(situation, service, entry.port):
-            say = f"{where} leads to a port that the webhook's container does not listen on"
-            return _unreachable(Cause.WEBHOOK_PORT, say, entry, wrong, refused)
+            sentence = f"{where} points to a port on which the webhook's container does not listen"
+            return _unreachable(Cause.WEBHOOK_PORT, sentence, entry, wrong, blocks_creation)
         if _PEM not in entry.authority and (trial is None or trial.outcome != "untried"):
-            say = f"the caBundle of {entry.name} holds no certificate"
+            sentence = f"the caBundle of {entry.name} holds no certificate"
             change = changes.trust(situation, same, service)
-            return _unreachable(Cause.CA_BUNDLE, say, entry, change, refused, "trust")
+            return _unreachable(Cause.CA_BUNDLE, sentence, entry, change, blocks_creation, "trust")
     return None
 
 
@@ -86,32 +86,37 @@ def _concerned(situation: Situation, trial: Trial | None) -> tuple[Entry, ...]:
 
 
 def _unreachable(
-    cause: Cause, say: str, entry: Entry, change: Change, refused: bool, line: str = "reachable"
+    cause: Cause,
+    sentence: str,
+    entry: Entry,
+    change: Change,
+    blocks_creation: bool,
+    line: str = "reachable",
 ) -> Finding:
-    return Finding(cause, line, f"{say}; {policy(entry)}", change, refused)
+    return Finding(cause, line, f"{sentence}; {policy(entry)}", change, blocks_creation)
 
 
 def policy(entry: Entry) -> str:
-    """What the entry's failure policy makes of a call that fails."""
+    """Returns the effect of the entry's failure policy on a call that fails."""
     if entry.ignores_failure:
         return "failurePolicy Ignore: the pod starts without a sidecar"
     return "failurePolicy Fail: no pod can be created"
 
 
 def _by_words(situation: Situation, trial: Trial | None) -> Finding | None:
-    """What the API server says; where it only counted a failure, what else tells it."""
+    """Returns the cause from the API server's message, from the events if there was no dry run."""
     if trial is None or trial.outcome == "untried":
         return _by_events(situation)
     if trial.outcome == "plain":
         return _plain(situation, trial)
     if trial.webhook not in {entry.name for entry in situation.entries or ()}:
-        say = f"another webhook, {trial.webhook}, cannot be called: {trial.message}"
-        return Finding(Cause.REFUSED_ELSEWHERE, "created", say, _other(), refused=True)
+        sentence = f"another webhook, {trial.webhook}, cannot be called: {trial.message}"
+        return Finding(Cause.REFUSED_ELSEWHERE, "created", sentence, _other(), refused=True)
     return worded(situation, trial)
 
 
 def worded(situation: Situation, trial: Trial) -> Finding:
-    """The cause behind the API server's words about a call that failed."""
+    """Returns the cause that the API server's message about a failed call indicates."""
     entry = next(
         candidate for candidate in situation.entries or () if candidate.name == trial.webhook
     )
@@ -120,34 +125,34 @@ def worded(situation: Situation, trial: Trial) -> Finding:
         candidate for candidate in situation.entries or () if candidate.service == entry.service
     )
     words = trial.message
-    refused = not entry.ignores_failure
+    blocks_creation = not entry.ignores_failure
     line = "trust"
     change: Change
     if _EXPIRED.search(words):
         cause, change = Cause.CERTIFICATE_EXPIRED, changes.renew_certificate(situation, service)
-        say = f"the webhook's certificate has expired ({_tail(words)})"
+        sentence = f"the webhook's certificate has expired ({_tail(words)})"
     elif _WRONG_NAME.search(words):
         cause, change = Cause.CERTIFICATE_NAME, changes.renew_certificate(situation, service)
-        say = f"the webhook serves a certificate for other names ({_tail(words)})"
+        sentence = f"the webhook serves a certificate for other names ({_tail(words)})"
     elif _UNTRUSTED.search(words):
         cause, change = Cause.CA_BUNDLE, changes.trust(situation, same, service)
-        say = f"the caBundle of {entry.name} does not vouch for the webhook ({_tail(words)})"
+        sentence = f"the caBundle of {entry.name} does not verify the webhook ({_tail(words)})"
     elif _NOT_FOUND.search(words):
         cause, line = Cause.WEBHOOK_PATH, "reachable"
         change = changes.call_path(situation, same, contract.WEBHOOK_PATH)
-        say = f"the webhook does not serve the path {entry.path or '/'}"
+        sentence = f"the webhook does not serve the path {entry.path or '/'}"
     elif _SERVER.search(words):
         cause, line, change = Cause.WEBHOOK_ERROR, "reachable", _logs(situation, service)
-        say = f"the webhook was reached and failed ({_tail(words)})"
+        sentence = f"the webhook was reached and failed ({_tail(words)})"
     else:
         cause, line = Cause.WEBHOOK_UNREACHABLE, "reachable"
         change = _reach(situation, service)
-        say = f"the webhook cannot be called ({_tail(words)})"
-    return _unreachable(cause, say, entry, change, refused, line)
+        sentence = f"the webhook cannot be called ({_tail(words)})"
+    return _unreachable(cause, sentence, entry, change, blocks_creation, line)
 
 
 def _tail(words: str) -> str:
-    """The message without the URL that it begins with."""
+    """Returns the message without the URL at its beginning."""
     return re.sub(r'^(?:Post|Get) "[^"]*": ', "", words)[:300]
 
 
@@ -158,15 +163,15 @@ def _reach(situation: Situation, service: Service | None) -> Change:
 def _logs(situation: Situation, service: Service | None) -> Change:
     workload = service.workload if service else None
     if service is None or workload is None:
-        return Advice("look at the webhook where it runs: its log says why")
+        return Advice("read the webhook's log where it runs: it names the reason")
     line = kubectl(
         situation, "-n", service.namespace, "logs", f"deployment/{workload.name}", "--tail=20"
     )
-    return Advice("its log says why", lines=(line,))
+    return Advice("read the webhook's log: it names the reason", lines=(line,))
 
 
 def _plain(situation: Situation, trial: Trial) -> Finding:
-    """An entry matches, the injector would say yes, and yet no sidecar came."""
+    """Returns the finding for a dry run without a sidecar although an entry matches."""
     for entry in situation.matching:
         service = situation.services.get(entry.service) if entry.service else None
         if not entry.ignores_failure:
@@ -175,20 +180,22 @@ def _plain(situation: Situation, trial: Trial) -> Finding:
             candidate for candidate in situation.entries or () if candidate.service == entry.service
         )
         if service and service.root and not _shares(entry.authority, service.root):
-            say = f"the caBundle of {entry.name} is not the root that the mesh publishes"
+            sentence = f"the caBundle of {entry.name} is not the root that the mesh publishes"
             change = changes.trust(situation, same, service)
-            return _unreachable(Cause.CA_BUNDLE, say, entry, change, False, "trust")
-        say = _OPAQUE if trial.passed_over else "the webhook was passed over or answered nothing"
+            return _unreachable(Cause.CA_BUNDLE, sentence, entry, change, False, "trust")
+        sentence = (
+            _OPAQUE if trial.passed_over else "the webhook did not answer, or answered no change"
+        )
         change = _logs(situation, service)
-        return _unreachable(Cause.WEBHOOK_MISSED, say, entry, change, False)
+        return _unreachable(Cause.WEBHOOK_MISSED, sentence, entry, change, False)
     entry = situation.matching[0]
     service = situation.services.get(entry.service) if entry.service else None
-    say = f"{entry.name} was called and answered without a sidecar"
-    return Finding(Cause.UNEXPLAINED, "created", say, _logs(situation, service))
+    sentence = f"{entry.name} was called and answered without a sidecar"
+    return Finding(Cause.UNEXPLAINED, "created", sentence, _logs(situation, service))
 
 
 def _shares(bundle: str, root: str) -> bool:
-    """Whether two PEM texts have a certificate in common."""
+    """Returns whether two PEM texts have a certificate in common."""
     return bool(_blocks(bundle) & _blocks(root))
 
 
@@ -197,7 +204,7 @@ def _blocks(pem: str) -> set[str]:
 
 
 def _by_events(situation: Situation) -> Finding | None:
-    """What the workload's FailedCreate events say, where no dry run could be made."""
+    """Returns the cause from the workload's FailedCreate events, for use without a dry run."""
     from lab.explain import dry_run as answers
 
     for message in reversed(situation.refusals):
@@ -216,30 +223,30 @@ def _by_events(situation: Situation) -> Finding | None:
 def _refused(situation: Situation, trial: Trial) -> Finding:
     subject = situation.subject
     if trial.webhook not in {entry.name for entry in situation.entries or ()}:
-        say = f"another webhook, {trial.webhook}, refuses the pod: {trial.message}"
-        return Finding(Cause.REFUSED_ELSEWHERE, "created", say, _other(), refused=True)
+        sentence = f"another webhook, {trial.webhook}, refuses the pod: {trial.message}"
+        return Finding(Cause.REFUSED_ELSEWHERE, "created", sentence, _other(), refused=True)
     named = [name for name in (*annotations.RULES, *subject.annotations) if name in trial.message]
     mine = [name for name in named if name in subject.annotations]
     if mine:
-        # The longest: one annotation's name may begin another's.
+        # Take the longest name, because one annotation's name may be the beginning of another's.
         return refused_annotation(subject, max(mine, key=len), trial.message)
-    say = f"the injector refuses the pod: {trial.message}"
+    sentence = f"the injector refuses the pod: {trial.message}"
     change = Advice("change the pod as the injector's message says")
-    return Finding(Cause.INJECTOR_REFUSES, "annotations", say, change, refused=True)
+    return Finding(Cause.INJECTOR_REFUSES, "annotations", sentence, change, refused=True)
 
 
 def _other() -> Change:
-    return Advice("this is no matter of sidecar injection: mend or ask the owner of that webhook")
+    return Advice("this does not concern sidecar injection: ask the owner of that webhook")
 
 
 def _rejected(situation: Situation, trial: Trial) -> Finding:
     if (finding := limits.broken(situation, trial)) is not None:
         return finding
     if _SECURITY.search(trial.message):
-        say = f"Pod Security refuses the pod with its sidecar: {trial.message}"
+        sentence = f"Pod Security refuses the pod with its sidecar: {trial.message}"
         key = "pod-security.kubernetes.io/enforce"
         change: Change = LabelNamespace({key: "privileged"})
-        return Finding(Cause.POD_SECURITY, "created", say, change, refused=True)
-    say = f"the API server refuses the pod: {trial.message}"
+        return Finding(Cause.POD_SECURITY, "created", sentence, change, refused=True)
+    sentence = f"the API server refuses the pod: {trial.message}"
     change = Advice("change the pod as the API server's message says")
-    return Finding(Cause.REFUSED_ELSEWHERE, "created", say, change, refused=True)
+    return Finding(Cause.REFUSED_ELSEWHERE, "created", sentence, change, refused=True)

@@ -52,7 +52,7 @@ def test_of_a_ready_pod_the_proxys_log_alone_is_read(cluster: Cluster, client: K
     sound = (DONE, status(PROXY, RUNNING, ready=True), status("web", RUNNING, ready=True))
     cluster.answers[f"{POD}/log"] = Text(recorded.STARTED)
     seen = examine(client, injected(statuses=sound, conditions=READY), DISCOVERY)
-    assert seen.said(PROXY) == recorded.STARTED
+    assert seen.log(PROXY) == recorded.STARTED
     ((method, path, query),) = cluster.asked
     assert (method, path) == ("GET", f"{POD}/log")
     assert query["container"] == [PROXY]
@@ -102,7 +102,7 @@ def test_a_silent_proxy_has_discoverys_log_read(cluster: Cluster, client: KubeAp
     cluster.answers[pods] = {"items": [{"metadata": {"name": f"{name}-1"}}]}
     cluster.answers[f"{pods}/{name}-1/log"] = Text("web-1 refused LDS: no")
     seen = examine(client, injected(statuses=(DONE, status(PROXY, RUNNING))), DISCOVERY)
-    assert "refused LDS" in seen.said("discovery")
+    assert "refused LDS" in seen.log("discovery")
 
 
 @pytest.mark.parametrize("answer", [403, 404, 500, 503])
@@ -112,7 +112,7 @@ def test_what_may_not_be_read_is_a_symptom_less(
     for path in (f"{BASE}/events", f"{POD}/log"):
         cluster.answers[path] = answer
     seen = examine(client, injected(statuses=(DONE, status(PROXY, RUNNING))), DISCOVERY)
-    assert (seen.events, seen.said(PROXY)) == ((), "")
+    assert (seen.events, seen.log(PROXY)) == ((), "")
 
 
 def test_of_an_answer_without_end_a_piece_is_read(cluster: Cluster, client: KubeApi) -> None:

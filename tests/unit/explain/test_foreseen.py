@@ -116,7 +116,7 @@ def test_a_sidecar_of_before_is_a_remark_and_no_fault() -> None:
     _argument(pod)
     found = judge(situation(live(pod), ON))
     assert found.verdict is Verdict.INJECTED
-    assert "is not the one that is made now" in found.notes[0]
+    assert "differs from the one that is made now" in found.notes[0]
 
 
 def test_what_another_webhook_puts_behind_istio_init_is_foreseen() -> None:

@@ -66,13 +66,13 @@ def test_a_pod_injected_before_it_met_the_api_server_is_told_from_the_webhooks()
     holder = Holder("Deployment", "web", {}, with_proxy(pod_of()))
     by_hand = judge(situation(live(with_proxy(pod_of()), holder=holder)))
     assert by_hand.verdict is Verdict.INJECTED
-    assert "before it met the API server" in by_hand.sentence
+    assert "before it reached the API server" in by_hand.sentence
     plain = Holder("Deployment", "web", {}, pod_of())
     by_webhook = judge(situation(live(with_proxy(pod_of()), holder=plain), ON))
-    assert "namespace.injector.sidecar-lab.dev is meant for it" in by_webhook.sentence
+    assert "namespace.injector.sidecar-lab.dev matches it" in by_webhook.sentence
     applied = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(with_proxy(pod_of()))}
     bare = judge(situation(live(with_proxy(pod_of(annotations=applied)))))
-    assert "before it met the API server" in bare.sentence
+    assert "before it reached the API server" in bare.sentence
 
 
 def test_a_native_sidecar_counts_and_a_wish_for_one_does_not() -> None:

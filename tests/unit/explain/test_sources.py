@@ -40,7 +40,7 @@ def test_a_pod_or_workload_is_named(given: str, space: str, meant: Target) -> No
     [
         ("a//b", "", "names no pod"),
         ("a/b/c/d", "", "names no pod"),
-        ("shop/svc/web", "", "no kind that holds pods"),
+        ("shop/svc/web", "", "not a kind that holds pods"),
         ("shop/web-1", "other", "two namespaces"),
     ],
 )

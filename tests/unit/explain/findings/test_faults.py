@@ -172,7 +172,7 @@ CASES: list[tuple[str, Cause, str, Situation]] = [
     (
         "root certificate",
         Cause.VOLUME,
-        "no ready pod of it is there",
+        "no pod of discovery is ready",
         replace(
             of(injected(statuses=(status(INIT, INITIALIZING),)),
                event("FailedMount", MOUNT.format("istiod-ca-cert"))),
@@ -182,7 +182,7 @@ CASES: list[tuple[str, Cause, str, Situation]] = [
     (
         "no node",
         Cause.UNSCHEDULED,
-        "istio-proxy asks for 10m of cpu",
+        "istio-proxy requests 10m of cpu",
         of(injected(conditions=UNSCHEDULED)),
     ),
     (
@@ -326,7 +326,11 @@ def test_refused_configuration_is_told_only_while_envoy_lacks_it() -> None:
     lacking = judge(of(ready, log=seen.ENDPOINTS, updates=counted,
                        holders={"db.example.com": "EndpointSlice shop/ext-1"}))  # fmt: skip
     assert lacking.cause is Cause.CONFIGURATION_REFUSED
-    for words in ("of outbound|80||ext:", "stands in EndpointSlice shop/ext-1", "goes on with"):
+    for words in (
+        "of outbound|80||ext:",
+        "stands in EndpointSlice shop/ext-1",
+        "keeps its previous",
+    ):
         assert words in lacking.sentence
     # The last success with clusters was 6 ms before the refusal.
     assert judge(of(ready, log=seen.CLUSTER, updates=counted)).verdict is Verdict.FAULTY
