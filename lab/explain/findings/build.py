@@ -64,7 +64,7 @@ def _compared(there: Object, expected: Mapping[str, Any]) -> Iterator[str]:
         for name in (contract.INIT_CONTAINER, contract.PROXY_CONTAINER):
             if (name in mine) != (name in theirs):
                 has = f"in {group}" if name in theirs else f"not in {group}"
-                yield f"{name} is {has}, kube-inject makes the opposite"
+                yield f"{name} is {has}, unlike in kube-inject's result"
             elif name in mine:
                 yield from _container(name, theirs[name], mine[name])
     # Labels are not compared: users change them on running pods.
