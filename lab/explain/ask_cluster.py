@@ -34,6 +34,8 @@ from lab.mesh.workloads import WORKLOADS
 _CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 _NAMES: Final = 20
 """Upper limit of the pod names in a hint."""
+TRIAL_SECONDS: Final = 45.0
+"""For the dry run: the API server waits up to 30 s for each webhook."""
 Found = TypeVar("Found")
 
 
