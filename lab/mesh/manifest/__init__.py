@@ -1,1 +1,1 @@
-"""Text of manifests to documents and back, and what an API server takes of their fields."""
+"""Reads and writes manifests, and checks their fields as an API server does."""

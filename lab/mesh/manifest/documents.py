@@ -1,6 +1,6 @@
-"""Files of manifests into documents and back; an untouched document keeps its bytes.
+"""Reads files of manifests into documents and writes them; an unchanged document keeps its bytes.
 
-A stream is cut by streams.py, so every document holds its own exact text.
+streams.py cuts a stream, so every document holds its own exact text.
 """
 
 import json
@@ -22,8 +22,9 @@ _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 class Document(NamedTuple):
     """One document of a file.
 
-    `number` counts from 1 the documents that hold something; `line` is where `text` starts.
-    `value` is None where there is nothing but comments. `is_json`: written as a JSON value.
+    `number` counts the documents that have content, from 1; `line` is the line of the file on
+    which `text` starts. `value` is None if there are only comments. `is_json`: the document is
+    written as a JSON value.
     """
 
     file: str
@@ -33,36 +34,36 @@ class Document(NamedTuple):
     value: Any = None
     is_json: bool = False
     skip: int = 0
-    """Characters at the start of `text`, a separator and byte order marks, that are not read."""
+    """Characters at the start of `text` (a separator, byte order marks) that the reader skips."""
 
     def place(self, path: FieldPath = (), line: int | None = None) -> Place:
-        """Where a field is. Reads the text again for the line: for messages only."""
+        """Returns the place of a field. Reads the text again for the line: for messages only."""
         if line is None and self.text:
             line = self.line + _line_of(self, path) - 1
         return Place(self.file, self.number, line, field_types.show(path) or None)
 
     def error(self, problem: str, path: FieldPath = (), *, hint: str = "") -> DocumentError:
-        """A DocumentError at a field of this document."""
+        """Returns a DocumentError at a field of this document."""
         return DocumentError(problem, self.place(path), hint=hint)
 
     def fault(self, fault: Fault, path: FieldPath = ()) -> DocumentError:
-        """A DocumentError of a field's fault; `path`: where the object is that has the field."""
+        """Returns the DocumentError for a field's fault; `path`: the object that has the field."""
         where = (*path, *fault.path)
-        said = _as_written(fault, _reading(streams.readable(self.text, self.skip)), where)
-        return self.error(said.text, where, hint=said.hint)
+        reworded = _as_written(fault, _reading(streams.readable(self.text, self.skip)), where)
+        return self.error(reworded.text, where, hint=reworded.hint)
 
     def rewritten(self, value: Any) -> "Document":
-        """The same document with other data: separator, leading comments and style of line
-        ends are kept, and JSON stays JSON.
+        """Returns the document with another value. The separator, the leading comments and the
+        style of line ends stay, and JSON stays JSON.
         """
         return self._replace(value=value, text=_render(self, value))
 
 
 def read(data: bytes, file: str) -> list[Document]:
-    """Cut and read a file. The texts of the documents, joined, are the file.
+    """Cuts a file into documents and reads them. The texts of the documents, joined, are the file.
 
     Every document is a Kubernetes object (a mapping with apiVersion and kind) or empty.
-    Raises DocumentErrors with every mistake that could be found.
+    Raises DocumentErrors with every mistake that one reading can find.
     """
     text = decode(data, file)
     documents: list[Document] = []
@@ -87,9 +88,9 @@ def read(data: bytes, file: str) -> list[Document]:
 
 
 def join(files: Sequence[Sequence[Document]]) -> Iterator[str]:
-    """The text of several files as one stream, a piece for each document.
+    """Yields the text of several files as one stream, one piece per document.
 
-    One file comes out as it is; between files a separator is added where none stands.
+    A single file comes out unchanged; between two files without a separator, one is added.
     """
     ended, first = True, True
     for documents in files:
@@ -110,7 +111,7 @@ def join(files: Sequence[Sequence[Document]]) -> Iterator[str]:
 
 
 def decode(data: bytes, file: str) -> str:
-    """The text of a file in UTF-8. Raises DocumentErrors, which says what else it is."""
+    """Decodes UTF-8. Raises DocumentErrors, which names UTF-16 or the first bad byte."""
     if data.startswith(_UTF16_MARKS):
         hint = "save the file as UTF-8 (PowerShell's `>` writes UTF-16)"
         raise DocumentErrors([DocumentError("UTF-16, not UTF-8", Place(file, line=1), hint=hint)])
@@ -124,21 +125,21 @@ def decode(data: bytes, file: str) -> str:
 
 
 def _understand(text: str) -> tuple[Any, list[Problem]]:
-    """The data of a text and all that is wrong with it, as far as can be seen in one go."""
+    """Returns the data of a text, and every mistake that one reading can find."""
     reading = yaml_reader.read(text)
     problems: list[Problem] = []
     if not reading.complete or (reading.problems and "{{" in text):
         from lab.mesh.manifest import yaml_typos  # only mistakes pay for loading it
 
-        mended = yaml_typos.find(text)
-        if mended.is_template:
-            return None, list(mended.problems)
-        problems += mended.problems
+        corrected = yaml_typos.find(text)
+        if corrected.is_template:
+            return None, list(corrected.problems)
+        problems += corrected.problems
         if problems:
-            reading = yaml_reader.read(mended.text)
-            text = mended.text
-    told = {problem.line for problem in problems}
-    problems += (problem for problem in reading.problems if problem.line not in told)
+            reading = yaml_reader.read(corrected.text)
+            text = corrected.text
+    reported_lines = {problem.line for problem in problems}
+    problems += (problem for problem in reading.problems if problem.line not in reported_lines)
     if reading.complete and reading.value is not None:
         problems += _object_problems(reading.value, text)
     return reading.value, sorted(problems, key=lambda problem: problem.line)
@@ -153,8 +154,8 @@ def _object_problems(value: Any, text: str) -> list[Problem]:
     if not faults:
         return []
     reading = yaml_reader.read(text, with_lines=True)
-    told = ((f.path, _as_written(f, reading, f.path)) for f in faults)
-    return [Problem(_nearest(reading.lines, at), f.text, f.hint, at) for at, f in told]
+    faults_at = ((f.path, _as_written(f, reading, f.path)) for f in faults)
+    return [Problem(_nearest(reading.lines, at), f.text, f.hint, at) for at, f in faults_at]
 
 
 def _as_written(fault: Fault, reading: yaml_reader.Reading, path: FieldPath) -> Fault:
@@ -173,12 +174,12 @@ def _line_of(document: Document, path: FieldPath) -> int:
 
 @lru_cache(maxsize=1)
 def _reading(text: str) -> yaml_reader.Reading:
-    """With the line of every field; kept, as a document with one mistake may have thousands."""
+    """Reads with lines. Keeps the last result: a document with one mistake may have thousands."""
     return yaml_reader.read(text, with_lines=True)
 
 
 def _nearest(lines: dict[FieldPath, int], path: FieldPath) -> int:
-    """The line of the field, or of the nearest one that holds it."""
+    """Returns the line of the field, or of the nearest field that holds it."""
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)

@@ -1,4 +1,4 @@
-"""Whether the fields that the injector reads have the types that Kubernetes gives them."""
+"""Checks that the fields that the injector reads have the types that Kubernetes defines."""
 
 import json
 import re
@@ -21,12 +21,16 @@ NAMED_LISTS: Final = (
     ("volumeMounts", "mountPath"),
     ("volumeDevices", "devicePath"),
 )
-"""Lists of a container, and the key that tells their entries apart."""
+"""Lists of a container, and the key that identifies an entry of each."""
 PROBES: Final = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
 class Fault(NamedTuple):
-    """A field whose value cannot be used."""
+    """A field whose value cannot be used.
+
+    `text` says what is wrong with it; `wants` is the expected type, None if the type is no part
+    of the mistake; `value` is the value that was read.
+    """
 
     path: FieldPath
     text: str
@@ -34,26 +38,26 @@ class Fault(NamedTuple):
     wants: type | None = None
     value: Any = None
     lead: str = ""
-    """Before the sentence, where the field's name is not beside it."""
+    """What `as_written` puts before its sentence: the field's name, if `text` begins with it."""
 
     def as_written(self, written: str) -> "Fault":
-        """The same with the value as it stands in the file, where that is not how it is read:
-        `1.10` and `0123` are numbers, `NO` is false.
+        """Returns the fault with the value as the file spells it, if kubectl reads it as
+        something else: `1.10` and `0123` are numbers, `NO` is false.
         """
         if self.wants is None or isinstance(self.value, str | dict | list):
             return self
         if isinstance(self.value, bool | None):
             read = "nothing" if self.value is None else str(self.value).lower()
-            said = f"and `{written}` is read as {read}" if written != read else None
+            clause = f"and `{written}` is read as {read}" if written != read else None
         else:
-            said = f"and is the number {written}"
-        text = f"{self.lead}must be {_NAMES[self.wants]}, {said}" if said else self.text
+            clause = f"and is the number {written}"
+        text = f"{self.lead}must be {_NAMES[self.wants]}, {clause}" if clause else self.text
         hint = f'quote it: "{written}"' if self.wants is str else self.hint
         return self._replace(text=text, hint=hint)
 
 
 def show(path: FieldPath) -> str:
-    """A field as people write it: spec.containers[0].name, metadata.labels["a/b"]."""
+    """Returns a field as people write it: spec.containers[0].name, metadata.labels["a/b"]."""
     shown = ""
     for part in path:
         if isinstance(part, int):
@@ -66,7 +70,7 @@ def show(path: FieldPath) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """What a value is, for messages."""
+    """Returns what a value is, in words for messages."""
     if value is None:
         return "nothing"
     for cls in (bool, str, dict, list):
@@ -76,7 +80,7 @@ def kind_of(value: Any) -> str:
 
 
 def object_faults(value: dict[str, Any]) -> list[Fault]:
-    """Faults that make a document no Kubernetes object, or one that no API server knows."""
+    """Returns the faults that make a value no object, or an object that no API server knows."""
     faults = [
         fault._replace(text=f"{key} {fault.text}", lead=f"{key} ")
         for key in ("apiVersion", "kind")
@@ -95,7 +99,7 @@ def object_faults(value: dict[str, Any]) -> list[Fault]:
 
 
 def template_faults(template: Any, path: FieldPath = ()) -> Iterator[Fault]:
-    """Faults of a pod or pod template ({metadata, spec}) found at `path`."""
+    """Yields the faults of a pod or pod template ({metadata, spec}) at `path`."""
     if template is None:
         yield Fault(path, "is missing", "a workload needs a pod template")
         return
@@ -123,7 +127,7 @@ def template_faults(template: Any, path: FieldPath = ()) -> Iterator[Fault]:
 
 
 def metadata_faults(metadata: Any, path: FieldPath) -> Iterator[Fault]:
-    """Faults of an object's metadata."""
+    """Yields the faults of an object's metadata."""
     if metadata is None:
         return
     if _wrong(metadata, dict):
@@ -194,7 +198,7 @@ def _probe_faults(probe: dict[str, Any], path: FieldPath) -> Iterator[Fault]:
 def _named_list(
     holder: dict[str, Any], path: FieldPath, key: str, name: str = "name"
 ) -> Iterator[Fault]:
-    """`key` is a list of mappings, each with a text `name`."""
+    """Yields a fault unless `key` is a list of mappings, each with text at `name`."""
     yield from _optional(holder, path, key, list)
     for index, entry in enumerate(_items(holder.get(key))):
         here = (*path, key, index)
@@ -205,7 +209,7 @@ def _named_list(
 
 
 def _needed(holder: dict[str, Any], path: FieldPath, key: str) -> Iterator[Fault]:
-    """`key` is a text, and not an empty one."""
+    """Yields a fault unless `key` holds text that is not empty."""
     value = holder.get(key)
     if value is None or value == "":
         yield Fault((*path, key), "is missing", wants=str if key in holder else None)

@@ -1,8 +1,8 @@
-"""A key without a value, as an API server reads it. Pure.
+"""Resolves a null (a key without a value) as an API server does. Pure.
 
-It drops the key; in a mapping of texts the value is "", in one of quantities "0" (asked by dry
-runs: tests/unit/mesh/manifest/data/nulls.json). Only what the injector reads is looked at; what it
-does not read stays as it was written, as some tools read a null in other ways.
+An API server drops the key; in a mapping of texts the value is "", in one of quantities "0"
+(recorded from dry runs: tests/unit/mesh/manifest/data/nulls.json). This module changes only the
+fields that the injector reads; others stay as written, as some tools read a null in other ways.
 """
 
 from collections.abc import Mapping
@@ -19,9 +19,10 @@ _BUDGETS: Final = ("limits", "requests")
 
 
 def resolved(template: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A pod or pod template without nulls in what the injector reads; the very same where none is.
+    """Returns a pod or pod template without nulls in the fields that the injector reads.
 
-    Field types must have been checked (fields.template_faults).
+    Returns the same object if there are none. Field types must have been checked
+    (field_types.template_faults).
     """
     metadata, spec = template.get("metadata") or {}, template.get("spec") or {}
     read = {key: metadata[key] for key in _TEXTS if metadata.get(key)}
@@ -31,36 +32,36 @@ def resolved(template: Mapping[str, Any]) -> Mapping[str, Any]:
     read = {key: texts(entries) for key, entries in read.items()}
     for group in _GROUPS:
         if group in known:
-            known[group] = [_container(one) for one in known[group]]
+            known[group] = [_container(container) for container in known[group]]
     known |= _resources(known)
     return {**template, "metadata": {**metadata, **read}, "spec": {**spec, **known}}
 
 
 def texts(entries: Mapping[str, str | None] | None) -> Mapping[str, str]:
-    """Labels or annotations, a null as the "" that it is to an API server."""
+    """Returns labels or annotations with each null as "", as an API server reads it."""
     return {key: value or "" for key, value in (entries or {}).items()}
 
 
-def kept(before: Mapping[str, Any], made: dict[str, Any]) -> dict[str, Any]:
-    """What was made of a template, with the nulls among its labels and annotations as they were:
-    `kubectl apply` leaves such a label out, other ways to create an object do not. The pod's own
-    resources are only read, so they stay as they were written.
+def kept(before: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """Returns `result`, which was made from `before`, with the nulls in labels and annotations
+    put back: `kubectl apply` omits such a label, other ways to create an object do not. The
+    injector only reads the pod's own resources, so they stay as written.
     """
-    old, new = before.get("metadata") or {}, dict(made["metadata"])
+    old, new = before.get("metadata") or {}, dict(result["metadata"])
     for key in _TEXTS:
         nulls = {name for name, value in (old.get(key) or {}).items() if value is None}
         if nulls and key in new:
             new[key] = {k: None if k in nulls and v == "" else v for k, v in new[key].items()}
-    spec = made["spec"]
+    spec = result["spec"]
     if "resources" in spec:
         spec = {**spec, "resources": before["spec"]["resources"]}
-    return {**made, "metadata": new, "spec": spec}
+    return {**result, "metadata": new, "spec": spec}
 
 
 def _container(container: Mapping[str, Any]) -> Mapping[str, Any]:
     read = {key: _without(container[key]) for key in _READ if container.get(key) is not None}
-    given = {k: v for k, v in container.items() if v is not None}
-    return {**given, **read, **_resources(container)}
+    present = {k: v for k, v in container.items() if v is not None}
+    return {**present, **read, **_resources(container)}
 
 
 def _resources(holder: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The types of a container and of a volume, as Kubernetes has them. Pure.
+"""The types of the fields of a container and of a volume, as Kubernetes defines them. Pure.
 
-The table is what the API server's own description (OpenAPI) says; tests/live compares the two.
+The table repeats the API server's own description (OpenAPI); tests/live compares the two.
 """
 
 from collections.abc import Iterator, Mapping
@@ -147,13 +147,13 @@ VsphereVirtualDiskVolumeSource fsType:text storagePolicyID:text storagePolicyNam
 WindowsSecurityContextOptions gmsaCredentialSpec:text gmsaCredentialSpecName:text
   hostProcess:bool runAsUserName:text
 """
-"""Each type with its fields: `[` is a list of, `{` a mapping to; `!` has to be there."""
+"""Each type with its fields. `[`: a list of the type; `{`: a mapping to it; `!`: required."""
 
 
 @lru_cache(maxsize=1)
 def types() -> Mapping[str, Mapping[str, str]]:
-    """The table, by type and field."""
-    found: dict[str, dict[str, str]] = {}
+    """Returns the table: by type, the kind of each field."""
+    fields_by_type: dict[str, dict[str, str]] = {}
     name = ""
     for line in TABLE.splitlines():
         words = line.split()
@@ -161,15 +161,15 @@ def types() -> Mapping[str, Mapping[str, str]]:
             continue
         if not line.startswith(" "):
             name = words.pop(0)
-            found[name] = {}
-        found[name].update(
+            fields_by_type[name] = {}
+        fields_by_type[name].update(
             (field, kind) for field, _, kind in (word.partition(":") for word in words)
         )
-    return found
+    return fields_by_type
 
 
 def walk(value: Any, kind: str, path: FieldPath = ()) -> Iterator[tuple[str, Any, FieldPath]]:
-    """Every object of a type in a value whose types were checked: type, object, path."""
+    """Yields each object of a known type in a value whose types were checked: (type, it, path)."""
     if kind[:1] in ("[", "{"):
         inside = enumerate(value) if kind[0] == "[" else value.items()
         for key, entry in inside:
@@ -184,9 +184,9 @@ def walk(value: Any, kind: str, path: FieldPath = ()) -> Iterator[tuple[str, Any
 def faults(
     value: Any, kind: str, path: FieldPath = (), *, types_alone: bool = False
 ) -> Iterator[Fault]:
-    """Fields of a wrong type, unknown ones, and those that are missing; null is not there.
+    """Yields a fault for each field of a wrong type, unknown field and missing field.
 
-    `types_alone`: of the three only the first.
+    A null counts as missing. `types_alone`: only the fields of a wrong type.
     """
     if kind[0] in "[{":
         listed = kind[0] == "["
@@ -218,7 +218,7 @@ def faults(
 
 
 def known(value: Any, kind: str) -> Any:
-    """The value as an API server keeps it: without the fields that it does not know."""
+    """Returns the value as an API server keeps it: without the fields that it does not know."""
     if kind[0] == "[" and isinstance(value, list):
         return [known(entry, kind[1:]) for entry in value]
     if not isinstance(value, Mapping):
@@ -232,8 +232,8 @@ def known(value: Any, kind: str) -> Any:
 
 
 def _is(value: Any, kind: str) -> bool:
-    whole = not isinstance(value, bool) and isinstance(value, int | float) and value == value // 1
-    number = whole and -(2**63) <= value < 2**63
+    exact = not isinstance(value, bool) and isinstance(value, int | float) and value == value // 1
+    number = exact and -(2**63) <= value < 2**63
     if kind == "either":
         return isinstance(value, str) or (number and -(2**31) <= value < 2**31)
     if kind == "quantity":

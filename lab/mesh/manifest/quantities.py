@@ -1,4 +1,4 @@
-"""Quantities of Kubernetes: 100m, 128Mi, 1e3. Pure."""
+"""Reads and compares quantities of Kubernetes: 100m, 128Mi, 1e3. Pure."""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ def exceeds(request: object, limit: object) -> bool:
 
 
 def quantity(text: str) -> float:
-    """The value of a quantity. Raises ValueError for what is none."""
+    """Returns the number that a quantity means. Raises ValueError if `text` is no quantity."""
     if text[-2:] in _BINARY:
         return float(text[:-2]) * 2.0 ** _BINARY[text[-2:]]
     if text[-1:] in _UNITS:

@@ -1,6 +1,6 @@
-"""What an API server refuses of a volume and of its mount beyond their types. Pure.
+"""Rules of an API server for a volume and its mount beyond the types of fields. Pure.
 
-From Kubernetes' own validation, a rule for each type that has one; `pod_rules` applies them.
+They come from Kubernetes' own validation, one for each type that has any; `pod_rules` applies them.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Any, Final
 from lab.mesh.manifest.quantities import quantity
 from lab.mesh.manifest.yaml_reader import FieldPath
 
-Found = Iterator[tuple[FieldPath, str]]
+Violations = Iterator[tuple[FieldPath, str]]
 Object = Mapping[str, Any]
 
 LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -19,73 +19,73 @@ QUANTITY: Final = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[KMGTPE]i|[numkMGTPE
 _ACCESS: Final = frozenset({"ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"})
 
 
-def _driver(one: Object) -> Found:
-    if len(one["driver"]) > 63 or not re.fullmatch(SUBDOMAIN, one["driver"]):
+def _driver(source: Object) -> Violations:
+    if len(source["driver"]) > 63 or not re.fullmatch(SUBDOMAIN, source["driver"]):
         yield ("driver",), "is no name of a driver"
-    secret = one.get("nodePublishSecretRef")
+    secret = source.get("nodePublishSecretRef")
     if secret is not None and not secret.get("name"):
         yield ("nodePublishSecretRef", "name"), "is missing"
 
 
-def _claim(one: Object) -> Found:
-    if not one.get("accessModes"):
+def _claim(claim: Object) -> Violations:
+    if not claim.get("accessModes"):
         yield ("accessModes",), "is missing"
-    elif not {*one["accessModes"]} <= _ACCESS:
+    elif not {*claim["accessModes"]} <= _ACCESS:
         yield ("accessModes",), f"must be of {', '.join(sorted(_ACCESS))}"
-    asked = ((one.get("resources") or {}).get("requests") or {}).get("storage")
+    asked = ((claim.get("resources") or {}).get("requests") or {}).get("storage")
     if not re.fullmatch(QUANTITY, str(asked)) or not quantity(str(asked)) > 0:
         yield ("resources", "requests", "storage"), "must be a quantity"
 
 
-def _mount(one: Object) -> Found:
+def _mount(mount: Object) -> Violations:
     for key in ("subPath", "subPathExpr"):
-        if _leaves(one.get(key) or ""):
+        if _leaves(mount.get(key) or ""):
             yield (key,), "must be a path below the volume"
-    if one.get("subPath") and one.get("subPathExpr"):
+    if mount.get("subPath") and mount.get("subPathExpr"):
         yield ("subPathExpr",), "cannot stand beside subPath"
-    if one.get("recursiveReadOnly") in ("IfPossible", "Enabled") and (
-        not one.get("readOnly") or one.get("mountPropagation") not in (None, "None")
+    if mount.get("recursiveReadOnly") in ("IfPossible", "Enabled") and (
+        not mount.get("readOnly") or mount.get("mountPropagation") not in (None, "None")
     ):
         yield ("recursiveReadOnly",), "needs readOnly, and no mountPropagation"
 
 
-def _file(one: Object) -> Found:
-    if _leaves(one["path"]):
+def _file(item: Object) -> Violations:
+    if _leaves(item["path"]):
         yield ("path",), "must be a path below the volume"
 
 
-def _projected_field(one: Object) -> Found:
-    yield from _file(one)
-    if (one.get("fieldRef") is None) == (one.get("resourceFieldRef") is None):
+def _projected_field(item: Object) -> Violations:
+    yield from _file(item)
+    if (item.get("fieldRef") is None) == (item.get("resourceFieldRef") is None):
         yield (), "needs one of fieldRef and resourceFieldRef"
 
 
-def _token(one: Object) -> Found:
-    yield from _file(one)
-    if not 600 <= one.get("expirationSeconds", 3600) <= 2**32:
+def _token(token: Object) -> Violations:
+    yield from _file(token)
+    if not 600 <= token.get("expirationSeconds", 3600) <= 2**32:
         yield ("expirationSeconds",), "must be from 600 to 2^32"
 
 
-def _host_path(one: Object) -> Found:
-    if climbs(one["path"]):
+def _host_path(source: Object) -> Violations:
+    if climbs(source["path"]):
         yield ("path",), "must not hold '..'"
 
 
-def _empty(one: Object) -> Found:
-    limit = str(one.get("sizeLimit", "0"))
+def _empty(source: Object) -> Violations:
+    limit = str(source.get("sizeLimit", "0"))
     if re.fullmatch(QUANTITY, limit) and quantity(limit) < 0:
         yield ("sizeLimit",), "must not be negative"
-    if not 0 <= one.get("mode", 0) <= 0o1777:
+    if not 0 <= source.get("mode", 0) <= 0o1777:
         yield ("mode",), "must be from 0 to 01777, in octal"
 
 
-def _nfs(one: Object) -> Found:
-    if not one["path"].startswith("/"):
+def _nfs(source: Object) -> Violations:
+    if not source["path"].startswith("/"):
         yield ("path",), "must be absolute"
 
 
 def climbs(path: str) -> bool:
-    """Whether a path leads upwards."""
+    """Whether a path leads upwards: whether it has an element `..`."""
     return ".." in path.split("/")
 
 
@@ -93,12 +93,12 @@ def _leaves(path: str) -> bool:
     return path.startswith("/") or climbs(path)
 
 
-def _volume(one: Object) -> Found:
-    if not re.fullmatch(LABEL, one["name"]):
+def _volume(volume: Object) -> Violations:
+    if not re.fullmatch(LABEL, volume["name"]):
         yield ("name",), "is no name of a volume"
 
 
-RULES: Final[Mapping[str, Callable[[Object], Found]]] = {
+RULES: Final[Mapping[str, Callable[[Object], Violations]]] = {
     "Volume": _volume,
     "VolumeMount": _mount,
     "CSIVolumeSource": _driver,

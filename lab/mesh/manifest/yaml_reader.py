@@ -1,8 +1,8 @@
-"""The text of one YAML document in, plain data out, read as kubectl reads it.
+"""Reads the text of one YAML document into plain data, as kubectl does.
 
-Built on libyaml's events (PyYAML), not on PyYAML's constructors: those read `on`, `1e3`,
-`22:22` and dates otherwise than Kubernetes does, accept a key given twice, and keep no lines.
-What a scalar means is in yaml_scalars.py.
+It uses libyaml's events (PyYAML) and not PyYAML's constructors: those read `on`, `1e3`, `22:22`
+and dates differently from Kubernetes, accept a duplicate key, and keep no line numbers.
+yaml_scalars.py decides what a scalar means.
 """
 
 import math
@@ -19,15 +19,15 @@ FieldPath = tuple[str | int, ...]
 MAX_DEPTH: Final = 200
 """Levels of nesting. A pod needs about 12; the bound keeps recursion safe."""
 MAX_ALIAS_NODES: Final = 100_000
-"""Nodes that aliases may add to one document: far above honest use, far below a bomb."""
+"""Nodes that aliases may add to one document: no honest one needs as many, a bomb needs more."""
 
 
 def is_deeper(value: Any, most: int) -> bool:
-    """Whether plain data has more levels of lists and mappings than that."""
+    """Whether plain data has more than `most` levels of lists and mappings."""
     level, levels = [value], 0
     while level and levels <= most:
-        holders = [one for one in level if isinstance(one, dict | list)]
-        level = [v for one in holders for v in (one.values() if isinstance(one, dict) else one)]
+        holders = [node for node in level if isinstance(node, dict | list)]
+        level = [v for node in holders for v in (node.values() if isinstance(node, dict) else node)]
         levels += bool(holders)
     return levels > most
 
@@ -47,7 +47,7 @@ DROPPED_HINT: Final = "begin another document with a line `---`; indent a docume
 
 
 class Problem(NamedTuple):
-    """One thing wrong with a text. `line` counts from 1 within that text."""
+    """One mistake in a text. `line` counts from 1 within that text."""
 
     line: int
     text: str
@@ -56,7 +56,11 @@ class Problem(NamedTuple):
 
 
 class Reading:
-    """What one text held. `complete` is false when the parser had to stop at `problems[-1]`."""
+    """The data and the mistakes of one text.
+
+    `complete` is false if the parser had to stop at `problems[-1]`. `lines` and `written` are
+    empty unless `read` was asked for lines.
+    """
 
     def __init__(self) -> None:
         self.value: Any = None
@@ -67,13 +71,13 @@ class Reading:
 
 
 def read(text: str, *, with_lines: bool = False) -> Reading:
-    """Read one document; never raises for what a text may hold.
+    """Reads one document. Reports every mistake in the result; no text makes it raise.
 
-    A key given twice, a key that is no text, an alias that leads nowhere or too far and an
-    unknown tag are problems, and reading goes on; bad syntax is a problem that ends it.
-    `with_lines` fills `lines` with the line of every field, and `written` with every unquoted
-    scalar as it stands there (slower). A byte order mark at the start of `text` is no part of it;
-    one at the start of a later line belongs to what follows it, as kubectl has it.
+    Reading goes on after a duplicate key, a key that is no text, an alias without its anchor and
+    an unknown tag. It ends at bad syntax, at a second document, at too deep a nesting and where
+    aliases add too many nodes. `with_lines` fills `lines` with the line of every field, and
+    `written` with every unquoted scalar as the text spells it (slower). A byte order mark at the
+    start of `text` is skipped; at the start of a later line it is text, as in kubectl.
     """
     reading = Reading()
     text, stand_in = _without_marks(text)
@@ -93,8 +97,9 @@ def read(text: str, *, with_lines: bool = False) -> Reading:
 
 
 def _without_marks(text: str) -> tuple[str, str]:
-    """The text without the byte order mark at its start, and what stands in it for those at the
-    start of lines: libyaml drops them, kubectl reads them as text. "": there are none.
+    """Returns the text without the byte order mark at its start, and the character that replaces
+    the marks at the start of other lines ("": there are none). libyaml drops such a mark, kubectl
+    reads it as text.
     """
     text = text.removeprefix(_MARK)
     if _MARK not in text:
@@ -122,7 +127,7 @@ class _Stop(Exception):  # noqa: N818  (control flow inside this module)
 
 
 class _Builder:
-    """Turns libyaml's events into data, keeping where it is for messages."""
+    """Builds data from libyaml's events, and keeps the path of the current node for messages."""
 
     def __init__(self, text: str, reading: Reading, with_lines: bool, stand_in: str) -> None:
         self.text = text
@@ -137,7 +142,7 @@ class _Builder:
         self.depth = 0
 
     def document(self) -> None:
-        """Read the first document; anything after it is the caller's mistake and ignored."""
+        """Reads the document. Raises _Stop if another one follows, which kubectl would drop."""
         self.next = _LOADER(self.text).get_event
         event = self.next()
         while event is not None and not isinstance(event, yaml.NodeEvent):
@@ -148,7 +153,7 @@ class _Builder:
         while event is not None and not isinstance(event, yaml.DocumentEndEvent):
             event = self.next()
         self.ended = True
-        while event is not None:  # to the end: what follows must not pass, nor bad syntax in it
+        while event is not None:  # bad syntax after the document must not pass, either
             event = self.next()
             if isinstance(event, yaml.NodeEvent):
                 line = event.start_mark.line + 1 if event.start_mark else 1
@@ -169,7 +174,7 @@ class _Builder:
         if kind is yaml.ScalarEvent:
             value = self.scalar(event)
         else:
-            # Not the path's length: a key that is no text, and what is in it, has no path.
+            # The path's length is no measure: a key that is no text has no path, nor its content.
             if self.depth >= MAX_DEPTH:
                 line = event.start_mark.line + 1
                 raise _Stop(Problem(line, f"nested deeper than {MAX_DEPTH} levels"))
@@ -202,7 +207,7 @@ class _Builder:
         return json_number(value)
 
     def go_scalar(self, event: Any) -> Any:
-        """The value with the type that Go's YAML reader gives it."""
+        """Returns the value with the type that Go's YAML reader gives it."""
         text: str = event.value
         if self.stand_in:
             text = text.replace(self.stand_in, _MARK)
@@ -247,7 +252,7 @@ class _Builder:
 
     def mapping(self, event: Any) -> dict[str, Any]:
         self.collection_tag(event, "map")
-        found: dict[str, Any] = {}
+        entries: dict[str, Any] = {}
         merges: list[Any] = []
         while type(event := self.next()) is not yaml.MappingEndEvent:
             key = self.key(event)
@@ -255,19 +260,19 @@ class _Builder:
             if key is _MERGE:
                 merges.append(self.merged(self.next()))
             else:
-                if key in found:
+                if key in entries:
                     self.problem(event, f"key {key!r} is given twice", "keep one of the two")
                 if self.lines is not None:
                     self.lines[tuple(self.path)] = event.start_mark.line + 1
-                found[key] = self.node(self.next())
+                entries[key] = self.node(self.next())
             self.path.pop()
         for mapping in merges:
             for key, value in mapping.items():
-                found.setdefault(key, value)
-        return found
+                entries.setdefault(key, value)
+        return entries
 
     def key(self, event: Any) -> Any:
-        """A key as text: Kubernetes turns numbers and truth values into JSON's text."""
+        """Returns a key as text: Kubernetes turns numbers and truth values into JSON's text."""
         if type(event) is yaml.ScalarEvent and event.value == "<<" and event.implicit[0]:
             return _MERGE
         if type(event) is yaml.ScalarEvent and not event.anchor:
@@ -277,8 +282,8 @@ class _Builder:
             value = self.node(event)
         if isinstance(value, str):
             if self.stand_in and value.startswith(_MARK) and event.implicit[0]:
-                value = value.lstrip(_MARK)  # so that it is not missed, too
-                text = f"a byte order mark before {value!r}: kubectl reads it as a part of that"
+                value = value.lstrip(_MARK)  # or the field would be missing as well
+                text = f"a byte order mark before {value!r}: kubectl reads it as a part of the key"
                 self.problem(event, text, "remove the mark")
             return value
         if isinstance(value, bool):
@@ -291,17 +296,17 @@ class _Builder:
         return ""
 
     def merged(self, event: Any) -> dict[str, Any]:
-        """What `<<` brings: one mapping, or a list of which the earlier wins."""
+        """Returns what `<<` adds: a mapping, or a list of mappings of which the first wins."""
         value = self.node(event)
         parts = value if isinstance(value, list) else [value]
-        together: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
         for part in parts:
             if not isinstance(part, dict):
                 self.problem(event, "<< takes a mapping or a list of mappings")
                 continue
             for key, entry in part.items():
-                together.setdefault(key, entry)
-        return together
+                merged.setdefault(key, entry)
+        return merged
 
     def collection_tag(self, event: Any, expected: str) -> None:
         if event.tag not in (None, "!", _TAG + expected):

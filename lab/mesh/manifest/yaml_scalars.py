@@ -1,7 +1,7 @@
-"""What an unquoted word of YAML means to Kubernetes, and how a number is spelt. Pure.
+"""Decides what an unquoted scalar of YAML means to Kubernetes, and how a number is spelt. Pure.
 
 Source: go.yaml.in/yaml/v2 (resolve.go) below sigs.k8s.io/yaml, which then writes JSON: a number
-has the type that its JSON has, so `8080.0` and `1e3` are integers.
+has the type of its JSON, so `8080.0` and `1e3` are integers.
 """
 
 import math
@@ -31,25 +31,27 @@ _NUMBER_STARTS: Final = frozenset("0123456789+-.")
 
 
 def resolve(text: str) -> Scalar:
-    """What an unquoted scalar means to kubectl, as the JSON that it makes of it."""
+    """Returns what an unquoted scalar means to kubectl, which makes JSON of it."""
     value = go_value(text)
     return json_number(value) if isinstance(value, float) else value
 
 
 def json_number(value: float) -> int | float:
-    """A number as Go writes it into JSON: without a point or an exponent where it needs none."""
+    """Returns a number as Go writes it into JSON: an integer if it needs no point or exponent."""
     if not value.is_integer() or abs(value) >= 1e21:
         return value
     if abs(value) < 1e16:
         return int(value)
     # The shortest digits that are this float, filled up with zeros.
     digits, _, exponent = repr(value).partition("e")
-    whole, _, fraction = digits.partition(".")
-    return int(whole + fraction) * 10 ** (int(exponent) - len(fraction)) if exponent else int(value)
+    before, _, fraction = digits.partition(".")
+    return (
+        int(before + fraction) * 10 ** (int(exponent) - len(fraction)) if exponent else int(value)
+    )
 
 
 def go_value(text: str) -> Scalar:
-    """As Go's YAML reader types it: 1e3 is a float."""
+    """Returns the value with the type that Go's YAML reader gives it: 1e3 is a float."""
     if text in _WORDS:
         return _WORDS[text]  # type: ignore[no-any-return]
     if text[0] not in _NUMBER_STARTS:
@@ -57,27 +59,27 @@ def go_value(text: str) -> Scalar:
     plain = text.replace("_", "")
     if text[0] == ".":
         return _finite(plain, text) if _POINT_FIRST.fullmatch(text) else text
-    if whole := _INTEGER.fullmatch(plain):
-        sign, hexadecimal, binary, octal, decimal = whole.groups()
+    if integer := _INTEGER.fullmatch(plain):
+        sign, hexadecimal, binary, octal, decimal = integer.groups()
         digits, base = next(
             (d, b) for d, b in ((hexadecimal, 16), (binary, 2), (octal, 8), (decimal, 10)) if d
         )
         if len(digits) <= 64:
             number = int(digits, base) * (-1 if sign == "-" else 1)
-            # Go reads what is above 63 bits without a sign or not at all.
+            # Go reads an integer of 64 bits only if it has no sign.
             if -(2**63) <= number < 2 ** (63 if sign else 64):
                 return number
     return _finite(plain, text) if _FLOAT.fullmatch(plain) else text
 
 
 def _finite(plain: str, text: str) -> str | float:
-    """The number; a number out of Go's range is text."""
+    """Returns the number, or the text if the number is outside Go's range."""
     value = float(plain)
     return text if math.isinf(value) else value
 
 
 def key_text(value: float) -> str:
-    """A number that is a key, as Kubernetes spells it: the shortest of 32 bits."""
+    """Returns a number as Kubernetes spells it in a key: the shortest spelling of its 32 bits."""
     if math.isnan(value):
         return ".nan"
     try:

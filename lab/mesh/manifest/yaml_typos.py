@@ -1,8 +1,8 @@
-"""The typing mistakes that stop a YAML parser, found line by line so that all can be told.
+"""Finds the typing mistakes that stop a YAML parser, line by line, so that all are reported.
 
-A parser ends at the first bad line. Here each line of a document that did not parse is looked
-at for the mistakes people make; those that can be mended are mended in a copy, so that reading
-can go on and find what is wrong further down. The copy is for messages only.
+A parser ends at the first bad line. This module searches each line of a document that did not
+parse for the mistakes that people make, and corrects them in a copy, so that reading goes on and
+finds the mistakes further down. The copy is for messages only.
 """
 
 import re
@@ -19,20 +19,20 @@ _KEY: Final = re.compile(r"\s*(?:- +)*(?:[\"'][^\"']*[\"']|[^\s#:\"'-][^:#]*):(?
 
 
 @dataclass(frozen=True)
-class Mended:
-    """What was found and the text in which it is mended."""
+class Corrected:
+    """The mistakes that were found, and the text with those mistakes corrected."""
 
     problems: tuple[Problem, ...]
     text: str
 
     @property
     def is_template(self) -> bool:
-        """Whether the text is to be rendered first; what else is wrong with it means nothing."""
+        """Whether the text must be rendered first; its other mistakes then mean nothing."""
         return any(problem.text == TEMPLATE for problem in self.problems)
 
 
-def find(source: str) -> Mended:
-    """Look for a key without a colon, a colon or dash without a blank, tabs, and templates."""
+def find(source: str) -> Corrected:
+    """Finds keys without a colon, colons and dashes without a blank, tabs, and templates."""
     problems: list[Problem] = []
     lines = source.splitlines(keepends=True)
     block_indent: int | None = None
@@ -45,18 +45,18 @@ def find(source: str) -> Mended:
             block_indent = None
         if not line.strip() or line.lstrip().startswith(("#", "---", "...", "%")):
             continue
-        found = _mistake(line, _next_content(lines, number))
-        if found:
-            text, hint, mended = found
+        mistake = _mistake(line, _next_content(lines, number))
+        if mistake:
+            text, hint, corrected = mistake
             problems.append(Problem(number, text, hint))
-            lines[number - 1] = mended + raw[len(line) :]
+            lines[number - 1] = corrected + raw[len(line) :]
         if _begins_text(lines[number - 1]):
             block_indent = indent
-    return Mended(tuple(problems), "".join(lines))
+    return Corrected(tuple(problems), "".join(lines))
 
 
 def _begins_text(line: str) -> bool:
-    """Whether lines of text follow: the line ends in a block scalar's sign, as in `key: |-`."""
+    """Whether lines of text follow: the line ends in the sign of a block scalar (`key: |-`)."""
     header = line.partition("#")[0].rstrip()
     sign = header.rstrip("-+0123456789")
     key = sign[:-1]
@@ -67,20 +67,20 @@ def _begins_text(line: str) -> bool:
 
 
 def _mistake(line: str, following: str | None) -> tuple[str, str, str] | None:
-    """(what is wrong, hint, the line mended), or None."""
+    """Returns (the mistake, a hint, the corrected line), or None."""
     if "{{" in line and "}}" in line:
         return (TEMPLATE, "render it first, for instance `helm template`", "")
     margin = line[: len(line) - len(line.lstrip())]
     if "\t" in margin:
-        mended = margin.replace("\t", "  ") + line.lstrip()
-        return ("a tab in the indentation", "YAML is indented with blanks", mended)
+        corrected = margin.replace("\t", "  ") + line.lstrip()
+        return ("a tab in the indentation", "YAML is indented with blanks", corrected)
     if (hit := _NO_BLANK.fullmatch(line.rstrip())) and not re.match(
         r"\w*://", hit[2] + ":" + hit[3]
     ):
         lead, key, value = hit.groups()
         shown = f"{key}: {value.strip()}"
-        mended = f"{lead}{shown}"
-        return (f"no blank after the colon of {key!r}", f"write `{shown}`", mended)
+        corrected = f"{lead}{shown}"
+        return (f"no blank after the colon of {key!r}", f"write `{shown}`", corrected)
     if hit := _NO_DASH_BLANK.fullmatch(line):
         shown = f"- {hit[2].strip()}"
         return ("no blank after the dash", f"write `{shown}`", f"{hit[1]}{shown}")
@@ -91,7 +91,7 @@ def _mistake(line: str, following: str | None) -> tuple[str, str, str] | None:
 
 
 def _opens_block(line: str, hit: re.Match[str], following: str | None) -> bool:
-    """A bare word is a key that lacks its colon when what follows is nested in it."""
+    """Whether a bare word is a key without its colon: the following line is nested in it."""
     if following is None or "- " in hit[1]:
         return False
     deeper = len(following) - len(following.lstrip()) > len(line) - len(line.lstrip())

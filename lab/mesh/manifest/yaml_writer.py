@@ -1,8 +1,8 @@
-"""Plain data out as YAML that every reader takes for the same data.
+"""Writes plain data as YAML that every reader reads as the same data.
 
-Not PyYAML's dumper: it writes `y` and `1e3` bare, which kubectl reads as true and 1000, and
-takes four times as long. Block style, lists at the indent of their key as kubectl prints
-them, keys in the order given.
+PyYAML's dumper writes `y` and `1e3` without quotes, which kubectl reads as true and 1000, and
+takes four times as long. This writer uses block style, puts a list at the indent of its key, as
+kubectl does, and keeps the order of keys.
 """
 
 import json
@@ -23,17 +23,16 @@ _ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 @cache
 def _literal() -> re.Pattern[str]:
-    """What a literal block can hold. Compiled at its first use: it takes 3 ms."""
+    """Returns the pattern of what a literal block can hold. Its compilation takes 3 ms."""
     return re.compile(
         r"(?!\s)(?:[\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]|[^\0-\uffff])+"
     )
 
 
 def write(value: Any) -> str:
-    """One document of YAML, ending in a newline.
+    """Returns one document of YAML, which ends in a newline.
 
-    Takes what JSON can hold. Raises ValueError for a number that it cannot: no reader of ours
-    makes one.
+    Takes data that JSON can hold. Raises ValueError for infinity and for what is not a number.
     """
     lines: list[str] = []
     if isinstance(value, Mapping) and value:
@@ -47,7 +46,7 @@ def write(value: Any) -> str:
 
 
 def _mapping(value: Mapping[str, Any], indent: str, first: str, lines: list[str]) -> None:
-    """Keys at `indent`; the first one follows `first` (a list's dash) where that is given."""
+    """Writes keys at `indent`; the first one follows `first` (a list's dash), unless that is ""."""
     lead = first or indent
     for key, entry in value.items():
         name = text(key)
@@ -91,7 +90,7 @@ def _inline(value: Any, indent: str) -> str:
 
 
 def _block(value: str, indent: str) -> str:
-    """A literal block where that is exact, else double quotes."""
+    """Returns a literal block if it keeps the text exactly, else the text in quotes."""
     body = value.rstrip("\n")
     if not body or not _literal().fullmatch(value):
         return text(value)
@@ -104,7 +103,7 @@ def _block(value: str, indent: str) -> str:
 
 @lru_cache(maxsize=4096)
 def text(value: str) -> str:
-    """A text on one line: bare where no reader can mistake it, else quoted."""
+    """Returns a text on one line: bare if no reader can mistake it, else quoted."""
     if _BARE.fullmatch(value):
         if value[-1] != ":" and resolve(value) == value and len(value) < 200:
             return value
