@@ -16,7 +16,7 @@ from lab.explain.render import as_json, as_text
 from lab.explain.situation import Situation
 from lab.explain.targets import Manifest, is_file, read, target
 from lab.explain.verdict import Explanation, Verdict, judge, unreadable
-from lab.mesh.errors import MOST_TOLD, SidecarLabError
+from lab.mesh.errors import MOST_LISTED, SidecarLabError
 from lab.paths import DEFAULT_NAME, lab_paths
 
 SILENT = "is the cluster up, and is it the one you mean (--name, --kubeconfig)?"
@@ -199,7 +199,7 @@ def _offline(manifest: Manifest) -> list[Explanation]:
 
 
 def _with_mistakes(explanations: list[Explanation], manifest: Manifest) -> list[Explanation]:
-    wrong = [unreadable(mistake) for mistake in manifest.mistakes[:MOST_TOLD]]
+    wrong = [unreadable(mistake) for mistake in manifest.mistakes[:MOST_LISTED]]
     return [*wrong, *explanations] or _no_pods(manifest)
 
 

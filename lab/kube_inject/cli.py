@@ -24,7 +24,7 @@ is wrong. Unless it is 0, no output was written.
 
 HELP: Final = f"""Inject the sidecar into manifests, as the webhook does into pods.
 
-{workloads.spoken()} are injected; every other document passes byte for byte.
+{workloads.in_words()} are injected; every other document passes byte for byte.
 """
 
 

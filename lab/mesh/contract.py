@@ -1,6 +1,6 @@
-"""Names and numbers that several parts must agree on, each with its reason and source.
+"""Defines names and numbers that several parts must agree on, each with its reason and source.
 
-What a reader of the walkthrough sees keeps Istio's name; everything else has ours.
+Names that a reader of the walkthrough sees are Istio's; all others are this project's.
 Source of the Istio values: its injection template, istio-iptables and pilot-agent.
 """
 
@@ -22,7 +22,7 @@ ENVOY_HEALTH_PORT: Final = 15021
 ENVOY_STATS_PORT: Final = 15090
 """Envoy's Prometheus statistics, open to scrapers."""
 ENVOY_PORTS: Final = frozenset({ENVOY_ADMIN_PORT, OUTBOUND_PORT, INBOUND_PORT, ENVOY_STATS_PORT})
-"""On which Envoy listens, so nobody else in the pod can."""
+"""Ports on which Envoy listens, so that no other program of the pod can."""
 SIDECAR_PORTS: Final = ENVOY_PORTS | {AGENT_PORT}
 """The walkthrough's "five more ports"."""
 DISCOVERY_PORT: Final = 15012
@@ -37,7 +37,7 @@ PROXY_UID: Final = 1337
 """User of agent and Envoy; traffic of this user is not redirected again."""
 PROXY_GID: Final = 1337
 INBOUND_PASSTHROUGH_SOURCE: Final = "127.0.0.6"
-"""Envoy's source address towards the application; lets the rules tell it apart."""
+"""Envoy's source address towards the application, by which the rules recognise its traffic."""
 
 # --- iptables --------------------------------------------------------------------------
 CHAIN_REDIRECT: Final = "ISTIO_REDIRECT"
@@ -59,7 +59,7 @@ NGINX_IMAGE: Final = "docker.io/sidecar-lab/nginx:lab"
 PILOT_AGENT_PATH: Final = "/usr/local/bin/pilot-agent"
 """ENTRYPOINT of the proxy image."""
 PROBES_VARIABLE: Final = "ISTIO_KUBE_APP_PROBERS"
-"""Hands the application's own probes from injector to agent; Istio's name."""
+"""Variable that carries the application's own probes from injector to agent; Istio's name."""
 IPTABLES_PROGRAM: Final = "istio-iptables"
 """The init container's `command`; on PATH as /usr/local/bin/istio-iptables."""
 ENVOY_PATH: Final = "/usr/local/bin/envoy"
@@ -81,26 +81,26 @@ DISCOVERY_ADDRESS: Final = f"{DISCOVERY_SERVICE}.{CONTROL_NAMESPACE}.svc:{DISCOV
 WEBHOOK_CONFIGURATION: Final = "sidecar-lab-injector"
 """Name of the MutatingWebhookConfiguration."""
 INJECTOR_CONFIG: Final = ("sidecar-lab-injector", "injector.yaml")
-"""ConfigMap in the control namespace, and its key, that the webhooks are configured by."""
+"""ConfigMap in the control namespace, and its key, from which webhooks read their settings."""
 CA_CONFIG_MAP: Final = "istio-ca-root-cert"
 """Discovery keeps this ConfigMap in every namespace, as istiod does."""
 CA_CONFIG_MAP_KEY: Final = "root-cert.pem"
 INJECTION_LABEL: Final = "istio-injection"
-"""Namespace label: `enabled` has the webhook called."""
+"""Namespace label; with `enabled` the API server calls the webhook."""
 INJECT_POD_LABEL: Final = "sidecar.istio.io/inject"
 STATUS_ANNOTATION: Final = "sidecar.istio.io/status"
-"""JSON of what was added; lets a second injection strip it first."""
+"""JSON that lists what an injection added, so that a second one can remove it first."""
 IGNORED_NAMESPACES: Final = frozenset(
     {"kube-system", "kube-public", "kube-node-lease", "local-path-storage"}
 )
 CLUSTER_DOMAIN: Final = "cluster.local"
 ROTATE_ANNOTATION: Final = "sidecar-lab/rotate"
-"""On the webhook's Secret: a new value asks for a new certificate and authority."""
+"""Annotation of the webhook's Secret: a new value asks for a new certificate and authority."""
 ROTATED_ANNOTATION: Final = "sidecar-lab/rotated"
-"""Beside it: the value that was answered last."""
+"""Annotation beside it: the last of its values for which a certificate was made."""
 
 
 def dns_names(service: str) -> tuple[str, ...]:
-    """The names under which a Service of the control plane is called."""
+    """Returns the DNS names by which clients reach a Service of the control plane."""
     base = f"{service}.{CONTROL_NAMESPACE}"
     return (f"{base}.svc", f"{base}.svc.{CLUSTER_DOMAIN}", base, service)

@@ -1,18 +1,18 @@
-"""The exceptions of the mesh, and the root of every exception of this project.
+"""Defines the exceptions of the mesh, and the root of every exception of this project.
 
 SidecarLabError
 ├── DocumentError        a document cannot be read or injected (file, document, line, field)
-├── DocumentErrors       all the DocumentErrors of one run, told together
+├── DocumentErrors       all the DocumentErrors of one run, reported together
 ├── AnnotationError      a pod annotation has a value that cannot be honoured
-├── UnfitError           a field of the pod with which no sidecar can be (names the field)
+├── UnfitError           a field of the pod rules out a sidecar (names the field)
 ├── AdmissionError       an admission request is malformed (carries an HTTP status)
 ├── RulesError           the redirection rules could not be planned, applied or verified
 │   ├── SettingError     a flag or variable of istio-iptables cannot be used (names it)
 │   ├── UnusableError    neither iptables-nft nor iptables-legacy works here
 │   ├── ApplyError       the kernel refused the rules
-│   ├── VerifyError      the rules read back are not the planned ones
+│   ├── VerifyError      the rules that the kernel reports are not the planned ones
 │   └── ValidationError  a connection dialled through the rules landed elsewhere
-├── BootstrapError       an Envoy bootstrap cannot be made from what the pod says of itself
+├── BootstrapError       an Envoy bootstrap cannot be made from the pod's settings
 ├── EnvoyError           Envoy could not be started, or gave up after its retries
 └── DiscoveryError       a snapshot or a stream of discovery is unusable
 (the operator's side adds its own in lab/errors.py)
@@ -23,9 +23,9 @@ from typing import NamedTuple
 
 
 class SidecarLabError(Exception):
-    """What went wrong, one sentence, and a hint that is true.
+    """An error that a user can understand: one sentence, and a hint that is true.
 
-    `message` names the thing at fault; `hint` says what would mend it ("" if nothing is known).
+    `message` names what is at fault; `hint` says what would fix it ("" if nobody knows).
     """
 
     exit_code = 1
@@ -37,7 +37,7 @@ class SidecarLabError(Exception):
 
 
 class Place(NamedTuple):
-    """Where in the input: file name ("-" is stdin), document from 1, line from 1, field path."""
+    """A place in the input: file name ("-" is stdin), document from 1, line from 1, field path."""
 
     file: str
     document: int | None = None
@@ -64,8 +64,8 @@ class DocumentError(SidecarLabError):
         self.place = place
 
 
-MOST_TOLD = 100
-"""So many mistakes of one run are listed; the rest is counted."""
+MOST_LISTED = 100
+"""A run lists at most this many mistakes and counts the rest."""
 
 
 MOST_SHOWN = 300
@@ -73,7 +73,7 @@ MOST_SHOWN = 300
 
 
 class DocumentErrors(SidecarLabError):  # noqa: N818 - several at once
-    """Everything wrong with the given documents, each with its place; at least one."""
+    """All mistakes in the documents of one run, each with its place; at least one."""
 
     exit_code = 2
 
@@ -83,12 +83,12 @@ class DocumentErrors(SidecarLabError):  # noqa: N818 - several at once
         if len(self.errors) == 1:
             super().__init__(first.message, hint=first.hint)
             return
-        shown = self.errors[:MOST_TOLD]
-        told = [f"  {e.message}" + (f" ({e.hint})" if e.hint else "") for e in shown]
+        shown = self.errors[:MOST_LISTED]
+        lines = [f"  {e.message}" + (f" ({e.hint})" if e.hint else "") for e in shown]
         if more := len(self.errors) - len(shown):
-            told.append(f"  and {more} more")
+            lines.append(f"  and {more} more")
         count = len(self.errors)
-        super().__init__("\n".join([f"{count} mistakes, nothing was written:", *told]))
+        super().__init__("\n".join([f"{count} mistakes, nothing was written:", *lines]))
 
 
 class AnnotationError(SidecarLabError):
@@ -97,14 +97,14 @@ class AnnotationError(SidecarLabError):
     exit_code = 2
 
     def __init__(self, annotation: str, value: str, problem: str) -> None:
-        told = repr(value) if len(value) <= MOST_SHOWN else f"{value[:MOST_SHOWN]!r} and so on"
-        super().__init__(f"annotation {annotation}: {problem} (value {told})")
+        shown = repr(value) if len(value) <= MOST_SHOWN else f"{value[:MOST_SHOWN]!r} and so on"
+        super().__init__(f"annotation {annotation}: {problem} (value {shown})")
         self.annotation = annotation
         self.value = value
 
 
 class UnfitError(SidecarLabError):
-    """A field of the pod with which no sidecar can be; `path` from the pod's root."""
+    """A field of the pod that rules out a sidecar; `path` starts at the pod's root."""
 
     exit_code = 2
 
@@ -128,7 +128,7 @@ class RulesError(SidecarLabError):
 class SettingError(RulesError):
     """A flag or variable of istio-iptables that cannot be used; the message names it.
 
-    `setting`: the flag or `$VARIABLE`, as the message has it.
+    `setting`: the flag or `$VARIABLE`, as the message spells it.
     """
 
     exit_code = 2
@@ -151,7 +151,7 @@ class ApplyError(RulesError):
 
 
 class VerifyError(RulesError):
-    """The rules read back are not the planned ones."""
+    """The rules that the kernel reports are not the planned ones."""
 
     exit_code = 5
 
@@ -163,7 +163,7 @@ class ValidationError(RulesError):
 
 
 class BootstrapError(SidecarLabError):
-    """No Envoy bootstrap can be made from what the pod says of itself."""
+    """An Envoy bootstrap cannot be made from the pod's settings."""
 
 
 class EnvoyError(SidecarLabError):

@@ -1,6 +1,6 @@
-"""The one table of the kinds that hold pods: where an API server serves each, where its pods are.
+"""Lists the kinds that hold pods: where an API server serves each, and where its pods are.
 
-A further kind is one line here: `lab kube-inject` opens it and `lab explain` takes its names.
+A new kind is one line here: `lab kube-inject` opens it and `lab explain` accepts its names.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 class Workload(NamedTuple):
     """A kind. `template`: the path of its pod template, () for a Pod, which is the pod itself.
 
-    `short`: what people type for it. `rolls`: it replaces its pods when the template changes.
-    `runs_once`: its pods come to an end.
+    `short`: the short name that people type. `rolls`: it replaces its pods when the template
+    changes. `runs_once`: its pods end.
     """
 
     kind: str
@@ -23,7 +23,7 @@ class Workload(NamedTuple):
 
     @property
     def plural(self) -> str:
-        """Its name in the API's paths."""
+        """The name of the kind in the API's paths."""
         return f"{self.kind.lower()}s"
 
     @property
@@ -33,15 +33,15 @@ class Workload(NamedTuple):
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """What kubectl takes for it, in lower case."""
+        """The names that kubectl accepts for it, in lower case."""
         return tuple(dict.fromkeys((self.short, self.kind.lower(), self.plural)))
 
     def pod_in(self, value: Mapping[str, Any]) -> Any:
-        """The pod or pod template in an object of this kind; None where there is none."""
-        found: Any = value
+        """Returns the pod or pod template in an object of this kind; None if there is none."""
+        node: Any = value
         for key in self.template:
-            found = found.get(key) if isinstance(found, Mapping) else None
-        return found
+            node = node.get(key) if isinstance(node, Mapping) else None
+        return node
 
 
 _ALL: Final = (
@@ -63,20 +63,20 @@ _ALL: Final = (
 WORKLOADS: Final = {workload.kind: workload for workload in _ALL}
 """By kind."""
 LIST: Final = ("v1", "List")
-"""apiVersion and kind of what holds objects of any kind."""
+"""apiVersion and kind of the List, which holds objects of any kind."""
 API_VERSIONS: Final = {
     LIST[1]: LIST[0],
-    **{kind: one.api_version for kind, one in WORKLOADS.items()},
+    **{kind: workload.api_version for kind, workload in WORKLOADS.items()},
 }
-"""The kinds that the injector opens, and the API that serves each of them."""
+"""The kinds that the injector opens, with the apiVersion of each."""
 
 
 def of(api_version: object, kind: object) -> Workload | None:
-    """The workload that an object's type names; None for anything else of that kind's name."""
-    found = WORKLOADS.get(kind) if isinstance(kind, str) else None
-    return found if found is not None and found.api_version == api_version else None
+    """Returns the workload of an object's type; None for another type, even of the same kind."""
+    workload = WORKLOADS.get(kind) if isinstance(kind, str) else None
+    return workload if workload is not None and workload.api_version == api_version else None
 
 
-def spoken() -> str:
-    """The kinds in a sentence: "Pod, Deployment, ... and List"."""
+def in_words() -> str:
+    """Returns the kinds for a sentence: "Pod, Deployment, ... and List"."""
     return f"{', '.join(WORKLOADS)} and {LIST[1]}"

@@ -1,1 +1,1 @@
-"""Texts of annotations, flags and variables to values: one grammar for all programs."""
+"""Reads the texts of annotations, flags and variables: one grammar for all programs."""

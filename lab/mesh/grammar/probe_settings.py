@@ -1,4 +1,4 @@
-"""The application's probes and hooks, of which the injector tells the agent. Pure."""
+"""Reads the application's probes and hooks, which the injector hands to the agent. Pure."""
 
 import json
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _KINDS: Final = {"httpGet": "http", "tcpSocket": "tcp", "grpc": "grpc"}
 class Probe:
     """One rewritten probe or lifecycle hook: `kind` is http, tcp or grpc. `timeout` in s.
 
-    `path` and `headers` are the manifest's, as they stand there.
+    `path` and `headers` are those of the manifest, unchanged.
     """
 
     kind: str
@@ -28,20 +28,20 @@ class Probe:
 
 
 def probes(text: str) -> dict[str, Probe]:
-    """Return the probes in ISTIO_KUBE_APP_PROBERS, by path. Raises BootstrapError.
+    """Returns the probes in ISTIO_KUBE_APP_PROBERS, by path. Raises BootstrapError.
 
     Shape, Istio's: `{"/app-health/<container>/livez": {"httpGet"|"tcpSocket"|"grpc": {…},
-    "timeoutSeconds": 1}}`; ports are numbers, for only the injector knows the ports' names.
+    "timeoutSeconds": 1}}`; ports are numbers, since only the injector knows the names of ports.
     """
     if not text:
         return {}
     try:
-        found = json.loads(text)
+        entries = json.loads(text)
     except (ValueError, RecursionError) as bad:
         raise BootstrapError(f"{PROBES_VARIABLE}: not JSON: {bad}") from bad
-    if not isinstance(found, dict):
+    if not isinstance(entries, dict):
         raise BootstrapError(f"{PROBES_VARIABLE}: not a JSON object")
-    return {path: _probe(value, f"{PROBES_VARIABLE} {path}") for path, value in found.items()}
+    return {path: _probe(value, f"{PROBES_VARIABLE} {path}") for path, value in entries.items()}
 
 
 def _probe(value: object, where: str) -> Probe:
@@ -67,7 +67,7 @@ def _action(kind: str, action: dict[str, Any], timeout: float, where: str) -> Pr
     scheme = str(action.get("scheme") or "HTTP").lower()
     if scheme not in ("http", "https"):
         raise BootstrapError(f"{where}.scheme {action['scheme']!r} is not HTTP or HTTPS")
-    headers = tuple(_header(one, where) for one in action.get("httpHeaders") or ())
+    headers = tuple(_header(header, where) for header in action.get("httpHeaders") or ())
     path, host = str(action.get("path") or "/"), str(action.get("host") or "")
     if any(c.isspace() or not c.isprintable() for c in host):
         raise BootstrapError(f"{where}.host {host!r} is no host")

@@ -1,7 +1,7 @@
-"""URLs as kubelet reads them, which is Go's way: where a probe goes, and where a redirect leads.
+"""Reads URLs as kubelet does, which is Go's way: where a probe goes, where a redirect leads.
 
-Go and Python disagree on much that is odd: escapes that are none, a path without a leading
-slash, an address in brackets. Texts hold one character for each byte (Latin-1).
+Go and Python disagree on odd URLs: invalid escapes, a path without a leading slash, an address in
+brackets. Texts hold one character for each byte (Latin-1).
 """
 
 import ipaddress
@@ -25,9 +25,9 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Url:
-    """A URL or a reference to one. `path` is decoded, `written` its spelling where not the usual.
+    """A URL or a reference to one. `path` is decoded; `written` is its spelling, "" if usual.
 
-    `host` has its port with it, if it was given one; `user` is name and password.
+    `host` includes the port, if the URL names one; `user` is name and password.
     """
 
     scheme: str = ""
@@ -36,34 +36,34 @@ class Url:
     written: str = ""
     query: str = ""
     bare_query: bool = False
-    """A question mark with nothing after it."""
+    """Whether the URL has a question mark and no query after it."""
     opaque: str = ""
     user: tuple[str, str | None] | None = None
 
     @property
     def hostname(self) -> str:
-        """The host without port and brackets: what kubelet compares of a redirect."""
+        """The host without port and brackets, which kubelet compares at a redirect."""
         return _split(self.host)[0]
 
     @property
     def port(self) -> int:
-        """The port, that of the scheme where none is given. Raises ValueError above 65535."""
-        given = _split(self.host)[1]
-        port = int(given[:6]) if given else _DEFAULT_PORTS.get(self.scheme, 0)
+        """The port, or the default of the scheme. Raises ValueError above 65535."""
+        digits = _split(self.host)[1]
+        port = int(digits[:6]) if digits else _DEFAULT_PORTS.get(self.scheme, 0)
         if port > 65535:
-            raise ValueError(f"port {given} is none")
+            raise ValueError(f"port {digits} is above 65535")
         return port
 
     @property
     def escaped_path(self) -> str:
-        """The path as it is sent."""
+        """The path as a request sends it."""
         if self.written and set(self.written) <= _KEPT_IN_PATH:
             return self.written
         return "*" if self.path == "*" else _escape(self.path, _PATH)
 
     @property
     def request_uri(self) -> str:
-        """What the request line asks for."""
+        """The target in the request line."""
         asked = self.opaque or self.escaped_path or "/"
         if self.opaque.startswith("//"):
             asked = f"{self.scheme}:{asked}"
@@ -71,7 +71,7 @@ class Url:
 
     @property
     def without_user(self) -> str:
-        """The whole URL as a Referer names it. For a URL with a scheme."""
+        """The URL as a Referer header has it. Only for a URL with a scheme."""
         if self.opaque:
             return f"{self.scheme}:{self.opaque}{self._question}"
         path = self.escaped_path
@@ -83,7 +83,7 @@ class Url:
         return f"?{self.query}" if self.query or self.bare_query else ""
 
     def resolve(self, reference: str) -> "Url":
-        """Where `reference` (a Location) leads from here. Raises ValueError for what is none."""
+        """Returns the URL to which `reference` (a Location) leads from here. Raises ValueError."""
         to = parse(reference)
         if to.scheme or to.host or to.user:
             return replace(to, scheme=to.scheme or self.scheme)._at(_resolve(to.escaped_path, ""))
@@ -104,10 +104,10 @@ class Url:
 
 
 def probe_url(scheme: str, address: str, port: int, path: str) -> Url:
-    """Where kubelet sends an httpGet; `path` is the manifest's. Raises ValueError as kubelet does.
+    """Returns the URL of an httpGet; `path` is the manifest's. Raises ValueError as kubelet does.
 
-    kubelet parses the path as a URL of its own and puts scheme and host in, so that a path may
-    bring a query, lose a host, or be no path.
+    kubelet parses the path as a URL and then sets scheme and host, so that a path may bring a
+    query, lose its host, or be no path.
     """
     text = path.encode().decode("latin-1")
     try:
@@ -115,17 +115,17 @@ def probe_url(scheme: str, address: str, port: int, path: str) -> Url:
     except ValueError:
         url = Url(path=text)
     host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-    whole = replace(url, scheme=scheme, host=host)
-    # It goes through a text, which is parsed again.
-    user = "" if whole.user is None else f"{_user_text(whole.user)}@"
-    again = whole.without_user
-    if user and not whole.opaque:
+    addressed = replace(url, scheme=scheme, host=host)
+    # kubelet passes the URL on as text, which Go parses again.
+    user = "" if addressed.user is None else f"{_user_text(addressed.user)}@"
+    again = addressed.without_user
+    if user and not addressed.opaque:
         again = again.replace("://", f"://{user}", 1)
     return parse(again)
 
 
 def parse(text: str) -> Url:
-    """A URL or reference. Raises ValueError with the reason."""
+    """Parses a URL or a reference. Raises ValueError with the reason."""
     text, _, fragment = text.partition("#")
     if _CONTROL.search(text):
         raise ValueError("a control character in a URL")
@@ -154,18 +154,18 @@ def parse(text: str) -> Url:
 
 def _authority(scheme: str, text: str) -> tuple[tuple[str, str | None] | None, str]:
     user, at, host = text.rpartition("@")
-    found = _host(scheme, host)
+    checked = _host(scheme, host)
     if not at:
-        return None, found
+        return None, checked
     if not set(user) <= _ALWAYS | set(":!$&'()*+,;=%@"):
         raise ValueError("an invalid user in a URL")
     name, colon, password = user.partition(":")
-    return (_unescape(name), _unescape(password) if colon else None), found
+    return (_unescape(name), _unescape(password) if colon else None), checked
 
 
 def _host(scheme: str, text: str) -> str:
     if text.rfind("[") > 0:
-        raise ValueError("an address in brackets that does not begin with one")
+        raise ValueError("a bracket that is not at the start of the host")
     if text.startswith("["):
         inside, closed, port = text[1:].rpartition("]")
         if not closed:
@@ -222,7 +222,7 @@ def _user_text(user: tuple[str, str | None]) -> str:
 
 
 def _resolve(base: str, reference: str) -> str:
-    """A path without its dot segments."""
+    """Returns the path to which `reference` leads from `base`, without dot segments."""
     if not reference:
         full = base
     elif reference.startswith("/"):

@@ -1,4 +1,4 @@
-"""The fields of a ProxyConfig: for the injector, which starts often, without the parser's cost."""
+"""Lists the fields of a ProxyConfig, so that the injector need not load the agent's parser."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ KNOWN: Final[dict[str, type | tuple[type, ...]]] = {
     "serviceCluster": str,
     "terminationDrainDuration": str,
 }
-"""Fields that the agent acts on, and the type of each."""
+"""Fields that the agent acts on, with the type of each."""
 ELSEWHERE: Final = frozenset(
     {
         "availabilityZone",
@@ -46,4 +46,4 @@ ELSEWHERE: Final = frozenset(
         "zipkinAddress",
     }
 )
-"""Istio's other ProxyConfig fields: the injector's business, or not part of this lab."""
+"""Istio's other ProxyConfig fields: the injector acts on them, or this lab does not."""

@@ -1,7 +1,7 @@
-"""What a setting of agent and Envoy may hold: its text → its value. Pure; standard library alone.
+"""Reads the settings of agent and Envoy: text → value. Pure; needs only the standard library.
 
 The injector checks annotations with this module, agent and bootstrap read their settings with it,
-so what one takes the other takes. Every reader raises ValueError with what was expected.
+so all accept the same texts. Every reader raises ValueError that states what was expected.
 """
 
 import re
@@ -21,9 +21,9 @@ _LOGGERS: Final = """
     thrift tracing upstream udp wasm websocket golang stats_sinks dynamic_modules
     ip_tagging"""
 LOGGERS: Final = frozenset(_LOGGERS.split())
-"""Envoy's components: it does not start with the log level of another."""
+"""Envoy's components. Envoy does not start if a log level names another component."""
 MAX_DRAIN: Final = 24 * 60 * 60
-"""Seconds. Envoy's own number ends at 2^32; nobody drains for a day."""
+"""Seconds. Envoy's own limit is 2^32; nobody drains for a day."""
 MAX_CONCURRENCY: Final = 128
 _SCOPE: Final = r"(?:[A-Za-z][\w.-]*)?"
 _DURATION: Final = r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+"
@@ -32,15 +32,15 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def log_level(text: str) -> str:
-    """A log level of Envoy."""
+    """Returns a log level of Envoy."""
     if text not in LOG_LEVELS:
         raise ValueError(f"expected one of {', '.join(LOG_LEVELS)}, found {shown(text)}")
     return text
 
 
 def component_log_levels(text: str) -> dict[str, str]:
-    """Log levels by component of Envoy, as in misc:error,http:debug; of nothing none."""
-    found = {}
+    """Returns log levels by component of Envoy, as in misc:error,http:debug; of "" none."""
+    levels = {}
     for entry in text.split(",") if text else ():
         component, _, level = entry.partition(":")
         if component not in LOGGERS or level not in LOG_LEVELS:
@@ -48,16 +48,16 @@ def component_log_levels(text: str) -> dict[str, str]:
                 f"expected components of Envoy with their log levels, as in misc:error,http:debug, "
                 f"found {shown(entry)}"
             )
-        found[component] = level
-    return found
+        levels[component] = level
+    return levels
 
 
 def agent_log_level(text: str) -> str:
-    """The agent's own level: LEVEL, or SCOPE:LEVEL, several with commas between; the last one's."""
+    """Returns the last LEVEL of comma-separated LEVEL or SCOPE:LEVEL: the agent's log level."""
     level = ""
     for entry in text.split(","):
         scope, _, level = entry.rpartition(":")
-        # A value that starts with a dash would be taken for a flag.
+        # The agent would take a value that starts with a dash for a flag.
         if level not in AGENT_LOG_LEVELS or not re.fullmatch(_SCOPE, scope):
             levels = ", ".join(AGENT_LOG_LEVELS)
             raise ValueError(f"expected default:LEVEL, LEVEL one of {levels}, found {shown(entry)}")
@@ -65,22 +65,22 @@ def agent_log_level(text: str) -> str:
 
 
 def seconds(text: str) -> float:
-    """The seconds of a duration in Go's words ("5s", "1m30s", "500ms"), at most a day."""
+    """Returns the seconds of a duration in Go's notation ("1m30s", "500ms"), at most a day."""
     fits = len(text) <= 50 and re.fullmatch(_DURATION, text)
-    found = (
+    total = (
         sum(float(count) * _UNITS[unit] for count, unit in re.findall(_DURATION_PART, text))
         if fits
         else MAX_DRAIN + 1
     )
-    if found > MAX_DRAIN:
+    if total > MAX_DRAIN:
         raise ValueError(
             f"expected a duration of at most a day, for instance 5s or 500ms, found {shown(text)}"
         )
-    return found
+    return total
 
 
 def host_port(text: str) -> tuple[str, int]:
-    """Host and port of `host:port`; an IPv6 host is in brackets."""
+    """Returns host and port of `host:port`, in which an IPv6 host is in brackets."""
     host, _, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host

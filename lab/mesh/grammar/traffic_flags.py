@@ -1,7 +1,7 @@
-"""The flags and variables of istio-iptables: their names, and by which grammar each is read. Pure.
+"""Defines the flags and variables of istio-iptables: their names, and the reader of each. Pure.
 
-Every flag has its long name and its variables from Istio's program. The program reads its settings
-with this; the injector asks it what the program would say of the container that it makes.
+Every flag has the long name and the variables of Istio's program. istio-iptables reads its settings
+with this module; the injector learns from it whether the program would accept its container.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +16,9 @@ NumberOf = Callable[[str], int | None]
 
 
 class Flag(NamedTuple):
-    """One setting. `switch`: a flag that may stand alone, for true. `variables`: the first that
-    is set counts. `blank_is_default`: nothing is its default, rather than a value or a mistake.
+    """One setting. `switch`: the flag may stand without a value, which means true. `variables`:
+    the first that is set counts. `blank_is_default`: an empty text means the default, rather than
+    a value or a mistake.
     """
 
     short: str
@@ -29,21 +30,21 @@ class Flag(NamedTuple):
 
     @property
     def title(self) -> str:
-        """As messages call it."""
+        """The name of the setting in messages."""
         return f"{self.short}/--{self.name}" if self.short else f"--{self.name}"
 
 
-class Given(NamedTuple):
-    """A setting that was given: by which flag or `$VARIABLE`, and its text."""
+class ChosenSetting(NamedTuple):
+    """A setting that the user chose: its flag, `where` (flag or `$VARIABLE`), and its text."""
 
     flag: Flag
     where: str
     text: str
 
     def value(self) -> Any:
-        """The setting's value; None stands for its default. Raises SettingError."""
+        """Returns the setting's value, None for its default. Raises SettingError."""
         text = self.text.strip()
-        # A quoted nothing reaches us as two quotes when args come from YAML rather than a shell.
+        # No shell removes the quotes of "" if the arguments come from YAML.
         quoted = text in ('""', "''")
         if quoted or not text:
             unset = self.flag.switch and self.where.startswith("$")
@@ -67,7 +68,7 @@ def _flag(short: str, name: str, read: Reader, more: str = "", **kind: bool) -> 
 
 
 def existing_file(text: str) -> str:
-    """The path of a file that is there, such as a network namespace's."""
+    """Returns the path of an existing file, such as a network namespace's. Raises ValueError."""
     import os
 
     if not os.access(text, os.F_OK):
@@ -81,7 +82,7 @@ _TO_THE_LETTER: Final = frozenset(
         *(grammar.ranges, grammar.ranges_or_all, grammar.interfaces, grammar.mode),
     }
 )
-"""Readers of annotations, too: blanks mean to them what they mean there."""
+"""Annotations use these readers, too, so these get the text with its blanks, as there."""
 
 VALUES: Final = (
     # Istio's program does not read $ENVOY_PORT, so neither does this one.
@@ -124,7 +125,7 @@ LOOPBACK_RANGE: Final = "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR"
 
 
 def _variables(number_of: NumberOf) -> tuple[Flag, ...]:
-    """Settings that only the environment has."""
+    """Returns the settings that only environment variables can choose."""
     groups = grammar.groups_known(number_of)
 
     def some_or_all(text: str) -> tuple[str, ...] | grammar.Everything:
@@ -140,22 +141,22 @@ def _variables(number_of: NumberOf) -> tuple[Flag, ...]:
 FLAGS: Final = (*VALUES, *SWITCHES)
 
 
-def given(
+def chosen_settings(
     texts: Mapping[str, str],
     env: Mapping[str, str],
     number_of: NumberOf = grammar.IMAGE_GROUPS.get,
-) -> dict[str, Given]:
-    """The settings given, by name: a flag wins over the environment.
+) -> dict[str, ChosenSetting]:
+    """Returns the chosen settings by name; a flag wins over the environment.
 
-    `texts`: by flag's name. `number_of`: the id of a group's name, or None.
+    `texts`: of flags, by the flag's name. `number_of` returns the id of a group's name, or None.
     """
-    found = {}
+    chosen = {}
     for flag in (*FLAGS, *_variables(number_of)):
         if flag.name in texts:
-            found[flag.name] = Given(flag, flag.title, texts[flag.name])
-        elif (name := next((one for one in flag.variables if one in env), None)) is not None:
-            found[flag.name] = Given(flag, f"${name}", env[name])
-    return found
+            chosen[flag.name] = ChosenSetting(flag, flag.title, texts[flag.name])
+        elif (name := next((v for v in flag.variables if v in env), None)) is not None:
+            chosen[flag.name] = ChosenSetting(flag, f"${name}", env[name])
+    return chosen
 
 
 @lru_cache(maxsize=1)
@@ -165,9 +166,9 @@ def _by_name() -> dict[str, Flag]:
 
 
 def split(argv: Sequence[str]) -> dict[str, str]:
-    """The texts of flags, by name. Raises SettingError for what is no flag, or has no value."""
+    """Returns the texts of flags by name. Raises SettingError: unknown flag, missing value."""
     by_name = _by_name()
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     words = list(reversed(argv))
     while words:
         word = words.pop()
@@ -178,15 +179,15 @@ def split(argv: Sequence[str]) -> dict[str, str]:
         if flag is None:
             raise SettingError(f"{word!r} is no flag of istio-iptables", hint=_HELP, setting=word)
         if assigned:
-            found[flag.name] = text
+            texts[flag.name] = text
         elif not flag.switch:
             if not words:
                 raise SettingError(f"{flag.title}: a value is missing", hint=_HELP, setting=word)
-            found[flag.name] = words.pop()
+            texts[flag.name] = words.pop()
         else:
             alone = not words or words[-1].startswith("-")
-            found[flag.name] = "true" if alone else words.pop()
-    return found
+            texts[flag.name] = "true" if alone else words.pop()
+    return texts
 
 
 _HELP: Final = "istio-iptables --help"

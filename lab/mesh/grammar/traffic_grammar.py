@@ -1,8 +1,8 @@
-"""What a setting of the redirection may hold: its text → its value. Pure; standard library alone.
+"""Reads the settings of the redirection: text → value. Pure; needs only the standard library.
 
 Annotations of pods, flags and variables of istio-iptables carry the same texts. The injector
-checks annotations with this module and istio-iptables reads its flags with it, so what one takes
-the other takes. Every reader raises ValueError with what was expected and what was found.
+checks annotations with this module and istio-iptables reads its flags with it, so both accept the
+same texts. Every reader raises ValueError that states what was expected and what was found.
 """
 
 import re
@@ -18,14 +18,14 @@ Everything = Literal["*"]
 EVERYTHING: Final[Everything] = "*"
 Mode = Literal["REDIRECT", "TPROXY"]
 MODES: Final[tuple[Mode, ...]] = ("REDIRECT", "TPROXY")
-"""What the rules know; a pod may say NONE, too, and then has no rules."""
+"""The modes of the rules. A pod may also choose NONE, and then has no rules."""
 
 MAX_OWNER_GROUPS: Final = 64
-"""One rule holds a condition a group; the kernel bounds the conditions of a rule."""
+"""One rule has a condition for each group; the kernel limits the conditions of a rule."""
 MAX_ID: Final = 2**32 - 2
 """The last id; the one after it means "nobody" to the kernel."""
 MAX_INTERFACE: Final = 15
-"""Characters; Linux gives an interface no longer name."""
+"""Characters in the name of an interface; Linux allows no more."""
 _SHOWN: Final = 300
 """Characters of a value that a message repeats."""
 IMAGE_GROUPS: Final = {
@@ -38,7 +38,7 @@ IMAGE_GROUPS: Final = {
 }
 """Groups that the proxy's image knows by name: Debian's own, and the proxy's."""
 
-# Patterns are compiled when they are first wanted, which for most pods is never.
+# A pattern is compiled at its first use, which for most pods never comes.
 _INTERFACE: Final = r"[A-Za-z][A-Za-z0-9_.-]*"
 _OWNER: Final = r"[0-9]{1,10}(-[0-9]{1,10})?"
 _RANGE: Final = r"[0-9a-fA-F:.]+/(0|[1-9][0-9]{0,2})"
@@ -49,67 +49,67 @@ _FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
 def shown(text: str) -> str:
-    """A text as messages show it: quoted, a long one cut."""
+    """Returns a text as messages show it: in quotes, and cut if it is long."""
     return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r} and so on"
 
 
 def entries(text: str) -> list[str]:
-    """The entries of a comma-separated text, without the blanks around them; of a blank one none.
+    """Returns the entries of a comma-separated text, without the blanks around them.
 
-    An entry may be empty.
+    A blank text has no entries. An entry may be empty.
     """
     return [entry.strip() for entry in text.split(",")] if text.strip() else []
 
 
 def number(text: str, low: int, high: int, what: str) -> int:
-    """A whole number in decimal digits, from `low` to `high`."""
+    """Returns a whole number in decimal digits, from `low` to `high`."""
     plain = text.isascii() and text.isdigit() and (text == "0" or text[0] != "0")
-    # 010 would be eight to iptables and ten to Go. Long ones are not even read.
+    # 010 would be eight to iptables and ten to Go. A long text is not even converted.
     if not plain or len(text) > 10 or not low <= int(text) <= high:
         raise ValueError(f"expected {what}, a number from {low} to {high}, found {shown(text)}")
     return int(text)
 
 
 def port(text: str) -> int:
-    """A TCP port that somebody can listen on."""
+    """Returns a TCP port on which a program can listen."""
     return number(text, 1, 65535, "a port")
 
 
 def any_port(text: str) -> int:
-    """A port of a packet, blanks around it allowed: 0, too, as Istio's parser has it."""
+    """Returns a port of a packet, which may be 0. Ignores blanks around it, as Istio does."""
     return number(text.strip(), 0, 65535, "a port")
 
 
 def ports(text: str) -> tuple[int, ...]:
-    """Ports, comma separated."""
+    """Returns comma-separated ports."""
     return tuple(any_port(entry) for entry in entries(text))
 
 
 def ports_with_gaps(text: str) -> tuple[int, ...]:
-    """As `ports`, and nothing between two commas is no port.
+    """Returns comma-separated ports and ignores empty entries.
 
-    So Istio has includeOutboundPorts, which only its iptables program reads.
+    Istio reads includeOutboundPorts like this, since only its iptables program reads it.
     """
     return tuple(any_port(entry) for entry in text.split(",") if entry) if text.strip() else ()
 
 
 def ports_or_all(text: str) -> tuple[int, ...] | Everything:
-    """Ports, or `*`."""
+    """Returns comma-separated ports, or `*`."""
     return EVERYTHING if text == EVERYTHING else ports(text)
 
 
 def table(text: str) -> int:
-    """A route table number."""
+    """Returns the number of a route table."""
     return number(text, 1, 2**32 - 1, "a route table")
 
 
 def mark(text: str) -> int:
-    """A packet mark, decimal: Istio's program cannot make a route for another spelling."""
+    """Returns a packet mark. Only decimal: Istio's program makes no route for another spelling."""
     return number(text, 1, 2**32 - 1, "a packet mark")
 
 
 def mode(text: str) -> Mode:
-    """REDIRECT or TPROXY."""
+    """Returns REDIRECT or TPROXY."""
     for known in MODES:
         if text == known:
             return known
@@ -117,7 +117,7 @@ def mode(text: str) -> Mode:
 
 
 def network(text: str) -> "Network":
-    """An address range; host bits are dropped."""
+    """Returns an address range without its host bits."""
     import ipaddress  # 2 ms that few pods need
 
     problem = f"expected a range such as 10.0.0.0/8 or fd00::/8, found {shown(text)}"
@@ -130,17 +130,17 @@ def network(text: str) -> "Network":
 
 
 def ranges(text: str) -> "tuple[Network, ...]":
-    """Address ranges, comma separated and without blanks, as in Istio."""
+    """Returns address ranges from a text with commas and without blanks, as in Istio."""
     return tuple(network(entry) for entry in text.split(",")) if text else ()
 
 
 def ranges_or_all(text: str) -> "tuple[Network, ...] | Everything":
-    """Address ranges, or `*`."""
+    """Returns address ranges, or `*`."""
     return EVERYTHING if text == EVERYTHING else ranges(text)
 
 
 def names_loopback(text: str) -> bool:
-    """Whether ranges (or `*`) have one that is written with a loopback address."""
+    """Whether the text of one of the ranges has a loopback address; False for `*`."""
     import ipaddress
 
     return text not in ("", EVERYTHING) and any(
@@ -149,29 +149,29 @@ def names_loopback(text: str) -> bool:
 
 
 def loopback(text: str) -> "IPv4Network":
-    """A range within 127.0.0.0/8."""
+    """Returns a range within 127.0.0.0/8."""
     import ipaddress
 
-    found = network(text)
-    if not isinstance(found, ipaddress.IPv4Network) or not found.is_loopback:
+    allowed = network(text)
+    if not isinstance(allowed, ipaddress.IPv4Network) or not allowed.is_loopback:
         raise ValueError(f"expected a range within 127.0.0.0/8, found {shown(text)}")
-    return found
+    return allowed
 
 
 def interfaces(text: str) -> tuple[str, ...]:
-    """Interface names, comma separated. Wildcards of iptables (eth+) are none."""
-    found = tuple(entry.strip() for entry in text.split(",")) if text else ()
-    for entry in found:
+    """Returns comma-separated interface names. A wildcard of iptables (eth+) is no name."""
+    names = tuple(entry.strip() for entry in text.split(",")) if text else ()
+    for entry in names:
         if len(entry) > MAX_INTERFACE or not re.fullmatch(_INTERFACE, entry):
             raise ValueError(
                 f"expected interface names such as eth1,tap0 of at most {MAX_INTERFACE} letters, "
                 f"found {shown(entry)}"
             )
-    return found
+    return names
 
 
 def owners(text: str) -> tuple[str, ...]:
-    """User or group ids, comma separated; `LOW-HIGH` is a range."""
+    """Returns comma-separated ids of users or groups; `LOW-HIGH` is a range."""
     return tuple(_owner(entry) for entry in entries(text) if entry)
 
 
@@ -184,7 +184,7 @@ def _owner(text: str) -> str:
 
 
 def groups_known(number_of: Callable[[str], int | None]) -> Callable[[str], tuple[str, ...]]:
-    """The reader of group ids or names, comma separated; `number_of` tells a name's id, or None."""
+    """Returns a reader of comma-separated group ids or names; `number_of`: a name's id, or None."""
 
     def group(text: str) -> str:
         if re.fullmatch(_OWNER, text):
@@ -198,22 +198,22 @@ def groups_known(number_of: Callable[[str], int | None]) -> Callable[[str], tupl
     return lambda text: tuple(group(entry) for entry in entries(text) if entry)
 
 
-def at_most(found: tuple[str, ...]) -> tuple[str, ...]:
-    """The groups to capture, which one rule has to hold."""
-    if len(found) > MAX_OWNER_GROUPS:
-        raise ValueError(f"expected at most {MAX_OWNER_GROUPS} groups, found {len(found)}")
-    return found
+def at_most(groups: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the groups. Raises ValueError if they are too many for one rule."""
+    if len(groups) > MAX_OWNER_GROUPS:
+        raise ValueError(f"expected at most {MAX_OWNER_GROUPS} groups, found {len(groups)}")
+    return groups
 
 
 def boolean(text: str) -> bool:
-    """True or false, as Go reads it."""
+    """Returns a truth value as Go reads it."""
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
     raise ValueError(f"expected true or false, found {shown(text)}")
 
 
 def duration(text: str) -> float:
-    """A time such as `5s` or `1m30s`, in Go's words; returns seconds."""
+    """Returns the seconds of a time in Go's notation, such as `5s` or `1m30s`."""
     parts = re.findall(_TIME, text) if re.fullmatch(f"(?:{_TIME})+", text) else ()
     if not parts:
         raise ValueError(f"expected a time such as 5s, found {shown(text)}")

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from lab.mesh.errors import SettingError
 from lab.mesh.grammar import traffic_flags, traffic_grammar
-from lab.mesh.grammar.traffic_flags import Given
+from lab.mesh.grammar.traffic_flags import ChosenSetting
 from lab.mesh.grammar.traffic_grammar import EVERYTHING, Everything, Mode
 from lab.mesh.redirection.settings import LOOPBACK, Settings
 
@@ -42,12 +42,12 @@ def parse(argv: Sequence[str], env: Mapping[str, str]) -> Request:
     if {"-h", "--help"} & set(argv):
         print(_help())
         sys.exit(0)
-    given = traffic_flags.given(traffic_flags.split(argv), env, _number_of)
-    read = _Reader(given).value
+    chosen = traffic_flags.chosen_settings(traffic_flags.split(argv), env, _number_of)
+    read = _Reader(chosen).value
     uids = read("proxy-uid", Settings().proxy_uids)
     redirect: Mode = "REDIRECT"
     nothing: tuple[int, ...] | Everything = ()  # without -b Istio captures nothing inbound
-    captured = given.get("istio-service-cidr")
+    captured = chosen.get("istio-service-cidr")
     settings = Settings(
         proxy_port=read("envoy-port", 15001),
         inbound_port=read("inbound-capture-port", 15006),
@@ -94,11 +94,11 @@ def parse(argv: Sequence[str], env: Mapping[str, str]) -> Request:
 class _Reader:
     """The value of a setting, or its default where it was not given."""
 
-    def __init__(self, given: Mapping[str, Given]) -> None:
-        self.given = given
+    def __init__(self, chosen: Mapping[str, ChosenSetting]) -> None:
+        self.chosen = chosen
 
     def value(self, name: str, default: Any) -> Any:
-        found = self.given[name].value() if name in self.given else None
+        found = self.chosen[name].value() if name in self.chosen else None
         return default if found is None else found
 
 

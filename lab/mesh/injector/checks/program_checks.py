@@ -49,7 +49,7 @@ def check_init(init: Mapping[str, Any], wishes: Wishes, own: Own) -> None:
         for name in DNS_VARIABLES:
             if value := wishes.config.metadata.get(name, "").strip():
                 _read(name, value)
-        given = traffic_flags.given(traffic_flags.split(command[1:]), variables)
+        given = traffic_flags.chosen_settings(traffic_flags.split(command[1:]), variables)
         if (there := given.pop(_ELSEWHERE, None)) and there.text.strip():
             problem = f"{there.where}: the init container sets the rules of its own pod"
             raise SettingError(problem, setting=there.where)

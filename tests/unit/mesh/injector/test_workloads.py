@@ -48,7 +48,7 @@ def test_a_further_kind_is_one_line_of_the_table(robot: Workload) -> None:
     assert [one.pod for one in targets.read(data, "f.json", "", "default").subjects] == [POD]
     assert texts._template(object_of(robot)) == POD
     assert len(list(seeds._within(object_of(robot)))) == 1
-    assert "Robot" in workloads.spoken()
+    assert "Robot" in workloads.in_words()
     foreign = {**object_of(robot), "apiVersion": "example.com/v1"}
     assert files.inject_files([("f", json.dumps(foreign).encode())], Settings()).injected == 0
     misspelt = {**object_of(robot), "apiVersion": "robots/v1"}
@@ -58,7 +58,7 @@ def test_a_further_kind_is_one_line_of_the_table(robot: Workload) -> None:
 
 def test_the_help_names_every_kind() -> None:
     told = " ".join(cli.kube_inject.get_help(click.Context(cli.kube_inject)).split())
-    assert f"{workloads.spoken()} are injected" in told
+    assert f"{workloads.in_words()} are injected" in told
 
 
 @pytest.mark.parametrize("kind", WORKLOADS)
