@@ -1,1 +1,1 @@
-"""The injector: a pod or a manifest in, the same with a sidecar out. Pure."""
+"""The injector: adds a sidecar to pods and manifests. Pure."""

@@ -1,9 +1,9 @@
-"""The two containers and the volumes that a pod gets. Pure.
+"""Builds the two containers and the volumes that injection adds to a pod. Pure.
 
 istio-init has a `command` and istio-proxy has `args`, on one image, as the walkthrough shows:
-a command replaces the image's ENTRYPOINT, args are given to it.
+a command replaces the image's ENTRYPOINT, args are passed to it.
 
-What every pod gets alike is made once and shared: nobody may change it in place.
+Parts that are equal in every pod are built once and shared: nobody may change them in place.
 """
 
 from collections.abc import Mapping
@@ -64,8 +64,8 @@ _PORTS: Final = (
 
 
 def volumes(wishes: Wishes) -> list[dict[str, Any]]:
-    """What istio-proxy mounts: its configuration, the pod's labels, the mesh's root, and what
-    the pod's annotations bring.
+    """Returns the volumes that istio-proxy mounts: its configuration, the pod's labels, the mesh's
+    root certificate, and those of the pod's annotations.
     """
     override = wishes.annotations.get(names.BOOTSTRAP_OVERRIDE)
     custom = {"name": VOLUME_BOOTSTRAP, "configMap": {"name": override}}
@@ -77,7 +77,7 @@ def volumes(wishes: Wishes) -> list[dict[str, Any]]:
 
 
 def init_container(wishes: Wishes) -> dict[str, Any]:
-    """istio-init: programs the pod's redirection rules and ends."""
+    """Returns istio-init, which applies the pod's redirection rules and ends."""
     metadata = wishes.config.metadata
     env = [{"name": k, "value": v} for k, v in metadata.items() if k not in DNS_VARIABLES]
     return {
@@ -92,30 +92,32 @@ def init_container(wishes: Wishes) -> dict[str, Any]:
 
 
 def iptables_arguments(wishes: Wishes) -> list[str]:
-    """The arguments of istio-iptables: the mesh's defaults and the pod's exclusions."""
-    given = wishes.annotations
+    """Returns the arguments of istio-iptables: the mesh's defaults and the pod's exclusions."""
+    annotations = wishes.annotations
     excluded_inbound = [
         str(contract.ENVOY_STATS_PORT),
         str(contract.ENVOY_HEALTH_PORT),
         *([str(wishes.status_port)] if wishes.status_port else []),
-        *traffic_grammar.entries(given.get(names.EXCLUDE_INBOUND_PORTS, "")),
+        *traffic_grammar.entries(annotations.get(names.EXCLUDE_INBOUND_PORTS, "")),
     ]
     arguments = [
         *("-p", str(contract.OUTBOUND_PORT)),
         *("-z", str(contract.INBOUND_PORT)),
         *("-u", str(contract.PROXY_UID)),
         *("-m", wishes.mode),
-        *("-i", given.get(names.INCLUDE_OUTBOUND_CIDRS, "*")),
-        *("-x", given.get(names.EXCLUDE_OUTBOUND_CIDRS, "")),
-        *("-b", given.get(names.INCLUDE_INBOUND_PORTS, "*")),
+        *("-i", annotations.get(names.INCLUDE_OUTBOUND_CIDRS, "*")),
+        *("-x", annotations.get(names.EXCLUDE_OUTBOUND_CIDRS, "")),
+        *("-b", annotations.get(names.INCLUDE_INBOUND_PORTS, "*")),
         *("-d", ",".join(dict.fromkeys(excluded_inbound))),
     ]
-    interfaces = given.get(names.REROUTE_INTERFACES, given.get(names.KUBEVIRT_INTERFACES))
+    interfaces = annotations.get(
+        names.REROUTE_INTERFACES, annotations.get(names.KUBEVIRT_INTERFACES)
+    )
     optional = (
-        ("-q", given.get(names.INCLUDE_OUTBOUND_PORTS)),
-        ("-o", given.get(names.EXCLUDE_OUTBOUND_PORTS)),
+        ("-q", annotations.get(names.INCLUDE_OUTBOUND_PORTS)),
+        ("-o", annotations.get(names.EXCLUDE_OUTBOUND_PORTS)),
         ("-k", interfaces),
-        ("-c", given.get(names.EXCLUDE_INTERFACES)),
+        ("-c", annotations.get(names.EXCLUDE_INTERFACES)),
     )
     for flag, value in optional:
         if value:
@@ -131,7 +133,7 @@ def proxy_container(
     app_ports: str,
     probers: str,
 ) -> dict[str, Any]:
-    """istio-proxy: the agent (the image's ENTRYPOINT) and, as its child, Envoy.
+    """Returns istio-proxy, which runs the agent (the image's ENTRYPOINT) and, as its child, Envoy.
 
     `labels`: the pod's; `app_containers`: names joined by commas; `app_ports`: JSON list;
     `probers`: JSON or "".
@@ -156,8 +158,8 @@ def proxy_container(
     if wishes.native:
         container["restartPolicy"] = "Always"
         if wishes.status_port:
-            # The proxy gets its SIGTERM only after the application ended; this tells it that
-            # the pod is going, so that no new connections come in.
+            # The proxy gets its SIGTERM only after the application has ended; this hook makes it
+            # drain when the pod begins to end, so that no new connections come in.
             container["lifecycle"] = {"preStop": _hook("request", wishes, "POST", "/drain")}
     elif wishes.hold:
         # Kubelet starts containers one after another and waits for this hook in between.
@@ -172,7 +174,7 @@ def _hook(command: str, wishes: Wishes, *more: str) -> dict[str, Any]:
 
 
 def _arguments(wishes: Wishes) -> list[str]:
-    settings, given = wishes.settings, wishes.annotations
+    settings, annotations = wishes.settings, wishes.annotations
     discovery = wishes.config.fields.get("discoveryAddress") or settings.discovery_address
     arguments = [
         *("proxy", "sidecar"),
@@ -180,14 +182,14 @@ def _arguments(wishes: Wishes) -> list[str]:
         *("--configPath", contract.CONFIG_DIR),
         *("--binaryPath", contract.ENVOY_PATH),
         *("--discoveryAddress", str(discovery)),
-        *("--proxyLogLevel", given.get(names.LOG_LEVEL, settings.log_level)),
+        *("--proxyLogLevel", annotations.get(names.LOG_LEVEL, settings.log_level)),
     ]
     for flag, name in (
         ("--proxyComponentLogLevel", names.COMPONENT_LOG_LEVEL),
         ("--log_output_level", names.AGENT_LOG_LEVEL),
     ):
-        if name in given:
-            arguments += (flag, given[name])
+        if name in annotations:
+            arguments += (flag, annotations[name])
     if wishes.status_port not in (0, contract.AGENT_PORT):
         arguments += ("--agentPort", str(wishes.status_port))
     return arguments
@@ -243,23 +245,23 @@ def _environment(
 def _probes(wishes: Wishes) -> dict[str, Any]:
     if not wishes.status_port:
         return {}
-    given, settings = wishes.annotations, wishes.settings
-    asking = {"httpGet": {"path": "/healthz/ready", "port": wishes.status_port}}
+    annotations, settings = wishes.annotations, wishes.settings
+    action = {"httpGet": {"path": "/healthz/ready", "port": wishes.status_port}}
     return {
-        # Every second, so that a pod is Ready as soon as it can be.
+        # Every second by default, so that a pod is Ready as soon as possible.
         "startupProbe": {
-            **asking,
+            **action,
             "periodSeconds": settings.startup_period,
             "timeoutSeconds": 3,
             "failureThreshold": settings.startup_failures,
         },
         "readinessProbe": {
-            **asking,
-            "initialDelaySeconds": int(given.get(names.INITIAL_DELAY, 0)),
-            "periodSeconds": int(given.get(names.PERIOD, settings.readiness_period)),
+            **action,
+            "initialDelaySeconds": int(annotations.get(names.INITIAL_DELAY, 0)),
+            "periodSeconds": int(annotations.get(names.PERIOD, settings.readiness_period)),
             "timeoutSeconds": 3,
             "failureThreshold": int(
-                given.get(names.FAILURE_THRESHOLD, settings.readiness_failures)
+                annotations.get(names.FAILURE_THRESHOLD, settings.readiness_failures)
             ),
         },
     }
@@ -270,22 +272,25 @@ def _image(wishes: Wishes) -> str:
 
 
 def _resources(wishes: Wishes) -> dict[str, Any]:
-    """Any resource annotation drops all of the mesh's defaults, as in Istio."""
-    given = wishes.annotations
-    if not any(name in given for name in names.RESOURCES):
+    """Returns resources. One resource annotation drops all of the mesh's defaults, as in Istio."""
+    annotations = wishes.annotations
+    if not any(name in annotations for name in names.RESOURCES):
         return {"requests": dict(wishes.settings.requests), "limits": dict(wishes.settings.limits)}
     chosen = {
-        "requests": {"cpu": given.get(names.PROXY_CPU), "memory": given.get(names.PROXY_MEMORY)},
+        "requests": {
+            "cpu": annotations.get(names.PROXY_CPU),
+            "memory": annotations.get(names.PROXY_MEMORY),
+        },
         "limits": {
-            "cpu": given.get(names.PROXY_CPU_LIMIT),
-            "memory": given.get(names.PROXY_MEMORY_LIMIT),
+            "cpu": annotations.get(names.PROXY_CPU_LIMIT),
+            "memory": annotations.get(names.PROXY_MEMORY_LIMIT),
         },
     }
-    said = {
+    present = {
         group: {key: value for key, value in entries.items() if value is not None}
         for group, entries in chosen.items()
     }
-    return {group: entries for group, entries in said.items() if entries}
+    return {group: entries for group, entries in present.items() if entries}
 
 
 def _security(uid: int, gid: int, capabilities: tuple[str, ...]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether a pod is injected, and if not, why, in a sentence. Pure.
+"""Decides whether a pod is injected, and gives the reason in a sentence. Pure.
 
 Order (Istio's): host network, ignored namespace, the pod's own label (else annotation), never
 selectors, always selectors, policy. Namespace and revision labels are matched by the webhook's
@@ -14,7 +14,7 @@ from lab.mesh.label_selectors import LabelSelector
 
 
 class Reason(Enum):
-    """What decided; the value is the sentence that a reader gets."""
+    """What decided about an injection; the value is the sentence that a reader gets."""
 
     ASKED = "the pod asks for it by {label}=true"
     ALWAYS_SELECTOR = "an always-inject selector matches the pod's labels"
@@ -31,7 +31,7 @@ _YES = frozenset({Reason.ASKED, Reason.ALWAYS_SELECTOR, Reason.POLICY})
 
 
 class Policy(NamedTuple):
-    """What the mesh wants where the pod says nothing; the default is a local kube-inject's.
+    """The mesh's answer for pods that do not choose; the default is that of a local kube-inject.
 
     `never`, `always`: selectors of pods. Unlike the API server's, one without requirements matches
     nothing, as in Istio's injector.
@@ -43,7 +43,7 @@ class Policy(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Inject or not, what decided, and the sentence."""
+    """Whether to inject, what decided that, and the sentence about it."""
 
     inject: bool
     reason: Reason
@@ -51,7 +51,7 @@ class Decision(NamedTuple):
 
 
 def decide(pod: Mapping[str, Any], namespace: str, policy: Policy) -> Decision:
-    """Decide for a pod or pod template {metadata, spec} whose field types were checked."""
+    """Decides about a pod or pod template {metadata, spec} whose field types were checked."""
     reason = _reason(pod, namespace, policy)
     sentence = reason.value.format(
         label=contract.INJECT_POD_LABEL, namespace=namespace, policy=policy.policy

@@ -1,7 +1,7 @@
-"""Manifests in, manifests with or without sidecars out. Pure.
+"""Adds sidecars to manifests, or removes them. Pure.
 
-The kinds of workloads.py and List of any of them are opened; every other document passes byte
-for byte.
+This module opens the kinds of workloads.py and Lists of them; every other document passes byte for
+byte.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from lab.mesh.workloads import WORKLOADS, Workload
 
 
 class Outcome:
-    """Every file's documents, changed where a pod is in them, and what a user should know.
+    """The documents of every file, with their pods changed, and notes for the user.
 
     `injected` counts the pods and pod templates that were changed.
     """
@@ -31,12 +31,12 @@ class Outcome:
         self.injected = 0
 
     def text(self) -> Iterator[str]:
-        """The resulting stream, a piece for each document."""
+        """Yields the resulting stream, one piece per document."""
         return documents.join(self.files)
 
 
 class Subject(NamedTuple):
-    """One pod or pod template, `where` in the object that holds it, that at `path`."""
+    """One pod or pod template, at `where` in its `holder`, which is at `path` in a document."""
 
     template: Mapping[str, Any]
     namespace: str
@@ -47,35 +47,35 @@ class Subject(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What became of a subject: None for as it was, and sentences to tell about it."""
+    """The result of an action: the new template (None: unchanged), and sentences for the user."""
 
     template: Mapping[str, Any] | None
     notes: tuple[str, ...] = ()
 
 
 Action = Callable[[Subject], Change]
-"""Raises AnnotationError or UnfitError; the field types of its subject were checked."""
+"""Changes a subject whose field types were checked. Raises AnnotationError or UnfitError."""
 
 
 def inject_files(sources: Sequence[tuple[str, bytes]], settings: Settings) -> Outcome:
-    """Read and inject (file name, content) pairs.
+    """Reads and injects (file name, content) pairs.
 
-    Raises DocumentErrors with every mistake of every file; then there is no outcome at all.
+    Raises DocumentErrors with every mistake of every file; then no file is injected.
     """
 
     def action(subject: Subject) -> Change:
         result = inject.inject_checked(subject.template, subject.namespace, subject.owner, settings)
         misplaced = notes.misplaced(subject.holder, WORKLOADS[subject.holder["kind"]])
-        told = _notes((*result.warnings, *misplaced))
+        sentences = _notes((*result.warnings, *misplaced))
         if not result.decision.inject:
-            return Change(None, (f" is not injected: {result.decision.sentence}", *told))
-        return Change(result.template, told)
+            return Change(None, (f" is not injected: {result.decision.sentence}", *sentences))
+        return Change(result.template, sentences)
 
     return _change_files(sources, action)
 
 
 def uninject_files(sources: Sequence[tuple[str, bytes]]) -> Outcome:
-    """Read (file name, content) pairs and take out what an injection added.
+    """Reads (file name, content) pairs and removes what an injection added.
 
     Raises DocumentErrors as `inject_files` does.
     """
@@ -91,19 +91,19 @@ def uninject_files(sources: Sequence[tuple[str, bytes]]) -> Outcome:
 
 
 def survey(document: Document) -> tuple[list[Subject], list[DocumentError]]:
-    """The pods and pod templates of one document, and its mistakes: what `inject_files` would
-    come to inject, and what it would refuse before it does.
+    """Returns the pods and pod templates of one document on which `inject_files` would
+    decide, and the mistakes for which it would refuse the document before that.
     """
-    found: list[Subject] = []
+    subjects: list[Subject] = []
 
     def action(subject: Subject) -> Change:
-        found.append(subject._replace(template=nulls.resolved(subject.template)))
+        subjects.append(subject._replace(template=nulls.resolved(subject.template)))
         return Change(None)
 
     walk = _Walk(document, action, Outcome())
     if document.value is not None:
         walk.visit(document.value, ())
-    return found, walk.errors
+    return subjects, walk.errors
 
 
 def _change_files(sources: Sequence[tuple[str, bytes]], action: Action) -> Outcome:
@@ -112,8 +112,8 @@ def _change_files(sources: Sequence[tuple[str, bytes]], action: Action) -> Outco
     for file, data in sources:
         try:
             read = documents.read(data, file)
-        except DocumentErrors as found:
-            errors += found.errors
+        except DocumentErrors as unreadable:
+            errors += unreadable.errors
             continue
         result = []
         for document in read:
@@ -129,14 +129,14 @@ def _change_files(sources: Sequence[tuple[str, bytes]], action: Action) -> Outco
 
 
 class _Walk:
-    """One document, and what is wrong with it."""
+    """Visits one document and collects its mistakes."""
 
     def __init__(self, document: Document, action: Action, outcome: Outcome) -> None:
         self.document, self.action, self.outcome = document, action, outcome
         self.errors: list[DocumentError] = []
 
     def visit(self, value: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]:
-        """The object with its pods changed; the very same object where nothing changes."""
+        """Returns the object with its pods changed; the same object if nothing changes."""
         kind = value["kind"]
         if (value["apiVersion"], kind) == workloads.LIST:
             return self.visit_list(value, path)
@@ -145,7 +145,7 @@ class _Walk:
         if subject is None:
             return value
         here = (*path, *subject.where)
-        given = nulls.texts((subject.template.get("metadata") or {}).get("annotations"))
+        annotations = nulls.texts((subject.template.get("metadata") or {}).get("annotations"))
         try:
             change = self.action(subject)
         except UnfitError as unfit:
@@ -153,13 +153,13 @@ class _Walk:
             self.errors.append(self.document.error(unfit.message, where, hint=unfit.hint))
             return value
         except AnnotationError as first:
-            bad = list(names.check(given)) or [first]
+            bad = list(names.check(annotations)) or [first]
             self.errors += (_annotation_error(self.document, here, error) for error in bad)
             return value
         if change.notes:
             name = _name(value.get("metadata") or {})
-            said = f"{self.document.place((*path, 'kind'))}: {kind} {name}"
-            self.outcome.notes += (said + note for note in change.notes)
+            prefix = f"{self.document.place((*path, 'kind'))}: {kind} {name}"
+            self.outcome.notes += (prefix + note for note in change.notes)
         if change.template is None:
             return value
         self.outcome.injected += 1
@@ -168,7 +168,7 @@ class _Walk:
     def subject(
         self, value: Mapping[str, Any], workload: Workload, path: FieldPath
     ) -> Subject | None:
-        """The pod in an object of a known kind; None, and errors, where it cannot be used."""
+        """Returns the pod in an object of a known kind; None and new errors if it is unusable."""
         where = workload.template
         metadata = value.get("metadata")
         template: Any = value
@@ -190,7 +190,7 @@ class _Walk:
         return Subject(template, space, owner, where, value, path)
 
     def visit_list(self, value: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]:
-        """A List with its items changed; the very same where nothing changes."""
+        """Returns a List with its items changed; the same object if nothing changes."""
         items = value.get("items") or []
         if not isinstance(items, list):
             self.errors.append(self.document.error("must be a list", (*path, "items")))
@@ -222,7 +222,7 @@ def _annotation_error(document: Document, path: FieldPath, error: AnnotationErro
 
 
 def _replaced(value: Mapping[str, Any], where: Sequence[str], template: Any) -> Mapping[str, Any]:
-    """A copy of `value` with another template, keys in their order."""
+    """Returns a copy of `value` with another template and the keys in their order."""
     if not where:
         return dict(template)
     inner = _replaced(value[where[0]], where[1:], template)
@@ -234,5 +234,5 @@ def _notes(sentences: Sequence[str]) -> tuple[str, ...]:
 
 
 def _name(metadata: Mapping[str, Any]) -> str:
-    """What to call an object in a sentence."""
+    """Returns the name of an object for a sentence."""
     return str(metadata.get("name") or metadata.get("generateName") or "without a name")

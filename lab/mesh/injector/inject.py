@@ -1,7 +1,7 @@
-"""A pod or pod template in, the same with a sidecar out. Pure; CLI and webhook both call it.
+"""Adds a sidecar to a pod or pod template. Pure; CLI and webhook both call it.
 
-Injecting twice equals injecting once: what the status annotation names as added is taken out
-first, probes are put back, and then the pod is injected afresh.
+Injecting twice equals injecting once: what the status annotation lists as added is removed first,
+the probes are restored, and then the pod is injected from scratch.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from lab.mesh import contract
 from lab.mesh.errors import DocumentError, Place, UnfitError
-from lab.mesh.injector import containers as made
+from lab.mesh.injector import containers as sidecar
 from lab.mesh.injector import early_checks, notes, probes, uninject
 from lab.mesh.injector.checks import pod_checks, program_checks
 from lab.mesh.injector.decision import Decision, decide
@@ -34,9 +34,9 @@ _PORT_KEYS: Final = ("name", "containerPort", "protocol", "hostPort", "hostIP")
 
 
 class Injected(NamedTuple):
-    """The decision, and the template: with a sidecar, or as it was given when refused.
+    """The decision, and the template: with a sidecar, or unchanged if the decision is no.
 
-    `warnings`: sentences about what will not work as the user may expect.
+    `warnings`: sentences about what may not work as the user expects.
     """
 
     decision: Decision
@@ -45,7 +45,7 @@ class Injected(NamedTuple):
 
 
 def inject(template: Template, namespace: str, owner: Owner, settings: Settings) -> Injected:
-    """Decide and inject one pod or pod template ({metadata, spec}).
+    """Decides about one pod or pod template ({metadata, spec}), and injects it.
 
     Parts of the result are shared with `template` and with other results.
     Raises DocumentError for a field of the wrong type, AnnotationError for a bad annotation.
@@ -63,78 +63,81 @@ def inject(template: Template, namespace: str, owner: Owner, settings: Settings)
 def inject_checked(
     template: Template, namespace: str, owner: Owner, settings: Settings
 ) -> Injected:
-    """As `inject`, for a template whose field types were checked.
+    """Does what `inject` does, for a template whose field types were checked.
 
-    Raises AnnotationError, and UnfitError for a pod in which no sidecar can be.
+    Raises AnnotationError, and UnfitError for a pod that rules out a sidecar.
     """
-    given, template = template, nulls.resolved(template)
+    original, template = template, nulls.resolved(template)
     decision = decide(template, namespace, settings.policy)
     if not decision.inject:
-        return Injected(decision, given, tuple(notes.of_wishes(template)))
+        return Injected(decision, original, tuple(notes.of_wishes(template)))
     for error in names.check((template.get("metadata") or {}).get("annotations") or {}):
         raise error
     pod_checks.check_pod(template)
     before = uninject.strip(template)
     wishes = _wishes(before, settings)
     try:
-        made = _inject(before, owner, wishes)
+        result = _inject(before, owner, wishes)
     except UnfitError as unfit:
-        path = _as_given(unfit.path, before["spec"], template["spec"])
+        path = _path_in_original(unfit.path, before["spec"], template["spec"])
         raise UnfitError(path, unfit.message, hint=unfit.hint) from unfit
     if before is not template:
-        # What was taken out and put in again stays where it was: twice is once, to the byte.
+        # Keys that return keep their positions: injecting twice equals once, to the byte.
         for part in ("metadata", "spec"):
-            there = (key for key in template[part] if key in made[part])
-            made[part] = {**{key: made[part][key] for key in there}, **made[part]}
-    told = (
+            there = (key for key in template[part] if key in result[part])
+            result[part] = {**{key: result[part][key] for key in there}, **result[part]}
+    warnings = (
         *notes.of_wishes(template),
         *notes.of_injected(before, wishes),
         *_spared(before, wishes),
     )
-    return Injected(decision, nulls.kept(given, made), told)
+    return Injected(decision, nulls.kept(original, result), warnings)
 
 
-def _as_given(path: FieldPath, stripped: Mapping[str, Any], given: Mapping[str, Any]) -> FieldPath:
-    """A field's path in the pod as it was given, where what was added before is counted, too."""
+def _path_in_original(
+    path: FieldPath, stripped: Mapping[str, Any], original: Mapping[str, Any]
+) -> FieldPath:
+    """Returns a field's path in the original pod, which may hold what was added before."""
     if len(path) < 3 or not isinstance(index := path[2], int):
         return path
     group = str(path[1])
     name = stripped[group][index].get("name")
-    for place, one in enumerate(given.get(group) or ()):
-        if one.get("name") == name:
+    for place, container in enumerate(original.get(group) or ()):
+        if container.get("name") == name:
             return (*path[:2], place, *path[3:])
-    return ("metadata", "annotations", contract.STATUS_ANNOTATION)  # which keeps what it replaced
+    # The status annotation holds the containers that an earlier injection replaced.
+    return ("metadata", "annotations", contract.STATUS_ANNOTATION)
 
 
 def _wishes(template: Template, settings: Settings) -> Wishes:
-    given: Mapping[str, str] = (template.get("metadata") or {}).get("annotations") or {}
+    annotations: Mapping[str, str] = (template.get("metadata") or {}).get("annotations") or {}
     if template["spec"].get("resources"):
         # All containers share the pod's own budget; our defaults may exceed it.
         settings = settings._replace(requests={}, limits={})
-    return Wishes(given, names.config(given), settings)
+    return Wishes(annotations, names.config(annotations), settings)
 
 
 def _inject(template: Template, owner: Owner, wishes: Wishes) -> dict[str, Any]:
     metadata = template.get("metadata") or {}
-    given: dict[str, str] = dict(metadata.get("annotations") or {})
+    annotations: dict[str, str] = dict(metadata.get("annotations") or {})
     labels: dict[str, str] = dict(metadata.get("labels") or {})
     spec = dict(template["spec"])
-    own = user_containers.find(spec, given)
+    own = user_containers.find(spec, annotations)
 
     apps = [c for c in spec.get("containers") or () if c["name"] not in OURS]
     inits = [c for c in spec.get("initContainers") or () if c["name"] not in OURS]
     described = _describe(apps, own)
-    taken, early = probes.Taken(), _early(apps, inits, wishes)
+    originals, early = probes.Originals(), _early(apps, inits, wishes)
     if wishes.rewrite_probes:
         port, handed = wishes.status_port, early.handed
-        apps = [probes.rewrite(one, port, taken, handed[one["name"]]) for one in apps]
-        inits = [probes.rewrite(one, port, taken, handed[one["name"]]) for one in inits]
+        apps = [probes.rewrite(app, port, originals, handed[app["name"]]) for app in apps]
+        inits = [probes.rewrite(init, port, originals, handed[init["name"]]) for init in inits]
         wishes = wishes.holding() if early.hold else wishes
-    probers = probes.encode(taken.probers) if taken.probers else ""
+    probers = probes.encode(originals.probers) if originals.probers else ""
     proxy = user_containers.apply(
-        made.proxy_container(wishes, owner, labels, *described, probers), own
+        sidecar.proxy_container(wishes, owner, labels, *described, probers), own
     )
-    base = made.init_container(wishes)
+    base = sidecar.init_container(wishes)
     base["command"] = early_checks.spare(base["command"], early.spared)
     init = user_containers.apply(base, own)
     user_containers.agree_on_user(init, proxy, own, wishes.mode)
@@ -150,20 +153,20 @@ def _inject(template: Template, owner: Owner, wishes: Wishes) -> dict[str, Any]:
         containers = [proxy, *apps] if early.first else [*apps, proxy]
     spec["containers"] = containers
     keep(spec, "initContainers", inits)
-    added = made.volumes(wishes)
-    pod_checks.check_volumes(template["spec"], added, given)
+    added = sidecar.volumes(wishes)
+    pod_checks.check_volumes(template["spec"], added, annotations)
     ours = {volume["name"] for volume in added}
     volumes = spec.get("volumes") or ()
     spec["volumes"] = [*(v for v in volumes if v["name"] not in ours), *added]
-    if own.settings or names.USER_VOLUME_MOUNT in given:
+    if own.settings or names.USER_VOLUME_MOUNT in annotations:
         from lab.mesh.injector.checks import added_checks  # a table that few pods need
 
         for container in (*setup, proxy):
-            added_checks.check_container(container, spec, given, own)
+            added_checks.check_container(container, spec, annotations, own)
 
     new_labels = _labels(labels, owner)
-    new_annotations = _annotations(given, apps, wishes)
-    if own.places and names.OVERRIDES not in given:
+    new_annotations = _annotations(annotations, apps, wishes)
+    if own.places and names.OVERRIDES not in annotations:
         new_annotations[names.OVERRIDES] = own.annotation()
     status = {
         "initContainers": [c["name"] for c in inits if c["name"] in OURS],
@@ -173,13 +176,13 @@ def _inject(template: Template, owner: Owner, wishes: Wishes) -> dict[str, Any]:
         "annotations": sorted(new_annotations),
         "revision": wishes.settings.revision,
     }
-    # What an uninjection needs beyond names; mostly there is nothing of it.
-    keep(status, uninject.PORTS, taken.ports)
+    # An uninjection needs these beyond names; most pods have none of them.
+    keep(status, uninject.PORTS, originals.ports)
     keep(status, uninject.PLACES, own.places)
     keep(status, uninject.REPLACED, [v for v in volumes if v["name"] in ours])
-    # Not sorted: what stood in the pod comes back with its keys in their order.
+    # Not sorted: an uninjection restores the user's mappings with their keys in order.
     new_annotations[contract.STATUS_ANNOTATION] = json.dumps(status, separators=(",", ":"))
-    all_annotations = {**given, **new_annotations}
+    all_annotations = {**annotations, **new_annotations}
     pod_checks.check_annotations(all_annotations)
     return {
         **template,
@@ -194,26 +197,28 @@ def _inject(template: Template, owner: Owner, wishes: Wishes) -> dict[str, Any]:
 
 def _early(
     apps: Sequence[Template], inits: Sequence[Template], wishes: Wishes
-) -> early_checks.Plan:
-    """What the pod needs for what kubelet asks early. Nothing where all is asked directly."""
+) -> early_checks.ProbePlan:
+    """Returns the plan for probes. No check goes to the agent if probes stay as they are."""
     native, wanted = wishes.native and bool(apps), not wishes.native and wishes.hold
     if not wishes.rewrite_probes:
-        return early_checks.Plan({}, (), first=wishes.hold, hold=wanted)
+        return early_checks.ProbePlan({}, (), first=wishes.hold, hold=wanted)
     may = wishes.config.hold is not False
     return early_checks.plan(apps, inits, native=native, hold=wishes.hold, may_hold=may)
 
 
 def _describe(apps: Sequence[Template], own: Own) -> tuple[str, str]:
-    """Names of the application's containers, and all ports that the pod declares."""
-    proxies = [one for _, _, one in own.places if one["name"] == contract.PROXY_CONTAINER]
+    """Returns the names of the application's containers, and the pod's declared ports as JSON."""
+    proxies = [
+        container for _, _, container in own.places if container["name"] == contract.PROXY_CONTAINER
+    ]
     ports = [
         {key: port[key] for key in _PORT_KEYS if port.get(key)}
         for container in (*apps, *proxies)
         for port in container.get("ports") or ()
     ]
     # The API server adds this default; without it webhook and CLI would differ.
-    told = [{**port, "protocol": port.get("protocol", "TCP")} for port in ports]
-    return ",".join(container["name"] for container in apps), _compact(told)
+    complete = [{**port, "protocol": port.get("protocol", "TCP")} for port in ports]
+    return ",".join(container["name"] for container in apps), _compact(complete)
 
 
 def _labels(labels: Mapping[str, str], owner: Owner) -> dict[str, str]:
@@ -225,13 +230,13 @@ def _labels(labels: Mapping[str, str], owner: Owner) -> dict[str, str]:
 
 
 def _annotations(
-    given: Mapping[str, str], apps: Sequence[Template], wishes: Wishes
+    annotations: Mapping[str, str], apps: Sequence[Template], wishes: Wishes
 ) -> dict[str, str]:
-    new = {} if REVISION in given else {REVISION: wishes.settings.revision}
-    if DEFAULT_CONTAINER not in given and apps:
+    new = {} if REVISION in annotations else {REVISION: wishes.settings.revision}
+    if DEFAULT_CONTAINER not in annotations and apps:
         new[DEFAULT_CONTAINER] = apps[0]["name"]
-    # A pod that already tells Prometheus where to scrape is not told otherwise.
-    if wishes.merge_metrics and not any(key.startswith(PROMETHEUS) for key in given):
+    # A pod with annotations of its own for Prometheus keeps them.
+    if wishes.merge_metrics and not any(key.startswith(PROMETHEUS) for key in annotations):
         new[PROMETHEUS + "path"] = "/stats/prometheus"
         new[PROMETHEUS + "port"] = str(wishes.status_port)
         new[PROMETHEUS + "scrape"] = "true"
@@ -239,16 +244,16 @@ def _annotations(
 
 
 def _spared(template: Template, wishes: Wishes) -> list[str]:
-    """Of each port that is not captured, for whom."""
+    """Returns a sentence about each port that is not captured."""
     spec = template["spec"]
     apps, inits = (
-        [one for one in spec.get(group) or () if one["name"] not in OURS]
+        [container for container in spec.get(group) or () if container["name"] not in OURS]
         for group in ("containers", "initContainers")
     )
     return [
-        f"port {one.port} is not captured: kubelet asks container {one.container} there"
+        f"port {spared.port} is not captured: kubelet asks container {spared.container} there"
         " while no proxy can run"
-        for one in _early(apps, inits, wishes).spared
+        for spared in _early(apps, inits, wishes).spared
     ]
 
 

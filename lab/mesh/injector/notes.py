@@ -1,5 +1,5 @@
-"""What will not work as a user may expect, in sentences: notes of the CLI, warnings of the
-webhook. Nothing of it keeps a pod from being injected. Pure.
+"""Writes sentences about what may not work as a user expects: notes of the CLI, warnings of the
+webhook. None of them keeps a pod from being injected. Pure.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ _LISTENS: Final = {
     contract.ENVOY_STATS_PORT: "Envoy's statistics",
 }
 _PASSED_BY: Final = (contract.TUNNEL_PORT, contract.ENVOY_HEALTH_PORT)
-"""Ports that istio-init's rules never redirect, and on which nobody of this mesh listens."""
+"""Ports that istio-init's rules never redirect, and on which no part of this mesh listens."""
 _OF_THE_AGENT: Final = ("/app-health/", "/app-lifecycle/", "/healthz/ready", "/stats/prometheus")
 _WISHES: Final = {
     "labels": (contract.INJECT_POD_LABEL, "istio.io/rev"),
@@ -33,11 +33,11 @@ _WISHES: Final = {
         names.REWRITE_PROBES,
     ),
 }
-"""What the injector looks for in the metadata of a pod."""
+"""Labels and annotations that the injector reads in the metadata of a pod."""
 
 
 def of_wishes(template: Template) -> Iterator[str]:
-    """Wishes for and about the sidecar that say neither yes nor no; of any pod."""
+    """Yields a sentence about each wish of a pod, injected or not, that is neither yes nor no."""
     metadata = template.get("metadata") or {}
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     key = contract.INJECT_POD_LABEL
@@ -57,7 +57,7 @@ def _undecided(where: str, key: str, value: str | None) -> Iterator[str]:
 
 
 def of_injected(template: Template, wishes: Wishes) -> Iterator[str]:
-    """About a pod that gets a sidecar; `template` is without it."""
+    """Yields sentences about a pod that gets a sidecar; `template` is the pod without it."""
     spec = template["spec"]
     yield from _users(spec)
     policy = spec.get("dnsPolicy")
@@ -83,7 +83,7 @@ def _users(spec: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _ports(spec: Mapping[str, Any], wishes: Wishes) -> Iterator[str]:
-    """Ports of the mesh that the application uses, too."""
+    """Yields a sentence about each port of the mesh that the application uses, too."""
     taken = {wishes.status_port or contract.AGENT_PORT: "the agent"} | _LISTENS
     for group in GROUPS:
         for container in spec.get(group) or ():
@@ -102,7 +102,7 @@ def _ports(spec: Mapping[str, Any], wishes: Wishes) -> Iterator[str]:
                 elif number in _PASSED_BY and wishes.mode != "NONE":
                     yield f"{who} declares port {number}, which is never redirected to the proxy"
             for key in PROBES:
-                number = _asked(container, key)
+                number = _probed_port(container, key)
                 if number in taken:
                     yield (
                         f"{key} of {who} asks port {number}, on which istio-proxy listens "
@@ -110,23 +110,24 @@ def _ports(spec: Mapping[str, Any], wishes: Wishes) -> Iterator[str]:
                     )
 
 
-def _asked(container: Mapping[str, Any], key: str) -> Any:
-    """The port of a probe, where it does not mean the agent."""
+def _probed_port(container: Mapping[str, Any], key: str) -> Any:
+    """Returns the port of a probe; None if it has none or asks the agent."""
     probe = container.get(key) or {}
     for action in ("httpGet", "tcpSocket", "grpc"):
         target = probe.get(action) or {}
         port = target.get("port")
         if port and not str(target.get("path") or "").startswith(_OF_THE_AGENT):
-            named = {
-                one.get("name"): one.get("containerPort") for one in container.get("ports") or ()
+            numbers = {
+                declared.get("name"): declared.get("containerPort")
+                for declared in container.get("ports") or ()
             }
             digits = isinstance(port, str) and port.isascii() and port.isdigit()
-            return int(port) if digits else named.get(port, port)
+            return int(port) if digits else numbers.get(port, port)
     return None
 
 
 def misplaced(value: Mapping[str, Any], workload: workloads.Workload) -> Iterator[str]:
-    """Wishes on an object that holds a pod template, where the injector does not look."""
+    """Yields a sentence about each wish above a pod template, where the injector does not look."""
     where = workload.template
     metadata = (workload.pod_in(value) or {}).get("metadata") or {}
     right = show((*where, "metadata"))
@@ -136,9 +137,9 @@ def misplaced(value: Mapping[str, Any], workload: workloads.Workload) -> Iterato
         for group, keys in _WISHES.items():
             entries = above.get(group) if isinstance(above, Mapping) else None
             inside = metadata.get(group) or {}
-            given = entries if isinstance(entries, Mapping) else {}
+            present = entries if isinstance(entries, Mapping) else {}
             for key in keys:
-                if key in given and key not in inside:
+                if key in present and key not in inside:
                     at = show((*where[:depth], "metadata", group, key))
                     yield f"{at} changes nothing there: it belongs in {right}.{group}"
         holder = holder.get(where[depth]) if isinstance(holder, Mapping) else None

@@ -1,7 +1,7 @@
-"""The workload that a pod belongs to, by what is written on the pod. Pure.
+"""Finds the workload that a pod belongs to, in the pod's own metadata. Pure.
 
 The rules are those of Istio (pkg/kube/util.go, GetDeployMetaFromPod), so that both meshes give a
-pod one name.
+pod the same name.
 """
 
 import re
@@ -18,13 +18,14 @@ DEPLOYMENT_CONFIG: Final = "deploymentconfig"
 ROLLOUT_API: Final = "v1alpha1"
 """Without its group, as Istio writes it."""
 _MINUTE: Final = r"[0-9]{8,10}"
-"""Ends the name of a CronJob's Job: the minute at which it was due."""
+"""End of the name of a CronJob's Job: the minute at which the Job was due."""
 
 
 def owner_of(pod: Mapping[str, Any]) -> Owner:
-    """The workload of a pod {metadata, ...} whose field types were checked.
+    """Returns the workload of a pod {metadata, ...} whose field types were checked.
 
-    A pod without a generated name belongs to itself, whoever controls it; its name may be "".
+    A pod without a generated name belongs to itself, even if it has a controller; its name may
+    be "".
     """
     metadata = pod.get("metadata") or {}
     own = Owner(metadata.get("name") or "")
@@ -32,8 +33,8 @@ def owner_of(pod: Mapping[str, Any]) -> Owner:
         return own
     for reference in metadata.get("ownerReferences") or ():
         if reference.get("controller"):
-            found = _controller(reference, metadata.get("labels") or {})
-            return found if found.name else found._replace(name=own.name)
+            owner = _controller(reference, metadata.get("labels") or {})
+            return owner if owner.name else owner._replace(name=own.name)
     return own
 
 

@@ -1,9 +1,9 @@
-"""Kubelet's probes of the application, sent through the agent, and put back. Pure.
+"""Sends kubelet's probes of the application to the agent, and restores them. Pure.
 
-A probe from kubelet would be captured like any inbound connection. Rewritten, it asks the
+The rules would capture a probe from kubelet like any inbound connection. Rewritten, it asks the
 agent (port 15020, outside the capture), and the agent asks the application on localhost.
-The originals are handed to the agent in ISTIO_KUBE_APP_PROBERS, ports resolved to numbers;
-from there, and from the names of those ports, they can also be put back.
+The agent gets the originals in ISTIO_KUBE_APP_PROBERS, with ports resolved to numbers; from there,
+and from the names of those ports, they can be restored.
 """
 
 import json
@@ -25,16 +25,16 @@ HOOKS: Final = {
     "preStop": "/app-lifecycle/{}/prestopz",
 }
 ACTIONS: Final = ("httpGet", "tcpSocket", "grpc")
-EVERY: Final = (*PATHS, *HOOKS)
+ALL_CHECKS: Final = (*PATHS, *HOOKS)
 
 Container = Mapping[str, Any]
 Probers = dict[str, dict[str, Any]]
 
 
-class Taken:
-    """What was taken from the containers of a pod, by the path at which the agent answers.
+class Originals:
+    """The original checks of a pod's containers, by the path at which the agent answers each.
 
-    `probers`: what the agent is to ask; `ports`: ports as they were written, where not as numbers.
+    `probers`: what the agent asks; `ports`: ports as the user wrote them, unless as numbers.
     """
 
     def __init__(self) -> None:
@@ -43,12 +43,12 @@ class Taken:
 
 
 def rewrite(
-    container: Container, status_port: int, taken: Taken, keys: Collection[str] = EVERY
+    container: Container, status_port: int, originals: Originals, keys: Collection[str] = ALL_CHECKS
 ) -> Container:
-    """The container with its probes and lifecycle hooks sent to the agent; `taken` grows.
+    """Returns the container with probes and lifecycle hooks sent to the agent; `originals` grows.
 
-    `keys`: which of them, as far as the agent can. Left alone: exec, probes of another host, of
-    a port name that the container does not have (as without a mesh, kubelet reports it), those
+    `keys`: the checks to send. These stay unchanged: exec, probes of another host, probes of a
+    port name that the container does not have (kubelet reports it, as without a mesh), probes
     that already ask the agent, those that the agent could not ask, and TCP hooks, which kubelet
     does not know.
     """
@@ -60,7 +60,7 @@ def rewrite(
             if key in HOOKS and not original.get("httpGet"):
                 continue
             path = template.format(container["name"])
-            rewritten = _rewrite_one(original, path, container, status_port, taken)
+            rewritten = _rewritten(original, path, container, status_port, originals)
             if rewritten and holder is container:
                 changed[key] = rewritten
             elif rewritten:
@@ -68,14 +68,14 @@ def rewrite(
     return changed
 
 
-def _rewrite_one(
-    original: Any, path: str, container: Container, status_port: int, taken: Taken
+def _rewritten(
+    original: Any, path: str, container: Container, status_port: int, originals: Originals
 ) -> dict[str, Any] | None:
-    given = [name for name in (*ACTIONS, "exec", "sleep") if original.get(name) is not None]
-    # Two at once are refused by the API server, which then names what the user wrote.
-    if len(given) != 1 or given[0] not in ACTIONS or not original[given[0]]:
+    actions = [name for name in (*ACTIONS, "exec", "sleep") if original.get(name) is not None]
+    # The API server refuses two actions, and names what the user wrote.
+    if len(actions) != 1 or actions[0] not in ACTIONS or not original[actions[0]]:
         return None
-    action = given[0]
+    action = actions[0]
     target = original[action]
     port = _number(target.get("port"), container)
     if port is None or port == status_port or target.get("host"):
@@ -85,15 +85,15 @@ def _rewrite_one(
     entry: dict[str, Any] = {action: {**target, "port": port}}
     if "timeoutSeconds" in original:
         entry["timeoutSeconds"] = original["timeoutSeconds"]
-    taken.probers[path] = entry
+    originals.probers[path] = entry
     if port is not target.get("port"):
-        taken.ports[path] = target["port"]
+        originals.ports[path] = target["port"]
     asking = {"path": path, "port": status_port}
     return _swapped(original, action, "httpGet", asking)
 
 
 def asked_port(check: Mapping[str, Any], container: Container, *, hook: bool) -> int | None:
-    """At which port of the pod kubelet asks for `check`; None where it does not."""
+    """Returns the port of the pod that kubelet asks for `check`; None if it asks no such port."""
     for action in ACTIONS[:1] if hook else ACTIONS:
         if target := check.get(action):
             port = _number(target.get("port"), container)
@@ -102,24 +102,24 @@ def asked_port(check: Mapping[str, Any], container: Container, *, hook: bool) ->
 
 
 def _can_be_asked(action: str, target: Mapping[str, Any], probe: Any, port: int) -> bool:
-    """Whether the agent can ask it. What is wrong with one that it cannot, the API server says,
-    and would not see in a variable.
+    """Whether the agent can ask it. A check with a mistake stays in the pod, where the API server
+    reports it; in a variable it would not.
     """
     timeout, headers = probe.get("timeoutSeconds"), target.get("httpHeaders") or ()
     return (
         0 < port < 65536
         and (action != "grpc" or isinstance(target.get("port"), int))
         and (target.get("scheme") or "HTTP") in ("HTTP", "HTTPS")
-        # Newer protocols, which kubelet knows behind feature gates.
+        # Kubelet knows newer protocols behind feature gates; the agent does not.
         and (target.get("protocol") or "HTTP1") == "HTTP1"
         and (target.get("mode") or "Plaintext") == "Plaintext"
         and (timeout is None or (isinstance(timeout, int) and timeout >= 0))
-        and all(_can_be_sent(one["name"], one.get("value")) for one in headers)
+        and all(_can_be_sent(header["name"], header.get("value")) for header in headers)
     )
 
 
 def _can_be_sent(name: str, value: object) -> bool:
-    """A Host of letters beyond ASCII would have to be written otherwise (Punycode)."""
+    """Whether the agent can send a header. A Host beyond ASCII would need Punycode."""
     if value is None:
         return True
     if not isinstance(value, str) or any(c in name + value for c in "\r\n\0"):
@@ -130,7 +130,7 @@ def _can_be_sent(name: str, value: object) -> bool:
 def restore(
     container: Container, probers: Mapping[str, Any], ports: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The container with what `rewrite` took from it put back."""
+    """Returns the container with the checks that `rewrite` replaced."""
     changed = dict(container)
     for holder, paths in ((container, PATHS), (container.get("lifecycle") or {}, HOOKS)):
         for key, template in paths.items():
@@ -152,7 +152,7 @@ def restore(
 
 
 def unknown(container: Container, probers: Mapping[str, Any]) -> list[str]:
-    """Probes and hooks that ask the agent, and what the application was asked is not known."""
+    """Returns phrases for the probes and hooks that ask the agent and have no known original."""
     lost = []
     for holder, paths in ((container, PATHS), (container.get("lifecycle") or {}, HOOKS)):
         for key, template in paths.items():
@@ -164,28 +164,28 @@ def unknown(container: Container, probers: Mapping[str, Any]) -> list[str]:
 
 
 def _swapped(probe: Mapping[str, Any], old: str, new: str, action: Any) -> dict[str, Any]:
-    """The probe with another action in the place of the old one."""
+    """Returns the probe with another action in place of the old one."""
     kept = ((k, v) for k, v in probe.items() if k == old or k not in ACTIONS)
     return {(new if k == old else k): (action if k == old else v) for k, v in kept}
 
 
 def encode(probers: Probers) -> str:
-    """The value of ISTIO_KUBE_APP_PROBERS."""
+    """Returns the value of ISTIO_KUBE_APP_PROBERS."""
     return json.dumps(probers, separators=(",", ":"), sort_keys=True)
 
 
 def decode(value: str) -> dict[str, Any]:
-    """What `encode` made; {} for anything else, since a user may have written the variable."""
+    """Returns the sound entries of an encoded value; a user may have written the variable."""
     try:
-        found = json.loads(value)
+        decoded = json.loads(value)
     except (ValueError, RecursionError):
         return {}
-    sound = isinstance(found, dict)
-    return {path: entry for path, entry in found.items() if _is_sound(entry)} if sound else {}
+    sound = isinstance(decoded, dict)
+    return {path: entry for path, entry in decoded.items() if _is_sound(entry)} if sound else {}
 
 
 def _is_sound(entry: Any) -> bool:
-    """Whether an API server would take the types of a record's action: put back, it is asked to."""
+    """Whether an API server would accept the types of a recorded action, once it is restored."""
     from lab.mesh.manifest import pod_types  # a table that few pods need
 
     return isinstance(entry, Mapping) and not any(

@@ -1,7 +1,7 @@
-"""A pod or pod template without what an earlier injection added. Pure.
+"""Removes what an earlier injection added to a pod or pod template. Pure.
 
-The status annotation says what that was. By meaning the result is what was injected: nothing
-of the pod is forgotten, but empty mappings and the layout of the text are not kept.
+The status annotation lists the additions. The result means the same as the pod before its
+injection, but empty mappings and the layout of the text are lost.
 """
 
 import json
@@ -16,28 +16,28 @@ from lab.mesh.manifest import field_types
 Template = Mapping[str, Any]
 
 NAMED: Final = (*GROUPS, "volumes", "labels", "annotations")
-"""Keys of the status annotation that list names of what was added."""
+"""Keys of the status annotation that list the names of what was added."""
 PORTS: Final = "probePorts"
 PLACES: Final = "places"
 REPLACED: Final = "replacedVolumes"
 
 
 def was_injected(template: Template) -> bool:
-    """Whether an injector left its status annotation here."""
+    """Whether the template has the status annotation of an injector."""
     metadata = template.get("metadata") or {}
     return contract.STATUS_ANNOTATION in (metadata.get("annotations") or {})
 
 
 def strip(template: Template) -> Template:
-    """The template as it was before it was injected; the very same where it was not.
+    """Returns the template as it was before its injection; the same object if there was none.
 
-    Field types must have been checked (fields.template_faults).
+    Field types must have been checked (field_types.template_faults).
     """
     if not was_injected(template):
         return template
     metadata = dict(template["metadata"])
-    given: dict[str, str] = dict(metadata["annotations"])
-    status = Status(given.pop(contract.STATUS_ANNOTATION))
+    annotations: dict[str, str] = dict(metadata["annotations"])
+    status = Status(annotations.pop(contract.STATUS_ANNOTATION))
     spec = dict(template["spec"])
     probers = _old_probers(spec)
     for group in GROUPS:
@@ -51,33 +51,37 @@ def strip(template: Template) -> Template:
     volumes = [v for v in spec.get("volumes") or () if v["name"] not in status.named["volumes"]]
     keep(spec, "volumes", [*volumes, *status.replaced])
     labels = dict(metadata.get("labels") or {})
-    for key, entries in (("labels", labels), ("annotations", given)):
+    for key, entries in (("labels", labels), ("annotations", annotations)):
         added = status.named[key]
         keep(metadata, key, {k: v for k, v in entries.items() if k not in added})
     return {**template, "metadata": metadata, "spec": spec}
 
 
 def not_undone(template: Template) -> list[str]:
-    """Sentences about what `strip` cannot bring back of a template that was injected."""
+    """Returns sentences about what `strip` cannot restore in an injected template."""
     annotations = template["metadata"]["annotations"]
     status = Status(annotations[contract.STATUS_ANNOTATION])
-    told = []
+    sentences = []
     if not any(status.named.values()):
-        told.append(f"{contract.STATUS_ANNOTATION} names nothing: nothing is taken out but it")
+        sentences.append(
+            f"{contract.STATUS_ANNOTATION} names nothing: only this annotation is removed"
+        )
     elif not status.named["annotations"]:
-        told.append("another injector was here: its labels and annotations stay")
+        sentences.append("another injector injected this pod: its labels and annotations stay")
     spec = template["spec"]
     probers = _old_probers(spec)
     for group in GROUPS:
         for container in spec.get(group) or ():
             if container["name"] not in status.named[group]:
                 lost = probes.unknown(container, probers)
-                told += (f"{lead} of container {container['name']} is not known" for lead in lost)
-    return told
+                sentences += (
+                    f"{phrase} of container {container['name']} is not known" for phrase in lost
+                )
+    return sentences
 
 
 def keep(holder: dict[str, Any], key: str, value: Any) -> None:
-    """Set a list or mapping; an empty one is left out."""
+    """Sets a list or mapping in `holder`; removes the key if the value is empty."""
     if value:
         holder[key] = value
     else:
@@ -85,28 +89,28 @@ def keep(holder: dict[str, Any], key: str, value: Any) -> None:
 
 
 class Status:
-    """A status annotation, read; people edit annotations, so anything may stand there."""
+    """The content of a status annotation. People edit annotations, so it may hold anything."""
 
     def __init__(self, value: str) -> None:
         try:
-            found = json.loads(value)
+            decoded = json.loads(value)
         except (ValueError, RecursionError):
-            found = {}
-        said = found if isinstance(found, dict) else {}
+            decoded = {}
+        entries = decoded if isinstance(decoded, dict) else {}
         self.named = {
-            key: frozenset(name for name in _list(said.get(key)) if isinstance(name, str))
+            key: frozenset(name for name in _list(entries.get(key)) if isinstance(name, str))
             for key in NAMED
         }
-        ports = said.get(PORTS)
+        ports = entries.get(PORTS)
         self.ports = {
             path: port
             for path, port in (ports.items() if isinstance(ports, dict) else ())
             if isinstance(port, str)
         }
-        self.replaced = [one for one in _list(said.get(REPLACED)) if _is_volume(one)]
+        self.replaced = [volume for volume in _list(entries.get(REPLACED)) if _is_volume(volume)]
         self.places = [
             (place[0], place[1], place[2])
-            for place in _list(said.get(PLACES))
+            for place in _list(entries.get(PLACES))
             if isinstance(place, list) and len(place) == 3 and _is_place(*place)
         ]
 
@@ -130,7 +134,7 @@ def _is_place(group: Any, index: Any, container: Any) -> bool:
 
 
 def _put_back(spec: dict[str, Any], places: list[tuple[str, int, Any]]) -> None:
-    """Bring back the user's own istio-proxy and istio-init, each where it stood."""
+    """Restores the user's own istio-proxy and istio-init, each at its position."""
     for group, index, container in places:
         there = [c for c in spec.get(group) or () if c["name"] != container["name"]]
         there.insert(max(index, 0), container)

@@ -212,6 +212,6 @@ def test_what_cannot_be_undone_is_said() -> None:
         contract.STATUS_ANNOTATION: '{"containers": ["istio-proxy"]}'
     }
     assert uninject.not_undone(template) == [
-        "another injector was here: its labels and annotations stay",
+        "another injector injected this pod: its labels and annotations stay",
         "what livenessProbe asked of container app is not known",
     ]
