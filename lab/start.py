@@ -62,9 +62,9 @@ def main() -> None:
         if fields is not None:
             # Loading creates thousands of objects and no cycles, so collection only costs time.
             gc.disable()
-            from lab.kube_inject.run import Request, run
+            from lab.kube_inject.run import KubeInjectRequest, run
 
-            run(Request(**fields))
+            run(KubeInjectRequest(**fields))
             return
     except (SidecarLabError, ModuleNotFoundError, KeyboardInterrupt) as error:
         from lab import cli

@@ -1,1 +1,1 @@
-"""`lab kube-inject`: the injector on files, without the cost of click."""
+"""Implements `lab kube-inject`: the injector on files, without the cost of click."""

@@ -1,10 +1,10 @@
-"""The command line of `lab kube-inject`, whole: options, help, examples."""
+"""Defines the command line of `lab kube-inject`: options, help, examples."""
 
 from typing import Final
 
 import click
 
-from lab.kube_inject.run import Request, run
+from lab.kube_inject.run import KubeInjectRequest, run
 from lab.mesh import workloads
 
 EXAMPLES = """\b
@@ -14,7 +14,7 @@ Examples:
   lab kube-inject -f app.yaml | kubectl apply -f -
   kubectl get deploy web -o yaml | lab kube-inject -f -
   lab kube-inject -f manifests/ -f extra.yaml      a folder and a file
-  lab kube-inject --uninject -f injected.yaml      the sidecar out again
+  lab kube-inject --uninject -f injected.yaml      remove the sidecar again
 
 \b
 Exit code: 0 done; 1 a file cannot be read or written; 2 a manifest or the command line
@@ -48,7 +48,7 @@ HELP: Final = f"""Inject the sidecar into manifests, as the webhook does into po
 @click.option(
     "--kubernetes-version",
     metavar="VERSION",
-    help="Of the oldest node: from 1.33 sidecars are native, as Istio has it.",
+    help="Version of the oldest node: from 1.33 on sidecars are native, as in Istio.",
 )
 @click.option(
     "--config",
@@ -58,7 +58,7 @@ HELP: Final = f"""Inject the sidecar into manifests, as the webhook does into po
 @click.option(
     "--uninject",
     is_flag=True,
-    help="Take out what an injection added. Comments, anchors and layout that the injection "
+    help="Remove what an injection added. Comments, anchors and layout that the injection "
     "did not keep are not in its output, so they do not come back.",
 )
 def kube_inject(
@@ -69,5 +69,5 @@ def kube_inject(
     config: str | None,
     uninject: bool,
 ) -> None:
-    """Parse the command line and run it."""
-    run(Request(filenames, output, native, kubernetes_version, config, uninject))
+    """Parses the command line and runs it."""
+    run(KubeInjectRequest(filenames, output, native, kubernetes_version, config, uninject))

@@ -1,7 +1,7 @@
-"""What `lab kube-inject` does, without its command line: the injector on files.
+"""Runs `lab kube-inject` without its command line: the injector on files.
 
-Kept apart from click, and from all that one file to stdout does not need, because it starts for
-every file of a user: loading click takes longer than injecting.
+This module loads neither click nor what one file to stdout does not need, because a user may start
+it for every file, and loading click takes longer than injecting.
 """
 
 import gc
@@ -22,8 +22,8 @@ STDIN = "-"
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
-class Request(NamedTuple):
-    """One command line of kube-inject; None: not given."""
+class KubeInjectRequest(NamedTuple):
+    """What a command line of kube-inject asks for; None: the option is not there."""
 
     filenames: tuple[str, ...]
     output: str | None = None
@@ -33,9 +33,9 @@ class Request(NamedTuple):
     uninject: bool = False
 
 
-def run(request: Request) -> None:
-    """Read, inject, write; notes go to stderr. Raises SidecarLabError."""
-    # As in lab.start: click comes here without it.
+def run(request: KubeInjectRequest) -> None:
+    """Reads, injects and writes; notes go to stderr. Raises SidecarLabError."""
+    # For the reason in lab.start, where a command line that click reads does not pass.
     gc.disable()
     sources = [source for name in request.filenames for source in _sources(name)]
     if request.uninject:
@@ -55,8 +55,8 @@ def run(request: Request) -> None:
         _to_file(outcome, Path(request.output))
 
 
-def _settings(request: Request) -> Settings:
-    """What is asked for beats the configuration, and that the walkthrough's classic sidecars."""
+def _settings(request: KubeInjectRequest) -> Settings:
+    """Returns the settings. --native beats the configuration, which beats --kubernetes-version."""
     version = request.kubernetes_version
     versions = [version] if version is not None else []
     try:
@@ -109,14 +109,14 @@ def _to_stdout(outcome: Outcome) -> None:
             out.write(piece.encode())
         out.flush()
     except BrokenPipeError as gone:
-        # Whoever read us went away (`| head`). Said by the exit code, as a shell's tools do;
-        # click would make it 1.
+        # The reader of our output has ended (`| head`). The exit code reports this, as that of
+        # other tools does; click would make it 1.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(128 + 13) from gone
 
 
 def _to_file(outcome: Outcome, target: "Path") -> None:
-    """Write beside the target and rename, so that a reader sees the old file or all of the new."""
+    """Writes beside the target and renames: a reader sees the old file or all of the new."""
     if not target.parent.is_dir():
         hint = f"make it first: mkdir -p {target.parent}"
         raise SidecarLabError(f"no such folder: {target.parent}", hint=hint)

@@ -131,7 +131,7 @@ REFUSALS: Final = (
     ),
     Refusal(
         "what no program can be given",
-        r"and no program can be given so many",
+        r"the most that Linux passes to a program",
         "the kernel refuses a longer argument or variable, so the container never starts",
         "taken",
         (f"{POD}  - {{name: istio-proxy, image: auto, args: [{'x' * 128 * 1024}]}}\n",),

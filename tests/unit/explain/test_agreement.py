@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from lab.explain.cli import explain
 from lab.explain.situation import proxy_of
-from lab.kube_inject.run import Request, run
+from lab.kube_inject.run import KubeInjectRequest, run
 from lab.mesh.errors import DocumentError, DocumentErrors
 from lab.mesh.injector import files
 from lab.mesh.manifest import documents
@@ -42,7 +42,7 @@ def injected(file: Path) -> list[str] | DocumentErrors:
     """What kube-inject makes of each pod of a file, in order; or why it refuses the file."""
     output = file.with_suffix(".out")
     try:
-        run(Request((str(file),), str(output)))
+        run(KubeInjectRequest((str(file),), str(output)))
     except DocumentErrors as refused:
         assert not output.exists()
         return refused

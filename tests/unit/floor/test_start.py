@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lab import start
 from lab.kube_inject import cli
-from lab.kube_inject.run import Request
+from lab.kube_inject.run import KubeInjectRequest
 
 words = st.lists(
     st.sampled_from(
@@ -26,7 +26,7 @@ def test_what_is_read_here_is_what_click_reads(arguments: list[str]) -> None:
     if fields is None:
         return
     context = cli.kube_inject.make_context("kube-inject", list(arguments))
-    assert Request(**fields) == Request(**context.params)
+    assert KubeInjectRequest(**fields) == KubeInjectRequest(**context.params)
 
 
 @pytest.mark.parametrize("arguments", [["-f", "a"], ["-f", "a", "--native", "-f", "b", "-o", "c"]])

@@ -1,1 +1,1 @@
-"""What an API server or a program of the sidecar would refuse of an injected pod, by its cause."""
+"""Refuses pods that an API server or the sidecar would refuse once injected, by the cause."""

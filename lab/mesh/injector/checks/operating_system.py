@@ -1,4 +1,4 @@
-"""Whether a pod is for nodes on which the sidecar cannot run: those without Linux. Pure."""
+"""Checks whether a pod is for nodes on which the sidecar cannot run: those without Linux. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -9,7 +9,7 @@ LINUX: Final = "linux"
 OS_LABELS: Final = ("kubernetes.io/os", "beta.kubernetes.io/os")
 """Kubelet puts both on its node; the second is deprecated."""
 WINDOWS_BUILD: Final = "node.kubernetes.io/windows-build"
-"""A label that Windows nodes alone have."""
+"""A label that only Windows nodes have."""
 _TERMS: Final = (
     *("spec", "affinity", "nodeAffinity"),
     *("requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"),
@@ -17,10 +17,10 @@ _TERMS: Final = (
 
 
 def not_for_linux(pod: Mapping[str, Any]) -> tuple[FieldPath, str] | None:
-    """The field of a pod {spec} that keeps it from every Linux node, and a sentence; None: none.
+    """Returns the field that keeps a pod {spec} from all Linux nodes, and a sentence; or None.
 
-    Looks at spec.os, the node selector and the required node affinity, of which all terms must
-    shut Linux out; what a RuntimeClass or a node's name adds is not known here.
+    Reads spec.os, the node selector and the required node affinity, of which all terms must shut
+    Linux out; it does not know what a RuntimeClass or a node's name adds.
     """
     spec = pod.get("spec") or {}
     system = spec.get("os")
@@ -34,20 +34,20 @@ def not_for_linux(pod: Mapping[str, Any]) -> tuple[FieldPath, str] | None:
     for key in _TERMS:
         terms = terms.get(key) if isinstance(terms, Mapping) else None
     # A term without a requirement matches no node at all.
-    given = [term for term in _list(terms) if isinstance(term, Mapping) and any(term.values())]
-    found = [_shut_out_by(term) for term in given]
-    if found and all(asked is not None for asked in found):
-        return _TERMS, _sentence([value for asked in found for value in asked or ()])
+    usable = [term for term in _list(terms) if isinstance(term, Mapping) and any(term.values())]
+    values_by_term = [_shut_out_by(term) for term in usable]
+    if values_by_term and all(values is not None for values in values_by_term):
+        return _TERMS, _sentence([value for values in values_by_term for value in values or ()])
     return None
 
 
 def _shut_out_by(term: Mapping[str, Any]) -> Sequence[Any] | None:
-    """The values that a term asks for where it shuts Linux out; None where it does not."""
-    for one in _list(term.get("matchExpressions")):
-        if isinstance(one, Mapping):
-            values = _list(one.get("values"))
-            if _shuts_out(one.get("key"), one.get("operator"), values):
-                return values if one.get("operator") == "In" else ["windows"]
+    """Returns the values that a term asks for if it shuts Linux out; else None."""
+    for expression in _list(term.get("matchExpressions")):
+        if isinstance(expression, Mapping):
+            values = _list(expression.get("values"))
+            if _shuts_out(expression.get("key"), expression.get("operator"), values):
+                return values if expression.get("operator") == "In" else ["windows"]
     return None
 
 

@@ -1,7 +1,7 @@
-"""Whether a sidecar fits a pod: what an API server would refuse is refused by its cause. Pure.
+"""Checks whether a sidecar fits a pod, before an API server refuses the injected pod. Pure.
 
-An API server names fields of containers that the user never wrote. Here the annotation or the
-field that asked for them is named.
+An API server names fields of containers that the user never wrote. These checks name the
+annotation or the field that asked for them.
 """
 
 import math
@@ -22,45 +22,45 @@ _PAIRS: Final = (
 
 
 _MOST_ANNOTATIONS: Final = 256 * 1024
-"""Bytes of keys and values that an API server takes, all together."""
+"""Bytes of all keys and values that an API server accepts."""
 
 
 def check_pod(template: Mapping[str, Any]) -> None:
-    """Before the injection. Raises UnfitError, or AnnotationError for limits below requests."""
+    """Checks a pod before its injection. Raises UnfitError or AnnotationError."""
     if elsewhere := not_for_linux(template):
         hint = "label the pod sidecar.istio.io/inject=false"
         raise UnfitError(*elsewhere, hint=hint)
-    seen = set()
+    earlier = set()
     for group in ("initContainers", "containers"):
         for index, container in enumerate(template["spec"].get(group) or ()):
-            if (name := container["name"]) in seen:
+            if (name := container["name"]) in earlier:
                 problem = f"two containers are called {name!r}"
                 raise UnfitError(("spec", group, index, "name"), problem)
-            seen.add(name)
-    given = (template.get("metadata") or {}).get("annotations") or {}
+            earlier.add(name)
+    annotations = (template.get("metadata") or {}).get("annotations") or {}
     for request, limit in _PAIRS:
-        if exceeds(given.get(request), given.get(limit)):
-            raise AnnotationError(limit, given[limit], f"must not be less than {request}")
-    _check_budget(template["spec"], given)
+        if exceeds(annotations.get(request), annotations.get(limit)):
+            raise AnnotationError(limit, annotations[limit], f"must not be less than {request}")
+    _check_budget(template["spec"], annotations)
 
 
-def _check_budget(spec: Mapping[str, Any], given: Mapping[str, str]) -> None:
-    """What the pod allows for all its containers. Raises AnnotationError."""
+def _check_budget(spec: Mapping[str, Any], annotations: Mapping[str, str]) -> None:
+    """Checks that the proxy's resources stay within the pod's own. Raises AnnotationError."""
     budget = spec.get("resources")
     if not isinstance(budget, Mapping):
         return
     for resource, pair in zip(("cpu", "memory"), _PAIRS, strict=True):
-        # A container with a limit alone requests as much.
-        requested = pair[:1] if given.get(pair[0]) else pair[1:]
+        # A container with a limit and no request requests as much as its limit.
+        requested = pair[:1] if annotations.get(pair[0]) else pair[1:]
         for group, asked in (("limits", pair), ("requests", requested)):
             of_all = budget.get(group)
             allowed = of_all.get(resource) if isinstance(of_all, Mapping) else None
             for name in asked:
-                if exceeds(given.get(name), allowed):
+                if exceeds(annotations.get(name), allowed):
                     problem = f"is above spec.resources.{group}.{resource} of the pod, {allowed}"
-                    raise AnnotationError(name, given[name], problem)
+                    raise AnnotationError(name, annotations[name], problem)
         for name in requested:
-            _check_sum(spec, budget, resource, name, given)
+            _check_sum(spec, budget, resource, name, annotations)
 
 
 def _check_sum(
@@ -68,34 +68,34 @@ def _check_sum(
     budget: Mapping[str, Any],
     resource: str,
     name: str,
-    given: Mapping[str, str],
+    annotations: Mapping[str, str],
 ) -> None:
-    """Whether all containers together stay within what the pod allows. Raises AnnotationError."""
+    """Checks that all containers stay within the pod's own resources. Raises AnnotationError."""
     groups = [group for group in ("requests", "limits") if _amount(budget, group, resource)]
-    if not groups or not given.get(name):
+    if not groups or not annotations.get(name):
         return
     others = [
-        _amount(one.get("resources"), "requests", resource)
-        or _amount(one.get("resources"), "limits", resource)
-        for one in spec.get("containers") or ()
-        if one["name"] not in (contract.PROXY_CONTAINER, contract.INIT_CONTAINER)
+        _amount(container.get("resources"), "requests", resource)
+        or _amount(container.get("resources"), "limits", resource)
+        for container in spec.get("containers") or ()
+        if container["name"] not in (contract.PROXY_CONTAINER, contract.INIT_CONTAINER)
     ]
     allowed = budget[groups[0]][resource]
-    if sum(others) + _units(given[name]) > _units(allowed):
+    if sum(others) + _units(annotations[name]) > _units(allowed):
         problem = "and what the pod's containers request are together above spec.resources"
         raise AnnotationError(
-            name, given[name], f"{problem}.{groups[0]}.{resource} of the pod, {allowed}"
+            name, annotations[name], f"{problem}.{groups[0]}.{resource} of the pod, {allowed}"
         )
 
 
 def _amount(resources: object, group: str, resource: str) -> int:
-    """Thousandths of a resource, 0 where nothing, or no quantity, is said."""
+    """Returns thousandths of a resource, 0 if it is missing or no quantity."""
     amounts = resources.get(group) if isinstance(resources, Mapping) else None
     return _units(amounts.get(resource)) if isinstance(amounts, Mapping) else 0
 
 
 def _units(amount: object) -> int:
-    """Thousandths, rounded up as an API server does it."""
+    """Returns thousandths, rounded up as an API server does."""
     try:
         return math.ceil(round(quantity(str(amount)) * 1000, 6))
     except (ValueError, OverflowError):
@@ -103,20 +103,20 @@ def _units(amount: object) -> int:
 
 
 def check_volumes(
-    spec: Mapping[str, Any], added: Sequence[Mapping[str, Any]], given: Mapping[str, str]
+    spec: Mapping[str, Any], added: Sequence[Mapping[str, Any]], annotations: Mapping[str, str]
 ) -> None:
-    """Whether what is added (ours, then the annotation's) and the pod's volumes go together.
+    """Checks that the added volumes (ours, then the annotation's) agree with the pod's volumes.
 
-    `spec`: the pod's as it was given. Raises AnnotationError, and UnfitError for a volume of the
-    pod that an application mounts and the mesh would replace by another.
+    `spec`: of the pod before its injection. Raises AnnotationError, and UnfitError for a volume of
+    the pod that an application mounts and the mesh would replace by another.
     """
-    if names.USER_VOLUME not in given and not spec.get("volumes"):
+    if names.USER_VOLUME not in annotations and not spec.get("volumes"):
         return
-    own = names.named(given.get(names.USER_VOLUME, "{}"))
+    own = names.named(annotations.get(names.USER_VOLUME, "{}"))
     twice = [name for name, count in Counter(v["name"] for v in added).items() if count > 1]
     if twice:
         problem = f"{twice[0]!r} is a volume of the mesh; choose another name"
-        raise AnnotationError(names.USER_VOLUME, given[names.USER_VOLUME], problem)
+        raise AnnotationError(names.USER_VOLUME, annotations[names.USER_VOLUME], problem)
     users = {volume["name"] for volume in own}
     there = {volume["name"]: volume for volume in added}
     for index, volume in enumerate(spec.get("volumes") or ()):
@@ -125,16 +125,16 @@ def check_volumes(
             continue
         if name in users:
             problem = f"the pod has another volume {name!r} already; choose another name"
-            raise AnnotationError(names.USER_VOLUME, given[names.USER_VOLUME], problem)
+            raise AnnotationError(names.USER_VOLUME, annotations[names.USER_VOLUME], problem)
         if set(_source(volume)) != set(_source(there[name])) and _mounted(spec, name):
             problem = f"{name!r} is a volume of the mesh, and an application mounts this one"
             raise UnfitError(("spec", "volumes", index, "name"), problem, hint="rename it")
 
 
 def _source(volume: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a volume is; the API server makes an empty folder of one that does not say."""
-    said = {key: value for key, value in volume.items() if key != "name" and value is not None}
-    return said or {"emptyDir": {}}
+    """Returns the source of a volume; the API server makes an empty folder if there is none."""
+    fields = {key: value for key, value in volume.items() if key != "name" and value is not None}
+    return fields or {"emptyDir": {}}
 
 
 def _mounted(spec: Mapping[str, Any], name: str) -> bool:
@@ -148,10 +148,11 @@ def _mounted(spec: Mapping[str, Any], name: str) -> bool:
 
 
 def check_annotations(entries: Mapping[str, str]) -> None:
-    """Whether an API server takes so much. Raises UnfitError."""
+    """Raises UnfitError if an API server does not accept so many bytes of annotations."""
     size = sum(len(text.encode(errors="replace")) for pair in entries.items() for text in pair)
     if size > _MOST_ANNOTATIONS:
         problem = (
-            f"with the sidecar's these are {size} bytes; at most {_MOST_ANNOTATIONS} are taken"
+            f"with the sidecar's these are {size} bytes; "
+            f"an API server takes at most {_MOST_ANNOTATIONS}"
         )
         raise UnfitError(("metadata", "annotations"), problem, hint="shorten the largest")

@@ -1,1 +1,1 @@
-"""What the mesh and a pod ask of the sidecar: policy, annotations, ProxyConfig, own containers."""
+"""Settings of a sidecar, by mesh and pod: policy, annotations, ProxyConfig, own containers."""

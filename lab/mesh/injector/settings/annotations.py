@@ -1,7 +1,7 @@
-"""The pod annotations that shape a sidecar: their names, what each may hold, what they mean.
+"""Defines the pod annotations that shape a sidecar: their names, values and meanings.
 
-Names and accepted values are Istio's. A value that cannot be honoured refuses the pod and
-names the annotation, the value and what is expected.
+Names and accepted values are Istio's. If a value cannot be honoured, the injector refuses the pod
+and names the annotation, the value and what is expected.
 """
 
 import json
@@ -55,7 +55,7 @@ MODES: Final = (*traffic_grammar.MODES, "NONE")
 TEMPLATE: Final = "sidecar"
 """The one injection template of this mesh."""
 
-# Patterns are compiled when they are first wanted, which for most manifests is never.
+# A pattern is compiled at its first use, which for most manifests never comes.
 _QUANTITY: Final = r"\+?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?"
 _PATH: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _IMAGE: Final = (
@@ -67,14 +67,14 @@ _NAME: Final = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?"
 
 
 def check(annotations: Mapping[str, str]) -> Iterator[AnnotationError]:
-    """Every annotation with a value that cannot be honoured, in the order given."""
+    """Yields an error for each annotation with a value that cannot be honoured, in their order."""
     for name, value in annotations.items():
         if (rule := RULES.get(name)) and (problem := rule(value)):
             yield AnnotationError(name, value, problem)
 
 
 def flag(value: str | None, default: bool) -> bool:
-    """A truth value as Go reads it (1, t, true, ...); `default` for anything else."""
+    """Returns a truth value as Go reads it (1, t, true, ...); `default` for anything else."""
     try:
         return traffic_grammar.boolean(value or "")
     except ValueError:
@@ -82,20 +82,21 @@ def flag(value: str | None, default: bool) -> bool:
 
 
 def named(value: str) -> list[dict[str, Any]]:
-    """userVolume and userVolumeMount: a JSON object of objects by name, or a list of them.
+    """Reads userVolume and userVolumeMount: a JSON object of objects by name, or a list of them.
 
-    As in Istio a name within beats the key, and of a list the place is the key. Raises ValueError.
+    As in Istio, a name in an object beats its key, and the key in a list is the position. Raises
+    ValueError.
     """
-    found = _json(value)
-    if isinstance(found, dict):
-        entries = found.items()
-    elif isinstance(found, list) or found is None:
-        entries = {str(index): one for index, one in enumerate(found or ())}.items()
+    decoded = _json(value)
+    if isinstance(decoded, dict):
+        entries = decoded.items()
+    elif isinstance(decoded, list) or decoded is None:
+        entries = {str(index): entry for index, entry in enumerate(decoded or ())}.items()
     else:
         raise ValueError("neither an object nor a list")
-    if not all(isinstance(one, dict) for _, one in entries):
+    if not all(isinstance(entry, dict) for _, entry in entries):
         raise ValueError("not of objects")
-    return [{"name": key, **one} for key, one in entries]
+    return [{"name": key, **entry} for key, entry in entries]
 
 
 def _json(value: str) -> Any:
@@ -125,11 +126,11 @@ def _number(least: int, most: int) -> Callable[[str], str]:
 
 
 def status_port(value: str) -> int:
-    """The agent's port; 0: no probes go to it. Raises ValueError."""
-    found = traffic_grammar.any_port(value)
-    if found in contract.ENVOY_PORTS:
-        raise ValueError(f"Envoy listens on {found} already")
-    return found
+    """Returns the agent's port; 0: no probes go to it. Raises ValueError."""
+    port = traffic_grammar.any_port(value)
+    if port in contract.ENVOY_PORTS:
+        raise ValueError(f"Envoy listens on {port} already")
+    return port
 
 
 def _read_by(reader: Callable[[str], Any]) -> Callable[[str], str]:
@@ -160,7 +161,7 @@ def _templates(value: str) -> str:
 
 
 def _all_are(kind: str, example: str) -> Callable[[str], str]:
-    """Entries of `named` that are of a type of the API."""
+    """Returns the rule that all entries of `named` have a type of the API."""
 
     def rule(value: str) -> str:
         from lab.mesh.manifest import field_types, pod_rules  # a table that few pods need
@@ -169,9 +170,9 @@ def _all_are(kind: str, example: str) -> Callable[[str], str]:
             entries = named(value)
         except ValueError:
             return f"must be JSON, by name or as a list, as in {example}"
-        for one in entries:
-            for fault in pod_rules.faults(one, kind):
-                return f"{one['name']!r}: {field_types.show(fault.path)} {fault.text}".replace(
+        for entry in entries:
+            for fault in pod_rules.faults(entry, kind):
+                return f"{entry['name']!r}: {field_types.show(fault.path)} {fault.text}".replace(
                     ":  ", ": "
                 )
         return ""
@@ -210,13 +211,13 @@ RULES: Final[dict[str, Callable[[str], str]]] = {
     USER_VOLUME: _all_are("Volume", '{"data": {"emptyDir": {}}}'),
     USER_VOLUME_MOUNT: _all_are("VolumeMount", '{"data": {"mountPath": "/d"}}'),
 }
-"""What an annotation may hold: from its value to what is wrong with it, "" if nothing is."""
+"""The rule of each annotation: returns what is wrong with a value, "" if nothing is."""
 
 
 def config(annotations: Mapping[str, str]) -> ProxyConfig:
-    """Read proxy.istio.io/config (YAML or JSON). Raises AnnotationError."""
+    """Reads proxy.istio.io/config (YAML or JSON). Raises AnnotationError."""
     value = annotations.get(PROXY_CONFIG, "")
-    found, problem = proxy_config.read(value)
+    settings, problem = proxy_config.read(value)
     if problem:
         raise AnnotationError(PROXY_CONFIG, value, problem)
-    return found
+    return settings

@@ -1,4 +1,4 @@
-"""The injector's configuration file: whom it injects where the pod says nothing, and how. Pure.
+"""Reads the injector's configuration file: which pods it injects by default, and how. Pure.
 
 YAML or JSON, with Istio's names where Istio has them:
 
@@ -6,8 +6,8 @@ YAML or JSON, with Istio's names where Istio has them:
     neverInjectSelector:            # any that matches decides; an empty one matches nothing
     - matchLabels: {job: batch}
     alwaysInjectSelector: []
-    revision: default               # told in the pod's status and by istio.io/rev
-    nativeSidecars: disabled        # enabled, or auto: as the nodes' Kubernetes has them
+    revision: default               # in the pod's status annotation and istio.io/rev
+    nativeSidecars: disabled        # enabled, or auto: by the nodes' Kubernetes version
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ WITHOUT_VALUES: Final = ("Exists", "DoesNotExist")
 def read(
     text: str, file: str, base: Settings | None = None, kubelets: Iterable[str] = ()
 ) -> Settings:
-    """`base` (the default settings) with what the file says.
+    """Returns `base` (default: the default settings) with the settings of the file.
 
     `kubelets`: versions of the nodes' kubelets, for nativeSidecars: auto.
     Raises DocumentError, which names file and field.
@@ -41,30 +41,30 @@ def read(
     if reading.problems:
         first = reading.problems[0]
         raise DocumentError(first.text, Place(file, line=first.line))
-    found = reading.value if reading.value is not None else {}
-    if not isinstance(found, dict):
+    fields = reading.value if reading.value is not None else {}
+    if not isinstance(fields, dict):
         raise DocumentError("must be a mapping", Place(file))
-    for name in found:
+    for name in fields:
         if name not in FIELDS:
             raise _wrong(file, name, f"is not one of {', '.join(FIELDS)}")
     settings = base or Settings()
     policy = Policy(
-        _one_of(found, "policy", POLICIES, settings.policy.policy, file),
-        _selectors(found, "neverInjectSelector", file),
-        _selectors(found, "alwaysInjectSelector", file),
+        _one_of(fields, "policy", POLICIES, settings.policy.policy, file),
+        _selectors(fields, "neverInjectSelector", file),
+        _selectors(fields, "alwaysInjectSelector", file),
     )
-    revision = found.get("revision", settings.revision)
+    revision = fields.get("revision", settings.revision)
     if not isinstance(revision, str) or not revision:
         raise _wrong(file, "revision", "must be text")
     return settings._replace(
         policy=policy,
         revision=revision,
-        native_sidecar=_native(found, settings.native_sidecar, kubelets, file),
+        native_sidecar=_native(fields, settings.native_sidecar, kubelets, file),
     )
 
 
 def read_file(path: Path, base: Settings, kubelets: Iterable[str] = ()) -> Settings:
-    """As `read`. Raises DocumentErrors or SidecarLabError, too, for a file that is no text."""
+    """Reads a file. Also raises SidecarLabError, and DocumentErrors for a file that is no text."""
     try:
         data = path.read_bytes()
     except OSError as bad:
@@ -76,10 +76,10 @@ def _wrong(file: str, field: str, problem: str) -> DocumentError:
     return DocumentError(problem, Place(file, field=field))
 
 
-def _native(found: Mapping[str, Any], default: bool, kubelets: Iterable[str], file: str) -> bool:
-    said = _one_of(found, "nativeSidecars", NATIVE, "", file)
-    if said != "auto":
-        return default if not said else said == "enabled"
+def _native(fields: Mapping[str, Any], default: bool, kubelets: Iterable[str], file: str) -> bool:
+    choice = _one_of(fields, "nativeSidecars", NATIVE, "", file)
+    if choice != "auto":
+        return default if not choice else choice == "enabled"
     try:
         return native_by_version(kubelets)
     except ValueError as bad:
@@ -87,10 +87,10 @@ def _native(found: Mapping[str, Any], default: bool, kubelets: Iterable[str], fi
 
 
 def _one_of(
-    found: Mapping[str, Any], name: str, known: tuple[str, ...], default: str, file: str
+    fields: Mapping[str, Any], name: str, known: tuple[str, ...], default: str, file: str
 ) -> str:
-    value = found.get(name, default)
-    if name in found and value not in known:
+    value = fields.get(name, default)
+    if name in fields and value not in known:
         raise _wrong(file, name, f"must be one of {', '.join(known)}")
     return str(value)
 

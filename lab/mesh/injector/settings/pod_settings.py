@@ -1,4 +1,4 @@
-"""What the mesh decides for every sidecar, and what one pod wishes for its own. Pure."""
+"""Holds what the mesh decides for every sidecar, and what one pod wishes for its own. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from lab.mesh.injector.settings import annotations as names
 from lab.mesh.injector.settings.proxy_config import ProxyConfig
 
 NATIVE_SINCE: Final = (1, 33)
-"""Kubernetes from which native sidecars are stable; earlier ones may have them switched off."""
+"""Version of Kubernetes since which native sidecars are stable; earlier ones may lack them."""
 _VERSION: Final = r"v?([0-9]+)\.([0-9]+)(?:[.+-].*)?"
 
 
@@ -19,7 +19,7 @@ class Settings(NamedTuple):
     """What the mesh decides for every sidecar; pods override by annotation.
 
     `requests`, `limits`: Kubernetes quantities. Requests are small so that many lab pods fit
-    a node of two CPUs. Seconds where not said otherwise. `native_sidecar`: the walkthrough
+    a node of two CPUs. Periods are in seconds. `native_sidecar` is False as the walkthrough
     shows the classic kind; `native_by_version` chooses as Istio does.
     """
 
@@ -41,8 +41,9 @@ class Settings(NamedTuple):
 
 
 def native_by_version(versions: Iterable[str]) -> bool:
-    """Whether sidecars are native where kubelets have these versions ("v1.34.2"): all must
-    support them. Raises ValueError for what is no version; no kubelet is no reason for native.
+    """Whether all kubelets, of these versions ("v1.34.2"), support native sidecars.
+
+    Raises ValueError for what is no version. Returns False if there are no versions.
     """
     read = []
     for version in versions:
@@ -62,7 +63,7 @@ class Owner(NamedTuple):
 
     @property
     def address(self) -> str:
-        """Istio's ISTIO_META_OWNER; kubelet fills in the namespace."""
+        """The value of Istio's ISTIO_META_OWNER; kubelet fills in the namespace."""
         plural = self.kind.lower() + "s"
         return (
             f"kubernetes://apis/{self.api_version}/namespaces/$(POD_NAMESPACE)/{plural}/{self.name}"
@@ -70,7 +71,7 @@ class Owner(NamedTuple):
 
 
 class Wishes(NamedTuple):
-    """What one pod's annotations, read and checked, say about its sidecar."""
+    """What one pod wishes for its sidecar: its annotations, read and checked, and the defaults."""
 
     annotations: Mapping[str, str]
     config: ProxyConfig
@@ -84,8 +85,8 @@ class Wishes(NamedTuple):
     @property
     def status_port(self) -> int:
         """The agent's port; 0: no probes go to it."""
-        given = self.annotations.get(names.STATUS_PORT)
-        return int(given) if given else self.config.status_port or contract.AGENT_PORT
+        annotation = self.annotations.get(names.STATUS_PORT)
+        return int(annotation) if annotation else self.config.status_port or contract.AGENT_PORT
 
     @property
     def native(self) -> bool:
@@ -99,7 +100,7 @@ class Wishes(NamedTuple):
         return self.settings.hold_application if self.config.hold is None else self.config.hold
 
     def holding(self) -> "Wishes":
-        """The same, with the application waiting for the proxy where nobody said otherwise."""
+        """Returns the same, but the application waits for the proxy, unless its config decides."""
         return self._replace(settings=self.settings._replace(hold_application=True))
 
     @property
@@ -111,7 +112,7 @@ class Wishes(NamedTuple):
 
     @property
     def merge_metrics(self) -> bool:
-        """Whether Prometheus is sent to the agent."""
+        """Whether annotations send Prometheus to the agent."""
         return bool(self.status_port) and names.flag(
             self.annotations.get(names.MERGE_METRICS), True
         )

@@ -1,4 +1,4 @@
-"""proxy.istio.io/config: a ProxyConfig that a pod brings along, read and checked. Pure."""
+"""Reads and checks proxy.istio.io/config: the ProxyConfig that a pod brings along. Pure."""
 
 import json
 import re
@@ -18,7 +18,7 @@ _TYPES: Final = {
     "statusPort": int,
 }
 _SHORT: Final = 4096
-"""Characters; longer texts are not kept in memory."""
+"""Characters; a longer text is not kept in memory."""
 _VARIABLE: Final = r"[!-<>-~][ -<>-~]*"
 _READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "discoveryAddress": proxy_grammar.host_port,
@@ -26,36 +26,36 @@ _READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "terminationDrainDuration": proxy_grammar.seconds,
 }
 _OURS: Final = frozenset({"INSTANCE_IPS", contract.PROBES_VARIABLE, "PROXY_CONFIG"})
-"""Variables by which injector and agent talk: another value and the agent does not start."""
+"""Variables from the injector to the agent, which does not start if a user changes them."""
 _KINDS: Final = {dict: "a mapping", bool: "true or false", int: "a whole number"}
 
 
 class ProxyConfig(NamedTuple):
-    """What proxy.istio.io/config says; `fields` is all of it, for the agent."""
+    """The content of proxy.istio.io/config; `fields` is all of it, for the agent."""
 
     fields: Mapping[str, Any]
 
     @property
     def hold(self) -> bool | None:
-        """holdApplicationUntilProxyStarts, None where it is not given."""
+        """holdApplicationUntilProxyStarts; None if the pod does not set it."""
         value = self.fields.get("holdApplicationUntilProxyStarts")
         return value if isinstance(value, bool) else None
 
     @property
     def mode(self) -> str:
-        """interceptionMode, REDIRECT where it is not given."""
+        """interceptionMode; REDIRECT if the pod does not set it."""
         return str(self.fields.get("interceptionMode") or traffic_grammar.MODES[0])
 
     @property
     def status_port(self) -> int | None:
-        """statusPort, None where it is not given."""
+        """statusPort; None if the pod does not set it, or sets 0."""
         return self.fields.get("statusPort") or None
 
     @property
     def metadata(self) -> dict[str, str]:
-        """proxyMetadata: more environment of the proxy, values as text."""
+        """proxyMetadata: further environment of the proxy, values as text."""
         return {
-            key: _spoken(value) for key, value in (self.fields.get("proxyMetadata") or {}).items()
+            key: _as_text(value) for key, value in (self.fields.get("proxyMetadata") or {}).items()
         }
 
     @property
@@ -65,17 +65,17 @@ class ProxyConfig(NamedTuple):
 
 
 def read(value: str) -> tuple[ProxyConfig, str]:
-    """The ProxyConfig in `value` (YAML or JSON), and what is wrong with it, "" if nothing is."""
+    """Returns the ProxyConfig in `value` (YAML or JSON), and its mistake, "" if there is none."""
     return _remembered(value) if len(value) < _SHORT else _understood(value)
 
 
 def _understood(value: str) -> tuple[ProxyConfig, str]:
-    found, problem = _read(value) if value else ({}, "")
-    return ProxyConfig(found), problem
+    fields, problem = _read(value) if value else ({}, "")
+    return ProxyConfig(fields), problem
 
 
 _remembered = lru_cache(maxsize=256)(_understood)
-"""A workload's pods all bring the same text; it is read twice a pod."""
+"""The pods of a workload bring the same text, and each injection reads it twice."""
 
 
 def _read(value: str) -> tuple[dict[str, Any], str]:
@@ -83,13 +83,13 @@ def _read(value: str) -> tuple[dict[str, Any], str]:
     if reading.problems:
         first = reading.problems[0]
         return {}, f"line {first.line}: {first.text}"
-    found = reading.value if reading.value is not None else {}
-    if not isinstance(found, dict):
+    fields = reading.value if reading.value is not None else {}
+    if not isinstance(fields, dict):
         return {}, "must be a mapping, as in holdApplicationUntilProxyStarts: true"
-    for key, entry in found.items():
+    for key, entry in fields.items():
         if problem := _problem(key, entry):
             return {}, problem
-    return found, ""
+    return fields, ""
 
 
 def _problem(key: str, entry: Any) -> str:
@@ -129,5 +129,5 @@ def _problem(key: str, entry: Any) -> str:
     return ""
 
 
-def _spoken(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,6 +1,6 @@
-"""What users set on the injected containers themselves: their settings win. Pure.
+"""Applies what users set on the injected containers themselves; their settings win. Pure.
 
-They come as a container named istio-proxy or istio-init in the pod (`image: auto` keeps our
+The settings come as a container named istio-proxy or istio-init in the pod (`image: auto` keeps our
 image), or in the annotation proxy.istio.io/overrides, where an injection keeps them:
 {"containers": [...], "initContainers": [...]}.
 """
@@ -27,7 +27,7 @@ _NOT_FOR_INIT: Final = (
     "restartPolicyRules",
     "resizePolicy",
 )
-"""A container that ends has none of these."""
+"""Fields that a container that ends cannot have."""
 GROUPS: Final = ("initContainers", "containers")
 AUTO: Final = "auto"
 _LIST_KEYS: Final = {
@@ -41,21 +41,21 @@ _LIST_KEYS: Final = {
 class Own(NamedTuple):
     """The user's own settings for our containers, by container name.
 
-    `places`: (group, index in it, container) of each that stood in the pod.
+    `places`: (group, index in it, container) of each such container in the pod.
     """
 
     settings: Mapping[str, Container]
     places: tuple[tuple[str, int, Container], ...]
 
     def place(self, name: str) -> FieldPath | None:
-        """Where in the pod the settings of this container stand; None if in no container of it."""
+        """Returns the path of the pod's container that holds these settings; None if none does."""
         for group, index, container in self.places:
             if container is self.settings.get(name):
                 return ("spec", group, index)
         return None
 
     def annotation(self) -> str:
-        """The value of proxy.istio.io/overrides that keeps what stood in the pod."""
+        """Returns the value of proxy.istio.io/overrides that keeps those containers of the pod."""
         kept: dict[str, list[Container]] = {}
         for group, _, container in self.places:
             kept.setdefault(group, []).append(container)
@@ -63,7 +63,7 @@ class Own(NamedTuple):
 
 
 def find(spec: Mapping[str, Any], annotations: Mapping[str, str]) -> Own:
-    """The user's settings; the annotation beats a container, as in Istio.
+    """Returns the user's settings; the annotation beats a container, as in Istio.
 
     Raises AnnotationError, and UnfitError for a field of such a container that has a wrong type.
     """
@@ -78,25 +78,27 @@ def find(spec: Mapping[str, Any], annotations: Mapping[str, str]) -> Own:
             raise UnfitError(("spec", group, index, *fault.path), fault.text)
     settings = {container["name"]: container for _, _, container in places}
     for containers in parse(annotations).values():
-        settings |= {one["name"]: one for one in containers if one["name"] in OURS}
+        settings |= {
+            container["name"]: container for container in containers if container["name"] in OURS
+        }
     return Own(settings, places)
 
 
 def parse(annotations: Mapping[str, str]) -> dict[str, list[Container]]:
-    """The containers in proxy.istio.io/overrides, by group. Raises AnnotationError."""
+    """Returns the containers in proxy.istio.io/overrides by group. Raises AnnotationError."""
     value = annotations.get(names.OVERRIDES)
     if value is None:
         return {}
     try:
-        found = json.loads(value)
+        groups = json.loads(value)
     except (ValueError, RecursionError):
-        found = None
+        groups = None
     problem = 'must be JSON, as in {"containers": [{"name": "istio-proxy"}]}'
-    if found is None and value.strip() == "null":
+    if groups is None and value.strip() == "null":
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(groups, dict):
         raise AnnotationError(names.OVERRIDES, value, problem)
-    kept = {group: found[group] for group in GROUPS if found.get(group)}
+    kept = {group: groups[group] for group in GROUPS if groups.get(group)}
     for group, containers in kept.items():
         for fault in pod_types.faults(_kept(containers), "[Container", (group,)):
             problem = f"{field_types.show(fault.path)} {fault.text}"
@@ -105,24 +107,24 @@ def parse(annotations: Mapping[str, str]) -> dict[str, list[Container]]:
 
 
 def _kept(containers: Any) -> Any:
-    """Without what is not taken over."""
+    """Returns containers without the fields that istio-init does not take over."""
     if not isinstance(containers, list):
         return containers
     return [
-        {key: value for key, value in one.items() if key not in _NOT_FOR_INIT}
-        if isinstance(one, dict) and one.get("name") == contract.INIT_CONTAINER
-        else one
-        for one in containers
+        {key: value for key, value in container.items() if key not in _NOT_FOR_INIT}
+        if isinstance(container, dict) and container.get("name") == contract.INIT_CONTAINER
+        else container
+        for container in containers
     ]
 
 
 def apply(base: dict[str, Any], own: Own) -> dict[str, Any]:
-    """Our container with the user's settings over it."""
+    """Returns our container with the user's settings merged over it."""
     settings = own.settings.get(base["name"])
     if not settings:
         return base
     if "restartPolicy" in base:
-        # What makes a sidecar native is no user's to choose: its probes and hooks depend on it.
+        # The user cannot change whether a sidecar is native: its probes and hooks depend on that.
         settings = {**settings, "restartPolicy": None}
     merged = _merged(base, settings)
     if base["name"] == contract.INIT_CONTAINER:
@@ -131,11 +133,11 @@ def apply(base: dict[str, Any], own: Own) -> dict[str, Any]:
 
 
 def _beside(ours: dict[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
-    """Our part of a mapping, without what cannot stand beside the user's."""
+    """Returns our part of a mapping, without what contradicts the user's part."""
     dropped: set[str] = set()
-    added = user.get("capabilities")
-    grown = added.get("add") if isinstance(added, Mapping) else None
-    if user.get("privileged") is True or "CAP_SYS_ADMIN" in (grown or ()):
+    user_capabilities = user.get("capabilities")
+    capabilities = user_capabilities.get("add") if isinstance(user_capabilities, Mapping) else None
+    if user.get("privileged") is True or "CAP_SYS_ADMIN" in (capabilities or ()):
         dropped.add("allowPrivilegeEscalation")
     if any(user.get(key) for key in HANDLERS):
         dropped |= HANDLERS
@@ -152,7 +154,7 @@ def _beside(ours: dict[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merged(base: dict[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
-    """Mappings by key, known lists by entry, else replaced; null says nothing."""
+    """Merges mappings by key and known lists by entry; replaces other values, but not by null."""
     merged = _beside(base, user)
     for key, value in user.items():
         ours = merged.get(key)
@@ -168,9 +170,9 @@ def _merged(base: dict[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merged_list(ours: Sequence[Any], theirs: Sequence[Any], key: str) -> list[Any]:
-    """The entries of ours that none of theirs replaces, by key or by name, and theirs.
+    """Returns our entries that no entry of theirs replaces, by key or by name, and theirs.
 
-    What records the pod's own probes is not theirs to replace: they could not be put back.
+    Users cannot replace the variable with the pod's own probes, or these could not be restored.
     """
     theirs = [entry for entry in theirs if entry.get("name") != contract.PROBES_VARIABLE]
     by = {key, "name"} if key == "containerPort" else {key}
@@ -180,7 +182,7 @@ def _merged_list(ours: Sequence[Any], theirs: Sequence[Any], key: str) -> list[A
 
 
 def agree_on_user(init: dict[str, Any], proxy: dict[str, Any], own: Own, mode: str) -> None:
-    """Make the rules spare the user as which the proxy runs, where a user chose one.
+    """Makes the rules exempt the uid of the proxy, if the user's settings choose one.
 
     Changes both containers. With TPROXY the proxy stays root: it binds foreign addresses.
     """
@@ -191,7 +193,7 @@ def agree_on_user(init: dict[str, Any], proxy: dict[str, Any], own: Own, mode: s
     if mode == "TPROXY":
         proxy["securityContext"] = {**proxy["securityContext"], "runAsUser": 0}
     command = init.get("command") or []
-    # iptables has no use for root as an owner: all of the application's root would be spared.
+    # With root as the owner, the rules would exempt every application that runs as root.
     if uid and isinstance(command, list) and "-u" in command:
         at = command.index("-u") + 1
         init["command"] = [*command[:at], str(uid), *command[at + 1 :]]
