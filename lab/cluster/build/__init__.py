@@ -1,1 +1,1 @@
-"""From sources and packages to programs, root file systems and images, cached by their inputs."""
+"""Builds programs, root file systems and images, and caches them by the hash of their inputs."""

@@ -1,11 +1,11 @@
-"""Putting images into a node image, so that no pod of the lab ever waits for one.
+"""Imports images into a node image, so that no pod of the lab waits for an image.
 
-The images are imported by a containerd of the bake, unpacked, and then moved out of /var into
-/kind/store, with links where containerd looks for them. Two costs of every start go away so:
-kind gives a node an anonymous volume at /var, into which Docker copies all that the image has
-there; and containerd unpacks an image when its first pod starts. (An overlay over an overlay is
-within the kernel's limit of two.) The blobs stay as well: containerd drops an image whose blobs
-are missing when it restarts.
+A containerd that runs only for the bake imports and unpacks the images. They are then moved out
+of /var into /kind/store, and links are left where containerd looks for them. This saves two costs
+of every start: kind mounts an anonymous volume at /var, into which Docker copies everything that
+the image has there; and containerd unpacks an image when its first pod starts. (An overlay over
+an overlay is within the kernel's limit of two.) The blobs are kept as well: when containerd
+restarts, it drops an image whose blobs are missing.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ set -e
 pid=$(cat /bake/pid)
 kill "$pid"
 n=0
-# Not `kill -0`: the container's first process reaps nothing, so it would see a zombie for ever.
+# Not `kill -0`: it succeeds on a zombie, and the container's first process reaps no children.
 while readlink "/proc/$pid/exe" > /dev/null 2>&1; do
   n=$((n + 1)); if [ $n -gt 200 ]; then echo "containerd does not stop" >&2; exit 1; fi
   sleep 0.05
@@ -63,10 +63,12 @@ find $blobs -type f | while read -r blob; do
   cp -a "$blob" /kind/store/blobs/; rm "$blob"; ln -s "/kind/store/blobs/$name" "$blob"
 done
 snapshots=io.containerd.snapshotter.v1.overlayfs/snapshots
-for one in $snapshots/*; do
-  if [ -d "$one" ] && [ ! -L "$one" ]; then
-    name=${one##*/}
-    cp -a "$one" /kind/store/snapshots/; rm -rf "$one"; ln -s "/kind/store/snapshots/$name" "$one"
+for snapshot in $snapshots/*; do
+  if [ -d "$snapshot" ] && [ ! -L "$snapshot" ]; then
+    name=${snapshot##*/}
+    cp -a "$snapshot" /kind/store/snapshots/
+    rm -rf "$snapshot"
+    ln -s "/kind/store/snapshots/$name" "$snapshot"
   fi
 done
 find /var/lib/containerd -mindepth 1 -delete
@@ -93,10 +95,11 @@ def bake(
     *,
     tweak: bool = False,
 ) -> str:
-    """The node image `base` with more images in its containerd, as the tag of `inputs`.
+    """Import images into the containerd of the node image `base`; returns the new image's tag.
 
-    `images(container)` is called when the container runs, for what must be asked of it. With
-    `tweak`, the node's configuration is adapted as well. Raises BuildError.
+    The tag is that of `inputs`. `images(container)` returns the images to import; it is called
+    while the container runs, so that it can query the container. With `tweak`, the node's
+    configuration is adapted as well. Raises BuildError.
     """
     name = docker_images.tag(inputs)
     logfile = build_log(f"bake-{inputs.kind}")
@@ -161,7 +164,10 @@ def import_images(
 
 
 def remove_leftovers() -> int:
-    """Remove containers in which a bake was cut off; returns how many. Call it under the lock."""
+    """Remove the containers of interrupted bakes; returns how many.
+
+    The caller must hold the lock "images": without it, the container of a running bake is removed.
+    """
     listed = docker(
         "ps", "-aq", "--filter", f"label={docker_images.BAKE_LABEL}=making"
     ).stdout.split()
@@ -195,13 +201,16 @@ def _exec(container: str, script: str, what: str, logfile: Path) -> None:
 
 
 def image_names(container: str, version: str) -> list[str]:
-    """What kubeadm of the node image wants for a control plane. Raises BuildError."""
-    asked = docker(
+    """Returns the image references that the node image's kubeadm lists for a control plane.
+
+    `version` is the version of Kubernetes, without "v". Raises BuildError.
+    """
+    answer = docker(
         *("exec", container, "kubeadm", "config", "images", "list"),
         *("--kubernetes-version", f"v{version}"),
         check=False,
     )
-    names = asked.stdout.split()
-    if not asked.ok or not names:
-        raise BuildError(f"kubeadm does not list its images: {asked.stderr.strip()}")
+    names = answer.stdout.split()
+    if not answer.ok or not names:
+        raise BuildError(f"kubeadm does not list its images: {answer.stderr.strip()}")
     return names

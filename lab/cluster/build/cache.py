@@ -1,13 +1,13 @@
-"""What was built, kept by the content of what it was built from.
+"""A cache of build results; the key of an entry is the hash of its inputs.
 
     <cache root>/store/<sha256 of the inputs>/   one finished entry
-        manifest.json                            from what, how long, how large, what came out
-        …                                        what the builder left there
-    <cache root>/building/<sha256>.<random>/     an entry in the making, or one that was cut off
-    <cache root>/locks/<sha256>.lock             one builder at a time for an entry
+        manifest.json                            its inputs, build time, size and facts
+        …                                        the files that the builder wrote
+    <cache root>/building/<sha256>.<random>/     an entry being built, or an interrupted build
+    <cache root>/locks/<sha256>.lock             lets only one process build an entry
 
-An entry appears by one rename, so that whatever stops a builder leaves no half of it; what a
-killed builder left in `building` is removed by the next one that holds the same lock.
+An entry appears by a single rename, so an interrupted builder never leaves a partial entry. The
+next builder that holds the same lock removes what a killed builder left in `building`.
 """
 
 import hashlib
@@ -29,31 +29,34 @@ from lab.progress import Task
 
 MANIFEST = "manifest.json"
 Facts = Mapping[str, object]
-"""JSON: what a builder found out while building (versions, digests, sizes)."""
+"""What a builder learned while building (versions, digests, sizes); JSON values only."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What an entry is made from. `kind` is its readable name, `values` all that it depends on."""
+    """The inputs of an entry: `kind` is its readable name, `values` everything it depends on."""
 
     kind: str
     values: Mapping[str, str]
 
     @property
     def key(self) -> str:
-        """sha256, hexadecimal, of kind and values in a canonical form."""
+        """The sha256 of kind and values as canonical JSON, in hexadecimal."""
         text = json.dumps([self.kind, dict(self.values)], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def short(self) -> str:
-        """The first 12 digits of the key: what image tags carry."""
+        """The first 12 digits of the key; image tags carry them."""
         return self.key[:12]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished entry. `size` is in bytes, `seconds` the building time, `used` a Unix time."""
+    """A finished entry. `size` is in bytes, `seconds` is how long the build took.
+
+    `used` is the Unix time of the last use.
+    """
 
     path: Path
     kind: str
@@ -66,7 +69,7 @@ class Entry:
 
 
 def files_digest(root: Path, names: Iterable[Path]) -> str:
-    """sha256 over the files' paths relative to `root` and their content, in sorted order."""
+    """Returns the sha256 over the files' paths relative to `root` and their content, sorted."""
     total = hashlib.sha256()
     for name in sorted(names):
         content = hashlib.sha256(name.read_bytes()).hexdigest()
@@ -75,15 +78,18 @@ def files_digest(root: Path, names: Iterable[Path]) -> str:
 
 
 def tree_digest(root: Path, *patterns: str) -> str:
-    """files_digest of every file below `root` that matches a glob pattern (all without one)."""
-    found = {path for one in patterns or ("**/*",) for path in root.glob(one)}
+    """Returns files_digest of the files below `root` that match a glob pattern.
+
+    Without patterns, of all files. Files in `__pycache__` do not count.
+    """
+    paths = {path for pattern in patterns or ("**/*",) for path in root.glob(pattern)}
     return files_digest(
-        root, (path for path in found if path.is_file() and "__pycache__" not in path.parts)
+        root, (path for path in paths if path.is_file() and "__pycache__" not in path.parts)
     )
 
 
 def find(inputs: Inputs) -> Entry | None:
-    """The finished entry for these inputs, marked as used now; None when there is none."""
+    """Returns the finished entry for these inputs and marks it as used now; None without one."""
     path = _store() / inputs.key
     entry = _read(path)
     if entry is not None:
@@ -92,27 +98,27 @@ def find(inputs: Inputs) -> Entry | None:
 
 
 def obtain(inputs: Inputs, build: Callable[[Path], Facts], *, task: Task | None = None) -> Entry:
-    """The entry for these inputs; `build(folder)` fills it when there is none yet.
+    """Returns the entry for these inputs; when there is none, `build(folder)` fills it first.
 
-    Safe beside other builders of the same entry (they wait and then find it) and against
-    interruption at any moment. Raises what `build` raises.
+    Several processes may obtain the same entry at once: one builds, the others wait for it. An
+    interruption at any moment leaves no partial entry. Raises what `build` raises.
     """
-    found = find(inputs)
-    if found is not None:
+    cached = find(inputs)
+    if cached is not None:
         if task is not None:
             task.skip("cached")
-        return found
+        return cached
     with _locked(inputs.key, task):
-        found = find(inputs)
-        if found is not None:
+        cached = find(inputs)
+        if cached is not None:
             if task is not None:
                 task.skip("built by another lab meanwhile")
-            return found
-        making = cache_root() / "building"
-        making.mkdir(parents=True, exist_ok=True)
-        for cut_off in making.glob(f"{inputs.key}.*"):
-            remove_tree(cut_off)
-        folder = Path(tempfile.mkdtemp(prefix=f"{inputs.key}.", dir=making))
+            return cached
+        building = cache_root() / "building"
+        building.mkdir(parents=True, exist_ok=True)
+        for interrupted in building.glob(f"{inputs.key}.*"):
+            remove_tree(interrupted)
+        folder = Path(tempfile.mkdtemp(prefix=f"{inputs.key}.", dir=building))
         try:
             folder.chmod(0o755)
             started = time.monotonic()
@@ -130,23 +136,23 @@ def obtain(inputs: Inputs, build: Callable[[Path], Facts], *, task: Task | None 
         except BaseException:
             remove_tree(folder)
             raise
-    made = find(inputs)
-    assert made is not None, inputs
-    return made
+    built = find(inputs)
+    assert built is not None, inputs
+    return built
 
 
 def entries() -> list[Entry]:
-    """Every finished entry, by kind and then by last use, newest first."""
+    """Returns every finished entry, sorted by kind and then by last use, newest first."""
     folder = _store()
-    found = [_read(path) for path in folder.iterdir()] if folder.is_dir() else []
-    return sorted((one for one in found if one), key=lambda one: (one.kind, -one.used))
+    listed = [_read(path) for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted((entry for entry in listed if entry), key=lambda entry: (entry.kind, -entry.used))
 
 
 def prune(*, unused_for: float = 0.0, keep: Iterable[str] = ()) -> list[Entry]:
     """Remove entries that were not used for `unused_for` seconds and whose key is not in `keep`.
 
-    An entry that somebody is building or waiting for stays. Returns what was removed.
-    What interrupted builders left behind goes too, and logs as old (an hour at least).
+    An entry whose lock another process holds stays. Also removes the remains of interrupted
+    builds, and logs that are older than `unused_for` and than an hour. Returns the removed entries.
     """
     kept = set(keep)
     removed = []
@@ -155,20 +161,20 @@ def prune(*, unused_for: float = 0.0, keep: Iterable[str] = ()) -> list[Entry]:
             continue
         try:
             with _locked(entry.key, None, wait=False):
-                # Renamed first: a reader sees a whole entry or none.
-                gone = cache_root() / "building" / f"{entry.key}.gone"
-                gone.parent.mkdir(parents=True, exist_ok=True)
-                remove_tree(gone)
-                entry.path.rename(gone)
-                remove_tree(gone)
+                # Renamed first: a reader finds a complete entry or none.
+                discarded = cache_root() / "building" / f"{entry.key}.gone"
+                discarded.parent.mkdir(parents=True, exist_ok=True)
+                remove_tree(discarded)
+                entry.path.rename(discarded)
+                remove_tree(discarded)
         except Timeout:
             continue
         removed.append(entry)
-    making = cache_root() / "building"
-    for cut_off in making.iterdir() if making.is_dir() else ():
+    building = cache_root() / "building"
+    for interrupted in building.iterdir() if building.is_dir() else ():
         try:
-            with _locked(cut_off.name.partition(".")[0], None, wait=False):
-                remove_tree(cut_off)
+            with _locked(interrupted.name.partition(".")[0], None, wait=False):
+                remove_tree(interrupted)
         except Timeout:
             continue
     logs = cache_root() / "logs"
@@ -179,7 +185,7 @@ def prune(*, unused_for: float = 0.0, keep: Iterable[str] = ()) -> list[Entry]:
 
 
 def tree_size(root: Path) -> int:
-    """Bytes of the files below `root`; a file that vanishes meanwhile counts nothing."""
+    """Returns the bytes of the files below `root`; a file that vanishes meanwhile counts as 0."""
     total = 0
     for folder, _, names in os.walk(root):
         for name in names:
@@ -191,7 +197,7 @@ def tree_size(root: Path) -> int:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a tree, read-only folders (Go's module cache has them) included; absent is fine."""
+    """Remove a tree, also with read-only folders (as in Go's module cache); it may be absent."""
     if not path.exists():
         return
     for folder, names, _ in os.walk(path):
@@ -215,7 +221,7 @@ def _locked(key: str, task: Task | None, *, wait: bool = True) -> Iterator[None]
         if not wait:
             raise
         if task is not None:
-            task.update("another process builds the same: waiting for it")
+            task.update("waiting: another process is building this entry")
         lock.acquire()
     try:
         yield
@@ -224,7 +230,7 @@ def _locked(key: str, task: Task | None, *, wait: bool = True) -> Iterator[None]
 
 
 def named_lock(name: str) -> FileLock:
-    """A lock between processes, kept in the cache; the system frees it when its holder dies."""
+    """Returns a lock between processes; the operating system frees it when its holder dies."""
     return FileLock(made_in_cache("locks") / f"{name}.lock")
 
 

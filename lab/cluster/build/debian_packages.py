@@ -1,4 +1,4 @@
-"""Debian packages turned into one image layer, without dpkg: read with the standard library."""
+"""Unpacks Debian packages into an image layer with the standard library, without dpkg."""
 
 import io
 import lzma
@@ -11,7 +11,7 @@ from lab.cluster.build.tarball import Tarball
 from lab.errors import BuildError
 
 _MERGED = re.compile(r"^(bin|sbin|lib|lib32|lib64)(/|$)")
-"""Folders that Debian's merged /usr has as links: packages still name them the old way."""
+"""Folders that are links in Debian's merged /usr; packages still use the old paths."""
 _SKIPPED = re.compile(
     r"usr/share/(doc|man|info|locale|lintian|bug|bash-completion)/|usr/lib/systemd/|"
     r"etc/(init\.d|logrotate\.d|ufw|cron\.[a-z]+)/"
@@ -19,26 +19,26 @@ _SKIPPED = re.compile(
 
 
 def members(deb: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each member of an `ar` archive, which is what a .deb is.
+    """Yields name and content of each member of a .deb, which is an `ar` archive.
 
-    Raises BuildError when it is none.
+    Raises BuildError when the file is not an `ar` archive.
     """
     data = deb.read_bytes()
     if not data.startswith(b"!<arch>\n"):
-        raise BuildError(f"{deb.name} is no Debian package")
-    place = 8
-    while place + 60 <= len(data):
-        header = data[place : place + 60]
+        raise BuildError(f"{deb.name} is not a Debian package")
+    offset = 8
+    while offset + 60 <= len(data):
+        header = data[offset : offset + 60]
         size = int(header[48:58])
-        yield header[:16].decode().strip().rstrip("/"), data[place + 60 : place + 60 + size]
-        place += 60 + size + size % 2
+        yield header[:16].decode().strip().rstrip("/"), data[offset + 60 : offset + 60 + size]
+        offset += 60 + size + size % 2
 
 
 def add(layer: Tarball, debs: Iterable[Path], *, without: Collection[str] = ()) -> list[str]:
-    """Add the files of the packages to a layer; documentation and units of systemd are left out,
-    and so are the paths in `without`.
+    """Add the packages' files to a layer, except documentation, files for services (systemd,
+    init.d, cron, logrotate, ufw) and the paths in `without`.
 
-    Returns the packages' file names. Raises BuildError for what is no package of a known form.
+    Returns the packages' file names. Raises BuildError for a package that it cannot read.
     """
     added = []
     for deb in sorted(debs):
@@ -63,7 +63,7 @@ def _add_data(
             if not path or path in without or _SKIPPED.match(f"{path}/"):
                 continue
             if member.isdir():
-                continue  # made when something is put into it
+                continue  # the layer adds a folder with the first file in it
             if member.issym():
                 layer.link(path, member.linkname)
             elif member.isfile():

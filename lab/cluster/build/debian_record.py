@@ -1,8 +1,8 @@
-"""Which Debian packages an image was made from: name, version, architecture, SHA-256 of the .deb.
+"""Records the Debian packages of an image: name, version, architecture, SHA-256 of the .deb.
 
-The record lies in the image, in FOLDER, a file for each of its layers that holds packages, in the
-form of Debian's own control files. What a record says can be asked for again: `pins` is what makes
-apt prefer just those versions, and `compare` says what came instead.
+The record is in the image, in FOLDER: one file for each layer that holds packages, in the format
+of Debian's control files. A later build can ask for the recorded versions: `pins` makes apt prefer
+them, and `compare` returns the packages that came in another version.
 """
 
 import hashlib
@@ -18,16 +18,16 @@ from urllib.parse import parse_qs, unquote
 from lab.errors import BuildError, HostError
 
 FOLDER: Final = "usr/share/sidecar-lab/packages"
-"""In every image that has Debian packages."""
+"""The record's folder in every image that has Debian packages."""
 WANTED: Final = "SIDECAR_LAB_PACKAGES"
-"""Names a file that `lab status --sbom` printed: builds take the versions that it names."""
+"""Environment variable: a file that `lab status --sbom` printed; builds install its versions."""
 PIN_FILE: Final = "/etc/apt/preferences.d/sidecar-lab"
 _FIELDS = "Package|Version|Architecture|SHA256"
 
 
 @dataclass(frozen=True, order=True)
 class Package:
-    """One package. `sha256` is "" where the archive no longer lists what is installed."""
+    """One package. `sha256` is "" when the archive does not list the installed version."""
 
     name: str
     version: str
@@ -36,9 +36,10 @@ class Package:
 
 
 def recorder(root: str, apt: str = "apt-cache", name: str = "root") -> str:
-    """A shell command that writes the record of the Debian root at `root` ("" is /) into it.
+    """Returns a shell command that writes the record of the Debian root at `root` ("" is /).
 
-    `apt` is the apt-cache that reads that root's lists of packages.
+    The command writes it into that root, as FOLDER/`name`. `apt` is the apt-cache command that
+    reads the root's package lists.
     """
     folder = f"{root}/{FOLDER}"
     return (
@@ -49,84 +50,94 @@ def recorder(root: str, apt: str = "apt-cache", name: str = "root") -> str:
 
 
 def parse(text: str) -> list[Package]:
-    """The packages of a record, sorted; of two entries for one the archive's, with its hash."""
-    found: dict[tuple[str, str, str], str] = {}
+    """Returns the packages of a record, sorted; of two entries for a package, the hash is kept.
+
+    dpkg's entry has no hash, the archive's has one.
+    """
+    digests: dict[tuple[str, str, str], str] = {}
     for stanza in re.split(r"\n\s*\n", text):
         rows = [line.partition(": ") for line in stanza.splitlines()]
         fields = {key: value.strip() for key, _, value in rows}
-        # Of dpkg's own list: what was removed is there, too.
+        # dpkg's own list also holds packages that were removed.
         if not fields.get("Status", "installed").endswith("installed"):
             continue
         if fields.get("Package") and fields.get("Version"):
             key = (fields["Package"], fields["Version"], fields.get("Architecture", ""))
-            found[key] = fields.get("SHA256") or found.get(key, "")
-    return sorted(Package(*key, digest) for key, digest in found.items())
+            digests[key] = fields.get("SHA256") or digests.get(key, "")
+    return sorted(Package(*key, digest) for key, digest in digests.items())
 
 
 def text(packages: Iterable[Package]) -> str:
-    """The record that `parse` reads."""
+    """Returns the record of the packages, in the form that `parse` reads."""
     return "\n".join(
-        f"Package: {one.name}\nVersion: {one.version}\nArchitecture: {one.architecture}\n"
-        f"SHA256: {one.sha256}\n"
-        for one in sorted(packages)
+        f"Package: {package.name}\nVersion: {package.version}\n"
+        f"Architecture: {package.architecture}\nSHA256: {package.sha256}\n"
+        for package in sorted(packages)
     )
 
 
 def of_files(debs: Iterable[Path]) -> list[Package]:
-    """The packages of .deb files, by the names that apt gives them. Raises BuildError."""
-    found = []
+    """Returns the packages of .deb files, from the file names that apt gives them.
+
+    Raises BuildError for a file with another kind of name.
+    """
+    packages = []
     for deb in debs:
         parts = deb.name.removesuffix(".deb").split("_")
         if len(parts) != 3:
             raise BuildError(f"{deb.name} is not named as apt names a package")
         name, version, architecture = parts
         digest = hashlib.sha256(deb.read_bytes()).hexdigest()
-        found.append(Package(name, unquote(version), architecture, digest))
-    return sorted(found)
+        packages.append(Package(name, unquote(version), architecture, digest))
+    return sorted(packages)
 
 
 def wanted(environ: Mapping[str, str] = os.environ) -> list[Package]:
-    """The packages of the record that the user asks for; none when nothing is asked for.
+    """Returns the packages of the record that the user named in WANTED; empty without one.
 
-    Raises HostError for a file that is no record.
+    Raises HostError for a file that is not a record, or that names no package.
     """
     file = environ.get(WANTED)
     if not file:
         return []
     try:
-        found = from_sbom(json.loads(Path(file).read_text(encoding="utf-8")))
+        packages = from_sbom(json.loads(Path(file).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(
             f"{WANTED} names {file}, which holds no record of packages: {error}",
             hint="`lab status --sbom > FILE` writes one",
         ) from error
-    if not found:
-        raise HostError(f"{file} names no Debian package", hint="`lab status --sbom > FILE`")
-    return found
+    if not packages:
+        raise HostError(
+            f"{file} names no Debian package", hint="`lab status --sbom > FILE` writes a record"
+        )
+    return packages
 
 
 def from_sbom(document: Mapping[str, Any]) -> list[Package]:
-    """The Debian packages of a CycloneDX document."""
-    found = set()
-    for one in document["components"]:
-        match = re.fullmatch(r"pkg:deb/debian/([^@?]+)@([^?]+)(?:\?(.*))?", one.get("purl", ""))
+    """Returns the Debian packages of a CycloneDX document, sorted."""
+    packages = set()
+    for component in document["components"]:
+        purl = component.get("purl", "")
+        match = re.fullmatch(r"pkg:deb/debian/([^@?]+)@([^?]+)(?:\?(.*))?", purl)
         if match:
             architecture = parse_qs(match[3] or "").get("arch", [""])[0]
-            digests = [row["content"] for row in one.get("hashes", []) if row["alg"] == "SHA-256"]
-            found.add(
+            hashes = component.get("hashes", [])
+            digests = [row["content"] for row in hashes if row["alg"] == "SHA-256"]
+            packages.add(
                 Package(unquote(match[1]), unquote(match[2]), architecture, *(digests or [""]))
             )
-    return sorted(found)
+    return sorted(packages)
 
 
 def pins(packages: Iterable[Package]) -> str:
-    """Preferences for apt: these versions, also where newer ones are served; "" for none.
+    """Returns apt preferences that choose these versions over newer ones; "" for no packages.
 
-    A version that the archive no longer has is passed over by apt.
+    apt ignores a preference for a version that the archive no longer has.
     """
     versions: dict[str, set[str]] = {}
-    for one in packages:
-        versions.setdefault(one.name, set()).add(one.version)
+    for package in packages:
+        versions.setdefault(package.name, set()).add(package.version)
     return "\n".join(
         f"Package: {name}\nPin: version {version}\nPin-Priority: 1001\n"
         for name, several in sorted(versions.items())
@@ -134,25 +145,27 @@ def pins(packages: Iterable[Package]) -> str:
     )
 
 
-def compare(asked: Iterable[Package], made: Iterable[Package]) -> dict[str, str]:
-    """Name → "old → new" of packages that came in another version than asked for.
+def compare(recorded: Iterable[Package], installed: Iterable[Package]) -> dict[str, str]:
+    """Returns name → "old → new" of the packages that came in another version than recorded.
 
-    Raises BuildError when one of an equal version has another hash: the archive was changed.
+    Raises BuildError when a package has the recorded version but another hash: the archive
+    changed.
     """
     known: dict[str, dict[str, str]] = {}
-    for one in asked:
-        known.setdefault(one.name, {})[one.version] = one.sha256
+    for package in recorded:
+        known.setdefault(package.name, {})[package.version] = package.sha256
     moved = {}
-    for one in made:
-        versions = known.get(one.name)
+    for package in installed:
+        name, version, sha256 = package.name, package.version, package.sha256
+        versions = known.get(name)
         if versions is None:
             continue
-        if one.version not in versions:
-            moved[one.name] = f"{' or '.join(sorted(versions))} → {one.version}"
-        elif versions[one.version] and one.sha256 and versions[one.version] != one.sha256:
+        if version not in versions:
+            moved[name] = f"{' or '.join(sorted(versions))} → {version}"
+        elif versions[version] and sha256 and versions[version] != sha256:
             raise BuildError(
-                f"{one.name} {one.version} is not the package of the record: "
-                f"SHA-256 {one.sha256}, recorded {versions[one.version]}",
+                f"{name} {version} is not the package of the record: "
+                f"SHA-256 {sha256}, recorded {versions[version]}",
                 hint="the archive serves other bytes under the same version: find out why",
             )
     return moved

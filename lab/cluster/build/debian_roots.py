@@ -1,7 +1,8 @@
-"""The two Debian roots that images start from: the node's, and the base of our own images.
+"""Builds the Debian root file systems that images start from: the node's, and our images' base.
 
-Where no registry answers, mmdebstrap makes both on this host. Where one does, the base comes from
-Debian's stock image (images/lab_images.py), and the node's root is part of the stock node image.
+Without a registry, mmdebstrap builds both on this host. With one, nothing is built here: the base
+comes from Debian's stock image (images/lab_images.py), and the node's root is part of the stock
+node image.
 """
 
 import os
@@ -20,7 +21,7 @@ from lab.long_command import build_log, stream
 from lab.progress import Task
 
 PROXY_USER = ("istio-proxy", 1337)
-"""In the base, so that /etc/passwd is in one layer only and `ps` can name the user."""
+"""Created in the base, so that only one layer holds /etc/passwd and `ps` can name the user."""
 
 BASE_PACKAGES = (
     "ca-certificates",
@@ -37,15 +38,19 @@ NODE_PACKAGES = (
     *("systemd", "systemd-sysv", "util-linux"),
 )
 NGINX_PACKAGES = ("nginx",)
-"""Downloaded against the base, so that exactly what it lacks comes along."""
+"""Downloaded inside the base root, so that apt adds exactly the dependencies it lacks."""
 
 UNREAD = ("doc", "man", "info", "locale", "lintian", "bug", "bash-completion")
-"""Folders of /usr/share that nobody reads in a container."""
+"""Folders of /usr/share that nobody reads in a container; they are left out."""
 
 
 @dataclass(frozen=True)
 class Root:
-    """One Debian root: its packages, hooks of mmdebstrap, and packages only to be downloaded."""
+    """One Debian root file system. Its repr is part of the cache key (see `inputs`).
+
+    `download` are packages that are downloaded but not installed, `user` is the name and number
+    of a user to create, `unread` are folders of /usr/share to leave out.
+    """
 
     name: str
     packages: tuple[str, ...]
@@ -60,7 +65,11 @@ BASE = Root("base", BASE_PACKAGES, NGINX_PACKAGES, PROXY_USER)
 
 
 def inputs(root: Root, architecture: str) -> cache.Inputs:
-    """What a root depends on; Debian's security updates come in when the entry is pruned."""
+    """Returns the cache inputs of a root.
+
+    They name no package versions, except those of a record that the user asks for: Debian's
+    security updates are installed when the entry was pruned and is built again.
+    """
     values = {"root": repr(root), "architecture": architecture, "format": "3"}
     if asked := debian_record.pins(debian_record.wanted()):
         values["pins"] = asked
@@ -68,11 +77,11 @@ def inputs(root: Root, architecture: str) -> cache.Inputs:
 
 
 def build(root: Root, architecture: str, task: Task) -> cache.Entry:
-    """`rootfs.tar`, and the downloaded packages in `debs/`; facts: version of each package.
+    """Returns the root's cache entry: `rootfs.tar`, and the downloaded packages in `debs/`.
 
-    Of a record that is asked for, the versions that the archive still has are installed.
-
-    Raises HostError where mmdebstrap is not to be had, BuildError when it fails.
+    The entry's facts hold version and hash of each package. If the user asks for a record, the
+    recorded versions that the archive still has are installed. Raises HostError when mmdebstrap
+    cannot be installed, BuildError when it fails.
     """
     return cache.obtain(
         inputs(root, architecture), lambda folder: _build(root, architecture, folder, task),
@@ -86,17 +95,17 @@ def _build(root: Root, architecture: str, folder: Path, task: Task) -> cache.Fac
     debs = folder / "debs"
     debs.mkdir()
     target = folder / "rootfs.tar"
-    # Cut off, mmdebstrap leaves folders behind; in one of ours the next builder removes them. Not
-    # in the system's temporary folder, where others may put a link in their place.
+    # An interrupted mmdebstrap leaves folders behind; here, the next builder removes them. In the
+    # system's temporary folder, other users could replace them by a link.
     wanted = inputs(root, architecture)
     with tempfile.TemporaryDirectory(prefix=f"{wanted.key}.work-", dir=folder.parent) as workdir:
-        Path(workdir).chmod(0o711)  # apt downloads as a user of its own
+        Path(workdir).chmod(0o711)  # apt downloads as its own user
         asked = debian_record.wanted()
         pins = Path(workdir, "pins")
         pins.write_text(debian_record.pins(asked))
         stream(
             bootstrap(root, architecture, target, debs, pins if asked else None),
-            what=f"making the Debian root of {root.name}",
+            what=f"building the Debian root of {root.name}",
             logfile=logfile,
             on_line=lambda line: task.update(line.removeprefix("I: ")[:100]),
             env={"TMPDIR": workdir},
@@ -111,10 +120,10 @@ def _build(root: Root, architecture: str, folder: Path, task: Task) -> cache.Fac
         raise BuildError(f"{target} holds no record of its packages", hint=f"see {logfile}")
     moved = debian_record.compare(asked, {*packages, *downloaded})
     if moved:
-        task.update(f"{len(moved)} packages are newer than recorded: the archive lacks those")
+        task.update(f"{len(moved)} packages are newer: the archive lacks the recorded versions")
     return {
-        "packages": {one.name: one.version for one in packages},
-        "hashes": {one.name: one.sha256 for one in packages},
+        "packages": {package.name: package.version for package in packages},
+        "hashes": {package.name: package.sha256 for package in packages},
         "downloaded": sorted(path.name for path in debs.glob("*.deb")),
         "moved": moved,
     }
@@ -123,8 +132,8 @@ def _build(root: Root, architecture: str, folder: Path, task: Task) -> cache.Fac
 def bootstrap(
     root: Root, architecture: str, target: Path, debs: Path, pins: Path | None = None
 ) -> list[str | Path]:
-    """The mmdebstrap command for a root; `pins` is a file of apt's preferences."""
-    # In a mount namespace of its own: killed, it would leave /proc and /sys mounted.
+    """Returns the mmdebstrap command for a root; `pins` is a file of apt preferences."""
+    # In its own mount namespace: a killed mmdebstrap would leave /proc and /sys mounted.
     words: list[str | Path] = ["unshare", "--mount", "--propagation", "private", "mmdebstrap"]
     words += ["--variant=minbase", f"--architectures={architecture}"]
     words.append(f"--include={','.join(root.packages)}")
@@ -144,7 +153,8 @@ def bootstrap(
         words.append(f'--customize-hook=echo {name}:x:{number}: >> "$1/etc/group"')
     if root.download:
         names = " ".join(root.download)
-        # Before, so that only what is downloaded is taken out; after, so that it is not in twice.
+        # Apt's archive is emptied before, so that only the downloads are copied out, and after, so
+        # that the root does not hold them as well.
         drop = '--customize-hook=rm -f "$1"/var/cache/apt/archives/*.deb'
         words.append(drop)
         words.append(
@@ -161,9 +171,9 @@ def bootstrap(
 
 
 def ensure_mmdebstrap(task: Task) -> None:
-    """Have mmdebstrap on PATH, by apt where this user may install packages.
+    """Install mmdebstrap with apt if it is not on PATH.
 
-    Raises HostError elsewhere.
+    Raises HostError if this user may not install packages, or the installation fails.
     """
     if shutil.which("mmdebstrap"):
         return
@@ -187,7 +197,7 @@ def ensure_mmdebstrap(task: Task) -> None:
 
 
 def recorded_packages(rootfs: Path) -> list[debian_record.Package]:
-    """The record that lies in a root; empty where there is none."""
+    """Returns the packages of the record in a root's tar file; empty without a record."""
     with tarfile.open(rootfs) as tar:
         for member in tar:
             if member.name.removeprefix("./") == f"{debian_record.FOLDER}/root":

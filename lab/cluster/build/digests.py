@@ -1,8 +1,8 @@
-"""What a tag of a registry meant when it was pulled first: later pulls ask for just that.
+"""Remembers which digest a registry's tag had at its first pull; later pulls use that digest.
 
-A tag can be moved, a digest cannot. Where versions.py gives a published digest, that is asked for;
-of every other tag the first pull writes the digest into FILE in the cache. Whoever wants what the
-registry serves now takes the line out.
+A tag can be moved, a digest cannot. Where versions.py names a published digest, that one is pulled.
+For every other tag, the first pull writes the digest into FILE in the cache. To pull what the
+registry serves now, remove the tag's entry from that file.
 """
 
 import json
@@ -18,21 +18,21 @@ FILE = "digests.json"
 
 
 def file() -> Path:
-    """Reference → digest and time of the first pull, JSON."""
+    """Returns the path of the record: JSON, reference → digest and time of the first pull."""
     return cache_root() / FILE
 
 
 def repository(reference: str) -> str:
-    """The reference without tag and digest; a registry's port stays."""
+    """Returns the reference without tag and digest; a registry's port stays."""
     name = reference.partition("@")[0]
     folder, slash, last = name.rpartition("/")
     return f"{folder}{slash}{last.partition(':')[0]}"
 
 
 def pinned(reference: str) -> str:
-    """What to pull for a reference: by its digest where one is given or was recorded.
+    """Returns what to pull for a reference: with its own or its recorded digest, if there is one.
 
-    Raises HostError when the record cannot be read.
+    Raises HostError when the record is damaged.
     """
     if "@" in reference:
         return reference
@@ -61,12 +61,12 @@ def record(reference: str, digest: str) -> None:
 def _read() -> dict[str, dict[str, str]]:
     try:
         known = json.loads(file().read_text(encoding="utf-8"))
-        assert all("digest" in one for one in known.values())
+        assert all("digest" in entry for entry in known.values())
     except FileNotFoundError:
         return {}
     except (ValueError, AttributeError, TypeError, AssertionError) as error:
         raise HostError(
             f"{file()} is damaged: which digests were pulled is not known",
-            hint="mend it, or remove it to take what the registry serves now",
+            hint="fix it, or remove it to pull what the registry serves now",
         ) from error
     return dict(known)

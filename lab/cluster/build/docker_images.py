@@ -1,7 +1,7 @@
-"""Images in the Docker daemon: made once for the content they are made from, found by their tag.
+"""Builds, pulls and lists images in the Docker daemon; a tag tells what an image was built from.
 
-A tag is the first digits of the inputs' sha256, so that a tag that exists is an image that need
-not be built. Only the docker command is used: contexts and remote daemons work.
+A tag is the first digits of the inputs' sha256: if the tag exists, the image need not be built.
+Only the docker command is used, so contexts and remote daemons work.
 """
 
 import json
@@ -19,19 +19,25 @@ from lab.progress import Task
 
 REPOSITORY = "sidecar-lab"
 INPUTS_LABEL = "sidecar-lab.inputs"
-"""On every image of ours: the sha256 of what it was built from."""
+"""Label of every image of ours; its value is the sha256 of the inputs."""
 BAKE_LABEL = "sidecar-lab.bake"
-"""On a container in which a node image is being made. One that no process owns is a leftover."""
+"""Label of a node image (`done`) and of the container in which it is being built (`making`).
+
+A `making` container that no process owns is a leftover.
+"""
 KUBERNETES_LABEL = "sidecar-lab.kubernetes"
-"""On a node image: the version of the Kubernetes in it."""
+"""Label of a node image; its value is the version of Kubernetes in it."""
 STAGE_LABEL = "sidecar-lab.stage"
-"""On what a build only passes through."""
+"""Label of the intermediate images of a build with several stages."""
 DOCKERFILES = PACKAGE / "cluster" / "dockerfiles"
 
 
 @dataclass(frozen=True)
 class DockerImage:
-    """One image of ours in the daemon. `size` is in bytes, `inputs` empty for a stock image."""
+    """One image of ours in the daemon. `tag` is "" for an untagged image, `size` is in bytes.
+
+    `inputs` is the sha256 of the image's inputs, `created` the time that Docker reports.
+    """
 
     tag: str
     id: str
@@ -41,32 +47,32 @@ class DockerImage:
 
 
 def tag(inputs: cache.Inputs) -> str:
-    """The local name of the image made from these inputs."""
+    """Returns the local name of the image that is built from these inputs."""
     return f"{REPOSITORY}/{inputs.kind}:{inputs.short}"
 
 
 def present(tags: Sequence[str]) -> set[str]:
-    """Those of the references (repository:tag, with a digest or without) that the daemon has."""
+    """Returns the references (repository:tag, with or without digest) that the daemon has."""
     if not tags:
         return set()
     form = "{{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}"
     listed = set(docker("image", "ls", "--digests", "--format", form).stdout.split())
-    return {one for one in tags if listed_as(one) in listed}
+    return {reference for reference in tags if listed_as(reference) in listed}
 
 
 def listed_as(reference: str) -> str:
-    """How the daemon lists a reference: what is pulled by its digest is listed without its tag."""
+    """Returns a reference as the daemon lists it: without its tag if it was pulled by digest."""
     digest = reference.partition("@")[2]
     return f"{digests.repository(reference)}@{digest}" if digest else reference
 
 
 def architecture() -> str:
-    """The daemon's architecture in Go's words (amd64, arm64)."""
+    """Returns the daemon's architecture as Go names it (amd64, arm64)."""
     return docker("version", "--format", "{{.Server.Arch}}").stdout.strip()
 
 
 def import_root(inputs: cache.Inputs, rootfs: Path, task: Task) -> str:
-    """An image of one layer, the tar; returns its tag."""
+    """Import a root file system (a tar file) as an image of one layer; returns its tag."""
     name = tag(inputs)
     task.update("importing into Docker")
     stream(
@@ -78,14 +84,14 @@ def import_root(inputs: cache.Inputs, rootfs: Path, task: Task) -> str:
 
 
 def pull(reference: str, task: Task) -> str:
-    """Pull an image, by the digest that its tag had at first; returns it with that digest.
+    """Pull an image by the digest of its first pull; returns the reference with that digest.
 
-    Afterwards the daemon has it under its tag as well. Raises BuildError.
+    Afterwards the daemon has the image under its tag as well. Raises BuildError.
     """
     asked = digests.pinned(reference)
     hint = "without a registry, use `lab up --images build`"
     if asked != reference:
-        hint = f"if the registry no longer has it: take {reference} out of {digests.file()}"
+        hint = f"if the registry no longer has it, remove {reference} from {digests.file()}"
     stream(
         ["docker", "pull", asked],
         what=f"pulling {asked}",
@@ -95,19 +101,19 @@ def pull(reference: str, task: Task) -> str:
     )
     if asked != reference:
         docker("tag", asked, reference)
-    found = with_digest(reference)
-    if "@" in found:
-        digests.record(reference, found.partition("@")[2])
-    return found
+    pulled = with_digest(reference)
+    if "@" in pulled:
+        digests.record(reference, pulled.partition("@")[2])
+    return pulled
 
 
 def with_digest(reference: str) -> str:
-    """The reference and the digest under which the daemon had it from its registry."""
+    """Returns the reference with its registry's digest, or as it is if the daemon knows none."""
     if "@" in reference:
         return reference
     form = '{{join .RepoDigests " "}}'
-    asked = docker("image", "inspect", "--format", form, reference, check=False)
-    known = dict(one.split("@", 1) for one in asked.stdout.split() if "@" in one)
+    answer = docker("image", "inspect", "--format", form, reference, check=False)
+    known = dict(name.split("@", 1) for name in answer.stdout.split() if "@" in name)
     digest = known.get(digests.repository(reference))
     return f"{reference}@{digest}" if digest else reference
 
@@ -127,8 +133,8 @@ def build(
     name = tag(inputs)
     parent = cache_root() / "building"
     parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{inputs.key}.context-", dir=parent) as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory(prefix=f"{inputs.key}.context-", dir=parent) as context_folder:
+        folder = Path(context_folder)
         shutil.copyfile(DOCKERFILES / dockerfile / "Dockerfile", folder / "Dockerfile")
         if context is not None:
             task.update(f"{inputs.kind}: gathering files")
@@ -152,13 +158,13 @@ def build(
 
 
 def kubernetes_of(node_image: str) -> str:
-    """The version of Kubernetes that a node image holds, "1.37.0": its label's, else its file's."""
+    """Returns a node image's version of Kubernetes ("1.37.0"), from its label or a file in it."""
     form = '{{index .Config.Labels "%s"}}' % KUBERNETES_LABEL  # noqa: UP031 - Go's template
-    said = docker("image", "inspect", "--format", form, node_image).stdout.strip()
-    if said in ("", "<no value>"):
+    version = docker("image", "inspect", "--format", form, node_image).stdout.strip()
+    if version in ("", "<no value>"):
         words = ("run", "--rm", "--network", "none", "--entrypoint", "cat", node_image)
-        said = docker(*words, "/kind/version", timeout=120).stdout.strip()
-    return said.removeprefix("v")
+        version = docker(*words, "/kind/version", timeout=120).stdout.strip()
+    return version.removeprefix("v")
 
 
 def remove_stages() -> None:
@@ -168,7 +174,7 @@ def remove_stages() -> None:
 
 
 def save(tags: Sequence[str], target: Path) -> None:
-    """Write the images as one archive. Raises BuildError."""
+    """Write the images into one archive (`docker save`). Raises BuildError."""
     stream(
         ["docker", "save", "--output", target, *tags],
         what=f"saving {', '.join(tags)}",
@@ -177,23 +183,23 @@ def save(tags: Sequence[str], target: Path) -> None:
 
 
 def ours() -> list[DockerImage]:
-    """Every image of ours in the daemon, newest first."""
+    """Returns every image of ours in the daemon, newest first."""
     listed = docker("image", "ls", "--filter", f"label={INPUTS_LABEL}", "--quiet", "--no-trunc")
     ids = list(dict.fromkeys(listed.stdout.split()))
     if not ids:
         return []
-    found = json.loads(docker("image", "inspect", *ids).stdout)
+    inspected = json.loads(docker("image", "inspect", *ids).stdout)
     return sorted(
         (
             DockerImage(
                 tag=name,
-                id=one["Id"],
-                size=one["Size"],
-                inputs=one["Config"]["Labels"][INPUTS_LABEL],
-                created=one["Created"],
+                id=entry["Id"],
+                size=entry["Size"],
+                inputs=entry["Config"]["Labels"][INPUTS_LABEL],
+                created=entry["Created"],
             )
-            for one in found
-            for name in one["RepoTags"] or [""]
+            for entry in inspected
+            for name in entry["RepoTags"] or [""]
         ),
         key=lambda image: image.created,
         reverse=True,
@@ -201,9 +207,9 @@ def ours() -> list[DockerImage]:
 
 
 def remove(images: Sequence[DockerImage]) -> list[DockerImage]:
-    """Remove images that no container uses and no image is built on; returns those removed."""
+    """Remove those images that no container uses and no image is built on; returns the removed."""
     removed = []
-    for one in images:
-        if docker("image", "rm", one.tag or one.id, check=False, timeout=120).ok:
-            removed.append(one)
+    for image in images:
+        if docker("image", "rm", image.tag or image.id, check=False, timeout=120).ok:
+            removed.append(image)
     return removed

@@ -1,9 +1,9 @@
-"""Go programs from their modules: which components, one compile at a time.
+"""Builds Go programs from Go modules, one compile at a time; lists the components that there are.
 
 Each component is a Go module of ours in `sources/`, whose go.mod and go.sum pin every byte; Go
-checks what the module proxy serves against them. It works in a copy, so that nothing it does
-changes the checkout. Caches of modules and objects live below the lab's cache, so that the user's
-own are neither needed nor filled.
+checks what the module proxy serves against them. Go works in a copy of the module, so that it
+cannot change the checkout. Its caches are below the lab's cache, so that the user's own Go caches
+are neither needed nor filled.
 """
 
 import shutil
@@ -23,7 +23,7 @@ from lab.progress import Task
 
 SOURCES = PACKAGE / "cluster" / "sources"
 COMPILING = "go-compile"
-"""The lock of whoever uses Go's caches."""
+"""The name of the lock that a process holds while it uses Go's caches."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Component:
     folder: str
     programs: Mapping[str, str]
     variables: Mapping[str, str]
-    """Set with the linker's -X."""
+    """Name → value; the linker sets them with -X."""
 
     @property
     def source(self) -> Path:
@@ -43,7 +43,7 @@ class Component:
 
 
 def kubernetes(versions: Versions) -> Component:
-    """The control plane, the kubelet and kubeadm."""
+    """The programs of Kubernetes itself: control plane, kube-proxy, kubelet and kubeadm."""
     major, minor, _ = versions.kubernetes.split(".")
     package = "k8s.io/component-base/version"
     names = (
@@ -73,7 +73,7 @@ def etcd(versions: Versions) -> Component:
 
 
 def coredns(versions: Versions) -> Component:
-    """CoreDNS by a main program of ours, with the plugins that kubeadm's Corefile names."""
+    """CoreDNS, with a main program of ours that has the plugins of kubeadm's Corefile."""
     return Component("coredns", f"coredns-{versions.coredns}", {"coredns": "."}, {})
 
 
@@ -102,22 +102,22 @@ def cni_plugins(versions: Versions) -> Component:
 
 
 def pause() -> Component:
-    """The program of a pod's first container, our own."""
+    """Our own pause, the program of a pod's first container."""
     return Component("pause", "pause", {"pause": "."}, {})
 
 
 def kind(versions: Versions) -> Component:
-    """kind itself, for the operator's own system."""
+    """kind itself; it runs on the host."""
     return Component("kind", f"kind-{versions.kind}", {"kind": "sigs.k8s.io/kind"}, {})
 
 
 def istioctl() -> Component:
-    """Real Istio's command line, for the operator's own system."""
+    """Real Istio's command line; it runs on the host."""
     return Component("istioctl", "istio", {"istioctl": "istio.io/istio/istioctl/cmd/istioctl"}, {})
 
 
 def istio() -> Component:
-    """Real Istio's agent (which is its iptables program too) and its control plane."""
+    """Real Istio's agent (which is also its iptables program) and its control plane."""
     names = ("pilot-agent", "pilot-discovery")
     return Component(
         "istio", "istio", {name: f"istio.io/istio/pilot/cmd/{name}" for name in names}, {}
@@ -125,7 +125,7 @@ def istio() -> Component:
 
 
 def prober(versions: Versions) -> Component:
-    """Kubelet's own probes and hooks as a program, for comparing the agent's with them."""
+    """A program with kubelet's own probes and hooks; the agent's are compared with them."""
     package = "k8s.io/component-base/version"
     major, minor, _ = versions.kubernetes.split(".")
     return Component(
@@ -137,7 +137,7 @@ def prober(versions: Versions) -> Component:
 
 
 def node_components(versions: Versions) -> list[Component]:
-    """What a built node image needs, longest first."""
+    """Returns the components of a built node image, the longest compile first."""
     return [
         kubernetes(versions),
         containerd(versions),
@@ -149,7 +149,10 @@ def node_components(versions: Versions) -> list[Component]:
 
 
 def inputs(component: Component, system: str, architecture: str) -> cache.Inputs:
-    """What the programs depend on, the Go that builds them among it."""
+    """Returns the cache inputs of a component's programs, the version of Go among them.
+
+    Raises BuildError when the component has no module.
+    """
     if not (component.source / "go.mod").is_file():
         raise BuildError(
             f"there is no module for {component.folder}",
@@ -169,9 +172,9 @@ def inputs(component: Component, system: str, architecture: str) -> cache.Inputs
 
 
 def build(component: Component, system: str, architecture: str, task: Task) -> cache.Entry:
-    """The component's programs for GOOS `system` and GOARCH `architecture`, in one folder.
+    """Returns the entry with the component's programs for GOOS `system`, GOARCH `architecture`.
 
-    Raises BuildError with the log's name.
+    Compiles them if they are not in the cache. Raises BuildError, which names the log.
     """
     wanted = inputs(component, system, architecture)
     return cache.obtain(
@@ -196,7 +199,7 @@ def _compile(
         task.update("fetching modules")
         count = 0
 
-        def fetched(line: str) -> None:
+        def on_download(line: str) -> None:
             nonlocal count
             count += line.startswith("go: downloading")
             task.update(f"fetching modules: {line.removeprefix('go: downloading ')}", done=count)
@@ -205,7 +208,7 @@ def _compile(
             [go, "mod", "download"],
             what=f"fetching the modules of {component.folder}",
             logfile=logfile,
-            on_line=fetched,
+            on_line=on_download,
             base=environment,
             cwd=source,
             hint=hint,
@@ -218,7 +221,7 @@ def _compile(
         total = len(listed.stdout.split())
         compiled = 0
 
-        def said(line: str) -> None:
+        def on_compile(line: str) -> None:
             nonlocal compiled
             compiled += "/" in line and " " not in line
             task.update(line, done=min(compiled, total), total=total)
@@ -232,7 +235,7 @@ def _compile(
                 ],
                 what=f"compiling {name} ({component.folder})",
                 logfile=logfile,
-                on_line=said,
+                on_line=on_compile,
                 base=environment,
                 cwd=source,
                 hint=hint,
@@ -242,20 +245,21 @@ def _compile(
 
 @contextmanager
 def copied(component: Component) -> Iterator[Path]:
-    """The component's module in a folder of its own, for Go to work in; under the lock COMPILING.
+    """Copies the component's module into a temporary folder, in which Go works.
 
-    By its name `lab cache prune` tells whether somebody still works in it.
+    The caller holds the lock COMPILING. The folder's name begins with the lock's name, so that
+    `lab cache prune` can tell whether the folder is in use.
     """
     parent = cache_root() / "building"
     parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{COMPILING}.", dir=parent) as made:
-        folder = Path(made, component.folder)
+    with tempfile.TemporaryDirectory(prefix=f"{COMPILING}.", dir=parent) as temporary:
+        folder = Path(temporary, component.folder)
         shutil.copytree(component.source, folder, copy_function=shutil.copyfile)
         yield folder
 
 
 def linker_flags(component: Component) -> str:
-    """Without symbols, and with the version variables set."""
+    """Returns the value of -ldflags: strip symbols, set the version variables."""
     words = ["-s", "-w"]
     for name, value in sorted(component.variables.items()):
         words += ["-X", f"{name}={value}"]
@@ -263,14 +267,17 @@ def linker_flags(component: Component) -> str:
 
 
 def module_folder(component: Component, module: str, version: str, task: Task) -> Path:
-    """Where the source of `module` lies in the module cache, fetched if need be."""
+    """Returns the folder of a module's source in the module cache; downloads it if needed.
+
+    Raises BuildError when it cannot be downloaded.
+    """
     needed = go_tool.needed_go(component.source / "go.mod")
     go = go_tool.command(go_tool.chosen(needed), needed, task)
     environment = go_tool.environment(go, "linux", "amd64")
     try:
         with cache.named_lock(COMPILING), copied(component) as source:
             run([go, "mod", "download", module], base=environment, cwd=source)
-            found = run(
+            listed = run(
                 [go, "list", "-m", "-mod=mod", "-f", "{{.Dir}}", f"{module}@{version}"],
                 base=environment,
                 cwd=source,
@@ -280,4 +287,4 @@ def module_folder(component: Component, module: str, version: str, task: Task) -
             f"the source of {module} {version} cannot be fetched: {error.message}",
             hint="the module proxy must be reachable (GOPROXY)",
         ) from error
-    return Path(found.stdout.strip())
+    return Path(listed.stdout.strip())

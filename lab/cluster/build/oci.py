@@ -1,7 +1,7 @@
-"""Images as data: layers, configuration, and an OCI archive that leaves out what is there.
+"""Images as data: layers, configuration, and OCI archives without the blobs that a node has.
 
 `ctr images import` takes such an archive. Its blobs are named by their digest, so an archive for
-a node that holds the lower layers already needs only the top ones.
+a node that already holds the lower layers needs only the top ones.
 """
 
 import gzip
@@ -33,12 +33,12 @@ class Layer:
     size: int
     media_type: str
     path: Path | None
-    """None: the blob is known to be where the image goes."""
+    """The blob's file; None when the node that gets the image has the blob."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image under one or more full references (docker.io/…:tag)."""
+    """An image with one or more full references (docker.io/…:tag)."""
 
     references: tuple[str, ...]
     config: bytes
@@ -46,7 +46,7 @@ class Image:
 
     @property
     def manifest(self) -> bytes:
-        """The manifest; its sha256 is the image's digest."""
+        """The manifest as JSON; its sha256 is the image's digest."""
         return _json(
             {
                 "schemaVersion": 2,
@@ -65,7 +65,7 @@ class Image:
 
 
 def digest(data: bytes) -> str:
-    """`sha256:…` of the bytes."""
+    """Returns the digest of the bytes, `sha256:…`."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
@@ -74,10 +74,10 @@ def _json(value: object) -> bytes:
 
 
 def pack(content: IO[bytes], folder: Path) -> Layer:
-    """Compress a layer's tar into a blob in `folder`, named by its digest."""
+    """Compress a layer's tar into a blob in `folder`; the file is named by the blob's digest."""
     plain = hashlib.sha256()
     temporary = folder / "packing"
-    # Level 1: four times the speed of the default for a tenth more bytes; read once per node.
+    # Level 1: four times as fast as the default, a tenth more bytes; each node reads it once.
     with temporary.open("wb") as out, gzip.GzipFile("", "wb", 1, out, mtime=0) as packed:
         while chunk := content.read(CHUNK):
             plain.update(chunk)
@@ -88,7 +88,7 @@ def pack(content: IO[bytes], folder: Path) -> Layer:
 
 
 def file_digest(path: Path) -> str:
-    """`sha256:…` of a file."""
+    """Returns the digest of a file, `sha256:…`."""
     with path.open("rb") as content:
         return f"sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}"
 
@@ -100,7 +100,7 @@ def image(
     *,
     entrypoint: Sequence[str] = (),
 ) -> Image:
-    """An image of static programs in /usr/local/bin, from nothing but its layers."""
+    """Returns an image of just these layers: static programs in /usr/local/bin, without a base."""
     config: dict[str, object] = {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]}
     if entrypoint:
         config["Entrypoint"] = list(entrypoint)
@@ -125,22 +125,23 @@ def from_docker(
     known: Mapping[str, Layer],
     folder: Path,
 ) -> list[Image]:
-    """The images of a `docker save` archive, under the references that `names` gives their tags.
+    """Returns the images of a `docker save` archive whose tags are in `names`.
 
-    A layer whose diff id is `known` is taken from there; the others are packed into `folder`.
-    Works for the archives of old and new daemons: both carry manifest.json.
+    `names` maps a tag to the image's references. A layer whose diff id is in `known` is taken from
+    there; the others are packed into `folder`. Archives of old and new daemons work: both hold
+    manifest.json.
     """
     layers = dict(known)
     images = []
     with tarfile.open(saved) as tar:
         listing = json.loads(_read(tar, "manifest.json"))
-        for one in listing:
-            config = _read(tar, one["Config"])
+        for entry in listing:
+            config = _read(tar, entry["Config"])
             diff_ids = json.loads(config)["rootfs"]["diff_ids"]
-            for diff_id, member in zip(diff_ids, one["Layers"], strict=True):
+            for diff_id, member in zip(diff_ids, entry["Layers"], strict=True):
                 if diff_id not in layers:
                     layers[diff_id] = _packed(tar, member, folder)
-            for tag in one["RepoTags"] or ():
+            for tag in entry["RepoTags"] or ():
                 if tag in names:
                     chosen = tuple(layers[diff_id] for diff_id in diff_ids)
                     images.append(Image(tuple(names[tag]), config, chosen))
@@ -166,36 +167,36 @@ def _packed(tar: tarfile.TarFile, name: str, folder: Path) -> Layer:
 def write_archive(images: Sequence[Image], present: Collection[str], out: IO[bytes]) -> int:
     """Write an OCI archive of `images` without the blobs whose digest is in `present`.
 
-    Returns how many bytes of layers went in. Raises FileNotFoundError for a layer that is neither
-    here nor there.
+    Returns the bytes of layers in the archive. Raises FileNotFoundError for a layer that has no
+    file and is not in `present`.
     """
     written: set[str] = set(present)
     listed = []
     sent = 0
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         _put(tar, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
-        for one in images:
-            for layer in one.layers:
+        for img in images:
+            for layer in img.layers:
                 if layer.digest in written:
                     continue
                 if layer.path is None:
-                    raise FileNotFoundError(f"layer {layer.digest} is nowhere")
+                    raise FileNotFoundError(f"layer {layer.digest} is neither here nor in the node")
                 written.add(layer.digest)
                 sent += layer.size
                 with layer.path.open("rb") as content:
                     tar.addfile(_member(_blob(layer.digest), layer.size), content)
-            for data in (one.config, one.manifest):
+            for data in (img.config, img.manifest):
                 name = digest(data)
                 # Always sent: small, and an importer wants the manifest in the archive.
                 if name not in written or name in present:
                     _put(tar, _blob(name), data)
                 written.add(name)
-            for reference in one.references:
+            for reference in img.references:
                 listed.append(
                     {
                         "mediaType": MANIFEST,
-                        "digest": digest(one.manifest),
-                        "size": len(one.manifest),
+                        "digest": digest(img.manifest),
+                        "size": len(img.manifest),
                         "annotations": {"io.containerd.image.name": reference},
                     }
                 )
@@ -219,17 +220,22 @@ def _put(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def save_layers(images: Sequence[Image], folder: Path) -> None:
-    """Write `layers.json` and `images.json` beside the blobs, for load_images."""
-    layers = {layer.digest: layer for one in images for layer in one.layers}
+    """Write `images.json` beside the blobs; load_images reads it."""
+    layers = {layer.digest: layer for img in images for layer in img.layers}
     (folder / "images.json").write_text(
         json.dumps(
             {
                 "layers": [
-                    [one.diff_id, one.digest, one.size, one.media_type] for one in layers.values()
+                    [layer.diff_id, layer.digest, layer.size, layer.media_type]
+                    for layer in layers.values()
                 ],
                 "images": [
-                    [list(one.references), one.config.decode(), [la.digest for la in one.layers]]
-                    for one in images
+                    [
+                        list(img.references),
+                        img.config.decode(),
+                        [layer.digest for layer in img.layers],
+                    ]
+                    for img in images
                 ],
             },
             indent=1,
@@ -238,7 +244,7 @@ def save_layers(images: Sequence[Image], folder: Path) -> None:
 
 
 def load_images(folder: Path) -> list[Image]:
-    """The images that save_layers wrote into a folder."""
+    """Returns the images that save_layers wrote into a folder."""
     data = json.loads((folder / "images.json").read_text())
     layers = {}
     for diff_id, name, size, media_type in data["layers"]:
@@ -251,12 +257,12 @@ def load_images(folder: Path) -> list[Image]:
 
 
 def by_diff_id(images: Sequence[Image]) -> dict[str, Layer]:
-    """Every layer of the images by the name of its content."""
-    return {layer.diff_id: layer for one in images for layer in one.layers}
+    """Returns every layer of the images by its diff id."""
+    return {layer.diff_id: layer for img in images for layer in img.layers}
 
 
 def copy_blobs(images: Sequence[Image], folder: Path) -> None:
-    """Copy the blobs of the images into `folder`, those that are not there."""
+    """Copy those blobs of the images that `folder` lacks into it."""
     for layer in by_diff_id(images).values():
         target = folder / layer.digest.replace(":", "-")
         if layer.path is not None and not target.exists():

@@ -1,7 +1,8 @@
-"""Python wheels by a lock file with hashes, installed into a folder of their own.
+"""Installs the Python wheels of a lock file with hashes into a folder of their own.
 
-Nothing is compiled and nothing is chosen here: the lock names version and hash of each wheel,
-`--only-binary` and `--no-deps` leave no other way in. uv is used where it is, else pip.
+Nothing is compiled, and no version is chosen here: the lock names version and hash of each wheel,
+and `--only-binary` and `--no-deps` exclude everything else. uv installs them if it is there, else
+pip does.
 """
 
 import platform
@@ -19,13 +20,13 @@ from lab.long_command import build_log, stream
 from lab.progress import Task
 
 NEWEST_GLIBC = 36
-"""Debian bookworm's glibc is 2.36: a wheel for manylinux_2_36 or older runs there."""
+"""The minor version of Debian bookworm's glibc, 2.36: wheels up to manylinux_2_36 run there."""
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
 @dataclass(frozen=True)
 class Platform:
-    """What wheels are for: uv's name of it and pip's tags, or none of both for this host."""
+    """The platform of wheels. `uv` is uv's name for it, `tags` are pip's; empty for this host."""
 
     name: str
     uv: str = ""
@@ -33,7 +34,7 @@ class Platform:
 
 
 def image_platform(architecture: str) -> Platform:
-    """Debian bookworm on Docker's `architecture` (amd64, arm64)."""
+    """Returns the platform of our images: Debian bookworm on `architecture` (amd64, arm64)."""
     machine = _MACHINES.get(architecture, architecture)
     newer = [f"manylinux_2_{minor}_{machine}" for minor in range(NEWEST_GLIBC, 4, -1)]
     older = [f"{name}_{machine}" for name in ("manylinux2014", "manylinux2010", "manylinux1")]
@@ -45,14 +46,14 @@ def image_platform(architecture: str) -> Platform:
 
 
 def host_platform() -> Platform:
-    """This machine."""
+    """Returns the platform of this machine."""
     name, machine = sysconfig.get_platform(), platform.machine()
-    # python.org's macOS Python says "universal2", on both kinds of processor.
+    # python.org's macOS Python reports "universal2" on both kinds of processor.
     return Platform(name if machine in name else f"{name}-{machine}")
 
 
 def inputs(lock: Path, target: Platform) -> cache.Inputs:
-    """What an installed set of wheels depends on."""
+    """Returns the cache inputs of the wheels of `lock`, installed for `target`."""
     return cache.Inputs(
         f"wheels-{lock.stem}",
         {
@@ -64,9 +65,9 @@ def inputs(lock: Path, target: Platform) -> cache.Inputs:
 
 
 def install(lock: Path, target: Platform, task: Task) -> cache.Entry:
-    """The wheels of `lock`, unpacked in the entry's folder `site`; scripts in `site/bin`.
+    """Returns the entry with the wheels of `lock`, installed in `site`; scripts in `site/bin`.
 
-    Raises BuildError, for instance when a hash is not the lock's.
+    Raises BuildError, for instance when a wheel's hash is not in the lock.
     """
     return cache.obtain(
         inputs(lock, target), lambda folder: _install(lock, target, folder, task), task=task
@@ -91,13 +92,13 @@ def _install(lock: Path, target: Platform, folder: Path, task: Task) -> cache.Fa
 
 
 def find_uv() -> str | None:
-    """uv beside this Python, else on PATH."""
+    """Returns the path of uv: beside this Python, else on PATH; None without uv."""
     beside = shutil.which("uv", path=str(Path(sys.executable).parent))
     return beside or shutil.which("uv")
 
 
 def installer(lock: Path, target: Platform, site: Path, uv: str | None) -> Sequence[str]:
-    """The command that installs `lock` for `target` into `site`."""
+    """Returns the command that installs `lock` for `target` into `site`, by uv or (None) pip."""
     common = ["--require-hashes", "--no-deps", "-r", str(lock), "--target", str(site)]
     if uv is not None:
         words = [uv, "pip", "install", "--only-binary", ":all:", "--link-mode", "copy", *common]

@@ -1,4 +1,4 @@
-"""Tar archives with the same bytes for the same content: what image layers are made of."""
+"""Writes tar archives for image layers: the same content gives the same bytes."""
 
 import io
 import tarfile
@@ -7,13 +7,14 @@ from types import TracebackType
 from typing import Self
 
 EPOCH = 1767225600
-"""Every member's time, 2026-01-01T00:00:00Z: a layer must not depend on when it was made."""
+"""The time of every member, 2026-01-01T00:00:00Z: when a layer is built must not change it."""
 
 
 class Tarball:
-    """A tar being written: root-owned members, one time for all, folders made as needed.
+    """A tar archive being written. Members belong to root and have the same time.
 
-    Names are relative and posix ("usr/bin/x"). A name may come once only.
+    Parent folders are added as needed. Names are relative, with slashes ("usr/bin/x"). Adding a
+    file or link under a used name raises ValueError.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,14 +33,14 @@ class Tarball:
         self._tar.close()
 
     def folder(self, name: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
-        """Add a folder and those above it; one that is there already stays as it is."""
+        """Add a folder and its parents; a folder that was added before stays as it is."""
         if name in self._names or name in ("", "."):
             return
         self.folder(_above(name))
         self._add(name, tarfile.DIRTYPE, mode, uid=uid, gid=gid)
 
     def file(self, name: str, source: Path | bytes | str, mode: int = 0o644) -> None:
-        """Add a file: the content of a Path, or the bytes or text given."""
+        """Add a file; `source` is a file to copy, or the content as bytes or text."""
         self.folder(_above(name))
         if isinstance(source, Path):
             with source.open("rb") as content:

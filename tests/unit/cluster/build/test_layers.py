@@ -184,7 +184,7 @@ def test_a_package_becomes_files_where_merged_usr_has_them(tmp_path: Path) -> No
 
 def test_what_is_no_package_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.deb").write_bytes(b"hello")
-    with pytest.raises(BuildError, match=r"x\.deb is no Debian package"):
+    with pytest.raises(BuildError, match=r"x\.deb is not a Debian package"):
         list(debian_packages.members(tmp_path / "x.deb"))
     odd = deb(tmp_path / "y.deb", {}, name="data.tar.zst")
     with Tarball(tmp_path / "layer") as target, pytest.raises(BuildError, match=r"data\.tar\.zst"):
