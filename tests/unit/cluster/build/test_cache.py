@@ -14,7 +14,7 @@ from lab.cluster.build import cache
 BUILDER = """
 import signal, sys, time
 from pathlib import Path
-from lab.cluster import cache
+from lab.cluster.build import cache
 # Whoever runs the tests in the background ignores SIGINT, and hands that down.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 def build(folder):
