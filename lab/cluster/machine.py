@@ -63,7 +63,7 @@ class Host:
 def gather() -> Host:
     """Gather all facts; the slow questions are asked in threads beside the rest."""
     with ThreadPoolExecutor(max_workers=3) as pool:
-        registry = pool.submit(registry_answers)
+        registry = pool.submit(registry_problem)
         netfilter = pool.submit(try_netfilter)
         go = pool.submit(_version, ["go", "version"])
         unreachable = engine.why_unreachable()
@@ -149,7 +149,7 @@ def _kubectl() -> str:
         return ""
 
 
-def registry_answers(address: tuple[str, int] = REGISTRY, seconds: float = 3.0) -> str:
+def registry_problem(address: tuple[str, int] = REGISTRY, seconds: float = 3.0) -> str:
     """Returns "" when a connection to the registry can be made, else the reason why not."""
     try:
         socket.create_connection(address, timeout=seconds).close()

@@ -1,1 +1,1 @@
-"""The lab's images: node, control plane, proxy, nginx, observer, and those of Istio."""
+"""Plans and builds the lab's images: node, control plane, proxy, nginx, observer, and Istio's."""

@@ -1,4 +1,4 @@
-"""`ensure`: from sources to the node image and everything beside it, only what changed anew."""
+"""`ensure`: builds the node image and the lab's images, rebuilding only what changed."""
 
 import platform
 import shutil
@@ -18,12 +18,12 @@ from lab.errors import HostError
 from lab.progress import Progress, Quiet, Task
 
 REGISTRY = ("registry-1.docker.io", 443)
-"""Where `docker pull kindest/node` goes."""
+"""The host and port that `docker pull kindest/node` connects to."""
 PROBE_SECONDS = 3.0
 
 
 class ImageSource(StrEnum):
-    """Where node and base images come from."""
+    """Where node and base images come from: pulled from a registry or built here."""
 
     AUTO = "auto"
     PULL = "pull"
@@ -32,7 +32,7 @@ class ImageSource(StrEnum):
 
 @dataclass(frozen=True)
 class Built:
-    """Everything that bring-up needs; tags are local to the Docker daemon."""
+    """Everything that `lab up` needs: tags of images in the Docker daemon, and programs."""
 
     node_image: str
     observer_image: str
@@ -46,17 +46,17 @@ class Built:
     source: ImageSource
     """PULL or BUILD, never AUTO."""
     stage: str
-    """The part of the node image that holds Kubernetes: our tag, or the stock image's reference."""
+    """The stage that holds Kubernetes: our tag, or the stock image's reference."""
     kubernetes: str
-    """The version that the node image holds: a pulled one may be of another patch level."""
+    """The version in the node image; a pulled image may have another patch version."""
 
 
 def ensure(
     source: ImageSource, versions: Versions = DEFAULT, progress: Progress | None = None
 ) -> Built:
-    """Build what is missing and return it all; about 0.2 s when nothing is.
+    """Build what is missing and return everything; takes about 0.2 s when nothing is missing.
 
-    Raises BuildError (naming the log), HostError, CommandError when Docker does not answer.
+    Raises BuildError (naming the log), HostError, and CommandError when Docker does not answer.
     """
     progress = progress or Quiet()
     architecture = docker_images.architecture()
@@ -65,15 +65,17 @@ def ensure(
         for pulled in (False, True)
         if source is not (ImageSource.PULL if not pulled else ImageSource.BUILD)
     }
-    chosen = decide(source, {pulled: _stages(made) for pulled, made in plans.items()})
+    chosen = decide(
+        source, {pulled: _costly_part_exists(node) for pulled, (_, node) in plans.items()}
+    )
     images, node = plans[chosen is ImageSource.PULL]
     wanted = [node.node, images.observer, images.proxy, images.control, images.nginx]
-    there = docker_images.present([docker_images.tag(one) for one in wanted])
+    present = docker_images.present([docker_images.tag(inputs) for inputs in wanted])
     kind = cache.find(go_programs.inputs(go_programs.kind(versions), *host_go()))
     if kind is None:
         with progress.task("kind") as task:
             kind = go_programs.build(go_programs.kind(versions), *host_go(), task)
-    if len(there) < len(wanted):
+    if len(present) < len(wanted):
         with cache.named_lock("images"):
             bake.remove_leftovers()
             _build(versions, images, node, progress)
@@ -98,10 +100,10 @@ def load_into(
     versions: Versions = DEFAULT,
     progress: Progress | None = None,
 ) -> int:
-    """Import today's proxy, control and nginx images into a running node.
+    """Import the current proxy, control and nginx images into a running node.
 
-    Builds them if need be. `source` is the one the node was made with (Built.source). Pods keep
-    the image that they run until they are made anew. Returns the bytes of new layers, 0 when
+    Builds them if needed. `source` is the one that the node was created with (Built.source). A
+    running pod keeps its image until it is recreated. Returns the bytes of new layers, 0 when
     the node had everything. Raises BuildError.
     """
     progress = progress or Quiet()
@@ -114,34 +116,33 @@ def load_into(
 
 def _plans(
     versions: Versions, architecture: str, pulled: bool
-) -> tuple[lab_images.Plan, nodeimage.Plan]:
+) -> tuple[lab_images.LabImagesPlan, nodeimage.NodeImagePlan]:
     images = lab_images.plan(architecture, pulled)
     return images, nodeimage.plan(versions, images)
 
 
 def planned(versions: Versions = DEFAULT) -> frozenset[str]:
-    """Every tag that `ensure` looks for today, whether it pulls or builds."""
+    """Returns every tag that `ensure` may look for now, whether it pulls or builds."""
     architecture = docker_images.architecture()
-    plans = [one for pulled in (False, True) for one in _plans(versions, architecture, pulled)]
-    stages = [stage for one in plans for stage in vars(one).values()]
+    plans = [plan for pulled in (False, True) for plan in _plans(versions, architecture, pulled)]
+    fields = [field for plan in plans for field in vars(plan).values()]
     return frozenset(
-        docker_images.tag(stage) for stage in stages if isinstance(stage, cache.Inputs)
+        docker_images.tag(field) for field in fields if isinstance(field, cache.Inputs)
     )
 
 
-def _stages(plans: tuple[lab_images.Plan, nodeimage.Plan]) -> bool:
-    """Whether the costly part of a node image is there already."""
-    _, node = plans
-    tags = [
-        docker_images.tag(one) for one in (node.node, node.lab, node.kubernetes) if one is not None
-    ]
+def _costly_part_exists(node: nodeimage.NodeImagePlan) -> bool:
+    """Whether the daemon has the node image or a stage of it that takes long to build."""
+    stages = (node.node, node.lab, node.kubernetes)
+    tags = [docker_images.tag(inputs) for inputs in stages if inputs is not None]
     return bool(docker_images.present(tags))
 
 
 def decide(source: ImageSource, cached: Mapping[bool, bool]) -> ImageSource:
-    """Pull or build: as told, else as what is cached, else as a registry answers.
+    """Returns PULL or BUILD: what `source` asks for, else what is cached.
 
-    `cached` says for pulled (True) and built (False) whether a node image's costly part is there.
+    With nothing cached, returns PULL if a registry is reachable, else BUILD. `cached` maps pulled
+    (True) and built (False) to whether the daemon has the costly part of that node image.
     """
     if source is not ImageSource.AUTO:
         return source
@@ -149,11 +150,13 @@ def decide(source: ImageSource, cached: Mapping[bool, bool]) -> ImageSource:
         return ImageSource.BUILD
     if cached.get(True):
         return ImageSource.PULL
-    return ImageSource.PULL if registry_answers() else ImageSource.BUILD
+    return ImageSource.PULL if registry_is_reachable() else ImageSource.BUILD
 
 
-def registry_answers(address: tuple[str, int] = REGISTRY, seconds: float = PROBE_SECONDS) -> bool:
-    """Whether a connection to the registry can be made in time."""
+def registry_is_reachable(
+    address: tuple[str, int] = REGISTRY, seconds: float = PROBE_SECONDS
+) -> bool:
+    """Whether a connection to the registry can be made within `seconds`."""
     try:
         socket.create_connection(address, timeout=seconds).close()
     except OSError:
@@ -162,13 +165,16 @@ def registry_answers(address: tuple[str, int] = REGISTRY, seconds: float = PROBE
 
 
 def _build(
-    versions: Versions, images: lab_images.Plan, node: nodeimage.Plan, progress: Progress
+    versions: Versions,
+    images: lab_images.LabImagesPlan,
+    node: nodeimage.NodeImagePlan,
+    progress: Progress,
 ) -> None:
     stage = docker_images.tag(node.kubernetes) if node.kubernetes is not None else node.stock
     lab = docker_images.tag(node.lab)
     top = docker_images.tag(node.node)
-    there = docker_images.present([stage, lab, top])
-    if not there & {lab, top, stage}:
+    present = docker_images.present([stage, lab, top])
+    if not present & {lab, top, stage}:
         if images.pulled:
             with progress.task(f"node image {node.stock}") as task:
                 docker_images.pull(node.stock, _Part(task))
@@ -180,9 +186,9 @@ def _build(
                 nodeimage.build_kubernetes(versions, node, images, _Part(task))
     with progress.task("lab images") as task:
         lab_images.build_all(images, _Part(task))
-    if top in there:
+    if top in present:
         return
-    if lab not in there:
+    if lab not in present:
         with progress.task("lab images into the node image") as task:
             nodeimage.build_lab(node, images, stage, _Part(task))
     with progress.task("node image") as task:
@@ -190,17 +196,17 @@ def _build(
 
 
 class _Part:
-    """A task's line, for one of several parts: a part that is cached does not skip the whole."""
+    """One of several parts of a task: if the part is cached, the task is not shown as skipped."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
 
     def update(self, detail: str, *, done: int | None = None, total: int | None = None) -> None:
-        """Pass it on."""
+        """Show the progress on the task's line."""
         self._task.update(detail, done=done, total=total)
 
     def skip(self, reason: str) -> None:
-        """Say it as a detail."""
+        """Show the reason as a detail on the task's line."""
         self._task.update(reason)
 
 
@@ -215,34 +221,41 @@ _GO_MACHINES = {
 
 
 def host_go() -> tuple[str, str]:
-    """GOOS and GOARCH of this host, for kind."""
+    """Returns GOOS and GOARCH of this host."""
     return go_names(sys.platform, platform.machine())
 
 
 def go_names(system: str, machine: str) -> tuple[str, str]:
-    """GOOS and GOARCH of sys.platform and platform.machine().
+    """Returns GOOS and GOARCH for the values of sys.platform and platform.machine().
 
-    Not of sysconfig.get_platform(), whose machine is "universal2" in python.org's macOS Python.
+    Not for sysconfig.get_platform(), whose machine is "universal2" in python.org's macOS Python.
     """
-    known = machine.lower()
-    return {"win32": "windows"}.get(system, system), _GO_MACHINES.get(known, known)
+    lowered = machine.lower()
+    return {"win32": "windows"}.get(system, system), _GO_MACHINES.get(lowered, lowered)
 
 
 def kubectl() -> Path:
-    """kubectl of the wheel beside this Python, else on PATH. Raises HostError."""
-    found = shutil.which("kubectl", path=sysconfig.get_path("scripts")) or shutil.which("kubectl")
-    if found is None:
+    """Returns the kubectl beside this Python (from the wheel), else the one on PATH.
+
+    Raises HostError without one.
+    """
+    path = shutil.which("kubectl", path=sysconfig.get_path("scripts")) or shutil.which("kubectl")
+    if path is None:
         raise HostError("there is no kubectl", hint="pip install 'sidecar-lab[lab]'")
-    return Path(found)
+    return Path(path)
 
 
 def prune_images(keep: frozenset[str] = frozenset()) -> list[docker_images.DockerImage]:
-    """Remove images of ours whose tag is not in `keep`; those in use stay. Returns the removed."""
+    """Remove images of ours whose tag is not in `keep`; images in use stay. Returns the removed.
+
+    The caller must hold the lock "images".
+    """
     bake.remove_leftovers()
     removed: list[docker_images.DockerImage] = []
     while True:
-        # Newest first, and again: an image can go only when none is built on it.
-        now = docker_images.remove([one for one in docker_images.ours() if one.tag not in keep])
-        if not now:
+        # Newest first, and repeated: an image cannot be removed while another is built on it.
+        unwanted = [image for image in docker_images.ours() if image.tag not in keep]
+        newly_removed = docker_images.remove(unwanted)
+        if not newly_removed:
             return removed
-        removed += now
+        removed += newly_removed

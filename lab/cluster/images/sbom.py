@@ -1,7 +1,7 @@
-"""`lab status --sbom`: the Debian packages of the lab's images, as one CycloneDX document.
+"""`lab status --sbom`: lists the Debian packages of the lab's images in one CycloneDX document.
 
-Read out of the images themselves, which hold a record (debrecord.py); of a stock image only what
-dpkg knows is had, without hashes. SIDECAR_LAB_PACKAGES makes a later build take these versions.
+The packages are read from the record in each image (debian_record.py); a stock image has only
+dpkg's list, without hashes. SIDECAR_LAB_PACKAGES makes a later build install these versions.
 """
 
 import io
@@ -20,69 +20,78 @@ DPKG: Final = "var/lib/dpkg"
 
 
 def document(images: Mapping[str, str]) -> str:
-    """The document (JSON) for images, role → reference. Raises ClusterError: one is gone."""
-    found = {role: (reference, packages(reference)) for role, reference in images.items()}
-    return json.dumps(cyclonedx(found), indent=1)
+    """Returns the document (JSON) for `images`, role → reference.
+
+    Raises ClusterError when the daemon lacks an image.
+    """
+    listed = {role: (reference, packages(reference)) for role, reference in images.items()}
+    return json.dumps(cyclonedx(listed), indent=1)
 
 
 def packages(image: str) -> list[debian_record.Package]:
-    """The Debian packages of one image in the daemon."""
-    made = docker("create", "--network", "none", image, "none", check=False)
-    if not made.ok:
-        raise ClusterError(f"there is no image {image}: {made.stderr.strip()}", hint="`lab up`")
-    container = made.stdout.strip()
+    """Returns the Debian packages of one image in the daemon. Raises ClusterError without it."""
+    created = docker("create", "--network", "none", image, "none", check=False)
+    if not created.ok:
+        raise ClusterError(
+            f"there is no image {image}: {created.stderr.strip()}", hint="`lab up` builds it"
+        )
+    container = created.stdout.strip()
     try:
         records = _texts(container, debian_record.FOLDER, "")
         status = _texts(container, DPKG, "status")
     finally:
         docker("rm", container, check=False)
     return merged(
-        [debian_record.parse(one) for one in records], [debian_record.parse(one) for one in status]
+        [debian_record.parse(text) for text in records],
+        [debian_record.parse(text) for text in status],
     )
 
 
 def merged(
     records: list[list[debian_record.Package]], status: list[list[debian_record.Package]]
 ) -> list[debian_record.Package]:
-    """What the records say, and what dpkg alone knows of."""
-    recorded = {one for several in records for one in several}
-    named = {(one.name, one.version) for one in recorded}
-    alone = {one for several in status for one in several if (one.name, one.version) not in named}
-    return sorted(recorded | alone)
+    """Returns the packages of the records, and those that only dpkg lists."""
+    recorded = {package for packages in records for package in packages}
+    known = {(package.name, package.version) for package in recorded}
+    listed = {package for packages in status for package in packages}
+    unrecorded = {package for package in listed if (package.name, package.version) not in known}
+    return sorted(recorded | unrecorded)
 
 
 def _texts(container: str, folder: str, name: str) -> list[str]:
-    """The texts of the files in a container's folder (only of `name`, when given)."""
-    place = f"{container}:/{folder}/{name}".rstrip("/")
-    done = subprocess.run(["docker", "cp", place, "-"], capture_output=True, check=False)
-    if done.returncode != 0:
+    """Returns the texts of the files in a container's folder, or only of the file `name`."""
+    path = f"{container}:/{folder}/{name}".rstrip("/")
+    copied = subprocess.run(["docker", "cp", path, "-"], capture_output=True, check=False)
+    if copied.returncode != 0:
         return []
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
-        found = [tar.extractfile(member) for member in tar if member.isfile()]
-        return [one.read().decode(errors="replace") for one in found if one is not None]
+    with tarfile.open(fileobj=io.BytesIO(copied.stdout)) as tar:
+        files = [tar.extractfile(member) for member in tar if member.isfile()]
+        return [file.read().decode(errors="replace") for file in files if file is not None]
 
 
 def cyclonedx(images: Mapping[str, tuple[str, list[debian_record.Package]]]) -> dict[str, Any]:
-    """Role → (reference, packages) as a CycloneDX 1.6 document: no time, no serial, so equal for
-    equal images. A package that several images hold is there once; `dependencies` says whose it is.
+    """Returns a CycloneDX 1.6 document of `images`, role → (reference, packages).
+
+    It has no time and no serial number, so equal images give equal documents. A package that
+    several images hold is listed once; `dependencies` lists the packages of each image.
     """
     components: list[dict[str, Any]] = []
     depends = []
     known: dict[str, dict[str, Any]] = {}
-    for role, (reference, found) in sorted(images.items()):
+    for role, (reference, listed) in sorted(images.items()):
         name, _, version = reference.partition(":")
         components.append({"type": "container", "bom-ref": role, "name": name, "version": version})
         refs = set()
-        for one in found:
-            purl = f"pkg:deb/debian/{quote(one.name)}@{quote(one.version, safe='')}"
-            purl += f"?arch={one.architecture}"
+        for package in listed:
+            purl = f"pkg:deb/debian/{quote(package.name)}@{quote(package.version, safe='')}"
+            purl += f"?arch={package.architecture}"
             entry = known.setdefault(
                 purl,
-                {"type": "library", "bom-ref": purl, "name": one.name, "version": one.version}
-                | {"purl": purl},
+                {"type": "library", "bom-ref": purl, "name": package.name}
+                | {"version": package.version, "purl": purl},
             )
-            if one.sha256:
-                entry["hashes"] = [{"alg": "SHA-256", "content": one.sha256}]
+            if package.sha256:
+                entry["hashes"] = [{"alg": "SHA-256", "content": package.sha256}]
             refs.add(purl)
         depends.append({"ref": role, "dependsOn": sorted(refs)})
     return {

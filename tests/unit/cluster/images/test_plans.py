@@ -32,7 +32,7 @@ def test_a_version_without_a_module_is_named() -> None:
 
 
 def test_a_change_in_the_mesh_renames_only_the_top_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    def plans() -> tuple[lab_images.Plan, node_image.Plan]:
+    def plans() -> tuple[lab_images.LabImagesPlan, node_image.NodeImagePlan]:
         made = lab_images.plan("amd64", pulled=False)
         return made, node_image.plan(DEFAULT, made)
 
@@ -73,7 +73,9 @@ def test_a_stock_node_is_pinned_by_digest_where_it_is_known() -> None:
 
 @pytest.fixture
 def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ensure, "registry_answers", lambda: pytest.fail("the registry was asked"))
+    monkeypatch.setattr(
+        ensure, "registry_is_reachable", lambda: pytest.fail("the registry was asked")
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,15 +114,15 @@ def test_the_registry_is_asked_only_when_it_matters(
 def test_with_nothing_cached_the_registry_decides(
     answers: bool, expected: ImageSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ensure, "registry_answers", lambda: answers)
+    monkeypatch.setattr(ensure, "registry_is_reachable", lambda: answers)
     assert ensure.decide(ImageSource.AUTO, {False: False, True: False}) is expected
 
 
 def test_a_registry_is_one_that_takes_a_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert ensure.registry_answers(("127.0.0.1", port), 1)
-    assert not ensure.registry_answers(("127.0.0.1", port), 1)
+        assert ensure.registry_is_reachable(("127.0.0.1", port), 1)
+    assert not ensure.registry_is_reachable(("127.0.0.1", port), 1)
 
 
 def test_the_root_is_made_with_the_packages_the_user_and_what_to_download(tmp_path: Path) -> None:
