@@ -36,7 +36,7 @@ def cluster(up: Bringup, task: Task) -> None:
     if found.action == "ask" or (up.options.recreate and found.action != "create"):
         found = agreed(up, found)
     if found.action != "create":
-        up.api = container.heal(up.name, found, up.paths, task)
+        up.api = container.repair(up.name, found, up.paths, task)
     if up.api is None:
         if found.action == "create" and found.reason:
             up.progress.note(f"creating a new cluster: {found.reason}")
@@ -45,19 +45,19 @@ def cluster(up: Bringup, task: Task) -> None:
     load_changed_images(up, task)
 
 
-def agreed(up: Bringup, found: container.Found) -> container.Found:
+def agreed(up: Bringup, found: container.NodeDecision) -> container.NodeDecision:
     """Returns the action "create" if the user agrees to lose the cluster.
 
     Raises RefusedError if not.
     """
     if up.options.recreate:
-        return container.Found("create", found.reason or "--recreate was given")
+        return container.NodeDecision("create", found.reason or "--recreate asks for it")
     lost = "everything that runs in it is lost"
     if up.options.confirm_loss is not None and up.options.confirm_loss(
         f"The cluster of the lab {up.name!r} must be created again: {found.reason}. "
         f"This deletes it, and {lost}. Go on?"
     ):
-        return container.Found("create", found.reason)
+        return container.NodeDecision("create", found.reason)
     raise RefusedError(
         f"the cluster of the lab {up.name!r} was left as it is: {found.reason}, so it would have "
         "to be created again",

@@ -1,1 +1,1 @@
-"""The node: kind, its container, whose it is, and what is left of it."""
+"""The node: creates it with kind, repairs, pauses and removes it, finds its owner and leftovers."""

@@ -1,4 +1,4 @@
-"""The node's container through its life: judged, healed, paused, removed."""
+"""Decides what to do with the node's container; repairs, pauses and removes it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,60 +15,63 @@ from lab.progress import Task
 
 Action = Literal["create", "ask", "use", "unpause", "start"]
 API_SECONDS = 45.0
-"""How long an API server may take after its node was started again."""
+"""Seconds that an API server may take until it answers after its node was started again."""
 ALIVE = frozenset({"running", "restarting", "paused"})
+"""The states of a container, in Docker's words, whose processes exist."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What to do with the node that is there, and why when it is made anew.
+class NodeDecision:
+    """What to do about the node, and the reason if it must be created again.
 
-    `ask`: it would have to be made anew, but it may hold what its user wants to keep.
+    `ask`: the node must be created again, but it may hold something that its user wants to keep.
     """
 
     action: Action
     reason: str = ""
 
 
-def judge(container: str | None, state: LabState | None, stage: str, *, folder: bool) -> Found:
-    """Decide from Docker's word for the container's state, our own record, the wanted image.
+def judge(
+    container: str | None, state: LabState | None, stage: str, *, folder: bool
+) -> NodeDecision:
+    """Decide from the container's state (Docker's word), our record and the wanted node image.
 
-    `stage` is the part of the node image that holds Kubernetes; only its change needs a new
-    cluster, other images are loaded into the running node. `folder`: the lab's folder holds
-    something of an earlier `up`, be it damaged.
+    `container` is None when there is no node. `stage` is the stage of the node image that holds
+    Kubernetes; only its change needs a new cluster, other images are loaded into the running
+    node. `folder`: the lab's folder holds files of an earlier `up`, even damaged ones.
     """
     if container is None:
         lost = state is not None and state.phase != "creating"
-        return Found("create", "its node is gone" if lost else "")
+        return NodeDecision("create", "its node is gone" if lost else "")
     if state is None and folder:
-        return Found("ask", "what was recorded of it is damaged, or of another version of the lab")
+        return NodeDecision("ask", "its record is damaged or from another version of the lab")
     if state is None:
-        return Found("create", "nothing is recorded of the node that is there")
+        return NodeDecision("create", "there is no record of the existing node")
     if state.phase == "creating":
-        return Found("create", "the `up` that made it did not come to its end")
+        return NodeDecision("create", "the `up` that created it did not finish")
     if container in ("dead", "removing"):
-        return Found("create", f"its node is {container}")
+        return NodeDecision("create", f"its node is {container}")
     if state.stage != stage:
-        return Found("ask", "the node image has changed")
+        return NodeDecision("ask", "the node image has changed")
     if container in ("exited", "created"):
-        return Found("start")
-    return Found("unpause" if container == "paused" else "use")
+        return NodeDecision("start")
+    return NodeDecision("unpause" if container == "paused" else "use")
 
 
-def heal(name: str, found: Found, paths: LabPaths, task: Task) -> KubeApi | None:
-    """Bring a node that is there back to an API server that answers.
+def repair(name: str, decision: NodeDecision, paths: LabPaths, task: Task) -> KubeApi | None:
+    """Unpause or start an existing node, wait for its API server and return a client of it.
 
-    None: it cannot be started again. Raises ClusterError when it runs and nothing answers: that
-    may be slowness, and is no reason to lose what runs in it.
+    Returns None if the node cannot be started. Raises ClusterError if the node runs but its API
+    server does not answer: it may only be slow, so what runs in the node must not be lost.
     """
     node = kind.node_name(name)
-    if found.action == "unpause":
+    if decision.action == "unpause":
         docker("unpause", node)
         task.update("thawed")
-    if found.action == "start":
+    if decision.action == "start":
         task.update("starting the stopped node")
         if not docker("start", node, check=False).ok:
-            task.update("the node cannot be started again: making it anew")
+            task.update("the stopped node cannot be started: creating it again")
             return None
     try:
         api = _connect(name, paths)
@@ -76,24 +79,24 @@ def heal(name: str, found: Found, paths: LabPaths, task: Task) -> KubeApi | None
         if reason:
             task.update(f"waiting for the API server: {reason[:80]}")
             api.wait_ready(API_SECONDS)
-            task.update("the stopped node runs again" if found.action == "start" else "answers")
+            task.update("the stopped node runs again" if decision.action == "start" else "answers")
     except ClusterError as error:
         if engine.container_state(node) not in ALIVE:
-            task.update("the node ended as soon as it was started: making it anew")
+            task.update("the node stopped as soon as it was started: creating it again")
             return None
         again = up_command(paths)
         raise ClusterError(
             f"the node {node} runs, but {error.message}",
-            hint=f"{again} waits for it once more; {recreate_command(paths)} deletes the cluster, "
-            "with all that runs in it, and makes it anew",
+            hint=f"{again} waits for it again; {recreate_command(paths)} deletes the cluster, with "
+            "everything that runs in it, and creates it again",
         ) from error
-    if found.action == "use" and not reason:
+    if decision.action == "use" and not reason:
         task.skip("runs")
     return api
 
 
 def _connect(name: str, paths: LabPaths) -> KubeApi:
-    """Through the lab's kubeconfig; one that is lost or damaged is read from the node again."""
+    """Returns a client by the lab's kubeconfig; reads a lost or damaged one from the node again."""
     try:
         return KubeApi.from_file(paths.kubeconfig)
     except ClusterError:
@@ -105,26 +108,31 @@ def _connect(name: str, paths: LabPaths) -> KubeApi:
 
 
 def recreate_command(paths: LabPaths) -> str:
-    """The command that deletes the cluster and makes it anew, in backticks."""
+    """Returns the command that deletes the cluster and creates it again, in backticks."""
     return f"{up_command(paths)[:-1]} --recreate`"
 
 
 def remove(name: str) -> None:
-    """Remove the node and the containers that look at it, with their volumes."""
-    engine.remove_containers([one.id for one in belonging(name)])
+    """Remove the node and the lab's other containers, with their volumes."""
+    engine.remove_containers([container.id for container in belonging(name)])
 
 
 def belonging(name: str) -> list[engine.Container]:
-    """Containers of one lab: its nodes, and what was started beside them."""
+    """Returns the containers of one lab: its nodes, and those that were started beside them.
+
+    A container belongs to the lab by a label, or because it shares the process namespace of a node.
+    """
     nodes = engine.containers(f"label={engine.KIND_LABEL}={name}")
     labelled = engine.containers(f"label={engine.LABEL}={name}")
-    ids = {one.id for one in nodes + labelled}
+    ids = {container.id for container in nodes + labelled}
     beside = [
-        one
-        for one in engine.containers()
-        if one.id not in ids and _pid_mode(one.id) in {f"container:{two.id}" for two in nodes}
+        container
+        for container in engine.containers()
+        if container.id not in ids
+        and _pid_mode(container.id) in {f"container:{node.id}" for node in nodes}
     ]
-    return list({one.id: one for one in [*beside, *labelled, *nodes]}.values())
+    everything = [*beside, *labelled, *nodes]
+    return list({container.id: container for container in everything}.values())
 
 
 def _pid_mode(container: str) -> str:
@@ -133,19 +141,19 @@ def _pid_mode(container: str) -> str:
 
 
 def pause(paths: LabPaths, state: LabState) -> str:
-    """Freeze the node; says what was done. Raises ClusterError when there is nothing to freeze."""
-    seen = gate.container(state.node)
-    if seen.unreachable:
+    """Freeze the node; returns a sentence for the user. Raises ClusterError if it does not run."""
+    node_state = gate.container(state.node)
+    if node_state.unreachable:
         raise ClusterError(
-            f"Docker does not answer ({seen.unreachable}), so nothing runs that could be paused",
-            hint="`lab status` says what there is",
+            f"the lab cannot be paused: Docker does not answer ({node_state.unreachable})",
+            hint="`lab status` shows what there is",
         )
-    now = seen.state
+    now = node_state.state
     if now == "paused":
         return f"the lab {paths.name} is paused already"
     if now != "running":
         raise ClusterError(
-            f"the node {state.node} is {now or 'gone'}, it cannot be paused",
+            f"the node {state.node} cannot be paused: it is {now or 'gone'}",
             hint=f"run {up_command(paths)}",
         )
     docker("pause", state.node)

@@ -1,7 +1,7 @@
-"""The kind cluster of one lab: its configuration, its making, its node's container.
+"""Configures and creates the kind cluster of one lab, and reads from its node's container.
 
-The node's network is made here, with labels, before kind would make one: so the lab can tell
-its own clusters from others of the same name, and nothing is shared between two labs.
+The node's network is created here, with labels, before kind would create one. By its labels the
+lab can tell its own clusters from others of the same name, and two labs share no network.
 """
 
 import json
@@ -22,13 +22,13 @@ from lab.paths import LabPaths
 HOME_LABEL = "sidecar-lab.home"
 """Label of the node's network; its value is the lab's folder, which tells checkouts apart."""
 ADMIN_CONFIG = "/etc/kubernetes/super-admin.conf"
-"""Not admin.conf: that one is given its rights only towards the end of kubeadm's work."""
+"""The kubeconfig in the node. Not admin.conf: kubeadm gives that one its rights only at the end."""
 _API_PORT = "6443/tcp"
 
 
 @dataclass(frozen=True)
 class ClusterPlan:
-    """What the cluster's configuration is made from."""
+    """The inputs of the cluster's configuration."""
 
     name: str
     node_image: str
@@ -38,19 +38,19 @@ class ClusterPlan:
 
 
 def node_name(name: str) -> str:
-    """The container that kind makes for the only node of cluster `name`."""
+    """Returns the name of the container that kind creates for the only node of cluster `name`."""
     return f"{name}-control-plane"
 
 
 def network_name(name: str) -> str:
-    """The lab's Docker network."""
+    """Returns the name of the lab's Docker network."""
     return f"sidecar-lab-{name}" if name != "sidecar-lab" else name
 
 
 def config(plan: ClusterPlan) -> str:
-    """kind's configuration (YAML; JSON is YAML) for a single fast node.
+    """Returns kind's configuration (YAML; JSON is YAML) for a single fast node.
 
-    Why each setting: see the comments; what was measured is in docs/decisions.md.
+    The comments give the reason for each setting; docs/decisions.md has the measurements.
     """
     cluster = {
         "kind": "Cluster",
@@ -68,19 +68,19 @@ def config(plan: ClusterPlan) -> str:
 
 
 def _kubeadm(plan: ClusterPlan) -> str:
-    # unsafe-no-fsync: the data outlives the node's container stopping and even kill -9, which
-    # lose nothing that the page cache holds; only a power cut could, and then `up` rebuilds.
+    # unsafe-no-fsync: the page cache keeps the data even when the node's container is stopped or
+    # killed. Only a power cut could lose data, and then `up` creates the cluster again.
     etcd = {"unsafe-no-fsync": "true"}
     # One of each: electing a leader costs four seconds at first and a lease's fifteen after the
     # node was stopped. The default rate (20 requests a second) makes the controller manager's
     # start take five seconds.
     alone = {"leader-elect": "false", "kube-api-qps": "300", "kube-api-burst": "600"}
     minor = tuple(int(part) for part in plan.kubernetes_minor.split("."))
-    as_list = minor >= (1, 36)  # kind writes kubeadm v1beta4 from here on: arguments are lists
+    as_list = minor >= (1, 36)  # from here on, kind writes kubeadm v1beta4: arguments are lists
 
-    def arguments(given: dict[str, str]) -> dict[str, object]:
-        rows = [{"name": name, "value": value} for name, value in given.items()]
-        return {"extraArgs": rows if as_list else given}
+    def arguments(values: dict[str, str]) -> dict[str, object]:
+        rows = [{"name": name, "value": value} for name, value in values.items()]
+        return {"extraArgs": rows if as_list else values}
 
     patch: dict[str, object] = {
         "kind": "ClusterConfiguration",
@@ -95,11 +95,11 @@ def _kubeadm(plan: ClusterPlan) -> str:
 def _kubelet(plan: ClusterPlan) -> str:
     patch: dict[str, object] = {
         "kind": "KubeletConfiguration",
-        # Pods of a lab come and go in bunches; the defaults (5 a second) hold them up.
+        # A lab creates its pods in batches; the default limits (5 a second) delay them.
         "registryPullQPS": 0,
         "eventRecordQPS": 0,
         "serializeImagePulls": False,
-        # How soon a changed Secret or ConfigMap reaches a pod that has it mounted.
+        # How long a changed Secret or ConfigMap takes to reach a pod that mounts it.
         "syncFrequency": "10s",
     }
     if plan.cgroup_v1:
@@ -108,7 +108,10 @@ def _kubelet(plan: ClusterPlan) -> str:
 
 
 def ensure_network(name: str, home: Path) -> None:
-    """The lab's own network, labelled. Raises HostError when Docker has no free addresses."""
+    """Create the lab's own network, with labels, if it is missing.
+
+    Raises HostError when Docker has no free address range.
+    """
     network = network_name(name)
     if network in engine.names("network", f"name=^{network}$"):
         return
@@ -134,9 +137,10 @@ def ensure_network(name: str, home: Path) -> None:
 
 
 def owner(name: str) -> str | None:
-    """The folder of the lab that a node of this name belongs to.
+    """Returns the folder of the lab that the node of this name belongs to.
 
-    None: there is no such node. "": it is on no network of a lab (somebody else's cluster).
+    Returns None if there is no such node, and "" if the node is on no lab's network (it is
+    somebody else's cluster).
     """
     node = node_name(name)
     answer = docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", node, check=False)
@@ -157,9 +161,10 @@ def create(
     log: Path,
     on_line: Callable[[str], None],
 ) -> None:
-    """Make the cluster. Raises ClusterError that names the log; then no node is left running.
+    """Create the cluster with the program `kind`; `on_line` gets each line that it prints.
 
-    The kubeconfig goes to the lab's folder; the user's own is not read or written.
+    The kubeconfig is written to the lab's folder; the user's own is neither read nor written.
+    Raises ClusterError, which names the log; a node that was created is kept.
     """
     file = paths.root / "kind.yaml"
     write_atomically(file, config(plan))
@@ -190,26 +195,31 @@ def create(
         ) from error
 
 
-_TELLING = re.compile(
+_REASON = re.compile(
     r"(docker: )?Error response from daemon: .*|\[ERROR .*|error execution phase .*"
 )
-"""Of the output of a command that kind ran, what says why it failed: docker's and kubeadm's."""
+"""The part of a line of docker's or kubeadm's output that names why a command of kind failed."""
 _COMMAND = re.compile(r'command "(\S+ \S+) [^"]*" failed')
 
 
 def cause(log: str) -> str:
-    """What kind says of its failure, of its whole log: without the trace of its own calls."""
-    said = log.rpartition("\n$ ")[2].splitlines()
-    at = max((number for number, row in enumerate(said) if row.startswith("ERROR: ")), default=None)
-    if at is None:
-        return said[-1].strip()[:400] if said else "it said nothing"
-    first = said[at].removeprefix("ERROR: ").removeprefix("failed to create cluster: ")
-    told = [found[0] for row in said[at + 1 :] if (found := _TELLING.search(row))]
-    return "\n".join(row[:400] for row in [_COMMAND.sub(r"`\1 …` failed", first), *told[:4]])
+    """Returns why kind failed, from its whole log, without the trace of kind's own calls.
+
+    At most five lines: kind's own error, and what docker and kubeadm printed as reasons.
+    """
+    rows = log.rpartition("\n$ ")[2].splitlines()
+    last = max(
+        (number for number, row in enumerate(rows) if row.startswith("ERROR: ")), default=None
+    )
+    if last is None:
+        return rows[-1].strip()[:400] if rows else "it printed nothing"
+    error = rows[last].removeprefix("ERROR: ").removeprefix("failed to create cluster: ")
+    reasons = [match[0] for row in rows[last + 1 :] if (match := _REASON.search(row))]
+    return "\n".join(row[:400] for row in [_COMMAND.sub(r"`\1 …` failed", error), *reasons[:4]])
 
 
 def environment(name: str) -> dict[str, str]:
-    """What kind needs in its environment: our network, our Docker, no user's kubeconfig."""
+    """Returns kind's environment: our network, Docker as provider, not the user's kubeconfig."""
     return {
         "KIND_EXPERIMENTAL_DOCKER_NETWORK": network_name(name),
         "KIND_EXPERIMENTAL_PROVIDER": "docker",
@@ -218,23 +228,23 @@ def environment(name: str) -> dict[str, str]:
 
 
 def collect_node_log(name: str, file: Path) -> Path:
-    """The node's journal and last container output in a file, for a message to name."""
+    """Write the node's last container output and its journal to `file`; returns `file`."""
     node = node_name(name)
     parts = []
     for words in (
         ["logs", "--tail", "200", node],
         ["exec", node, "journalctl", "--no-pager", "-n", "400"],
     ):
-        said = docker(*words, timeout=30, check=False)
-        parts.append(f"$ docker {' '.join(words)}\n{said.stdout}{said.stderr}\n")
+        answer = docker(*words, timeout=30, check=False)
+        parts.append(f"$ docker {' '.join(words)}\n{answer.stdout}{answer.stderr}\n")
     file.write_text("\n".join(parts))
     return file
 
 
 def early_kubeconfig(name: str) -> str | None:
-    """The cluster's kubeconfig as soon as kubeadm has written it, addressed from this side.
+    """Returns the cluster's kubeconfig as soon as kubeadm has written it, with the host's address.
 
-    None while it, or the node's published port, is not there yet.
+    Returns None while the file or the node's published port does not exist yet.
     """
     node = node_name(name)
     wait = (
@@ -254,7 +264,7 @@ def early_kubeconfig(name: str) -> str | None:
 
 
 def published_address(node: str) -> str | None:
-    """`host:port` where the API server of a running node is reached from this side."""
+    """Returns the `host:port` at which this host reaches a node's API server; None without one."""
     answer = docker("port", node, _API_PORT, check=False)
     rows = answer.stdout.split()
     return rows[0] if answer.ok and rows else None

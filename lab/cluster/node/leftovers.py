@@ -1,7 +1,7 @@
-"""What of a lab is still there after it was removed: looked for, named, counted.
+"""Finds what is left of a lab after its removal.
 
-Before the removal `identify` notes by what the lab's traces can be told (ids, bridge, folder);
-afterwards `remaining` looks for each of them.
+Before the removal, `identify` notes the names and ids of everything that belongs to the lab; after
+it, `remaining` looks for each of them.
 """
 
 import json
@@ -24,7 +24,10 @@ NAMED_NAMESPACES = Path("/run/netns")
 
 @dataclass(frozen=True)
 class Traces:
-    """By what one lab's things can be told. `bridge` is the host's interface of its network."""
+    """Names and ids that identify one lab's containers, volumes, network, processes and rules.
+
+    `bridge` is the host's interface of its network, "" without a network.
+    """
 
     name: str
     node: str
@@ -37,7 +40,7 @@ class Traces:
 
 @dataclass(frozen=True)
 class Leftover:
-    """One thing that should be gone."""
+    """One thing that should have been removed: its kind (such as "volume") and its name."""
 
     kind: str
     what: str
@@ -47,9 +50,9 @@ class Leftover:
 
 
 def identify(paths: LabPaths) -> Traces:
-    """Note what the lab consists of now. Docker must answer."""
+    """Returns the names and ids of what the lab consists of now. Docker must answer."""
     network = kind.network_name(paths.name)
-    ids = [one.id for one in node.belonging(paths.name)]
+    ids = [container.id for container in node.belonging(paths.name)]
     inspected = docker("inspect", "--type", "container", *ids).stdout if ids else "[]"
     answer = docker("network", "inspect", network, check=False)
     return Traces(
@@ -64,18 +67,18 @@ def identify(paths: LabPaths) -> Traces:
 
 
 def volumes_of(inspected: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
-    """Names of the volumes in `docker inspect`'s answer about containers."""
-    found: list[str] = []
+    """Returns the names of the volumes in the output of `docker inspect` for containers."""
+    volumes: list[str] = []
     for container in inspected:
         mounts = container.get("Mounts")
         for mount in mounts if isinstance(mounts, list) else []:
             if mount.get("Type") == "volume":
-                found.append(mount["Name"])
-    return tuple(found)
+                volumes.append(mount["Name"])
+    return tuple(volumes)
 
 
 def bridge_of(inspected: Sequence[Mapping[str, object]]) -> str:
-    """The bridge's interface name in `docker network inspect`'s answer; "" without a network."""
+    """Returns the bridge's interface from the output of `docker network inspect`; "" without it."""
     for network in inspected:
         options = network.get("Options")
         named = options.get("com.docker.network.bridge.name") if isinstance(options, dict) else ""
@@ -84,27 +87,29 @@ def bridge_of(inspected: Sequence[Mapping[str, object]]) -> str:
 
 
 def remaining(traces: Traces) -> list[Leftover]:
-    """Everything of the lab that can still be found."""
+    """Returns everything of the lab that still exists."""
     known = set(traces.containers)
-    found = [
-        Leftover("container", f"{one.name} ({one.state})")
-        for one in [*node.belonging(traces.name), *engine.containers()]
-        if one.id in known or one.name == traces.node or traces.name in _lab_labels(one)
+    left = [
+        Leftover("container", f"{container.name} ({container.state})")
+        for container in [*node.belonging(traces.name), *engine.containers()]
+        if container.id in known
+        or container.name == traces.node
+        or traces.name in _lab_labels(container)
     ]
     existing = set(engine.names("volume"))
     labelled = engine.names("volume", f"label={engine.LABEL}={traces.name}")
-    found += [Leftover("volume", one) for one in {*traces.volumes, *labelled} & existing]
+    left += [Leftover("volume", volume) for volume in {*traces.volumes, *labelled} & existing]
     networks = engine.names("network", f"label={engine.LABEL}={traces.name}")
-    found += [Leftover("network", one) for one in networks]
-    found += [Leftover("image", one) for one in engine.images_of(traces.name)]
-    found += [Leftover("network namespace", one) for one in named_namespaces(traces.name)]
-    found += [
+    left += [Leftover("network", network) for network in networks]
+    left += [Leftover("image", image) for image in engine.images_of(traces.name)]
+    left += [Leftover("network namespace", space) for space in named_namespaces(traces.name)]
+    left += [
         Leftover("process", f"{pid} {command}") for pid, command in processes(traces, _running())
     ]
     if traces.bridge:
-        found += [Leftover("interface", one) for one in _interfaces() if one == traces.bridge]
-        found += [Leftover("rule", one) for one in rules_of(traces.bridge, _saved_rules())]
-    return list(dict.fromkeys(found))
+        left += [Leftover("interface", link) for link in _interfaces() if link == traces.bridge]
+        left += [Leftover("rule", rule) for rule in rules_of(traces.bridge, _saved_rules())]
+    return list(dict.fromkeys(left))
 
 
 def _lab_labels(container: engine.Container) -> set[str]:
@@ -113,17 +118,19 @@ def _lab_labels(container: engine.Container) -> set[str]:
 
 
 def named_namespaces(name: str, folder: Path = NAMED_NAMESPACES) -> list[str]:
-    """Network namespaces on this machine that are named after the lab."""
+    """Returns the network namespaces on this machine that are named after the lab."""
     prefix = f"sidecar-lab-{name}"
     if not folder.is_dir():
         return []
-    return sorted(one.name for one in folder.iterdir() if one.name.startswith(prefix))
+    return sorted(file.name for file in folder.iterdir() if file.name.startswith(prefix))
 
 
 def processes(
     traces: Traces, running: Iterable[tuple[int, Sequence[str]]]
 ) -> list[tuple[int, str]]:
-    """Processes (pid, command line) that work for this lab: its node, its kubeconfig."""
+    """Returns the processes (pid, command line) whose command line names the lab's node, kubeconfig
+    or containers.
+    """
     marks = {traces.node, traces.kubeconfig, *traces.containers} - {""}
     return [
         (pid, " ".join(words)[:160])
@@ -133,14 +140,14 @@ def processes(
 
 
 def _running() -> list[tuple[int, Sequence[str]]]:
-    """Every process but this one and those that started it."""
-    mine = {psutil.Process().pid, *(one.pid for one in psutil.Process().parents())}
-    found = []
-    for one in psutil.process_iter(["pid", "cmdline", "status"]):
-        dead = one.info["status"] == psutil.STATUS_ZOMBIE
-        if one.pid not in mine and one.info["cmdline"] and not dead:
-            found.append((one.pid, one.info["cmdline"]))
-    return found
+    """Returns pid and command line of every process except this one and its parents."""
+    mine = {psutil.Process().pid, *(parent.pid for parent in psutil.Process().parents())}
+    others = []
+    for process in psutil.process_iter(["pid", "cmdline", "status"]):
+        dead = process.info["status"] == psutil.STATUS_ZOMBIE
+        if process.pid not in mine and process.info["cmdline"] and not dead:
+            others.append((process.pid, process.info["cmdline"]))
+    return others
 
 
 def _interfaces() -> list[str]:
@@ -148,7 +155,7 @@ def _interfaces() -> list[str]:
 
 
 def _saved_rules() -> str:
-    """The machine's rules; "" where they cannot be read (no root: then Docker's word counts)."""
+    """Returns the machine's firewall rules; "" where they cannot be read (not root)."""
     text = ""
     for program in ("iptables-save", "ip6tables-save"):
         if shutil.which(program):
@@ -157,5 +164,5 @@ def _saved_rules() -> str:
 
 
 def rules_of(bridge: str, saved: str) -> list[str]:
-    """The rules of an iptables-save text that name an interface."""
+    """Returns the rules of an iptables-save text that name the interface `bridge`."""
     return [line for line in saved.splitlines() if line.startswith("-A") and bridge in line.split()]

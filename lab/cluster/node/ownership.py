@@ -1,4 +1,4 @@
-"""Whose lab a name is: this checkout's, another's, somebody else's, or nobody's any more."""
+"""Finds who owns a lab's name: this checkout, another one, no lab at all, or a deleted folder."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from lab.paths import LabPaths
 
 
 def find(paths: LabPaths, *, insist: bool = False) -> str:
-    """The folder of an abandoned lab of this name; "" when the name is free or ours.
+    """Returns "" when the name is free or ours, or the folder of an abandoned lab of this name.
 
-    `insist`: the user said that a lab whose folder is gone may be removed. Raises RefusedError
-    when it is another's.
+    `insist`: the user agrees to remove a lab whose folder is gone. Raises RefusedError when the
+    name belongs to another lab, or to a cluster that no lab created.
     """
     owner = kind.owner(paths.name)
     gone = bool(owner and not Path(owner).exists())
@@ -20,11 +20,11 @@ def find(paths: LabPaths, *, insist: bool = False) -> str:
 
 
 def judge(paths: LabPaths, owner: str | None, *, gone: bool, may_go: bool) -> str:
-    """The decision of `find` on plain data.
+    """Decides for `find`, from plain data.
 
-    `gone`: the owner's folder is not on this machine. `may_go`: then nobody else can have it. A
-    daemon that the lab started here serves this machine only; another may serve containers and
-    hosts on which the folder is.
+    `gone`: the owner's folder is not on this machine. `may_go`: such a lab may be removed, since
+    the user agrees, or since the lab itself started the daemon: that daemon serves only this
+    machine. Another daemon may serve other machines, on which the folder exists.
     """
     if owner is None or owner == str(paths.root):
         return ""

@@ -45,7 +45,7 @@ def test_kubeadms_own_reasons_are_told() -> None:
     assert told.splitlines() == ["failed to init node", rows[3].strip()]
 
 
-@pytest.mark.parametrize(("log", "said"), [("", "it said nothing"), ("a\nb\n", "b")])
+@pytest.mark.parametrize(("log", "said"), [("", "it printed nothing"), ("a\nb\n", "b")])
 def test_a_log_without_an_error_is_told_by_its_end(log: str, said: str) -> None:
     assert kind.cause(log) == said
 

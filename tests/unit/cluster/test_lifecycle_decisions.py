@@ -97,7 +97,7 @@ def up_of(tmp_path: Path, options: bringup.Options) -> bringup.Bringup:
     return bringup.Bringup(LabPaths("x", tmp_path), options, Quiet())
 
 
-CHANGED = node.Found("ask", "the node image has changed")
+CHANGED = node.NodeDecision("ask", "the node image has changed")
 
 
 @pytest.mark.parametrize("options", [bringup.Options(), bringup.Options(confirm=lambda _: True)])
@@ -122,7 +122,7 @@ def test_a_no_keeps_the_cluster_and_a_yes_or_the_flag_makes_it_anew(tmp_path: Pa
     assert cluster_step.agreed(asking, CHANGED).action == "create"
     assert "everything that runs in it is lost" in asked[0]
     flag = up_of(tmp_path, bringup.Options(recreate=True))
-    assert cluster_step.agreed(flag, CHANGED) == node.Found("create", CHANGED.reason)
+    assert cluster_step.agreed(flag, CHANGED) == node.NodeDecision("create", CHANGED.reason)
 
 
 class SlowApi:
@@ -144,12 +144,13 @@ def test_slowness_never_costs_a_cluster_but_a_node_that_does_not_live_is_made_an
     monkeypatch.setattr(node, "docker", lambda *words, **_: done)
     monkeypatch.setattr(node, "_connect", lambda name, paths: SlowApi())
     monkeypatch.setattr(engine, "container_state", lambda name: container)
+    decision = node.NodeDecision(action)
     with Quiet().task("cluster") as task:
         if not kept:
-            assert node.heal("x", node.Found(action), LabPaths("x", tmp_path), task) is None
+            assert node.repair("x", decision, LabPaths("x", tmp_path), task) is None
             return
         with pytest.raises(ClusterError, match="runs, but the API server") as slow:
-            node.heal("x", node.Found(action), LabPaths("x", tmp_path), task)
+            node.repair("x", decision, LabPaths("x", tmp_path), task)
     assert "`lab up --name x` waits" in slow.value.hint
     assert "`lab up --name x --recreate` deletes" in slow.value.hint
 
