@@ -36,7 +36,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(daemon, "DEFAULT_SOCKET", Path(f"{runtime}.sock"))
     monkeypatch.setattr(daemon, "_EXEC_ROOT", runtime)
     # This test's network is not the daemon's; what that does to rules is in test_machine.py.
-    nothing = notes.Machine(network_rules.Rules(), (), {}, ())
+    nothing = notes.MachineState(network_rules.Rules(), (), {}, ())
     monkeypatch.setattr(notes, "look", lambda: nothing)
     yield runtime
     daemon.stop()

@@ -1,1 +1,1 @@
-"""What the lab changes on this machine outside its own folders: noted first, undone exactly."""
+"""Notes what the lab changes on this machine outside its own folders, and undoes exactly that."""

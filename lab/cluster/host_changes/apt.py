@@ -1,10 +1,11 @@
-"""Debian packages that the lab installs: noted before, marked while it goes on, taken away again.
+"""Installs Debian packages, notes which packages that added, and removes them again.
 
-    <cache root>/machine/apt.json   what was there before, what is being done, what came of it
-    /usr/sbin/policy-rc.d           forbids package scripts to start services meanwhile; marked ours
+    <cache root>/machine/apt.json   the packages before, those being installed, those installed
+    /usr/sbin/policy-rc.d           while we install, forbids package scripts to start services
 
-Whatever cuts an installation off (a signal, SIGKILL too), the next `up`, `down` or `doctor` calls
-`settle`, which removes the mark and completes the note; `down --all` removes the packages.
+The policy file carries a mark of ours. Whatever interrupts an installation (even SIGKILL), the
+next `up`, `down` or `doctor` calls `settle`, which removes that file and completes the note.
+`down --all` removes the packages.
 """
 
 import contextlib
@@ -29,16 +30,16 @@ from lab.paths import cache_root
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 MARK = "# made by sidecar-lab while it installs packages; it removes this file again:"
-"""Stands in that file, before the process that made it."""
+"""Our mark in the policy file; the process that wrote the file follows it."""
 VARIABLE = "SIDECAR_LAB_INSTALLS"
-"""In the environment of package commands: the `lab` that runs them (pid, start time)."""
+"""Environment variable of package commands: the `lab` that runs them (pid, start time)."""
 APT = ("apt-get", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", "-q", "-y")
 OPTIONS = ("--no-install-recommends", "--no-upgrade")
-"""No package that the user has is changed."""
+"""Options with which apt-get changes no package that the user has."""
 GROUPS = ("docker",)
-"""Groups that the scripts of those packages make."""
+"""Groups that the packages' scripts may create."""
 END_SECONDS = 120.0
-"""How long a package command that was interrupted may take to end at a point that holds."""
+"""Seconds that an interrupted package command may take until it ends between two packages."""
 _PLANNED = re.compile(r"^Inst (\S+)", re.MULTILINE)
 _REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.MULTILINE)
 
@@ -52,41 +53,44 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> "Process":
-        """The process of that pid, which lives."""
+        """Returns the process of that pid, which must be alive."""
         return cls(pid, psutil.Process(pid).create_time())
 
     def living(self) -> psutil.Process | None:
-        """It, if it lives; None when it ended, or its pid is another's now."""
+        """Returns the process if it is alive; None if it ended or another process has its pid."""
         try:
-            found = psutil.Process(self.pid)
-            same = abs(found.create_time() - self.born) < 1.0
-            return found if same and found.status() != psutil.STATUS_ZOMBIE else None
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.born) < 1.0
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
         except psutil.NoSuchProcess:
             return None
 
 
 @dataclass(frozen=True)
-class Note:
-    """What the lab did. `planned` and `before` are of an installation that goes on."""
+class InstallNote:
+    """What the lab installed. `planned` and `before` belong to the installation in progress."""
 
     installed: tuple[str, ...] = ()
-    """Packages that are there because of the lab."""
+    """Packages that the lab's installations added."""
     groups: tuple[str, ...] = ()
-    """Groups of the system that came with them."""
+    """Groups of the system that those packages added."""
     planned: tuple[str, ...] = ()
+    """Packages that the installation in progress adds."""
     before: tuple[str, ...] = ()
+    """Packages that were installed before it."""
     owner: Process | None = None
-    """The `lab` that installs."""
+    """The `lab` that installs now; None when no installation is in progress."""
     residue: tuple[str, ...] = ()
-    """Packages of which the user had kept the settings: those are not taken away."""
+    """Packages whose settings the user had kept; with any of them, `remove` does not purge."""
     new_groups: tuple[str, ...] = ()
-    """Groups that are not there yet, and may come."""
+    """Groups that did not exist before and that the installation may create."""
 
 
 def install(names: Sequence[str], log: Path) -> bool:
-    """Install packages, of those not there; what it prints goes to `log`. Whether all are there.
+    """Install those packages that are missing; apt-get's output goes to `log`.
 
-    Raises KeyboardInterrupt once the package command has ended in good order.
+    Returns whether apt-get succeeded. Raises KeyboardInterrupt, but only after the package
+    command has ended.
     """
     settle()
     note = replace(
@@ -94,7 +98,7 @@ def install(names: Sequence[str], log: Path) -> bool:
         planned=_plan(names),
         before=_packages(),
         residue=_packages("config-files"),
-        new_groups=tuple(one for one in GROUPS if not _group(one)),
+        new_groups=tuple(group for group in GROUPS if not _group(group)),
         owner=Process.of(os.getpid()),
     )
     _save(note)
@@ -106,16 +110,16 @@ def install(names: Sequence[str], log: Path) -> bool:
 
 
 def refresh(log: Path) -> None:
-    """Complete what another package command left half-way, and read the archives' lists."""
+    """Complete what an interrupted package command left half-done, and update the package lists."""
     _logged(["dpkg", "--configure", "-a"], log)
     _logged([*APT, "update"], log)
 
 
 def settle() -> str:
-    """Take away what an installation that was cut off left; a sentence about it, "" when none was.
+    """Clean up after an interrupted installation; returns a sentence about it, "" without one.
 
-    Its package command, if it still runs, is asked to end and waited for. An installation that
-    another `lab` carries out now is left alone.
+    A package command of it that still runs is asked to end and waited for. An installation that
+    another `lab` carries out now is not touched.
     """
     note = read()
     if note.owner is not None and note.owner.living() and note.owner.pid != os.getpid():
@@ -138,58 +142,60 @@ def settle() -> str:
     if not cut_off:
         return ""
     return (
-        "an installation of packages was cut off: what it held back is free again; "
+        "an installation of packages was cut off, and what it left behind is cleaned up; "
         "`lab up` completes it, `lab down --all` removes the packages"
     )
 
 
 def remove(log: Path) -> list[str]:
-    """Remove the packages and groups that came by the lab; says what stays, and why."""
+    """Remove the packages and groups that the lab added; returns what stays and why, in sentences.
+
+    apt-get's output goes to `log`.
+    """
     settle()
     note = read()
-    there = [one for one in note.installed if one in _packages()]
-    said = []
-    if there:
-        said = _remove_packages(there, log)
-    if not said:
+    present = [package for package in note.installed if package in _packages()]
+    reasons = []
+    if present:
+        reasons = _remove_packages(present, log)
+    if not reasons:
         for group in note.groups:
             if _group(group) and not _members(group) and shutil.which("groupdel"):
                 run(["groupdel", group], timeout=30, check=False)
         _file().unlink(missing_ok=True)
-    return said
+    return reasons
 
 
-def _remove_packages(there: Sequence[str], log: Path) -> list[str]:
-    names = ", ".join(there)
-    others = [one for one in psutil.process_iter(["name"]) if one.info["name"] == "dockerd"]
-    if others:
+def _remove_packages(present: Sequence[str], log: Path) -> list[str]:
+    names = ", ".join(present)
+    if any(process.info["name"] == "dockerd" for process in psutil.process_iter(["name"])):
         return [f"the packages {names} stay: a Docker daemon that is not the lab's uses them"]
-    # Purging docker.io would empty a data folder there, which a Docker of the user's filled.
-    kept = set(read().residue) & set(there)
+    # Purging docker.io would delete the data in /var/lib/docker, which may be the user's.
+    kept = set(read().residue) & set(present)
     verb = "remove" if kept or Path("/var/lib/docker").exists() else "purge"
-    simulated = run(["apt-get", "-s", verb, *there], timeout=60, check=False)
-    also = set(_REMOVED.findall(simulated.stdout)) - set(there)
+    simulated = run(["apt-get", "-s", verb, *present], timeout=60, check=False)
+    also = set(_REMOVED.findall(simulated.stdout)) - set(present)
     if not simulated.ok or also:
-        why = f"{', '.join(sorted(also))} need them" if also else "apt-get does not agree"
+        why = f"{', '.join(sorted(also))} need them" if also else "apt-get cannot remove them"
         return [f"the packages {names} stay: {why}"]
-    if not _logged([*APT, verb, *there], log):
+    if not _logged([*APT, verb, *present], log):
         return [f"the packages {names} stay: apt-get failed; the log is {log}"]
     return []
 
 
-def read() -> Note:
-    """The note; an empty one when there is none that is sound."""
+def read() -> InstallNote:
+    """Returns the note on disk; an empty one when it is missing or damaged."""
     try:
-        told = json.loads(_file().read_text())
-        told["owner"] = told["owner"] and Process(**told["owner"])
+        fields = json.loads(_file().read_text())
+        fields["owner"] = fields["owner"] and Process(**fields["owner"])
         for name in ("installed", "groups", "planned", "before", "residue", "new_groups"):
-            told[name] = tuple(told[name])
-        return Note(**told)
+            fields[name] = tuple(fields[name])
+        return InstallNote(**fields)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return Note()
+        return InstallNote()
 
 
-def _save(note: Note) -> None:
+def _save(note: InstallNote) -> None:
     write_atomically(_file(), json.dumps(asdict(note), indent=1) + "\n")
 
 
@@ -197,30 +203,36 @@ def _file() -> Path:
     return cache_root() / "machine" / "apt.json"
 
 
-def _completed(note: Note) -> Note:
-    """With what is there now, was planned, and was not there before."""
-    fresh = came(note, _packages())
-    groups = [one for one in note.new_groups if _group(one)]
-    return Note(
-        tuple(dict.fromkeys([*note.installed, *fresh])),
+def _completed(note: InstallNote) -> InstallNote:
+    """Returns the note of a finished installation: with the packages and groups that it added."""
+    added = added_packages(note, _packages())
+    groups = [group for group in note.new_groups if _group(group)]
+    return InstallNote(
+        tuple(dict.fromkeys([*note.installed, *added])),
         tuple(dict.fromkeys([*note.groups, *groups])),
         residue=note.residue,
     )
 
 
-def came(note: Note, now: Sequence[str]) -> list[str]:
-    """What an installation brought: others may have installed, too, since it was cut off."""
-    return [one for one in now if one in note.planned and one not in note.before]
+def added_packages(note: InstallNote, now: Sequence[str]) -> list[str]:
+    """Returns the packages that an installation added: planned, installed now, and not before.
+
+    Not simply all that are new: others may have installed packages since it was interrupted.
+    """
+    return [package for package in now if package in note.planned and package not in note.before]
 
 
 def _plan(names: Sequence[str]) -> tuple[str, ...]:
-    """Every package that would come, dependencies too."""
+    """Returns every package that an installation would add, dependencies included."""
     simulated = run(["apt-get", "-s", "install", *OPTIONS, *names], timeout=60, check=False)
     return tuple(_PLANNED.findall(simulated.stdout)) or tuple(names)
 
 
 def _packages(only: str = "") -> tuple[str, ...]:
-    """Packages of which any program is there, half-installed ones too; or those in one state."""
+    """Returns the packages whose files are installed, even half-installed ones.
+
+    With `only`, returns the packages in just that state of dpkg's.
+    """
     form = "${db:Status-Status} ${Package}\n"
     listed = run(["dpkg-query", "-W", "-f", form], timeout=30, check=False).stdout
     rows = (line.split(maxsplit=1) for line in listed.splitlines())
@@ -246,10 +258,11 @@ def _members_line(name: str) -> str:
 
 
 def _logged(argv: Sequence[str], log: Path) -> bool:
-    """Run one package command, its output into the log; whether it ended well.
+    """Run one package command and append its output to `log`; returns whether it succeeded.
 
-    In a session of its own: what ends this process (a closed terminal, a Ctrl-C) must not tear a
-    package in two. An interrupt is handed on as one that apt-get takes where it can.
+    It runs in its own session: what ends this process (a closed terminal, a Ctrl-C) must not
+    interrupt dpkg in the middle of a package. On an interrupt, the command is asked to end and
+    waited for.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as out:
@@ -277,17 +290,18 @@ def _logged(argv: Sequence[str], log: Path) -> bool:
 
 
 def _orphans() -> list[psutil.Process]:
-    """Package commands whose `lab` ended without them; told by their environment.
+    """Returns the package commands that still run although their `lab` has ended.
 
-    That is theirs from their first moment: a note of their pid might come too late.
+    They are recognized by their environment, which they have from their first moment; a note of
+    their pid might be written too late.
     """
-    found: dict[int, psutil.Process] = {}
-    for one in psutil.process_iter(["environ", "ppid"]):
-        pid, _, born = ((one.info["environ"] or {}).get(VARIABLE, "")).partition(" ")
-        if pid and _alive(one) and not Process(int(pid), float(born)).living():
-            found[one.pid] = one
-    # What they started ends with them. Any may end by itself while it is looked at.
-    return [one for one in found.values() if one.info["ppid"] not in found]
+    orphans: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter(["environ", "ppid"]):
+        pid, _, born = ((process.info["environ"] or {}).get(VARIABLE, "")).partition(" ")
+        if pid and _alive(process) and not Process(int(pid), float(born)).living():
+            orphans[process.pid] = process
+    # Without their children, which end with them. Any process may end during this search.
+    return [process for process in orphans.values() if process.info["ppid"] not in orphans]
 
 
 def _end(command: psutil.Process) -> None:
@@ -297,11 +311,11 @@ def _end(command: psutil.Process) -> None:
         command.send_signal(signal.SIGINT)
         deadline = time.monotonic() + END_SECONDS
         while _alive(command) and time.monotonic() < deadline:
-            time.sleep(0.1)  # between two looks at the condition
+            time.sleep(0.1)  # between two checks of the condition
         if _alive(command):
-            for one in family:
+            for process in family:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    one.kill()
+                    process.kill()
 
 
 def _alive(process: psutil.Process) -> bool:
@@ -313,28 +327,28 @@ def _alive(process: psutil.Process) -> bool:
 
 @contextmanager
 def _no_service_starts() -> Iterator[None]:
-    """Forbid package scripts to start services, unless systemd is there to own them."""
-    made = not Path("/run/systemd/system").is_dir() and not POLICY.exists()
-    if made:
+    """Forbid package scripts to start services, unless systemd runs or a policy file exists."""
+    forbid = not Path("/run/systemd/system").is_dir() and not POLICY.exists()
+    if forbid:
         beside = POLICY.with_name(f"{POLICY.name}.sidecar-lab-{os.getpid()}")
         maker = Process.of(os.getpid())
         text = f"#!/bin/sh\n{MARK} {maker.pid} {maker.born}\nexit 101\n"
         write_atomically(beside, text, 0o755)
-        # Whole from its first moment, and never in the place of somebody else's.
+        # A hard link: the file is complete from the start, and never replaces somebody else's.
         with contextlib.suppress(FileExistsError):
             POLICY.hardlink_to(beside)
         beside.unlink()
     try:
         yield
     finally:
-        if made and _maker(POLICY):
+        if forbid and _maker(POLICY):
             POLICY.unlink(missing_ok=True)
 
 
 def _maker(file: Path) -> Process | None:
-    """The `lab` that made a policy file; None: it is somebody else's, or there is none."""
+    """Returns the `lab` that wrote a policy file; None if nobody or somebody else wrote it."""
     try:
-        found = re.search(rf"^{re.escape(MARK)} (\d+) ([\d.]+)$", file.read_text(), re.MULTILINE)
+        match = re.search(rf"^{re.escape(MARK)} (\d+) ([\d.]+)$", file.read_text(), re.MULTILINE)
     except (OSError, UnicodeDecodeError):
         return None
-    return Process(int(found[1]), float(found[2])) if found else None
+    return Process(int(match[1]), float(match[2])) if match else None

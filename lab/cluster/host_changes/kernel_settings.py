@@ -1,9 +1,9 @@
-"""Settings of this machine's kernel that a node changes: noted before, put back after the last.
+"""Notes the kernel settings that a node changes, and restores them after the last node.
 
-A node is privileged, so systemd and kubelet in it set what is the whole machine's. What is noted:
-<cache root>/machine/kernel.json, name → value before. Put back is only what still has the node's
-value: anything else, somebody has set since. The limits of inotify stay raised: `lab doctor` tells
-users to raise them.
+A node is privileged, so systemd and kubelet in it change settings of the whole machine. The note is
+<cache root>/machine/kernel.json: name → value before. Only a setting that still has the node's
+value is restored: any other value was set by somebody else since. The limits of inotify stay
+raised, because `lab doctor` tells users to raise them.
 """
 
 import json
@@ -28,12 +28,12 @@ SET_BY_A_NODE: Final[Mapping[str, str]] = {
     "kernel.pid_max": "4194304",
     "vm.overcommit_memory": "1",
 }
-"""Name → value. Set by systemd (sysctl.d, and as process 1) and by kubelet's container manager."""
+"""Name → the value that a node's systemd (sysctl.d, process 1) or kubelet sets."""
 _ROOT = Path("/proc/sys")
 
 
 def note() -> None:
-    """Before a node is made: how things are, where an earlier node's note is not there yet."""
+    """Note the current values before a node is created, unless an earlier node's note exists."""
     file = _file()
     if not file.exists() and _ROOT.is_dir():
         now = {name: value for name in SET_BY_A_NODE if (value := _read(name)) is not None}
@@ -41,7 +41,10 @@ def note() -> None:
 
 
 def undo() -> list[str]:
-    """After the last node is gone: as it was before the first. What may not be set, a sentence."""
+    """Restore the noted values after the last node is gone.
+
+    Returns a sentence about the settings that this user may not change; empty without any.
+    """
     try:
         before = dict(json.loads(_file().read_text()))
     except (FileNotFoundError, ValueError, TypeError):
@@ -59,7 +62,7 @@ def undo() -> list[str]:
 
 
 def to_set(before: Mapping[str, str], now: Mapping[str, str | None]) -> dict[str, str]:
-    """What has to be set again: what a node changed, and nobody has changed since."""
+    """Returns the settings to restore: those that a node changed and nobody has changed since."""
     return {
         name: value
         for name, value in before.items()

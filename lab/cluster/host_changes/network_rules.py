@@ -1,9 +1,9 @@
-"""Which firewall rules a Docker daemon made, by a comparison; and the commands that undo just them.
+"""Finds the firewall rules that a Docker daemon added, and the commands that remove just them.
 
-Pure: texts of `iptables-save` in, commands out. A rule is the daemon's when it was not there before
-the daemon started and speaks of what came with it: a chain of Docker's that is new, or `docker0`.
-Everything else, whatever words it holds, is somebody's, and so is a set of rules as a whole:
-nothing is ever restored.
+Pure functions: texts of `iptables-save` in, commands out. A rule is the daemon's if it is new since
+the daemon started and refers to something that came with the daemon: a new chain of Docker's, or
+`docker0`. Every other rule belongs to somebody else, whatever it contains. So a set of rules is
+never restored as a whole: that would remove others' rules.
 """
 
 import shlex
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 PREFIX = "DOCKER"
-"""How the names of the chains that the daemon makes begin."""
+"""The prefix of the names of the daemon's chains."""
 BRIDGE = "docker0"
 _JUMPS = ("-j", "-g", "--jump", "--goto")
 _INTERFACES = ("-i", "-o", "--in-interface", "--out-interface")
@@ -21,7 +21,7 @@ _INTERFACES = ("-i", "-o", "--in-interface", "--out-interface")
 
 @dataclass(frozen=True, order=True)
 class Chain:
-    """One chain. `program` is the iptables that shows it, `policy` "-" for one of no policy."""
+    """One chain. `program` is the iptables variant that shows it; `policy` is "-" without one."""
 
     program: str
     table: str
@@ -44,44 +44,49 @@ class Rule:
 
     @property
     def chain(self) -> str:
-        """The chain that it stands in."""
+        """The chain that contains the rule."""
         return self.words[1]
 
     @property
     def target(self) -> str:
-        """The chain or target that it leads to; "" without one."""
+        """The chain or target that the rule jumps to; "" without one."""
         return _after(self.words, _JUMPS)[-1] if _after(self.words, _JUMPS) else ""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Everything that the programs show, in their order."""
+    """All chains and rules that the programs show, in their order."""
 
     chains: tuple[Chain, ...] = ()
     rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a daemon made: rules, chains, and chains whose policy it changed (as they were)."""
+class DaemonRules:
+    """What a daemon added: chains and rules. `policies`: the chains whose policy it changed, with
+    the policy before.
+    """
 
     chains: tuple[Chain, ...] = ()
     rules: tuple[Rule, ...] = ()
     policies: tuple[Chain, ...] = ()
 
-    def and_then(self, later: "Made") -> "Made":
-        """With what a later start of the daemon made beside it."""
-        known = {_key(one) for one in self.policies}
-        fresh = tuple(one for one in later.policies if _key(one) not in known)
-        return Made(
-            self.chains + tuple(one for one in later.chains if one not in self.chains),
+    def and_then(self, later: "DaemonRules") -> "DaemonRules":
+        """Returns this with what a later start of the daemon added."""
+        known = {_key(chain) for chain in self.policies}
+        policies = tuple(chain for chain in later.policies if _key(chain) not in known)
+        return DaemonRules(
+            self.chains + tuple(chain for chain in later.chains if chain not in self.chains),
             self.rules + later.rules,
-            self.policies + fresh,
+            self.policies + policies,
         )
 
 
 def parse(saved: Mapping[str, str]) -> Rules:
-    """Program → its `iptables-save` text, as Rules. Counters and comments are left out."""
+    """Returns the chains and rules in `saved`, program → its `iptables-save` text.
+
+    Counters and comment lines are left out.
+    """
     chains: list[Chain] = []
     rules: list[Rule] = []
     for program, text in saved.items():
@@ -97,28 +102,28 @@ def parse(saved: Mapping[str, str]) -> Rules:
     return Rules(tuple(chains), tuple(rules))
 
 
-def difference(before: Rules, after: Rules) -> Made:
-    """What a daemon that was started in between made."""
-    known = {_key(one): one.policy for one in before.chains}
-    fresh = [one for one in after.chains if _key(one) not in known]
-    # A table that nobody used has no chains; the first rule brings the built-in ones along.
-    chains = [one for one in fresh if one.name.startswith(PREFIX) or one.policy != "-"]
-    dockers = {_key(one) for one in chains if one.policy == "-"}
+def difference(before: Rules, after: Rules) -> DaemonRules:
+    """Returns what a daemon added that was started between `before` and `after`."""
+    known = {_key(chain): chain.policy for chain in before.chains}
+    new = [chain for chain in after.chains if _key(chain) not in known]
+    # An unused table has no chains; its first rule brings the built-in ones along.
+    chains = [chain for chain in new if chain.name.startswith(PREFIX) or chain.policy != "-"]
+    dockers = {_key(chain) for chain in chains if chain.policy == "-"}
     left = Counter(before.rules)
     rules = []
-    for one in after.rules:
-        if left[one] > 0:
-            left[one] -= 1
-        elif _is_the_daemons(one, dockers):
-            rules.append(one)
+    for rule in after.rules:
+        if left[rule] > 0:
+            left[rule] -= 1
+        elif _is_the_daemons(rule, dockers):
+            rules.append(rule)
     policies = [
-        Chain(one.program, one.table, one.name, was)
-        for one in after.chains
-        if (was := known.get(_key(one), "ACCEPT")) != one.policy
-        and one.name == "FORWARD"
-        and one.policy != "-"
+        Chain(chain.program, chain.table, chain.name, was)
+        for chain in after.chains
+        if (was := known.get(_key(chain), "ACCEPT")) != chain.policy
+        and chain.name == "FORWARD"
+        and chain.policy != "-"
     ]
-    return Made(tuple(chains), tuple(rules), tuple(policies))
+    return DaemonRules(tuple(chains), tuple(rules), tuple(policies))
 
 
 def _is_the_daemons(rule: Rule, dockers: set[tuple[str, str, str]]) -> bool:
@@ -129,47 +134,47 @@ def _is_the_daemons(rule: Rule, dockers: set[tuple[str, str, str]]) -> bool:
     )
 
 
-def undo(made: Made, now: Rules) -> list[list[str]]:
-    """The commands that take away what was made and is still there, in their order.
+def undo(added: DaemonRules, now: Rules) -> list[list[str]]:
+    """Returns the commands, in order, that remove what the daemon added and what still exists.
 
-    A chain that holds, or is held by, what is somebody else's stays, and that with it.
+    A chain stays if somebody else's rule is in it or jumps to it; so does that rule.
     """
-    there = Counter(now.rules)
-    gone: Counter[Rule] = Counter()
+    present = Counter(now.rules)
+    removed: Counter[Rule] = Counter()
     commands = []
-    for rule in reversed(made.rules):
-        if there[rule] - gone[rule] > 0:
-            gone[rule] += 1
+    for rule in reversed(added.rules):
+        if present[rule] - removed[rule] > 0:
+            removed[rule] += 1
             words = rule.words
             commands.append([rule.program, "-w", "-t", rule.table, "-D", *words[1:]])
-    stays = there - gone
-    for was in made.policies:
-        current = [one for one in now.chains if _same(one, was)]
-        # Only where it is what the daemon made of it.
+    stays = present - removed
+    for was in added.policies:
+        current = [chain for chain in now.chains if _same(chain, was)]
+        # Only if the policy is still the one that the daemon set.
         if current and current[0].policy == "DROP" and was.policy == "ACCEPT":
             commands.append([was.program, "-w", "-t", was.table, "-P", was.name, was.policy])
-    for chain in made.chains:
-        if any(_same(one, chain) for one in now.chains) and not _in_use(chain, stays):
+    for chain in added.chains:
+        if any(_same(other, chain) for other in now.chains) and not _in_use(chain, stays):
             commands.append([chain.program, "-w", "-t", chain.table, "-X", chain.name])
     return commands
 
 
 def _in_use(chain: Chain, rules: Iterable[Rule]) -> bool:
     return any(
-        (one.program, one.table) == (chain.program, chain.table)
-        and chain.name in (one.chain, one.target)
-        for one in rules
+        (rule.program, rule.table) == (chain.program, chain.table)
+        and chain.name in (rule.chain, rule.target)
+        for rule in rules
     )
 
 
-def _key(one: Chain) -> tuple[str, str, str]:
-    return one.program, one.table, one.name
+def _key(chain: Chain) -> tuple[str, str, str]:
+    return chain.program, chain.table, chain.name
 
 
-def _same(one: Chain, two: Chain) -> bool:
-    return _key(one) == _key(two)
+def _same(first: Chain, second: Chain) -> bool:
+    return _key(first) == _key(second)
 
 
 def _after(words: Sequence[str], options: Sequence[str]) -> list[str]:
-    """The words that follow one of the options."""
+    """Returns the words that directly follow any of the options."""
     return [word for option, word in pairwise(words) if option in options]

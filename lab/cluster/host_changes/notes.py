@@ -1,10 +1,10 @@
-"""What a Docker daemon of ours changes on this machine outside our folders, noted and undone.
+"""Notes what a Docker daemon of ours changes on this machine outside our folders, and undoes it.
 
     <cache root>/docker/machine.json   written before the daemon starts, completed once it answers
 
-The note holds how things were (`before`, while the daemon starts) and what all starts made together
-(`made`): firewall rules and chains, the bridge, settings of the kernel, files. What was cut off
-between the two is completed by the next command.
+While the daemon starts, the note holds the machine's state before (`before`). Its other fields hold
+what all starts added together: firewall rules and chains, the bridge, kernel settings, files. If a
+start is interrupted, the next command completes the note.
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.cluster.host_changes import network_rules
-from lab.cluster.host_changes.network_rules import BRIDGE, Chain, Made, Rule, Rules
+from lab.cluster.host_changes.network_rules import BRIDGE, Chain, DaemonRules, Rule, Rules
 from lab.cluster.state import write_atomically
 from lab.command import run
 
@@ -28,7 +28,7 @@ SYSCTLS = (
     "net.bridge.bridge-nf-call-iptables",
     "net.bridge.bridge-nf-call-ip6tables",
 )
-"""What dockerd sets when it finds it otherwise."""
+"""Kernel settings that dockerd sets if they have another value."""
 FILES = (
     "/etc/docker/key.json",
     "/etc/docker",
@@ -39,12 +39,12 @@ FILES = (
     "/run/docker/libnetwork",
     "/run/docker",
 )
-"""What dockerd and its containerd make beside their own folders; a folder goes when it is empty."""
+"""What dockerd and its containerd create outside their own folders; a folder goes when empty."""
 
 
 @dataclass(frozen=True)
-class Machine:
-    """How things are. `links` are network interfaces, `sysctls` name → value, `files` are paths."""
+class MachineState:
+    """The machine's state. `links` are interfaces, `sysctls` name → value, `files` paths."""
 
     rules: Rules
     links: tuple[str, ...]
@@ -53,50 +53,53 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Note:
-    """What was made so far, and how things were before the start that goes on now."""
+class DaemonNote:
+    """What the daemon's starts have added so far, and the state before a start in progress."""
 
-    rules: Made = field(default_factory=Made)
+    rules: DaemonRules = field(default_factory=DaemonRules)
     links: tuple[str, ...] = ()
+    """Network interfaces that the daemon added."""
     sysctls: Mapping[str, str] | None = None
-    """Name → the value before."""
+    """Kernel settings that the daemon changed: name → the value before."""
     files: tuple[str, ...] = ()
+    """Files and folders that the daemon added."""
     others: tuple[str, ...] = ()
-    """Interfaces that were there before the first start."""
-    before: Machine | None = None
+    """Interfaces that existed before the first start."""
+    before: MachineState | None = None
+    """The state before the start in progress; None when no start is in progress."""
 
 
-def look() -> Machine:
-    """How things are on this machine now."""
-    programs = [one for one in VARIANTS if shutil.which(f"{one}-save")]
-    programs = programs or [one for one in PLAIN if shutil.which(f"{one}-save")]
-    saved = {one: run([f"{one}-save"], timeout=30, check=False).stdout for one in programs}
+def look() -> MachineState:
+    """Returns the state of this machine now."""
+    programs = [name for name in VARIANTS if shutil.which(f"{name}-save")]
+    programs = programs or [name for name in PLAIN if shutil.which(f"{name}-save")]
+    saved = {name: run([f"{name}-save"], timeout=30, check=False).stdout for name in programs}
     net = Path("/sys/class/net")
     values = {name: _value(name) for name in SYSCTLS}
-    return Machine(
+    return MachineState(
         network_rules.parse(saved),
-        tuple(sorted(one.name for one in net.iterdir())) if net.is_dir() else (),
+        tuple(sorted(link.name for link in net.iterdir())) if net.is_dir() else (),
         {name: value for name, value in values.items() if value is not None},
-        tuple(one for one in FILES if Path(one).exists()),
+        tuple(path for path in FILES if Path(path).exists()),
     )
 
 
 def before_start(file: Path) -> None:
-    """Note how things are, before a daemon is started. What it adds to an earlier note stays."""
+    """Note the machine's state before a daemon is started; an earlier note's other fields stay."""
     settle(file)
-    note = read(file) or Note(others=look().links)
+    note = read(file) or DaemonNote(others=look().links)
     _write(file, replace(note, before=look()))
 
 
 def settle(file: Path) -> None:
-    """Note what the daemon that was started made; does nothing where that is noted already."""
+    """Note what the started daemon added; does nothing if no start is in progress."""
     note = read(file)
     if note is not None and note.before is not None:
         _write(file, completed(note, look()))
 
 
-def completed(note: Note, now: Machine) -> Note:
-    """The note with what the daemon made since its `before`."""
+def completed(note: DaemonNote, now: MachineState) -> DaemonNote:
+    """Returns the note with what the daemon added since its `before`, which must be set."""
     was = note.before
     assert was is not None
     changed = {
@@ -105,8 +108,8 @@ def completed(note: Note, now: Machine) -> Note:
         if now.sysctls.get(name, value) != value and name not in (note.sysctls or {})
     }
     bridge = (BRIDGE,) if BRIDGE in now.links and BRIDGE not in (*was.links, *note.links) else ()
-    files = tuple(one for one in now.files if one not in (*was.files, *note.files))
-    return Note(
+    files = tuple(path for path in now.files if path not in (*was.files, *note.files))
+    return DaemonNote(
         note.rules.and_then(network_rules.difference(was.rules, now.rules)),
         note.links + bridge,
         {**(note.sysctls or {}), **changed},
@@ -116,11 +119,14 @@ def completed(note: Note, now: Machine) -> Note:
 
 
 def undo(file: Path) -> list[str]:
-    """Take away what the daemon, which has ended, made; says what had to stay, and why."""
+    """Remove what the ended daemon added; returns what stays and why, in sentences."""
     settle(file)
     note = read(file)
     if note is None:
-        return ["docker0 and the firewall rules of a daemon that an earlier version started stay"]
+        return [
+            "docker0 and the firewall rules stay: an earlier version of the lab started the daemon "
+            "and noted nothing"
+        ]
     now = look()
     for command in network_rules.undo(note.rules, now.rules):
         run(command, timeout=30, check=False)
@@ -131,47 +137,52 @@ def undo(file: Path) -> list[str]:
     for name, value in (note.sysctls or {}).items():
         if name not in kept and now.sysctls.get(name) != value:
             _path(name).write_text(value)
-    for one in sorted(note.files, key=len, reverse=True):
-        _remove(Path(one))
+    for path in sorted(note.files, key=len, reverse=True):
+        _remove(Path(path))
     file.unlink(missing_ok=True)
-    return [f"{name} stays as it is: {', '.join(why)} came since" for name, why in kept.items()]
+    return [
+        f"{name} stays as it is: {', '.join(links)} appeared since" for name, links in kept.items()
+    ]
 
 
-def _forwarding(note: Note, now: Machine) -> dict[str, list[str]]:
-    """Settings that others may have come to need: interfaces appeared that are not the daemon's."""
-    came = [one for one in now.links if one not in (*note.others, *note.links)]
-    return {name: came for name in note.sysctls or {} if came and "forward" in name}
+def _forwarding(note: DaemonNote, now: MachineState) -> dict[str, list[str]]:
+    """Returns the settings of forwarding that others may need now, with the new interfaces.
+
+    Others may need them if interfaces appeared that are not the daemon's.
+    """
+    new_links = [link for link in now.links if link not in (*note.others, *note.links)]
+    return {name: new_links for name in note.sysctls or {} if new_links and "forward" in name}
 
 
-def read(file: Path) -> Note | None:
-    """The note; None when there is no (sound) one."""
+def read(file: Path) -> DaemonNote | None:
+    """Returns the note; None when it is missing or damaged."""
     try:
         return _note(json.loads(file.read_text()))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 
-def _write(file: Path, note: Note) -> None:
+def _write(file: Path, note: DaemonNote) -> None:
     write_atomically(file, json.dumps(asdict(note), indent=1) + "\n")
 
 
-def _note(told: Mapping[str, Any]) -> Note:
-    rules, was = told["rules"], told["before"]
-    return Note(
-        Made(
-            tuple(Chain(**one) for one in rules["chains"]),
-            tuple(Rule(**one) for one in rules["rules"]),
-            tuple(Chain(**one) for one in rules["policies"]),
+def _note(record: Mapping[str, Any]) -> DaemonNote:
+    rules, was = record["rules"], record["before"]
+    return DaemonNote(
+        DaemonRules(
+            tuple(Chain(**chain) for chain in rules["chains"]),
+            tuple(Rule(**rule) for rule in rules["rules"]),
+            tuple(Chain(**chain) for chain in rules["policies"]),
         ),
-        tuple(told["links"]),
-        told["sysctls"],
-        tuple(told["files"]),
-        tuple(told["others"]),
+        tuple(record["links"]),
+        record["sysctls"],
+        tuple(record["files"]),
+        tuple(record["others"]),
         was
-        and Machine(
+        and MachineState(
             Rules(
-                tuple(Chain(**one) for one in was["rules"]["chains"]),
-                tuple(Rule(**one) for one in was["rules"]["rules"]),
+                tuple(Chain(**chain) for chain in was["rules"]["chains"]),
+                tuple(Rule(**rule) for rule in was["rules"]["rules"]),
             ),
             tuple(was["links"]),
             was["sysctls"],
@@ -192,8 +203,8 @@ def _value(sysctl: str) -> str | None:
 
 
 def _remove(path: Path) -> None:
-    """A file, or a folder that is empty."""
+    """Remove a file or an empty folder; does nothing if it cannot be removed."""
     try:
         path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
     except OSError:
-        return  # something that is not ours is in it
+        return  # the folder holds something that is not ours

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.cluster.host_changes import apt
-from lab.cluster.host_changes.apt import Note, Process
+from lab.cluster.host_changes.apt import InstallNote, Process
 from lab.command import Completed
 
 DEAD = Process(2**22 - 1, 1.0)
@@ -68,8 +68,8 @@ names = st.lists(st.sampled_from(["docker.io", "runc", "iptables", "theirs", "ba
 def test_only_what_was_planned_and_was_not_there_came_by_the_lab(
     planned: list[str], before: list[str], now: list[str]
 ) -> None:
-    note = Note(planned=tuple(planned), before=tuple(before))
-    assert set(apt.came(note, now)) == (set(now) & set(planned)) - set(before)
+    note = InstallNote(planned=tuple(planned), before=tuple(before))
+    assert set(apt.added_packages(note, now)) == (set(now) & set(planned)) - set(before)
 
 
 def test_what_was_installed_is_noted_and_removed(machine: Machine, tmp_path: Path) -> None:
@@ -89,10 +89,10 @@ def test_no_package_of_the_users_is_upgraded(machine: Machine, tmp_path: Path) -
 def test_an_installation_cut_off_is_noted_by_the_next_command_without_what_others_did(
     machine: Machine, tmp_path: Path
 ) -> None:
-    apt._save(Note(planned=("docker.io", "runc"), before=("bash",), owner=DEAD))
+    apt._save(InstallNote(planned=("docker.io", "runc"), before=("bash",), owner=DEAD))
     machine.packages |= {"docker.io": "unpacked", "theirs": "installed"}
     assert "cut off" in apt.settle()
-    assert apt.read() == Note(installed=("docker.io",))
+    assert apt.read() == InstallNote(installed=("docker.io",))
     assert apt.settle() == ""
 
 
@@ -187,7 +187,7 @@ def test_a_package_command_that_outlived_its_lab_is_asked_to_end_and_waited_for(
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "begun\n"
-    apt._save(Note(owner=DEAD))
+    apt._save(InstallNote(owner=DEAD))
     started = time.monotonic()
     assert "cut off" in apt.settle()
     assert time.monotonic() - started >= 0.3
@@ -197,7 +197,7 @@ def test_a_package_command_that_outlived_its_lab_is_asked_to_end_and_waited_for(
 
 def test_the_package_command_of_a_lab_that_lives_is_left_alone(policy: Path) -> None:
     maker = Process.of(os.getpid())
-    apt._save(Note(owner=DEAD))
+    apt._save(InstallNote(owner=DEAD))
     with subprocess.Popen(
         ["sleep", "60"], env={**os.environ, apt.VARIABLE: f"{maker.pid} {maker.born}"}
     ) as child:

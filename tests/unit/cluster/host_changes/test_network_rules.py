@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.cluster.host_changes import network_rules
-from lab.cluster.host_changes.network_rules import Made, Rules
+from lab.cluster.host_changes.network_rules import DaemonRules, Rules
 
 PROGRAMS = ("iptables-nft", "ip6tables-nft", "iptables-legacy")
 DOCKERS = """*filter
@@ -129,7 +129,7 @@ def test_whatever_others_have_stays_and_all_that_the_daemon_made_goes(
 @given(rules)
 def test_what_was_there_before_a_daemon_is_never_its_own(foreign: list[str]) -> None:
     there = parsed(foreign, program="iptables-nft", dockers=DOCKERS)
-    assert network_rules.difference(there, there) == Made()
+    assert network_rules.difference(there, there) == DaemonRules()
 
 
 @given(rules, rules)

@@ -7,27 +7,27 @@ from pathlib import Path
 import pytest
 
 from lab.cluster.host_changes import network_rules, notes
-from lab.cluster.host_changes.notes import Machine, Note
+from lab.cluster.host_changes.notes import DaemonNote, MachineState
 from lab.command import Completed
 from tests.unit.cluster.host_changes.test_network_rules import DOCKERS, parsed
 
-BEFORE = Machine(
+BEFORE = MachineState(
     parsed([], program="iptables-nft"), ("eth0", "lo"), {"net.ipv4.ip_forward": "0"}, ()
 )
-AFTER = Machine(
+AFTER = MachineState(
     network_rules.parse({"iptables-nft": DOCKERS}),
     ("docker0", "eth0", "lo"),
     {"net.ipv4.ip_forward": "1"},
     ("/etc/docker/key.json", "/etc/docker"),
 )
-Look = Callable[[Machine], None]
+Look = Callable[[MachineState], None]
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Look:
     monkeypatch.setattr(notes, "_path", lambda name: tmp_path / name)
 
-    def look(now: Machine) -> None:
+    def look(now: MachineState) -> None:
         monkeypatch.setattr(notes, "look", lambda: now)
 
     return look
@@ -57,12 +57,12 @@ def test_a_note_reads_back_as_it_was_written(tmp_path: Path, world: Look) -> Non
     file = tmp_path / "note.json"
     world(BEFORE)
     notes.before_start(file)
-    assert notes.read(file) == Note(others=BEFORE.links, before=BEFORE)
+    assert notes.read(file) == DaemonNote(others=BEFORE.links, before=BEFORE)
     world(AFTER)
     notes.settle(file)
     noted = notes.read(file)
     assert noted is not None
-    assert noted == notes.completed(Note(others=BEFORE.links, before=BEFORE), AFTER)
+    assert noted == notes.completed(DaemonNote(others=BEFORE.links, before=BEFORE), AFTER)
     assert (noted.links, noted.sysctls) == (("docker0",), {"net.ipv4.ip_forward": "0"})
 
 
@@ -85,7 +85,7 @@ def test_forwarding_stays_for_an_interface_that_came_since(
     (tmp_path / "net.ipv4.ip_forward").write_text("1")
     started(file, world)
     world(replace(AFTER, links=(*AFTER.links, "virbr0")))
-    assert notes.undo(file) == ["net.ipv4.ip_forward stays as it is: virbr0 came since"]
+    assert notes.undo(file) == ["net.ipv4.ip_forward stays as it is: virbr0 appeared since"]
     assert (tmp_path / "net.ipv4.ip_forward").read_text() == "1"
 
 
