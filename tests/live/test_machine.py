@@ -39,15 +39,16 @@ LATER = (
 START = "from lab.cluster.docker import daemon; assert daemon.start()"
 CUT_OFF = """
 import os, signal
-from lab.cluster import dockerd, machine_notes
-note = machine_notes.settle
+from lab.cluster.docker import daemon
+from lab.cluster.host_changes import notes
+note = notes.settle
 def settle(file):
-    found = machine_notes.read(file)
-    if found is not None and found.before is not None and dockerd.runs():
+    found = notes.read(file)
+    if found is not None and found.before is not None and daemon.runs():
         os.kill(os.getpid(), signal.SIGKILL)
     note(file)
-machine_notes.settle = settle
-dockerd.start()
+notes.settle = settle
+daemon.start()
 """
 INSIDE = """
 import json, os, subprocess, sys
