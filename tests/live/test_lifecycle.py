@@ -86,10 +86,10 @@ def test_a_node_that_was_killed_is_started_again_and_not_made_anew() -> None:
     assert docker("inspect", "-f", "{{.Id}}", NODE).stdout == before
 
 
-def test_a_node_that_is_gone_is_made_anew() -> None:
+def test_a_node_that_is_gone_is_created_again() -> None:
     docker("rm", "-f", "-v", NODE)
     assert phase() == "stopped"
-    assert "made anew" in lab("up")
+    assert "newly created" in lab("up")
     assert phase() == "up"
 
 
@@ -184,9 +184,9 @@ def test_a_kubeconfig_that_was_lost_is_read_from_the_node_again(paths: LabPaths)
     assert paths.kubeconfig.stat().st_mode & 0o777 == 0o600
 
 
-def test_recreate_makes_the_cluster_anew(paths: LabPaths) -> None:
+def test_recreate_creates_the_cluster_again(paths: LabPaths) -> None:
     before = pods(paths)
-    assert "made anew" in lab("up", "--recreate")
+    assert "newly created" in lab("up", "--recreate")
     assert phase() == "up"
     assert not before & pods(paths)
 
