@@ -1,7 +1,7 @@
-"""The agent's answers to kubelet about the application: probes and lifecycle hooks by their path.
+"""Answers kubelet's requests about the application: probes and lifecycle hooks, by their path.
 
-A hook takes as long as it takes, so it is known here which ones are under way: the agent that is
-told to stop stays for them.
+A hook has no time limit here, so the hooks in progress are counted: when the agent is asked to
+stop, it waits until they have ended.
 """
 
 import asyncio
@@ -18,15 +18,16 @@ log = logging.getLogger("pilot-agent")
 HOOKS: Final = "/app-lifecycle/"
 """Below it are the application's hooks; they stop when whoever asked has gone."""
 MAX_HOOKS: Final = 32
-"""Hooks at once. A pod has one of a kind for each container; nobody else has a reason to ask."""
+"""Most hooks in progress at once. A pod has at most two per container, and only kubelet has a
+reason to request them."""
 PRE_STOP: Final = "/prestopz"
 ARRIVAL: Final = 1.0
-"""Seconds after the agent is told to stop within which the application's preStop hooks come:
-kubelet stops all containers of a pod at once."""
+"""Seconds that the agent waits for the application's preStop hooks to arrive after it is asked to
+stop: kubelet stops all containers of a pod at once."""
 
 
 class AppChecks:
-    """Asks the application what kubelet asks the agent."""
+    """Runs the application's probes and hooks when kubelet requests them from the agent."""
 
     def __init__(self, arrival: float = ARRIVAL) -> None:
         self._arrival = arrival
@@ -37,16 +38,19 @@ class AppChecks:
     async def answer(
         self, check: Probe, pod_ip: str, request: HttpRequest, path: str, begin: Begin
     ) -> HttpAnswer:
-        """What to answer about `check`, which is asked for at `path`."""
+        """Run `check`, which kubelet requested at `path`, and return the answer to kubelet.
+
+        `begin` sends the answer's status before the application's body has arrived.
+        """
         if path.startswith(HOOKS):
             return await self._hook(check, pod_ip, request, path)
 
         async def began(code: int) -> None:
             await begin(app_probes.status_for(code))
 
-        found = await app_probes.probe(check, pod_ip, request.headers, began)
-        told = HttpAnswer.say(found.status, found.sentence)
-        return HttpAnswer(told.status, told.body, cut=found.result == "broken")
+        verdict = await app_probes.probe(check, pod_ip, request.headers, began)
+        text_answer = HttpAnswer.say(verdict.status, verdict.sentence)
+        return HttpAnswer(text_answer.status, text_answer.body, cut=verdict.result == "broken")
 
     async def _hook(self, check: Probe, pod_ip: str, request: HttpRequest, path: str) -> HttpAnswer:
         if self._open >= MAX_HOOKS:
@@ -56,24 +60,27 @@ class AppChecks:
         self._changed.set()
         try:
             if check.kind == "http":
-                found = await app_probes.hook(check, pod_ip, request.headers)
+                verdict = await app_probes.hook(check, pod_ip, request.headers)
             else:
-                found = await app_probes.probe(check, pod_ip, request.headers)
+                verdict = await app_probes.probe(check, pod_ip, request.headers)
         finally:
             self._open -= 1
             self._changed.set()
-        if found.result == "success":
-            return HttpAnswer.say(200, found.sentence)
-        log.warning("hook %s: %s", path, found.sentence)
-        return HttpAnswer.broke(found.sentence)
+        if verdict.result == "success":
+            return HttpAnswer.say(200, verdict.sentence)
+        log.warning("hook %s: %s", path, verdict.sentence)
+        return HttpAnswer.broke(verdict.sentence)
 
     @property
     def under_way(self) -> int:
-        """Hooks that have begun and not ended."""
+        """How many hooks have begun and not ended."""
         return self._open
 
     async def stopped(self, checks: Mapping[str, Probe]) -> None:
-        """Return when the application's preStop hooks have come, if they come, and ended."""
+        """Return when the application's preStop hooks have arrived and every hook has ended.
+
+        Hooks that do not arrive in time are not waited for.
+        """
         wanted = {path for path in checks if path.startswith(HOOKS) and path.endswith(PRE_STOP)}
         try:
             async with asyncio.timeout(self._arrival):

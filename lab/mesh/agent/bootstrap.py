@@ -1,8 +1,8 @@
-"""From what a pod says of itself to the bootstrap and the command line of its Envoy. Pure.
+"""Builds Envoy's bootstrap and command line from the pod's identity and settings. Pure.
 
 Sources: Envoy's v3 API (`envoy.config.bootstrap.v3.Bootstrap`); node id and metadata as
-Istio's agent sends them. The same input gives the same bytes, so that a changed bootstrap is a
-changed configuration and nothing else.
+Istio's agent sends them. The same input gives the same bytes, so a changed bootstrap always
+means a changed configuration.
 """
 
 import json
@@ -20,16 +20,16 @@ XDS_CLUSTER: Final = "xds-grpc"
 STATS_CLUSTER: Final = "prometheus_stats"
 LOG_FORMAT: Final = "%Y-%m-%dT%T.%fZ\t%l\tenvoy %n %g:%#\t%v\tthread=%t"
 _UNIX_PATH_LIMIT: Final = 107
-"""Bytes of `sockaddr_un.sun_path` less its final NUL."""
+"""Bytes of `sockaddr_un.sun_path` without its final NUL."""
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
 class PodIdentity:
-    """Who this proxy stands for.
+    """The pod that this proxy belongs to.
 
-    `ips`: the pod's addresses, the first is its own name to others. `labels`: the pod's.
-    `metadata`: more node metadata (from ISTIO_META_*), already without the prefix.
+    `ips`: the pod's addresses; the first one is part of the node's id. `labels`: the pod's.
+    `metadata`: further node metadata (from ISTIO_META_*), keys without that prefix.
     """
 
     name: str
@@ -44,11 +44,12 @@ class PodIdentity:
 
 @dataclass(frozen=True)
 class EnvoySettings:
-    """What shapes Envoy besides the pod's identity.
+    """The settings of Envoy other than the pod's identity.
 
-    `concurrency`: worker threads, 0 leaves it to Envoy (one a CPU). `drain_seconds`: how long
-    Envoy itself drains a listener that was removed. `max_connections`: downstream connections
-    of the whole process; Envoy warns when there is no limit, and a sidecar of this lab needs few.
+    `concurrency`: number of worker threads; 0 leaves it to Envoy (one per CPU). `drain_seconds`:
+    how long Envoy drains a listener that was removed. `max_connections`: limit of downstream
+    connections of the whole process; Envoy warns without a limit, and a sidecar of this lab needs
+    few.
     """
 
     domain: str = ""
@@ -73,7 +74,7 @@ def bootstrap(pod: PodIdentity, settings: EnvoySettings) -> dict[str, Any]:
         "node": node(pod, settings),
         "admin": {
             "address": _address("127.0.0.1", settings.admin_port),
-            # The limit below must not lock out the agent that would notice it.
+            # The connection limit below must not apply to the agent's own requests.
             "ignore_global_conn_limit": True,
         },
         "dynamic_resources": {
@@ -85,8 +86,8 @@ def bootstrap(pod: PodIdentity, settings: EnvoySettings) -> dict[str, Any]:
                     {
                         "envoy_grpc": {
                             "cluster_name": XDS_CLUSTER,
-                            # Envoy's own default backs off to 30 s; a change has to arrive in 5 s
-                            # also just after discovery came back.
+                            # Envoy's default backs off up to 30 s, but a change has to arrive
+                            # within 5 s even right after discovery came back.
                             "retry_policy": {
                                 "retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}
                             },
@@ -124,12 +125,12 @@ def bootstrap(pod: PodIdentity, settings: EnvoySettings) -> dict[str, Any]:
 
 
 def render(document: Mapping[str, Any]) -> str:
-    """Return the bootstrap's text: indented for people, keys sorted so that it is stable."""
+    """Return the bootstrap as text: indented for people, keys sorted so that it is stable."""
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
 
 def node(pod: PodIdentity, settings: EnvoySettings) -> dict[str, Any]:
-    """Return the xDS node: the names by which discovery tells pods apart."""
+    """Return the xDS node: the id and metadata by which discovery identifies the pod."""
     domain = settings.domain or f"{pod.namespace}.svc.{contract.CLUSTER_DOMAIN}"
     metadata: dict[str, Any] = dict(pod.metadata)
     metadata |= {
@@ -149,7 +150,7 @@ def node(pod: PodIdentity, settings: EnvoySettings) -> dict[str, Any]:
 
 
 def default_cluster(pod: PodIdentity) -> str:
-    """Return `<app>.<namespace>`; without an `app` label the workload's name stands in."""
+    """Return `<app>.<namespace>`; the workload's or pod's name replaces a missing label `app`."""
     return f"{pod.labels.get('app') or pod.workload or pod.name}.{pod.namespace}"
 
 
@@ -176,7 +177,7 @@ def envoy_arguments(binary: str, config: str, settings: EnvoySettings) -> list[s
 
 
 def check(pod: PodIdentity, settings: EnvoySettings) -> None:
-    """Raise BootstrapError for the first field that Envoy or discovery could not use."""
+    """Raise BootstrapError for the first field that Envoy or discovery cannot use."""
     for name, text in (("POD_NAME", pod.name), ("POD_NAMESPACE", pod.namespace)):
         if not text or len(text) > 253 or not all(map(_DNS_LABEL.fullmatch, text.split("."))):
             raise BootstrapError(f"{name}: {text!r} is no Kubernetes name")
@@ -229,8 +230,8 @@ def _is_ip(text: str) -> bool:
 
 
 def _ads() -> dict[str, Any]:
-    # 0 s: wait for discovery for ever. A proxy that served without its configuration would let
-    # traffic pass that the mesh has other plans for; readiness tells that it is still waiting.
+    # 0 s: wait for discovery without limit. A proxy without its configuration would pass traffic
+    # that the mesh routes elsewhere; the readiness probe reports that it is still waiting.
     return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 
 

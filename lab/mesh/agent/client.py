@@ -1,4 +1,4 @@
-"""`pilot-agent request` and `pilot-agent wait`: asking a running agent from a shell or a hook."""
+"""`pilot-agent request` and `pilot-agent wait`: query a running agent from a shell or a hook."""
 
 import http.client
 import sys
@@ -8,7 +8,10 @@ from lab.mesh.errors import SidecarLabError
 
 
 def ask(port: int, method: str, path: str, timeout: float = 5.0) -> tuple[int, str]:
-    """Return status and body of the agent on loopback. Raises SidecarLabError."""
+    """Send a request to the agent on loopback; return the answer's status and body.
+
+    `timeout` is in seconds. Raises SidecarLabError when there is no answer.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         connection.request(method, path)
@@ -24,7 +27,7 @@ def ask(port: int, method: str, path: str, timeout: float = 5.0) -> tuple[int, s
 
 
 def request(port: int, method: str, path: str) -> int:
-    """Print the answer; exit code 0 for 2xx, else 1."""
+    """Send a request and print the answer; return the exit code: 0 for a status of 2xx, else 1."""
     status, body = ask(port, method, path)
     sys.stdout.write(body)
     if not 200 <= status < 300:
@@ -34,17 +37,20 @@ def request(port: int, method: str, path: str) -> int:
 
 
 def wait(port: int, timeout: float, period: float) -> int:
-    """Wait until the proxy is ready; exit code 1 with the last reason when it is not in time."""
+    """Wait until the proxy is ready; return the exit code.
+
+    If it is not ready within `timeout` seconds, the last reason is printed and the code is 1.
+    """
     deadline = time.monotonic() + timeout
     while True:
         try:
-            status, said = ask(port, "GET", "/healthz/ready", max(0.1, min(5.0, timeout)))
+            status, reason = ask(port, "GET", "/healthz/ready", max(0.1, min(5.0, timeout)))
         except SidecarLabError as silent:
-            status, said = 0, silent.message
+            status, reason = 0, silent.message
         if status == 200:
             return 0
         left = deadline - time.monotonic()
         if left <= 0:
-            sys.stderr.write(f"error: not ready within {timeout:g} s: {said.strip()}\n")
+            sys.stderr.write(f"error: not ready within {timeout:g} s: {reason.strip()}\n")
             return 1
         time.sleep(min(period, left))

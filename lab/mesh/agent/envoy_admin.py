@@ -1,4 +1,4 @@
-"""What the agent asks of Envoy's admin interface, and how it judges the answers."""
+"""Queries Envoy's admin interface and judges the answers."""
 
 import re
 from collections.abc import Mapping
@@ -18,14 +18,17 @@ LIVE = 0
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether Envoy can take traffic, and if not, why: one sentence."""
+    """Whether Envoy can take traffic; `reason` says in one sentence why not."""
 
     ready: bool
     reason: str = ""
 
 
 def judge(statistics: Mapping[str, int]) -> Verdict:
-    """Ready: CDS and LDS succeeded at least once, workers started, server LIVE."""
+    """Return whether Envoy is ready.
+
+    It is ready when CDS and LDS succeeded at least once, its workers started and it is LIVE.
+    """
     for key, name in (
         ("cluster_manager.cds.update_success", "clusters"),
         ("listener_manager.lds.update_success", "listeners"),
@@ -48,7 +51,8 @@ def counters(text: str) -> dict[str, int]:
 def active_connections(text: str, stats_port: int) -> int:
     """Return how many downstream connections `/stats` shows on listeners that carry traffic.
 
-    The admin's own, the statistics listener's and the per-worker repetitions are left out.
+    Connections of the admin interface and of the statistics listener do not count, nor do the
+    per-worker rows, which repeat the totals.
     """
     total = 0
     for line in text.splitlines():
@@ -68,7 +72,7 @@ class EnvoyAdmin:
         self._stats_port = stats_port
 
     async def verdict(self) -> Verdict:
-        """Ask whether Envoy is ready; an admin that does not answer is a reason, no error."""
+        """Return whether Envoy is ready; an interface that does not answer makes it not ready."""
         try:
             answer = await self._get(f"/stats?filter={_quote(READY_FILTER)}")
         except FetchError as silent:
@@ -76,7 +80,7 @@ class EnvoyAdmin:
         return judge(counters(answer.text))
 
     async def live(self) -> Verdict:
-        """Ask the cheap question, once the whole one was answered with yes."""
+        """Return whether Envoy is live: a cheaper check, enough once `verdict` was ready."""
         try:
             answer = await self._get(f"/stats?filter={_quote('^server[.]state$')}")
         except FetchError as silent:
@@ -85,7 +89,7 @@ class EnvoyAdmin:
         return Verdict(state == LIVE, "" if state == LIVE else f"server.state is {state}, not 0")
 
     async def connections(self) -> int:
-        """Return the active downstream connections. Raises FetchError."""
+        """Return the number of active downstream connections. Raises FetchError."""
         answer = await self._get(f"/stats?filter={_quote('downstream_cx_active$')}")
         return active_connections(answer.text, self._stats_port)
 
@@ -105,5 +109,5 @@ class EnvoyAdmin:
 
 
 def _quote(text: str) -> str:
-    # urllib.parse would do, and costs 10 ms of start-up for this one call.
+    # urllib.parse could do this, but importing it costs 10 ms of start-up.
     return "".join(c if c.isalnum() or c in "._-" else f"%{ord(c):02X}" for c in text)

@@ -1,4 +1,4 @@
-"""Envoy as a child process: started, watched, started again, stopped, and every orphan reaped.
+"""Runs Envoy as a child process: starts, watches, restarts and stops it; reaps every orphan.
 
 The agent is PID 1 of its container, so the kernel gives it every orphan. One waiter for all
 children (`Reaper`) is the only place that calls waitpid.
@@ -19,9 +19,9 @@ log = logging.getLogger("pilot-agent")
 
 
 class Reaper:
-    """Waits for every child; a pid that somebody asked for has its future set.
+    """Waits for every child and sets the future of each pid that was passed to `expect`.
 
-    `early`: a child that was started already and may end before anybody asks.
+    `early`: pid of a child that was started before, and that may end before `expect` is called.
     """
 
     def __init__(self, early: int | None = None) -> None:
@@ -31,12 +31,12 @@ class Reaper:
         self.orphans = 0
 
     def install(self) -> None:
-        """Listen for SIGCHLD, and look once for what ended before."""
+        """Handle SIGCHLD from now on, and reap the children that ended before."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self.reap)
         self.reap()
 
     def expect(self, pid: int) -> asyncio.Future[int]:
-        """Return a future of the wait status of child `pid`; ask right after starting it."""
+        """Return a future of the wait status of child `pid`; call it right after the start."""
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         if pid in self._ended:
             future.set_result(self._ended.pop(pid))
@@ -45,7 +45,7 @@ class Reaper:
         return future
 
     def reap(self) -> None:
-        """Collect all that ended. Several deaths may arrive as one signal, hence the loop."""
+        """Reap every child that ended. One signal may stand for several of them, hence the loop."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -65,7 +65,7 @@ class Reaper:
 
 @dataclass
 class Child:
-    """One life of Envoy."""
+    """One process of Envoy, from its start to its end."""
 
     pid: int
     ended: asyncio.Future[int]
@@ -74,10 +74,11 @@ class Child:
 
 
 class Supervisor:
-    """Keeps one Envoy running until told otherwise.
+    """Keeps one Envoy running until `stop`.
 
-    `argv` is what to start next; change it with `prepare` or `replace`. `first_pid`: an Envoy that
-    was started already. `on_start` is called at every start, before anything can be asked of it.
+    `argv` is the command line of the next start; `prepare` and `replace` change it. `first_pid`:
+    an Envoy that was started already. `on_start` is called at every start, before the agent can
+    query the new Envoy.
     """
 
     def __init__(
@@ -101,11 +102,14 @@ class Supervisor:
 
     @property
     def pid(self) -> int | None:
-        """Envoy's pid while it runs."""
+        """Envoy's pid; None while it does not run."""
         return self._child.pid if self._child and not self._child.ended.done() else None
 
     async def run(self) -> None:
-        """Start Envoy again whenever it ends, until `stop`. Raises EnvoyError on giving up."""
+        """Start Envoy again whenever it ends, until `stop`.
+
+        Raises EnvoyError when no retries are left.
+        """
         while not self._stopping.is_set():
             child = self._start()
             status = await child.ended
@@ -125,11 +129,11 @@ class Supervisor:
                 continue
 
     def prepare(self, argv: Sequence[str]) -> None:
-        """Have the next start use `argv`; the running Envoy goes on."""
+        """Use `argv` for the next start; the running Envoy is not restarted."""
         self.argv = tuple(argv)
 
     async def replace(self, argv: Sequence[str], grace: float) -> None:
-        """End the running Envoy; `run` starts the next with `argv`."""
+        """End the running Envoy, with SIGKILL after `grace` seconds; `run` starts `argv` next."""
         self.prepare(argv)
         await self._end(grace)
 
@@ -158,7 +162,7 @@ class Supervisor:
         if child is None or child.ended.done():
             return
         child.expected_to_end = True
-        # The pid is still ours: only the reaper waits, and it would have set the future.
+        # The pid is still ours: only the reaper calls waitpid, and it would have set the future.
         os.kill(child.pid, signal.SIGTERM)
         done, _ = await asyncio.wait({child.ended}, timeout=grace)
         if not done:

@@ -1,6 +1,6 @@
-"""A small HTTP/1.1 client on asyncio: what the agent asks of Envoy's admin.
+"""A small HTTP/1.1 client on asyncio, for the agent's requests to Envoy's admin interface.
 
-`http.client` would need a thread for each request; this needs none and no memory of note.
+`http.client` would need a thread for each request; this client needs none, and little memory.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ MAX_BODY = 32 * 1024 * 1024
 
 
 class FetchError(SidecarLabError):
-    """No usable answer came: refused, timed out, or not HTTP."""
+    """A request got no usable answer: it was refused, timed out, or answered without HTTP."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """An answer. Header names are in lower case; `body` is whole."""
+    """A complete HTTP response. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Target:
-    """Where to ask."""
+    """The address of an HTTP server."""
 
     host: str
     port: int
@@ -48,9 +48,9 @@ async def fetch(
     timeout: float = 2.0,
     max_body: int = MAX_BODY,
 ) -> Response:
-    """Ask once and return the answer; redirects are not followed. `timeout` in seconds.
+    """Send one request and return the response; redirects are not followed.
 
-    Raises FetchError.
+    `timeout` is in seconds, `max_body` in bytes. Raises FetchError.
     """
     sent = {"Host": f"{target.host}:{target.port}", "Connection": "close", "Accept": "*/*"}
     for name, value in (headers or {}).items():

@@ -29,13 +29,13 @@ from a checkout, without a pod:
   python3 -m lab.mesh.agent proxy sidecar --configPath /tmp/demo --binaryPath "$(which envoy)" \\
     --discoveryAddress localhost:15012 --rootCert ca.pem
 
-signals: TERM, INT, QUIT drain and end (twice: at once); HUP looks at the configuration again;
+signals: TERM, INT, QUIT drain and end (twice: at once); HUP reads the configuration again;
 USR1 and USR2 go to Envoy.
 """
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line's parser."""
+    """Return the parser of the command line."""
     top = argparse.ArgumentParser(
         "pilot-agent", description="Envoy's companion in a pod.", epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
@@ -44,8 +44,8 @@ def parser() -> argparse.ArgumentParser:
     proxy = commands.add_parser(
         "proxy", help="run Envoy and look after it", epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-        description="Run Envoy. A pod's annotation proxy.istio.io/config beats PROXY_CONFIG, "
-        "that beats --proxyConfig, and that the flags.",
+        description="Run Envoy. Each of these overrides the next: the pod's annotation "
+        "proxy.istio.io/config, PROXY_CONFIG, --proxyConfig, the flags.",
     )  # fmt: skip
     proxy.add_argument("role", choices=["sidecar"], nargs="?", default="sidecar")
     default = Flags()
@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         ("proxyComponentLogLevel", "Envoy's log levels of single components"),
         ("concurrency", "Envoy's worker threads; 0: one a CPU"),
         ("drainDuration", "how long Envoy drains a removed listener"),
-        ("terminationDrainDuration", "at most so long are connections waited for at the end"),
+        ("terminationDrainDuration", "longest wait for open connections when the agent ends"),
         ("podInfoDir", "folder of the downward API files `labels` and `annotations`"),
         ("rootCert", "PEM file of the CA that vouches for discovery"),
         ("proxyConfig", "file with a ProxyConfig, JSON or plain YAML"),
@@ -70,23 +70,26 @@ def parser() -> argparse.ArgumentParser:
         ("readyHold", "how long a readiness answer waits while Envoy is starting"),
     ):
         value = getattr(default, _field(name))
-        said = f"{about}; default {value}" if value != "" else about
+        description = f"{about}; default {value}" if value != "" else about
         proxy.add_argument(
-            f"--{name}", dest=_field(name), default=value, type=type(value), help=said,
+            f"--{name}", dest=_field(name), default=value, type=type(value),
+            help=description,
             metavar="N" if isinstance(value, int) else "VALUE",
         )  # fmt: skip
     proxy.add_argument(
         "--log_output_level", default="default:info", metavar="VALUE",
         help="the agent's own log level, as LEVEL or default:LEVEL; default info",
     )  # fmt: skip
-    request = commands.add_parser("request", help="ask the agent, for people and hooks")
+    request = commands.add_parser(
+        "request", help="send one request to the agent, for people and hooks"
+    )
     request.add_argument("method", choices=["GET", "POST"])
     request.add_argument("path")
     waiting = commands.add_parser("wait", help="wait until the proxy is ready")
     waiting.add_argument("--timeoutSeconds", type=float, default=60.0)
     waiting.add_argument("--periodMillis", type=float, default=200.0)
-    for each in (request, waiting):
-        each.add_argument("--agentPort", type=int, default=contract.AGENT_PORT)
+    for command in (request, waiting):
+        command.add_argument("--agentPort", type=int, default=contract.AGENT_PORT)
     return top
 
 
@@ -99,7 +102,7 @@ def proxy(arguments: argparse.Namespace) -> None:
     flags = Flags(**{name: getattr(arguments, name) for name in Flags.__dataclass_fields__})
     _log_to_stderr(arguments.log_output_level)
     log = logging.getLogger("pilot-agent")
-    seen = start.signature(settings.watched(flags))
+    file_signature = start.signature(settings.watched(flags))
     plan = settings.decide(settings.read(flags), starting=True)
     if plan.passed_over:
         log.warning("PROXY_CONFIG is used in its place: %s", plan.passed_over)
@@ -109,13 +112,14 @@ def proxy(arguments: argparse.Namespace) -> None:
     # The sockets are open before Envoy runs, so its first attempt succeeds.
     with start.listen_unix(plan.envoy.xds_socket) as xds:
         with start.listen_tcp(flags.agent_port) as http:
-            # Until the handlers are there a signal waits; PID 1 would lose it.
+            # A signal waits until the handlers are installed; PID 1 would lose it.
             signal.pthread_sigmask(signal.SIG_BLOCK, start.HANDLED_SIGNALS)
             pid = start.spawn(plan.arguments(flags.binary_path, config))
-            # Loaded only now: asyncio and ssl take as long as Envoy needs to start.
+            # Imported only now: asyncio and ssl take as long to load as Envoy takes to start.
             from lab.mesh.agent import runtime
 
-            runtime.serve(runtime.Started(flags, plan, seen, xds, http, pid, config), hold)
+            started = runtime.Started(flags, plan, file_signature, xds, http, pid, config)
+            runtime.serve(started, hold)
         Path(plan.envoy.xds_socket).unlink(missing_ok=True)
     log.info("ended")
 
@@ -128,17 +132,17 @@ def _log_to_stderr(level: str) -> None:
         raise SidecarLabError(
             f"--log_output_level: {level!r} is no log level", hint="for instance info or debug"
         )
-    shown = logging.Formatter("%(asctime)s.%(msecs)03dZ\t%(levelname)s\t%(name)s\t%(message)s")
-    shown.converter, shown.default_time_format = time.gmtime, "%Y-%m-%dT%H:%M:%S"
-    shown.default_msec_format = ""
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ\t%(levelname)s\t%(name)s\t%(message)s")
+    formatter.converter, formatter.default_time_format = time.gmtime, "%Y-%m-%dT%H:%M:%S"
+    formatter.default_msec_format = ""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(shown)
+    handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=name)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program and return its exit code: 0 ended as asked, 1 failed, 2 misused."""
+    """Run the program and return its exit code: 0 ended as requested, 1 failed, 2 misused."""
     arguments = parser().parse_args(argv)
     try:
         if arguments.command == "proxy":
@@ -159,10 +163,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def launch() -> NoReturn:
-    """Entry of the image's program: shows itself as pilot-agent, runs, exits."""
+    """Set the process title to pilot-agent, run the program and exit: the image's entry point."""
     start.set_title([contract.PILOT_AGENT_PATH, *sys.argv[1:]])
     code = main()
-    # Nothing is left to tear down, and an interpreter that unloads costs the pod 20 ms.
+    # Nothing is left to clean up, and an orderly end of the interpreter costs the pod 20 ms.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,9 +1,9 @@
-"""Reading a ProxyConfig and the downward API's files with the standard library. Pure.
+"""Reads a ProxyConfig and the downward API's files with the standard library alone. Pure.
 
 A ProxyConfig comes as JSON (PROXY_CONFIG, made by the injector) or as YAML (the annotation
 proxy.istio.io/config, written by people). The proxy image has no YAML parser, so of YAML only
 nested mappings of scalars are read here, which is what such annotations hold; anything else is
-refused with its line, never guessed at.
+refused with its line.
 """
 
 import json
@@ -23,7 +23,7 @@ _ODD = re.compile(
     r"|[-+]?[\d_.]+(e[-+]?\d+)?|[-+]?\d[\d_]*(:[0-5]?\d)+(\.[\d_]*)?|\d{4}-\d\d?-\d\d?.*"
     r"|.*[^\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff].*"
 )
-"""Plain words to which YAML gives a meaning of their own, and characters that it forbids."""
+"""Plain words to which YAML gives a special meaning, and characters that YAML forbids."""
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)")
 _PAIR = re.compile(r'([^=\n]+)="((?:[^"\\\n]|\\.)*)"')
@@ -32,10 +32,11 @@ _PAIR = re.compile(r'([^=\n]+)="((?:[^"\\\n]|\\.)*)"')
 def parse(text: str, source: str) -> dict[str, Any]:
     """Return the ProxyConfig in `text`, types checked; `source` names it in errors.
 
-    Fields that belong elsewhere are left out. Raises BootstrapError naming source and field.
+    Known fields that this agent does not use are left out. Raises BootstrapError naming source
+    and field.
     """
-    found = _json(text, source) if text.lstrip().startswith("{") else _block(text, source)
-    for key, value in found.items():
+    fields = _json(text, source) if text.lstrip().startswith("{") else _block(text, source)
+    for key, value in fields.items():
         if key in ELSEWHERE:
             continue
         expected = KNOWN.get(key)
@@ -53,7 +54,7 @@ def parse(text: str, source: str) -> dict[str, Any]:
                     raise BootstrapError(
                         f"{source}: field {key}.{name} must be a plain value, not {inner!r}"
                     )
-    return {key: value for key, value in found.items() if key in KNOWN}
+    return {key: value for key, value in fields.items() if key in KNOWN}
 
 
 def seconds(text: str, field: str) -> float:
@@ -73,12 +74,12 @@ def host_port(text: str, field: str) -> tuple[str, int]:
 
 
 def downward_pairs(text: str, source: str) -> dict[str, str]:
-    """Return the pairs of a downward API file: one `key="value"` a line, quoted as Go does.
+    """Return the pairs of a downward API file: one `key="value"` per line, quoted as Go does.
 
     Raises BootstrapError naming `source` and the line.
     """
     pairs: dict[str, str] = {}
-    # Not splitlines(): Go leaves some of the separators which that knows unquoted.
+    # Not splitlines(): it also splits at separators that Go leaves unquoted.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line:
             continue
@@ -99,15 +100,15 @@ def _unescape(match: re.Match[str]) -> str:
 
 def _json(text: str, source: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        config = json.loads(text)
     except (ValueError, RecursionError) as bad:
         raise BootstrapError(f"{source}: not JSON: {bad}") from bad
-    return dict(found)
+    return dict(config)
 
 
 def _block(text: str, source: str) -> dict[str, Any]:
     root: dict[str, Any] = {}
-    # (indentation, mapping) from the outermost to the innermost that is open.
+    # (indentation, mapping) of the open mappings, from the outermost to the innermost.
     open_maps: list[tuple[int, dict[str, Any]]] = []
     pending: tuple[dict[str, Any], str, int] | None = None
     for number, raw in enumerate(text.split("\n"), start=1):

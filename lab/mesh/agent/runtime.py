@@ -1,4 +1,4 @@
-"""The agent while it runs: Envoy supervised, xDS carried, HTTP answered, configuration watched."""
+"""The running agent: supervises Envoy, carries xDS, answers HTTP, watches the configuration."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from lab.mesh.agent.app_checks import HOOKS, AppChecks
 from lab.mesh.agent.envoy_admin import EnvoyAdmin, Verdict
 from lab.mesh.agent.envoy_process import Reaper, Supervisor
 from lab.mesh.agent.http_client import FetchError
-from lab.mesh.agent.settings import Flags, Plan
+from lab.mesh.agent.settings import AgentPlan, Flags
 from lab.mesh.agent.start import HANDLED_SIGNALS, Signature, signature, write_revision
 from lab.mesh.agent.xds_passthrough import XdsPassthrough
 from lab.mesh.errors import BootstrapError
@@ -22,20 +22,24 @@ from lab.mesh.http_server import METRICS, Begin, HttpAnswer, HttpRequest, HttpSe
 log = logging.getLogger("pilot-agent")
 
 WATCH_INTERVAL = 0.5
-"""Seconds between looks at the watched files: four stat calls, and no inotify in the library."""
+"""Seconds between checks of the watched files: a few stat calls, for Python has no inotify."""
 POLL_INTERVAL = 0.02
-"""Seconds between questions while a readiness probe is held, and while draining."""
+"""Seconds between requests to Envoy while a readiness probe is held, and while draining."""
 KILL_GRACE = 0.5
-"""Seconds between SIGTERM and SIGKILL of Envoy, which ends in milliseconds when it can."""
+"""Seconds between SIGTERM and SIGKILL of Envoy, which normally ends in milliseconds."""
 
 
 @dataclass(frozen=True)
 class Started:
-    """What was made before asyncio was loaded."""
+    """What the agent prepared before it loaded asyncio.
+
+    `file_signature`: of the watched files. `xds`, `http`: listening sockets. `config`: the
+    bootstrap file that Envoy was started with.
+    """
 
     flags: Flags
-    plan: Plan
-    seen: Signature
+    plan: AgentPlan
+    file_signature: Signature
     xds: socket.socket
     http: socket.socket
     envoy_pid: int
@@ -43,13 +47,14 @@ class Started:
 
 
 class Agent:
-    """One agent; `run` returns when Envoy has ended as asked."""
+    """One agent; `run` returns when Envoy was asked to end and has ended."""
 
     def __init__(self, started: Started, ready_hold: float) -> None:
-        self._flags, self._plan, self._seen = started.flags, started.plan, started.seen
+        self._flags, self._plan = started.flags, started.plan
+        self._file_signature = started.file_signature
         self._revision = 0
         self._ready_hold = ready_hold
-        self._born = time.time()
+        self._started_at = time.time()
         self._reaper = Reaper(started.envoy_pid)
         self._supervisor = Supervisor(
             self._plan.arguments(self._flags.binary_path, started.config),
@@ -61,17 +66,18 @@ class Agent:
         self._http = HttpServer(started.http, self._answer, abandoned=HOOKS)
         self._checks = AppChecks()
         self._admin = EnvoyAdmin(self._flags.admin_port, self._flags.stats_port)
-        self._reached = self._draining = False
-        self._stop, self._at_once, self._look = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._was_ready = self._draining = False
+        self._stop, self._at_once = asyncio.Event(), asyncio.Event()
+        self._reload_requested = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Run until a signal or /quitquitquit. Raises EnvoyError when Envoy keeps dying."""
+        """Run until a signal or /quitquitquit. Raises EnvoyError when Envoy keeps failing."""
         loop = asyncio.get_running_loop()
         self._reaper.install()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            loop.add_signal_handler(number, self._told_to_stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._look.set)
+            loop.add_signal_handler(number, self._handle_stop_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_requested.set)
         loop.add_signal_handler(signal.SIGUSR1, self._supervisor.signal, signal.SIGUSR1)
         loop.add_signal_handler(signal.SIGUSR2, self._supervisor.signal, signal.SIGUSR2)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
@@ -83,7 +89,7 @@ class Agent:
         try:
             await asyncio.wait((envoy, watch, stop), return_when=asyncio.FIRST_COMPLETED)
             if stop.done():
-                # A replacement that is under way must not start what we are about to stop.
+                # A reload in progress must not start the Envoy that is about to be stopped.
                 watch.cancel()
                 await asyncio.wait({watch})
                 await self._wind_down(envoy)
@@ -99,7 +105,7 @@ class Agent:
             await self._xds.close()
             self._http.close()
 
-    def _told_to_stop(self, number: int) -> None:
+    def _handle_stop_signal(self, number: int) -> None:
         log.info("received %s", signal.Signals(number).name)
         if self._stop.is_set():
             self._at_once.set()
@@ -116,11 +122,11 @@ class Agent:
         await asyncio.wait({envoy})
 
     async def _drain_and_hooks(self) -> None:
-        """Drain; the application's preStop hooks have their own time, and need this agent."""
+        """Drain, and wait for the application's preStop hooks, which only this agent can run."""
         await asyncio.gather(self._drain(), self._checks.stopped(self._plan.probes))
 
     async def _drain(self) -> None:
-        """Drain until no connection is active, at most the termination drain duration."""
+        """Drain until no connection is active, for at most the termination drain duration."""
         limit = self._plan.termination_drain
         if not self._supervisor.pid:
             return
@@ -140,14 +146,14 @@ class Agent:
         paths = settings.watched(self._flags)
         while True:
             try:
-                await asyncio.wait_for(self._look.wait(), WATCH_INTERVAL)
+                await asyncio.wait_for(self._reload_requested.wait(), WATCH_INTERVAL)
             except TimeoutError:
-                if signature(paths) == self._seen:
+                if signature(paths) == self._file_signature:
                     continue
-            self._look.clear()
-            before, self._seen = self._seen, signature(paths)
+            self._reload_requested.clear()
+            before, self._file_signature = self._file_signature, signature(paths)
             ca = paths.index(Path(self._flags.root_cert))
-            await self._reload(ca_changed=before[ca] != self._seen[ca])
+            await self._reload(ca_changed=before[ca] != self._file_signature[ca])
 
     async def _reload(self, *, ca_changed: bool) -> None:
         try:
@@ -166,10 +172,10 @@ class Agent:
             return
         old, self._plan = self._plan, plan
         if ca_changed or plan.upstream != old.upstream:
-            log.info("the way to discovery changed; Envoy's xDS connection is made anew")
+            log.info("the address or the CA of discovery changed; Envoy's xDS reconnects")
             await self._xds.reset(plan.upstream)
         if not rewrite:
-            log.info("configuration looked at again: Envoy's has not changed")
+            log.info("configuration read again: Envoy's part of it has not changed")
             return
         self._revision += 1
         argv = plan.arguments(self._flags.binary_path, config)
@@ -177,12 +183,12 @@ class Agent:
             log.info("labels changed: the next Envoy starts with %s", config)
             self._supervisor.prepare(argv)
             return
-        log.info("configuration changed: Envoy goes on with %s", config)
+        log.info("configuration changed: Envoy is restarted with %s", config)
         await self._drain()
         await self._supervisor.replace(argv, KILL_GRACE)
 
     def _envoy_starts(self) -> None:
-        self._reached = False  # a new Envoy has received nothing yet
+        self._was_ready = False  # a new Envoy has received nothing yet
 
     # --- HTTP ------------------------------------------------------------------------------
 
@@ -210,22 +216,24 @@ class Agent:
         return HttpAnswer.say(404, f"{path} is not served here")
 
     async def _ready(self) -> Verdict:
-        """Judge readiness; hold the answer a little while Envoy has yet to become ready.
+        """Return whether the pod is ready; while Envoy starts, wait at most `ready_hold` seconds.
 
-        kubelet asks once a second: a "not yet" given 50 ms too early costs the pod a second.
+        kubelet asks once a second: a "not ready" sent 50 ms too early costs the pod a second.
         """
         if self._draining:
             return Verdict(False, "draining")
-        if self._reached:
+        if self._was_ready:
             return await self._admin.live()
         deadline = time.monotonic() + self._ready_hold
         while True:
             starts = self._supervisor.starts
             verdict = await self._admin.verdict()
             if verdict.ready and starts == self._supervisor.starts:
-                if not self._reached:
-                    log.info("Envoy is ready %.2f s after the agent", time.time() - self._born)
-                self._reached = True
+                if not self._was_ready:
+                    log.info(
+                        "Envoy is ready %.2f s after the agent", time.time() - self._started_at
+                    )
+                self._was_ready = True
             if verdict.ready or self._draining or time.monotonic() >= deadline:
                 return verdict
             await asyncio.sleep(POLL_INTERVAL)
@@ -254,7 +262,7 @@ class Agent:
     def _samples(self) -> dict[str, tuple[str, str, float]]:
         xds, envoy = self._xds, self._supervisor
         rows: list[tuple[str, str, str, float]] = [
-            ("start_time_seconds", "gauge", "When the agent started.", self._born),
+            ("start_time_seconds", "gauge", "When the agent started.", self._started_at),
             ("resident_memory_bytes", "gauge", "Resident memory of the agent.", _resident()),
             ("envoy_up", "gauge", "1 while Envoy runs.", float(envoy.pid is not None)),
             ("envoy_starts_total", "counter", "Starts of Envoy.", envoy.starts),
@@ -271,7 +279,7 @@ class Agent:
 
 
 def _resident() -> float:
-    """Return this process's resident bytes; 0 where /proc is not."""
+    """Return the resident memory of this process in bytes; 0 where there is no /proc."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
@@ -280,7 +288,7 @@ def _resident() -> float:
 
 
 def serve(started: Started, ready_hold: float) -> None:
-    """Run the agent to its end. Raises EnvoyError."""
+    """Run the agent until it ends. Raises EnvoyError."""
 
     async def main() -> None:
         await Agent(started, ready_hold).run()

@@ -1,8 +1,8 @@
-"""What the agent is told: flags, environment and files, put together into plain settings.
+"""Combines flags, environment and files into one plan of what the agent runs.
 
-Precedence, the later wins: flags, --proxyConfig FILE, PROXY_CONFIG, the pod's annotation
-proxy.istio.io/config. Flags come from the injection template, so what one pod says of itself
-beats them. Reading is apart from deciding: `read` touches the file system, `decide` does not.
+Each of these overrides those before it: flags, --proxyConfig FILE, PROXY_CONFIG, the pod's
+annotation proxy.istio.io/config. Flags are the weakest because they come from the injection
+template, which serves all pods. `read` touches the file system, `decide` does not.
 """
 
 import math
@@ -22,7 +22,7 @@ CONFIG_ANNOTATION: Final = "proxy.istio.io/config"
 META_PREFIX: Final = "ISTIO_META_"
 OVERRIDE: Final = "ISTIO_BOOTSTRAP_OVERRIDE"
 MAX_OVERRIDE: Final = 128 * 1024
-"""Bytes: Linux takes no longer argument, and Envoy is given the text as one."""
+"""Bytes. Envoy receives the text as one argument, and Linux refuses a longer one."""
 _NO_POD = (
     "in a pod the injector sets it; elsewhere give it yourself, for instance "
     "POD_NAME=demo POD_NAMESPACE=default INSTANCE_IP=127.0.0.1 python3 -m lab.mesh.agent proxy "
@@ -32,7 +32,7 @@ _NO_POD = (
 
 @dataclass(frozen=True)
 class Flags:
-    """The command line of `proxy sidecar`; names as the flags'."""
+    """The flags of `proxy sidecar`; each field has the name of its flag, in snake case."""
 
     domain: str = ""
     config_path: str = contract.CONFIG_DIR
@@ -56,7 +56,7 @@ class Flags:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything read from outside at one moment: texts, not yet understood. "" is absent."""
+    """Everything read from outside at one moment, as unparsed text; "" means absent."""
 
     flags: Flags
     env: Mapping[str, str]
@@ -68,7 +68,10 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Upstream:
-    """Where discovery is and which CA vouches for it; the server name is `host`."""
+    """The address of discovery and its CA.
+
+    `host` is also the TLS server name; `root_cert` is the path of the CA's PEM file.
+    """
 
     host: str
     port: int
@@ -76,11 +79,12 @@ class Upstream:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What to run.
+class AgentPlan:
+    """What the agent runs.
 
-    `bootstrap` is the file's text, `lasting` the same without the pod's labels; `envoy` gives the
-    arguments that do not stand in it.
+    `bootstrap`: text of Envoy's bootstrap file; `lasting`: the same without the pod's labels.
+    `envoy`: the settings of which Envoy's arguments are made. `termination_drain`: seconds.
+    `probes`: the application's probes and hooks, by the path at which kubelet requests them.
     """
 
     bootstrap: str
@@ -91,11 +95,11 @@ class Plan:
     pod_ip: str = "127.0.0.1"
     probes: Mapping[str, Probe] = field(default_factory=dict)
     passed_over: str = field(default="", compare=False)
-    """Why the annotation was left to PROXY_CONFIG; "" when it was read."""
+    """Why the annotation was ignored in favour of PROXY_CONFIG; "" when it was read."""
 
     @property
     def of_envoy(self) -> tuple[str, EnvoySettings]:
-        """The part whose change needs a new Envoy. A label alone is not worth its connections."""
+        """The part whose change restarts Envoy; labels are not worth its open connections."""
         return self.lasting, self.envoy
 
     def arguments(self, binary: str, config: Path) -> list[str]:
@@ -113,8 +117,8 @@ def watched(flags: Flags) -> tuple[Path, ...]:
 def read(flags: Flags, env: Mapping[str, str] | None = None) -> Inputs:
     """Read the files that `flags` names. Raises BootstrapError when one cannot be read.
 
-    The downward API's files may be absent: outside a pod they are. A file named on the command
-    line may not.
+    The downward API's files may be absent, as they are outside a pod. A file named on the command
+    line must exist.
     """
     info = Path(flags.pod_info_dir)
     named = _text(Path(flags.proxy_config), "--proxyConfig") if flags.proxy_config else ""
@@ -131,7 +135,10 @@ def read(flags: Flags, env: Mapping[str, str] | None = None) -> Inputs:
 
 
 def _override(file: str) -> str:
-    """What a user's ConfigMap says of Envoy's bootstrap; "" where the pod names none."""
+    """Return the bootstrap override of the user's ConfigMap; "" where the pod names none.
+
+    Raises BootstrapError when the file is missing, unreadable or too long.
+    """
     text = _text(Path(file), OVERRIDE) if file else ""
     if text is None:
         raise BootstrapError(
@@ -144,27 +151,27 @@ def _override(file: str) -> str:
     return text
 
 
-def decide(inputs: Inputs, *, starting: bool = False) -> Plan:
-    """Make the plan. Pure. Raises BootstrapError naming the variable, flag or field at fault.
+def decide(inputs: Inputs, *, starting: bool = False) -> AgentPlan:
+    """Return the plan. Pure. Raises BootstrapError naming the variable, flag or field at fault.
 
-    While `starting`, an annotation that cannot be read here counts as not given, if PROXY_CONFIG
-    is: the injector, which knows all of YAML, has put its meaning there.
+    While `starting`, an annotation that cannot be parsed here is ignored if PROXY_CONFIG is set:
+    the injector, which parses all of YAML, has put the annotation's values there.
     """
     flags, env = inputs.flags, inputs.env
     annotations = proxy_config.downward_pairs(inputs.annotations, "annotations file")
     config: dict[str, Any] = {}
-    told = env.get("PROXY_CONFIG", "")
+    injected_config = env.get("PROXY_CONFIG", "")
     for text, source in (
         (inputs.proxy_config, f"--proxyConfig {flags.proxy_config}"),
-        (told, "PROXY_CONFIG"),
+        (injected_config, "PROXY_CONFIG"),
     ):
         _merge(config, proxy_config.parse(text, source))
     passed_over = ""
     try:
-        own = annotations.get(CONFIG_ANNOTATION, "")
-        _merge(config, proxy_config.parse(own, f"annotation {CONFIG_ANNOTATION}"))
+        annotation = annotations.get(CONFIG_ANNOTATION, "")
+        _merge(config, proxy_config.parse(annotation, f"annotation {CONFIG_ANNOTATION}"))
     except BootstrapError as bad:
-        if not (starting and told):
+        if not (starting and injected_config):
             raise
         passed_over = bad.message
     pod = identity(inputs, config.get("proxyMetadata", {}))
@@ -186,7 +193,7 @@ def decide(inputs: Inputs, *, starting: bool = False) -> Plan:
         config.get("discoveryAddress", flags.discovery_address), "discoveryAddress"
     )
     termination = config.get("terminationDrainDuration", flags.termination_drain_duration)
-    return Plan(
+    return AgentPlan(
         bootstrap.render(bootstrap.bootstrap(pod, envoy)),
         bootstrap.render(bootstrap.bootstrap(replace(pod, labels={}), envoy)),
         envoy,
@@ -199,7 +206,7 @@ def decide(inputs: Inputs, *, starting: bool = False) -> Plan:
 
 
 def identity(inputs: Inputs, proxy_metadata: Mapping[str, object]) -> PodIdentity:
-    """Return who the pod is, from environment and downward API. Raises BootstrapError."""
+    """Return the pod's identity, from environment and downward API. Raises BootstrapError."""
     env = {**inputs.env, **{k: _plain(v) for k, v in proxy_metadata.items()}}
     for name in ("POD_NAME", "POD_NAMESPACE", "INSTANCE_IP"):
         if not inputs.env.get(name):

@@ -1,7 +1,7 @@
 """The first steps of the agent, before asyncio is loaded: title, sockets, bootstrap file, Envoy.
 
-Kept free of asyncio and ssl: Envoy is started first and loads while those do, which has a pod
-ready some 50 ms sooner.
+This module imports neither asyncio nor ssl: Envoy starts first and loads while Python imports
+those, so a pod is ready about 50 ms sooner.
 """
 
 import os
@@ -14,9 +14,9 @@ from typing import Final, TypeAlias
 from lab.mesh.errors import BootstrapError, EnvoyError
 
 Signature: TypeAlias = tuple[tuple[int, int, int] | None, ...]
-"""Of each file inode, mtime in ns, size; None where there is none."""
+"""For each file its inode, mtime in ns and size; None for a file that does not exist."""
 KEPT_REVISIONS: Final = 3
-"""Bootstrap files kept in --configPath, the newest among them."""
+"""How many bootstrap files are kept in --configPath, the newest included."""
 
 HANDLED_SIGNALS = (
     signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
@@ -24,9 +24,9 @@ HANDLED_SIGNALS = (
 
 
 class Backoff:
-    """How long to wait before each restart: Istio 1.3's 10 retries, 200 ms doubling, then none.
+    """How long to wait before each restart, as in Istio 1.3: 10 retries, from 200 ms doubling.
 
-    A process that ran `stable` seconds shows that the trouble is over: the count starts again.
+    A process that ran for `stable` seconds was healthy, so the count of retries starts again.
     """
 
     def __init__(self, first: float = 0.2, retries: int = 10, stable: float = 30.0) -> None:
@@ -34,7 +34,7 @@ class Backoff:
         self._used = 0
 
     def delay(self, lived: float) -> float | None:
-        """Return seconds until the next start after a life of `lived` s; None: give up."""
+        """Return the seconds to wait after a process that ran for `lived` s; None: give up."""
         if lived >= self._stable:
             self._used = 0
         if self._used >= self._retries:
@@ -46,8 +46,8 @@ class Backoff:
 def spawn(argv: Sequence[str]) -> int:
     """Start `argv` with this process's output and environment; return its pid.
 
-    In a process group of its own: Ctrl-C at a terminal is the agent's to handle. With default
-    signal handling, whatever the agent blocks. Raises EnvoyError.
+    The process has its own process group, so that Ctrl-C at a terminal reaches only the agent,
+    and default signal handling, whatever the agent blocks. Raises EnvoyError.
     """
     try:
         return os.posix_spawn(
@@ -61,7 +61,7 @@ def spawn(argv: Sequence[str]) -> int:
 
 
 def ending(status: int) -> str:
-    """Say how a process ended, from its wait status."""
+    """Return how a process ended, from its wait status: a phrase such as "exited with code 1"."""
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"exited with code {code}"
@@ -77,9 +77,9 @@ def revision_file(folder: Path, revision: int) -> Path:
 
 
 def write_revision(folder: Path, revision: int, text: str) -> Path:
-    """Write a bootstrap so that a reader sees all of it or the one before; drop old ones.
+    """Write a bootstrap file and delete old ones; return its path.
 
-    Raises BootstrapError naming configPath.
+    A reader never sees a partly written file. Raises BootstrapError naming configPath.
     """
     target = revision_file(folder, revision)
     part = target.with_suffix(".part")
@@ -88,7 +88,7 @@ def write_revision(folder: Path, revision: int, text: str) -> Path:
         part.write_text(text, encoding="utf-8")
         part.replace(target)
         if revision == 0:
-            # What an agent before this one left in the same volume says nothing about this one.
+            # Files that an earlier agent left in the same volume do not describe this one.
             for stale in folder.glob("envoy-rev*.json"):
                 if stale != target:
                     stale.unlink()
@@ -139,10 +139,10 @@ def listen_tcp(port: int) -> socket.socket:
 
 
 def set_title(argv: Sequence[str]) -> None:
-    """Have `ps` and `netstat -p` show `argv` instead of the interpreter that runs it.
+    """Make `ps` and `netstat -p` show `argv` instead of the interpreter that runs it.
 
-    The arguments' own memory is overwritten, which Linux allows a process (proc(5), cmdline);
-    they must not be longer than before. Elsewhere, and where it is not allowed, nothing happens.
+    It overwrites the memory of the process's arguments, which Linux allows (proc(5), cmdline);
+    `argv` must not be longer than they are. Where that is not possible, it does nothing.
     """
     try:
         stat = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
@@ -159,20 +159,20 @@ def set_title(argv: Sequence[str]) -> None:
 
 
 def signature(paths: Sequence[Path]) -> Signature:
-    """Return what changes when a file changes, symlinks followed: kubelet swaps those."""
+    """Return a value that changes with the files. Symlinks are followed: kubelet swaps those."""
     return tuple(_stat(path) for path in paths)
 
 
 def _stat(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket file that nobody listens on; an agent before this one left it."""
+    """Remove a socket file that an earlier agent left. Raises OSError if an agent listens on it."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)

@@ -1,4 +1,4 @@
-"""Envoy's xDS stream carried to discovery as bytes: unix socket on one side, TLS on the other.
+"""Carries Envoy's xDS stream as bytes between a unix socket and discovery's TLS port.
 
 Nothing is decoded, so the agent needs neither gRPC nor protobuf and stays small. When
 discovery cannot be reached the connection is closed and Envoy retries.
@@ -15,15 +15,15 @@ from lab.mesh.agent.settings import Upstream
 log = logging.getLogger("pilot-agent")
 
 CHUNK = 64 * 1024
-"""Bytes read at once, and the buffer above which reading pauses: the back-pressure."""
+"""Bytes read at once; also the buffer size above which reading pauses (back-pressure)."""
 
 
 class XdsPassthrough:
-    """Accepts on `listener` and connects each to `upstream`.
+    """Accepts connections on `listener` and carries each of them to `upstream`.
 
-    `limit` bounds the connections (Envoy needs one). `grace`: seconds that one direction may go
-    on after the other has ended. TLS has no half-closed state that asyncio could pass on, so
-    discovery learns of Envoy's end of stream when the grace is over; HTTP/2 does not use it.
+    `limit`: most connections at once (Envoy needs one). `grace`: seconds that one direction may
+    continue after the other has ended. asyncio cannot half-close a TLS connection, so discovery
+    learns of the end of Envoy's stream only when the grace is over; HTTP/2 never half-closes.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class XdsPassthrough:
 
     @property
     def active(self) -> int:
-        """Connections open now."""
+        """How many connections are open now."""
         return len(self._tasks)
 
     async def start(self) -> None:
@@ -62,9 +62,10 @@ class XdsPassthrough:
         await self._drop()
 
     async def reset(self, upstream: Upstream) -> None:
-        """Go to `upstream` from now on; open connections are closed so that Envoy reconnects.
+        """Connect to `upstream` from now on; close open connections so that Envoy reconnects.
 
-        Also called when the CA changed: a connection made under the old one has to prove itself.
+        Also called when the CA changed, because a connection verified by the old CA must be
+        verified again.
         """
         self._upstream = upstream
         await self._drop()
@@ -147,7 +148,7 @@ class XdsPassthrough:
             writer.write_eof()
 
     def _failed(self, message: str) -> None:
-        """Count, and say it: the same message again only after 30 s, for Envoy retries often."""
+        """Count a failure and log it; the same message only every 30 s, because Envoy retries."""
         self.failures += 1
         last, when = self._last_failure
         now = time.monotonic()
@@ -157,9 +158,9 @@ class XdsPassthrough:
 
 
 async def connect(upstream: Upstream) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect with TLS: the CA's word for the server's name, and HTTP/2 agreed upon.
+    """Connect with TLS; require a certificate of the CA for the server's name, and HTTP/2.
 
-    The CA file is read each time, so a rotated one counts at once. Raises OSError.
+    The CA file is read at each call, so a rotated CA counts at once. Raises OSError.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -175,7 +176,7 @@ async def connect(upstream: Upstream) -> tuple[asyncio.StreamReader, asyncio.Str
     if tls.selected_alpn_protocol() != "h2":
         writer.transport.abort()
         raise OSError("the server does not speak HTTP/2 (ALPN h2)")
-    # A discovery that vanished without a word is noticed in about a minute.
+    # A discovery that vanished without closing the connection is detected in about a minute.
     raw: socket.socket = writer.get_extra_info("socket")
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):

@@ -1,1 +1,1 @@
-"""The application's probes and hooks, done as kubelet does them: HTTP/1, HTTP/2, gRPC, TCP."""
+"""Runs the application's probes and hooks as kubelet does: HTTP/1, HTTP/2, gRPC and TCP."""

@@ -1,10 +1,10 @@
-"""The application's probes and hooks, done by the agent in kubelet's place.
+"""Runs the application's probes and hooks in kubelet's place.
 
 kubelet cannot pass through mutual TLS and its probes must not be captured, so the injector
 rewrites them to the agent (`/app-health/<container>/livez`), which asks the application. It
 asks the pod's own address from 127.0.0.6, the source that the redirection rules let through.
 
-What is right is kubelet's own verdict on the same application: `tests/probers` compares.
+The reference is kubelet's own verdict on the same application: `tests/probers` compares both.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from lab.mesh import contract
 from lab.mesh.agent.probes import health_check, http_get
 from lab.mesh.agent.probes.byte_stream import StreamError, dial
 from lab.mesh.agent.probes.http_get import Began, BodyError, Way
-from lab.mesh.agent.probes.probe_request import Request, first_request
+from lab.mesh.agent.probes.probe_request import ProbeRequest, first_request
 from lab.mesh.grammar.probe_settings import Probe
 from lab.mesh.grammar.probe_url import probe_url
 
@@ -27,19 +27,19 @@ _UNAVAILABLE: Final = 503
 
 
 class Verdict(NamedTuple):
-    """What kubelet is to make of it, and a sentence.
+    """The outcome of a probe or hook, and a sentence that explains it.
 
-    `broken`: an answer came whose body did not; kubelet asks again at once.
+    `broken`: an answer arrived, but not all of its body; kubelet then asks again at once.
     """
 
     result: Result
     sentence: str
     code: int = 0
-    """The application's HTTP status, 0 where it gave none."""
+    """The application's HTTP status; 0 where it sent none."""
 
     @property
     def status(self) -> int:
-        """The HTTP status from which kubelet comes to the same verdict on a probe."""
+        """The HTTP status that makes kubelet come to the same verdict on a probe."""
         return status_for(self.code) if self.code else _STATUSES[self.result]
 
 
@@ -49,9 +49,9 @@ _STATUSES: Final[Mapping[Result, int]] = {
 
 
 def status_for(code: int) -> int:
-    """What the agent answers to kubelet where the application answered `code`.
+    """Return the status that the agent sends to kubelet when the application sent `code`.
 
-    A failure keeps its number, for kubelet prints that.
+    A failure keeps its number, because kubelet prints it.
     """
     if 200 <= code < 300:
         return 200
@@ -63,17 +63,18 @@ def status_for(code: int) -> int:
 async def probe(
     check: Probe, pod_ip: str, headers: Mapping[str, str], began: Began | None = None
 ) -> Verdict:
-    """Ask the application once. `headers`: those of kubelet's request, lower case.
+    """Probe the application once and return the verdict.
 
-    `began` is told the application's HTTP status before its body has come.
+    `headers`: those of kubelet's request, names in lower case. `began` is called with the
+    application's HTTP status before its body has arrived.
     """
     host = check.host or pod_ip
     source = _source(pod_ip)
     agent = headers.get("user-agent", "kube-probe/sidecar-lab")
-    seen: list[int] = []
+    statuses: list[int] = []
 
     async def first(status: int) -> None:
-        seen.append(status)
+        statuses.append(status)
         if began is not None:
             await began(status)
 
@@ -84,9 +85,11 @@ async def probe(
             if check.kind == "grpc":
                 status = await health_check.check(host, check.port, check.service, agent, source)
                 names = health_check.STATUSES
-                shown = names[status] if status < len(names) else str(status)
+                status_name = names[status] if status < len(names) else str(status)
                 serving = status == health_check.SERVING
-                return Verdict("success" if serving else "failure", f"gRPC health status {shown}")
+                return Verdict(
+                    "success" if serving else "failure", f"gRPC health status {status_name}"
+                )
             head = await http_get.get(_request(check, host, agent), Way(source), first)
     except BodyError as broken:
         return Verdict("broken", f"the body broke off: {broken.message}")
@@ -94,14 +97,14 @@ async def probe(
         return Verdict("failure", failed.message)
     except TimeoutError:
         late = f"{host}:{check.port}: no answer within {check.timeout:g} s"
-        return Verdict("broken" if seen else "failure", late)
+        return Verdict("broken" if statuses else "failure", late)
     return _judged(head.status)
 
 
 async def hook(check: Probe, pod_ip: str, headers: Mapping[str, str]) -> Verdict:
-    """Run an httpGet hook once, for as long as it takes: whoever waits for it has the patience.
+    """Run an httpGet hook once, without a time limit: kubelet, which waits for it, has its own.
 
-    Any answer is success, as it is to kubelet; none is failure.
+    Any answer is success, as it is for kubelet; no answer is failure.
     """
     host = check.host or pod_ip
     agent = headers.get("user-agent", "kube-lifecycle/sidecar-lab")
@@ -116,7 +119,7 @@ async def _open(host: str, port: int, source: str) -> Verdict:
     try:
         (await dial(host, port, source)).close()
     except StreamError as failed:
-        # Open it was; the application was quicker than we.
+        # The port was open: the application reset the connection right after accepting it.
         if isinstance(failed.__cause__, ConnectionResetError):
             return Verdict("success", "open, and reset at once")
         raise
@@ -127,12 +130,12 @@ def _judged(code: int) -> Verdict:
     if 200 <= code < 300:
         return Verdict("success", f"the application answered {code}", code)
     if 300 <= code < 400:
-        said = f"the application answered {code}, which leads to nowhere that is followed"
-        return Verdict("warning", said, code)
+        sentence = f"the application answered {code}, which is not followed as a redirect"
+        return Verdict("warning", sentence, code)
     return Verdict("failure", f"the application answered {code}", code)
 
 
-def _request(check: Probe, host: str, agent: str) -> Request:
+def _request(check: Probe, host: str, agent: str) -> ProbeRequest:
     try:
         url = probe_url(check.scheme, host, check.port, check.path)
     except ValueError as bad:

@@ -1,7 +1,7 @@
-"""A TCP connection to an application, with or without TLS, read with caps.
+"""A TCP connection to an application, with or without TLS, and with limits on what is read.
 
-TLS goes through memory here, not through asyncio: a server that answers a handshake in plain
-HTTP is recognised by its first bytes, as kubelet recognises it.
+TLS runs over memory buffers here, not over asyncio's transport, so that a server which answers a
+handshake in plain HTTP is recognised by its first bytes, as kubelet recognises it.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from lab.mesh.errors import SidecarLabError
 
 CHUNK: Final = 16 * 1024
 HANDSHAKE_TIMEOUT: Final = 10.0
-"""Seconds that kubelet's probes give a handshake, whatever they give the whole."""
+"""Seconds that kubelet's probes allow for a TLS handshake, whatever the probe's own timeout."""
 _HTTP: Final = b"HTTP/"
 _CIPHERS: Final = ":".join(
     f"ECDHE-{kind}-{cipher}"
@@ -25,11 +25,12 @@ _CIPHERS: Final = ":".join(
     )
     for kind in ("ECDSA", "RSA")
 )
-"""Those of Go's client for TLS 1.2; TLS 1.3 has its own. Level 1: Go takes 1024-bit keys."""
+"""The ciphers of Go's client for TLS 1.2; TLS 1.3 has its own. They are used at OpenSSL's security
+level 1, because Go accepts 1024-bit keys."""
 
 
 class StreamError(SidecarLabError):
-    """The connection cannot be made, or what came over it is not what was agreed on."""
+    """The connection cannot be made, it broke, or the peer violated the protocol."""
 
 
 class PlainAnswerError(StreamError):
@@ -37,7 +38,7 @@ class PlainAnswerError(StreamError):
 
 
 class Stream:
-    """One connection. Reads give b"" at its end; they raise StreamError where it broke."""
+    """One connection. Every read raises StreamError when the connection broke."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -46,7 +47,7 @@ class Stream:
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
 
     async def start_tls(self, protocols: Sequence[str] = ()) -> str:
-        """Speak TLS from here on, without verification; return the protocol agreed on, or "".
+        """Start TLS without verification; return the protocol that ALPN selected, or "".
 
         Raises PlainAnswerError, StreamError.
         """
@@ -73,7 +74,7 @@ class Stream:
                 self._in.write(data)
                 continue
             except ssl.SSLError as bad:
-                # The alert that says so is still to be sent.
+                # The TLS alert that tells the server about the error is still in the buffer.
                 with contextlib.suppress(StreamError):
                     await self._flush()
                 if first.startswith(_HTTP):
@@ -96,7 +97,7 @@ class Stream:
             raise StreamError(f"write: {_reason(broken)}") from broken
 
     async def read(self, most: int = CHUNK) -> bytes:
-        """At least one byte and at most `most`; b"" at the end."""
+        """Return at least one byte and at most `most`; b"" at the end."""
         if not self._buffer:
             self._buffer += await self._more()
         data = bytes(self._buffer[:most])
@@ -104,7 +105,7 @@ class Stream:
         return data
 
     async def exactly(self, size: int) -> bytes:
-        """`size` bytes. Raises StreamError when the end comes before."""
+        """Return `size` bytes. Raises StreamError when the connection ends before."""
         while len(self._buffer) < size:
             if not (data := await self._more()):
                 raise StreamError("unexpected EOF")
@@ -114,33 +115,34 @@ class Stream:
         return data
 
     async def line(self, most: int) -> bytes:
-        """Up to and with the next line feed, or what there is before the end: b"" for nothing.
+        """Return the bytes up to and including the next line feed.
 
-        Raises StreamError where it is longer than `most`.
+        Without one it returns what remains before the end, b"" for nothing. Raises StreamError
+        when the line is longer than `most` bytes.
         """
-        looked = 0
-        while not (size := self._buffer.find(b"\n", looked) + 1):
-            looked = len(self._buffer)
-            if looked > most:
+        searched = 0
+        while not (size := self._buffer.find(b"\n", searched) + 1):
+            searched = len(self._buffer)
+            if searched > most:
                 break
             if not (data := await self._more()):
-                size = looked
+                size = searched
                 break
             self._buffer += data
-        if max(size, looked) > most:
+        if max(size, searched) > most:
             raise StreamError(f"a line longer than {most} bytes")
         data = bytes(self._buffer[:size])
         del self._buffer[:size]
         return data
 
     async def peek(self) -> bytes:
-        """The next byte, which stays; b"" at the end."""
+        """Return the next byte without consuming it; b"" at the end."""
         if not self._buffer:
             self._buffer += await self._more()
         return bytes(self._buffer[:1])
 
     def close(self) -> None:
-        """Close at once; what was written is still sent."""
+        """Close without waiting for the peer; what was written is still sent."""
         if self._tls is not None:
             with contextlib.suppress(ssl.SSLError, OSError):
                 self._tls.unwrap()
@@ -181,7 +183,7 @@ class Stream:
 
 
 async def dial(host: str, port: int, source: str = "") -> Stream:
-    """A connection to `host`:`port` from the address `source`, "" for any. Raises StreamError."""
+    """Connect to `host`:`port` from the address `source` ("": any). Raises StreamError."""
     local = (source, 0) if source else None
     try:
         reader, writer = await asyncio.open_connection(host, port, local_addr=local, limit=CHUNK)

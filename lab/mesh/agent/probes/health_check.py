@@ -1,4 +1,4 @@
-"""grpc.health.v1.Health/Check over plain HTTP/2, as kubelet asks it."""
+"""Calls grpc.health.v1.Health/Check over plain HTTP/2, as kubelet does."""
 
 import asyncio
 import base64
@@ -16,16 +16,18 @@ SERVING: Final = 1
 _UNIMPLEMENTED: Final = 12
 _METHOD: Final = "/grpc.health.v1.Health/Check"
 _BACKOFF, _GROWTH = 1.0, 1.6
-"""Seconds before a connection that failed is tried again, and by what they grow: gRPC's own."""
+"""Seconds before a failed connection is tried again, and the factor of each further wait.
+
+Both are gRPC's own."""
 _FIXED: Final = {1: 8, 5: 4}
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,10}")
 
 
 async def check(host: str, port: int, service: str, user_agent: str, source: str = "") -> int:
-    """The health status that the application gives `service` ("": itself).
+    """Return the health status of `service` ("": of the application itself), a gRPC number.
 
-    Connecting is tried until the caller's time is over. Raises StreamError when the application
-    gives none.
+    It tries to connect until the caller's timeout. Raises StreamError when the application gives
+    no status.
     """
     for attempt in (1, 2):
         stream, connection = await _connected(host, port, source)
@@ -82,9 +84,9 @@ async def _ask(connection: Http2, authority: str, service: str, user_agent: str)
             continue
         if speaks_grpc and not event.ended:
             raise StreamError("a HEADERS frame cannot appear in the middle of a stream")
-        found = dict(event.fields)
-        code = found.get(":status", "")
-        if not speaks_grpc and not _is_grpc(found.get("content-type", "")):
+        headers = dict(event.fields)
+        code = headers.get(":status", "")
+        if not speaks_grpc and not _is_grpc(headers.get("content-type", "")):
             if re.fullmatch(r"1[0-9][0-9]", code) and not event.ended:
                 continue
             if code == "404":
@@ -93,13 +95,13 @@ async def _ask(connection: Http2, authority: str, service: str, user_agent: str)
         _check_binary(event.fields)
         speaks_grpc = True
         if event.ended:
-            status = found.get("grpc-status", "2")
+            status = headers.get("grpc-status", "2")
             break
     if not _NUMBER.fullmatch(status) or int(status) != 0:
         if status == str(_UNIMPLEMENTED):
             raise StreamError("the application does not implement grpc.health.v1.Health")
-        said = found.get("grpc-message", "")[:100]
-        raise StreamError(f"health rpc failed with gRPC status {status[:20]} {said}".rstrip())
+        reason = headers.get("grpc-message", "")[:100]
+        raise StreamError(f"health rpc failed with gRPC status {status[:20]} {reason}".rstrip())
     return _status(bytes(data))
 
 
@@ -108,7 +110,7 @@ def _is_grpc(content_type: str) -> bool:
 
 
 def _check_binary(fields: Iterable[Field]) -> None:
-    """Headers whose names end with -bin hold base64, padded or not. Raises StreamError."""
+    """Raise StreamError unless the headers named *-bin, except gRPC's own, hold base64."""
     for name, value in fields:
         if name.endswith("-bin") and not name.startswith("grpc-"):
             padded = value if len(value) % 4 == 0 else value + "=" * (-len(value) % 4)
@@ -119,7 +121,7 @@ def _check_binary(fields: Iterable[Field]) -> None:
 
 
 def _status(data: bytes) -> int:
-    """The status in the one message of the answer. Raises StreamError."""
+    """Return the status in the single message of the answer. Raises StreamError."""
     if len(data) < 5 or data[0] or int.from_bytes(data[1:5], "big") != len(data) - 5:
         raise StreamError("the answer is not one plain message")
     at, status, message = 0, 0, data[5:]

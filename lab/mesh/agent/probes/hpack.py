@@ -1,15 +1,15 @@
-"""Header blocks of HTTP/2 (HPACK): decoded in full, encoded without compression.
+"""Decodes header blocks of HTTP/2 (HPACK) in full, and encodes them without compression.
 
-Decoding keeps the server's dynamic table, for later blocks refer to it.
+The decoder keeps the server's dynamic table, because later blocks refer to it.
 """
 
 from collections.abc import Iterable
 from typing import Final
 
 TABLE_SIZE: Final = 4096
-"""Bytes of the dynamic table, which the client offers and does not change."""
+"""Most bytes of the dynamic table: the default of HTTP/2, which this client does not change."""
 MAX_LIST: Final = 10 << 20
-"""Bytes of one decoded list of headers, each counted with 32 more. Go's own limit."""
+"""Most bytes of one decoded list of headers; each header counts 32 more. Go's own limit."""
 _OVERHEAD: Final = 32
 
 Field = tuple[str, str]
@@ -38,7 +38,7 @@ _STATIC: Final[tuple[Field, ...]] = (
     ),
 )
 _LENGTHS: Final = bytes.fromhex(
-    # The bits of each byte's Huffman code, then of the end's. The code is canonical.
+    # How many bits the Huffman code of each byte has, then of the end. The code is canonical.
     "0d171c1c1c1c1c1c1c181e1c1c1e1c1c1c1c1c1c1c1c1e1c1c1c1c1c1c1c1c1c"
     "060a0a0c0d06080b0a0a080b080606060505050606060606060607080f060c0a"
     "0d06070707070707070707070707070707070707070707070807080d130d0e06"
@@ -56,7 +56,7 @@ class HpackError(ValueError):
 
 
 def _codes() -> dict[tuple[int, int], int]:
-    """(bits, code) → byte."""
+    """Return the Huffman table: (number of bits, code) → byte."""
     table, code, before = {}, 0, 0
     for bits, symbol in sorted((bits, symbol) for symbol, bits in enumerate(_LENGTHS)):
         code <<= bits - before
@@ -74,7 +74,7 @@ class Decoder:
         self._huffman: dict[tuple[int, int], int] = {}
 
     def decode(self, block: bytes) -> list[Field]:
-        """The block's fields; texts hold a character for each byte. Raises HpackError."""
+        """Return the block's fields; their texts hold one character per byte. Raises HpackError."""
         fields: list[Field] = []
         at, total = 0, 0
         while at < len(block):
@@ -145,14 +145,14 @@ class Decoder:
                     bits = code = 0
                 elif bits > 30:
                     raise HpackError("no Huffman code")
-        # Filled up with ones, less than a byte of them.
+        # The last byte is padded with ones, fewer than eight.
         if bits > 7 or code != (1 << bits) - 1:
             raise HpackError("a Huffman code that breaks off")
         return bytes(out)
 
 
 def encode(fields: Iterable[Field]) -> bytes:
-    """A block of literals that leave the server's table alone."""
+    """Return a block of literals, which do not change the server's table."""
     block = bytearray()
     for name, value in fields:
         block.append(0)
@@ -167,7 +167,7 @@ def _size(field: Field) -> int:
 
 
 def _prefixed(number: int) -> bytes:
-    """An integer of HPACK in a byte's lower seven bits and the bytes after it."""
+    """Return an integer of HPACK: in a byte's lower seven bits and the bytes after it."""
     if number < 127:
         return bytes([number])
     out, number = bytearray([127]), number - 127

@@ -1,7 +1,7 @@
-"""HTTP/1 answers as Go's client takes them, which is kubelet's: what it forgives, we forgive.
+"""Reads HTTP/1 answers as kubelet's client, Go's, does: it accepts and refuses the same ones.
 
-Lines may end with a line feed alone, a body may have no length, a version may be odd; a
-half line, a space before the colon's name or two lengths that differ are no answer.
+It accepts lines that end with a line feed alone, a body without a length and an odd version. It
+refuses an incomplete line, a first header that begins with a blank, and two different lengths.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Final
 from lab.mesh.agent.probes.byte_stream import CHUNK, Stream, StreamError
 
 MAX_HEAD: Final = 10 << 20
-"""Bytes of all headers of one answer, interim answers counted in. Go's own limit."""
+"""Most bytes of all headers of one answer, interim answers included. Go's own limit."""
 _MAX_CHUNK_LINE: Final = 4096
 _MAX_OVERHEAD: Final = 16 * 1024
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z -]+")
@@ -26,9 +26,10 @@ _NO_BODY: Final = (204, 304)
 
 @dataclass(frozen=True)
 class Head:
-    """Status and the headers that matter, canonical name → values in their order.
+    """The status and the headers that matter, canonical name → values in their order.
 
-    `length` is the body's, -1 where only its end says it; `chunked`: it comes in parts.
+    `length`: of the body in bytes; -1 where only the body's end shows it. `chunked`: the body
+    comes in chunks.
     """
 
     status: int
@@ -37,17 +38,17 @@ class Head:
     chunked: bool = False
 
     def first(self, name: str) -> str:
-        """The first value of a header, "" where there is none."""
+        """Return the first value of a header, "" where there is none."""
         return self.headers.get(name, [""])[0]
 
 
 def canonical(name: str) -> str:
-    """A header's name as Go writes it: X-My-Header. One with a space stays as it is."""
+    """Return a header's name as Go writes it: X-My-Header. A name with a space is not changed."""
     return name if " " in name else "-".join(part.capitalize() for part in name.split("-"))
 
 
 async def read_head(stream: Stream) -> Head:
-    """The head of the final answer. Raises StreamError for what is no answer."""
+    """Return the head of the final answer. Raises StreamError for what is not an HTTP answer."""
     budget = [MAX_HEAD]
     while True:
         head = await _one_head(stream, budget)
@@ -56,7 +57,7 @@ async def read_head(stream: Stream) -> Head:
 
 
 async def read_body(stream: Stream, head: Head, most: int) -> bytes:
-    """The body, or its first `most` bytes. Raises StreamError when it breaks off before."""
+    """Return the body, or its first `most` bytes. Raises StreamError when it breaks off before."""
     if head.chunked:
         return await _chunked(stream, most)
     body = bytearray()
@@ -106,8 +107,8 @@ async def _line(stream: Stream, budget: list[int]) -> bytes:
 
 
 async def _headers(stream: Stream, budget: list[int]) -> dict[str, list[str]]:
-    """The headers that matter here; all are checked."""
-    found: dict[str, list[str]] = {}
+    """Return the headers that matter here; check the syntax of all headers."""
+    headers: dict[str, list[str]] = {}
     if await stream.peek() in (b" ", b"\t"):
         raise StreamError("malformed header: the first begins with a blank")
     count = 0
@@ -122,24 +123,27 @@ async def _headers(stream: Stream, budget: list[int]) -> dict[str, list[str]]:
         if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
             raise StreamError(f"malformed header {_text(line[:60])!r}")
         if (known := canonical(_text(name))) in _WANTED:
-            found.setdefault(known, []).append(_text(value.lstrip(b" \t")))
+            headers.setdefault(known, []).append(_text(value.lstrip(b" \t")))
         count = await _breathe(count)
-    return found
+    return headers
 
 
 async def _breathe(count: int) -> int:
-    """Let others go on now and then: what is in the buffer already is read without a pause."""
+    """Return `count` + 1, and let other tasks run at every 256th call.
+
+    A read of what is in the buffer already does not let them run.
+    """
     if count % 256 == 255:
         await asyncio.sleep(0)
     return count + 1
 
 
 def _length(headers: Mapping[str, list[str]]) -> int:
-    given = {value.strip(" \t\r\n") for value in headers.get("Content-Length", ())}
-    if not given:
+    lengths = {value.strip(" \t\r\n") for value in headers.get("Content-Length", ())}
+    if not lengths:
         return -1
-    text = given.pop()
-    if given or not (text.isascii() and text.isdigit()) or len(text) > 40 or int(text) >= 1 << 63:
+    text = lengths.pop()
+    if lengths or not (text.isascii() and text.isdigit()) or len(text) > 40 or int(text) >= 1 << 63:
         raise StreamError(f"bad Content-Length {text[:40]!r}")
     return int(text)
 
@@ -181,7 +185,10 @@ async def _chunk_line(stream: Stream) -> bytes:
 
 
 async def _trailer(stream: Stream) -> None:
-    """What follows the last chunk. A trailer ends with CR LF twice within one buffer of Go's."""
+    """Read and check what follows the last chunk, up to an empty line.
+
+    Go requires the end of a trailer within one buffer, hence the limit. Raises StreamError.
+    """
     budget, first = _MAX_CHUNK_LINE, True
     while (raw := await stream.line(budget)) != b"\r\n":
         budget -= len(raw)

@@ -1,7 +1,6 @@
-"""One request over HTTP/2, for applications that speak nothing else: gRPC, and HTTPS where both
-sides agree on it, as kubelet does.
+"""Makes one request over HTTP/2, as kubelet does: for gRPC, and for HTTPS where both sides agree.
 
-Flow control needs little: a probe sends next to nothing and reads less than a window.
+It has almost no flow control: a probe sends very little and reads less than one window.
 """
 
 import asyncio
@@ -20,7 +19,7 @@ END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 1, 1, 4, 8, 32
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 MAX_FRAME: Final = 16384
 MAX_BLOCK: Final = 256 * 1024
-"""Bytes of one packed list of headers: unpacking them holds up everything else."""
+"""Most bytes of one packed list of headers, because unpacking it blocks all other tasks."""
 WINDOW: Final = 65535
 REFUSED_STREAM: Final = 7
 _OURS: Final = 1
@@ -30,11 +29,11 @@ _FRAME: Final = struct.Struct(">BHBBI")
 
 
 class RefusedError(StreamError):
-    """The server did not begin with the request; another connection may do."""
+    """The server did not process the request; it may succeed on another connection."""
 
 
 class Event(NamedTuple):
-    """What came for our request: header fields or data; `ended`: nothing follows."""
+    """One part of the answer: header fields, or data if `fields` is None; `ended`: the last."""
 
     fields: tuple[hpack.Field, ...] | None
     data: bytes
@@ -42,7 +41,7 @@ class Event(NamedTuple):
 
 
 class Http2:
-    """A connection on which one request is made."""
+    """A connection for one request."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -51,18 +50,18 @@ class Http2:
         self._saw_settings = False
 
     async def open(self) -> None:
-        """Send what a client begins with."""
-        # No pushes.
+        """Send the connection preface and our settings."""
+        # Setting 2 is ENABLE_PUSH: 0 forbids server push.
         settings = frame(SETTINGS, 0, 0, struct.pack(">HI", 2, 0))
         await self._stream.write(PREFACE + settings)
 
     async def greeted(self) -> None:
-        """Wait until the server has said its settings, as it has to before anything else."""
+        """Wait for the server's settings, which must be its first frame."""
         while not self._saw_settings:
             await self._control(*await self._frame())
 
     async def request(self, fields: Iterable[hpack.Field], body: bytes | None = None) -> None:
-        """Send our request, a GET where `body` is None."""
+        """Send our request; where `body` is None, it ends with its headers."""
         block = hpack.encode(fields)
         ending = END_STREAM if body is None else 0
         parts = [block[at : at + MAX_FRAME] for at in range(0, len(block), MAX_FRAME)]
@@ -76,7 +75,7 @@ class Http2:
         await self._stream.write(sent)
 
     async def event(self) -> Event:
-        """The next part of the answer. Raises StreamError, RefusedError."""
+        """Return the next part of the answer. Raises StreamError, RefusedError."""
         while True:
             kind, flags, number, payload = await self._frame()
             if kind == HEADERS:
@@ -131,10 +130,10 @@ class Http2:
         return bytes(block)
 
     async def _frame(self) -> tuple[int, int, int, bytes]:
-        """The next frame: kind, flags, stream, payload."""
+        """Return the next frame: kind, flags, stream number, payload."""
         self._frames += 1
         if self._frames % 64 == 0:
-            # Others go on: what is in the buffer already is read without a pause.
+            # A read of what is in the buffer already does not let other tasks run.
             await asyncio.sleep(0)
         high, low, kind, flags, number = _FRAME.unpack(await self._stream.exactly(9))
         size = high << 16 | low
@@ -147,7 +146,7 @@ class Http2:
 
 
 def frame(kind: int, flags: int, number: int, payload: bytes) -> bytes:
-    """One frame for stream `number`."""
+    """Return one frame of stream `number`, as bytes."""
     size = len(payload)
     return _FRAME.pack(size >> 16, size & 0xFFFF, kind, flags, number) + payload
 
@@ -161,15 +160,15 @@ def _unpadded(payload: bytes, flags: int) -> bytes:
 
 
 def _checked(fields: Iterable[hpack.Field]) -> Iterable[hpack.Field]:
-    seen: set[str] = set()
+    pseudo_names: set[str] = set()
     regular = False
     for name, value in fields:
         if not _VALUE.fullmatch(value):
             raise StreamError(f"http2: a bad value of {name!r}")
         if name.startswith(":"):
-            if regular or name in seen or name != ":status":
+            if regular or name in pseudo_names or name != ":status":
                 raise StreamError(f"http2: {name!r} out of place")
-            seen.add(name)
+            pseudo_names.add(name)
         else:
             regular = True
             if not _NAME.fullmatch(name):

@@ -1,6 +1,6 @@
-"""An httpGet done as kubelet does it: Go's client, redirects, and what counts as success.
+"""Runs an httpGet as kubelet does, with the requests, redirects and errors of Go's client.
 
-Redirects are followed as long as they stay on the host that was asked, ten requests in all.
+It follows redirects that stay on the first request's host, with at most ten requests in all.
 """
 
 import asyncio
@@ -19,43 +19,43 @@ from lab.mesh.agent.probes.byte_stream import (
 )
 from lab.mesh.agent.probes.http1_client import Head
 from lab.mesh.agent.probes.http2_client import Http2, RefusedError
-from lab.mesh.agent.probes.probe_request import Request, http1_bytes, http2_fields, redirected
+from lab.mesh.agent.probes.probe_request import ProbeRequest, http1_bytes, http2_fields, redirected
 
 MAX_REQUESTS: Final = 10
 MAX_BODY: Final = 10 * 1024
-"""Bytes of a body that kubelet reads; the rest is of no account."""
+"""Bytes of a body that kubelet reads; it ignores the rest."""
 _SKIPPED: Final = 2 * 1024
-"""Bytes that Go's client reads of a redirect's body before it follows."""
+"""Bytes of a redirect's body that Go's client reads before it follows the redirect."""
 _FOLLOWED: Final = (301, 302, 303, 307, 308)
 _RETRY: Final = 0.1
-"""Seconds before a request that an HTTP/2 server refused unread is made again."""
+"""Seconds before a request is repeated that an HTTP/2 server did not process."""
 
 Began = Callable[[int], Awaitable[None]]
 
 
 class Way(NamedTuple):
-    """How a connection is made: from which address, and whether for a hook.
+    """How a connection is made: from the address `source` ("": any), and whether for a hook.
 
-    Hooks have a client of their own in kubelet: HTTP/1.1 alone, connections that may stay open,
-    compressed answers welcome.
+    kubelet uses another client for hooks: it speaks HTTP/1.1 only, leaves connections open and
+    accepts compressed answers.
     """
 
     source: str = ""
     hook: bool = False
 
 
-class Answer(Protocol):
-    """An answer of which the head is known."""
+class ProbeResponse(Protocol):
+    """A response whose head has arrived, and whose body can be read."""
 
     @property
     def head(self) -> Head:
         """Status and headers."""
 
     async def body(self, most: int) -> bytes:
-        """The body's first `most` bytes. Raises StreamError when it breaks off."""
+        """Return the body's first `most` bytes. Raises StreamError when it breaks off."""
 
 
-class _Answer1:
+class _Http1Response:
     def __init__(self, stream: Stream, head: Head) -> None:
         self._stream, self.head = stream, head
 
@@ -63,7 +63,7 @@ class _Answer1:
         return await http1_client.read_body(self._stream, self.head, most)
 
 
-class _Answer2:
+class _Http2Response:
     def __init__(self, connection: Http2, head: Head, ended: bool) -> None:
         self._connection, self.head, self._ended = connection, head, ended
 
@@ -84,11 +84,11 @@ class _Answer2:
         return bytes(body[:most])
 
 
-async def get(first: Request, way: Way, began: Began | None = None) -> Head:
-    """The final answer's head, after redirects and after its body was read.
+async def get(first: ProbeRequest, way: Way, began: Began | None = None) -> Head:
+    """Return the head of the final answer, after redirects and after its body was read.
 
-    `began` is told the status when the head is there. Raises StreamError where no answer came,
-    and BodyError where one came whose body broke off.
+    `began` is called with the status when the head has arrived. Raises StreamError when no answer
+    came, and BodyError when the body of the answer broke off.
     """
     request, keeps_body = first, True
     for count in range(1, MAX_REQUESTS + 1):
@@ -114,14 +114,14 @@ async def get(first: Request, way: Way, began: Began | None = None) -> Head:
 
 
 class BodyError(StreamError):
-    """An answer came, and its body broke off: kubelet asks again at once."""
+    """An answer came, but its body broke off: kubelet then asks again at once."""
 
 
-async def _finish(answer: Answer, way: Way, began: Began | None) -> Head:
+async def _finish(answer: ProbeResponse, way: Way, began: Began | None) -> Head:
     if began is not None:
         await began(answer.head.status)
     if way.hook:
-        # A hook's body is of no account, whether it comes or not; a long one is not waited for.
+        # A hook's body does not matter, even when it breaks off; a long one is not read.
         if answer.head.length <= MAX_BODY:
             with contextlib.suppress(StreamError):
                 await answer.body(MAX_BODY)
@@ -134,14 +134,14 @@ async def _finish(answer: Answer, way: Way, began: Began | None) -> Head:
 
 
 @contextlib.asynccontextmanager
-async def _asked(request: Request, way: Way) -> AsyncIterator[Answer]:
-    """Ask once, on a connection that lives as long as the answer is read."""
+async def _asked(request: ProbeRequest, way: Way) -> AsyncIterator[ProbeResponse]:
+    """Send a request and yield its response; then close the connection."""
     while True:
         async with _connected(request, way) as (stream, protocol):
             if protocol != "h2":
                 extra = (("Accept-Encoding", "gzip"),) if _wants_gzip(request, way) else ()
                 await stream.write(http1_bytes(request, extra, closes=not way.hook))
-                yield _Answer1(stream, await http1_client.read_head(stream))
+                yield _Http1Response(stream, await http1_client.read_head(stream))
                 return
             try:
                 answer = await _ask2(stream, request)
@@ -153,7 +153,7 @@ async def _asked(request: Request, way: Way) -> AsyncIterator[Answer]:
 
 
 @contextlib.asynccontextmanager
-async def _connected(request: Request, way: Way) -> AsyncIterator[tuple[Stream, str]]:
+async def _connected(request: ProbeRequest, way: Way) -> AsyncIterator[tuple[Stream, str]]:
     url = request.url
     if url.scheme not in ("http", "https"):
         raise StreamError(f"unsupported protocol scheme {url.scheme!r}")
@@ -186,7 +186,7 @@ async def _handshake(stream: Stream) -> str:
         raise
 
 
-async def _ask2(stream: Stream, request: Request) -> Answer:
+async def _ask2(stream: Stream, request: ProbeRequest) -> ProbeResponse:
     connection = Http2(stream)
     fields = http2_fields(request)
     await connection.open()
@@ -195,10 +195,10 @@ async def _ask2(stream: Stream, request: Request) -> Answer:
         event = await connection.event()
         if event.fields is None:
             raise StreamError("http2: data before headers")
-        found: dict[str, list[str]] = {}
+        values: dict[str, list[str]] = {}
         for name, value in event.fields:
-            found.setdefault(name, []).append(value)
-        code = found.get(":status", [""])[0]
+            values.setdefault(name, []).append(value)
+        code = values.get(":status", [""])[0]
         if not code.lstrip("+-").isdigit():
             raise StreamError(f"http2: malformed status {code!r}")
         status = int(code)
@@ -206,25 +206,28 @@ async def _ask2(stream: Stream, request: Request) -> Answer:
             break
         if event.ended:
             raise StreamError("http2: an interim answer that ends the stream")
-    lengths = found.get("content-length", [])
-    given = lengths[0] if len(lengths) == 1 else ""
-    length = int(given) if given.isascii() and given.isdigit() and len(given) < 19 else -1
+    lengths = values.get("content-length", [])
+    text = lengths[0] if len(lengths) == 1 else ""
+    length = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
     if length < 0 and event.ended:
         length = 0
-    headers = {"Location": found["location"]} if "location" in found else {}
-    return _Answer2(connection, Head(status, headers, length), event.ended)
+    headers = {"Location": values["location"]} if "location" in values else {}
+    return _Http2Response(connection, Head(status, headers, length), event.ended)
 
 
-def _wants_gzip(request: Request, way: Way) -> bool:
-    said = request.headers
-    return way.hook and not any(said.get(n, [""])[0] for n in ("Accept-Encoding", "Range"))
+def _wants_gzip(request: ProbeRequest, way: Way) -> bool:
+    headers = request.headers
+    return way.hook and not any(headers.get(n, [""])[0] for n in ("Accept-Encoding", "Range"))
 
 
-async def hook(request: Request, way: Way) -> Head:
-    """A hook's request: over HTTP again where a server that was to speak TLS answers in HTTP."""
+async def hook(request: ProbeRequest, way: Way) -> Head:
+    """Run a hook's request; repeat it over HTTP when the server answers a TLS handshake in HTTP.
+
+    Returns the head of the final answer. Raises StreamError when no answer came.
+    """
     try:
         return await get(request, way)
     except PlainAnswerError:
         plain = replace(request.url, scheme="http")
         headers = {k: v for k, v in request.headers.items() if k != "Authorization"}
-        return await get(Request(plain, headers, request.host), way)
+        return await get(ProbeRequest(plain, headers, request.host), way)

@@ -1,7 +1,8 @@
-"""The request that kubelet sends for an httpGet: which headers, of what was asked for and by whom.
+"""Builds the request that kubelet sends for an httpGet, from the manifest's URL and headers.
 
-Names are written Go's way and sorted; of one name all values are sent. Host, lengths and
-encodings that a manifest names are the client's own business.
+Header names are sorted and written as Go writes them; all values of a name are sent. A manifest's
+Host becomes the request's host. Over HTTP/1.1 its lengths and encodings are not sent, because
+Go's client writes its own.
 """
 
 import base64
@@ -27,30 +28,35 @@ _OF_CONNECTION: Final = (
 )
 
 
-class Request(NamedTuple):
-    """One GET: where to, and with which headers. `host`: the Host header, "" for the URL's."""
+class ProbeRequest(NamedTuple):
+    """One GET: its URL and headers. `host`: the Host header; "" for the URL's host."""
 
     url: Url
     headers: Headers
     host: str = ""
 
 
-def first_request(url: Url, given: Iterable[tuple[str, str]], user_agent: str) -> Request:
-    """The request before any redirect. `given`: the manifest's headers."""
+def first_request(
+    url: Url, manifest_headers: Iterable[tuple[str, str]], user_agent: str
+) -> ProbeRequest:
+    """Return the request before any redirect."""
     headers: dict[str, list[str]] = {}
-    for name, value in given:
+    for name, value in manifest_headers:
         text = value.encode().decode("latin-1")
         headers.setdefault(canonical(name), []).append(text)
     headers.setdefault("User-Agent", [user_agent])
     if headers.setdefault("Accept", ["*/*"])[0] == "":
         del headers["Accept"]
-    return Request(url, headers, headers.get("Host", [""])[0])
+    return ProbeRequest(url, headers, headers.get("Host", [""])[0])
 
 
-def redirected(first: Request, last: Request, location: str, *, keeps_body: bool) -> Request:
-    """The request that a redirect leads to. `keeps_body`: every redirect so far was 307 or 308.
+def redirected(
+    first: ProbeRequest, last: ProbeRequest, location: str, *, keeps_body: bool
+) -> ProbeRequest:
+    """Return the request to which a redirect leads.
 
-    Raises ValueError for a Location that is no URL.
+    `keeps_body`: every redirect so far was 307 or 308. Raises ValueError for a Location that is
+    not a URL.
     """
     url = last.url.resolve(location)
     relative = not _has_scheme(location)
@@ -60,32 +66,32 @@ def redirected(first: Request, last: Request, location: str, *, keeps_body: bool
         headers.setdefault("Referer", [last.url.without_user])
         if not headers["Referer"][0]:
             headers["Referer"] = [last.url.without_user]
-    return Request(url, headers, host)
+    return ProbeRequest(url, headers, host)
 
 
-def http1_bytes(request: Request, extra: Iterable[tuple[str, str]], *, closes: bool) -> bytes:
-    """The request as it is sent over HTTP/1.1. Raises StreamError for what kubelet cannot send.
+def http1_bytes(request: ProbeRequest, extra: Iterable[tuple[str, str]], *, closes: bool) -> bytes:
+    """Return the request's bytes in HTTP/1.1. Raises StreamError for what kubelet cannot send.
 
-    `extra`: the client's own headers; `closes`: the connection serves this request alone.
+    `extra`: headers that the client adds; `closes`: the connection serves this request alone.
     """
     headers = _sent(request)
     lines = [f"GET {request.url.request_uri} HTTP/1.1", f"Host: {_host(request)}"]
     if agent := headers["User-Agent"][0].strip(_BLANKS):
         lines.append(f"User-Agent: {agent}")
     tokens = [t.strip().lower() for v in headers.get("Connection", ()) for t in v.split(",")]
-    said = "close" in tokens
+    asks_to_close = "close" in tokens
     switches = "upgrade" in tokens and headers.get("Upgrade", [""])[0] != ""
     for name in sorted(headers):
         if name not in _OWN:
             lines += (f"{name}: {value.strip(_BLANKS)}" for value in headers[name])
     lines += (f"{name}: {value}" for name, value in extra)
-    if closes and not said and not switches:
+    if closes and not asks_to_close and not switches:
         lines.append("Connection: close")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def http2_fields(request: Request) -> list[tuple[str, str]]:
-    """The same as fields of HTTP/2. Raises StreamError for what kubelet cannot send."""
+def http2_fields(request: ProbeRequest) -> list[tuple[str, str]]:
+    """Return the request's fields in HTTP/2. Raises StreamError for what kubelet cannot send."""
     headers = _sent(request)
     connection = headers.get("Connection", [])
     if headers.get("Upgrade", [""])[0] not in ("", "chunked"):
@@ -109,7 +115,7 @@ def http2_fields(request: Request) -> list[tuple[str, str]]:
     return fields
 
 
-def _sent(request: Request) -> dict[str, list[str]]:
+def _sent(request: ProbeRequest) -> dict[str, list[str]]:
     headers = dict(request.headers)
     for name, values in headers.items():
         if not _TOKEN.fullmatch(name):
@@ -123,7 +129,7 @@ def _sent(request: Request) -> dict[str, list[str]]:
     return headers
 
 
-def _host(request: Request) -> str:
+def _host(request: ProbeRequest) -> str:
     host = request.host or request.url.host
     if not host.isascii():
         raise StreamError(f"the host {host!r} has letters that are not ASCII")
