@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from lab.mesh.errors import VerifyError
-from lab.mesh.redirection.options import Request, parse
+from lab.mesh.redirection.options import RedirectionOptions, parse
 from tests.peers.rules_cases import Case
 from tests.peers.rules_world import ROUTING, Seen
 
@@ -27,7 +27,7 @@ class Met:
     fresh: Seen
 
     @property
-    def request(self) -> Request:
+    def request(self) -> RedirectionOptions:
         """What the last run was asked for."""
         return parse(self.case.flags, dict(self.case.env))
 

@@ -7,11 +7,11 @@ from typing import Final
 _PROC: Final = "/proc/net"
 File = str | PathLike[str]
 _NOT_FOR_OTHERS: Final = ("10", "20")
-"""Scopes of /proc/net/if_inet6: this host, this link."""
+"""Scopes in /proc/net/if_inet6 that other hosts cannot reach: this host, this link."""
 
 
 def ipv4(proc: File = _PROC) -> list[IPv4Address]:
-    """IPv4 addresses of this namespace that are neither loopback nor link-local."""
+    """Return this namespace's IPv4 addresses that are neither loopback nor link-local."""
     found: list[IPv4Address] = []
     candidate = ""
     for line in _lines(f"{proc}/fib_trie"):
@@ -27,7 +27,7 @@ def ipv4(proc: File = _PROC) -> list[IPv4Address]:
 
 
 def ipv6(proc: File = _PROC) -> list[IPv6Address]:
-    """IPv6 addresses that others can reach. `::6`, which we add to `lo`, is not among them."""
+    """Return the IPv6 addresses that others can reach: not `::6`, which we add to `lo`."""
     return [
         address
         for address, scope, device in _ipv6(proc)
@@ -36,7 +36,7 @@ def ipv6(proc: File = _PROC) -> list[IPv6Address]:
 
 
 def on_loopback(proc: File = _PROC) -> list[str]:
-    """IPv6 addresses of `lo`."""
+    """Return the IPv6 addresses of `lo`."""
     return [str(address) for address, _, device in _ipv6(proc) if device == "lo"]
 
 
@@ -46,16 +46,16 @@ def _ipv6(proc: File) -> list[tuple[IPv6Address, str, str]]:
 
 
 def wants_ipv6(*, dual_stack: bool, proc: File = _PROC) -> bool:
-    """Whether IPv6 is to be redirected too.
+    """Return whether IPv6 has to be redirected, too.
 
-    As Istio: where the pod's first address is IPv6, that is where it has no IPv4 address; with
-    `dual_stack` where it has any.
+    As in Istio, it has to be if the pod's first address is IPv6, which means that the pod has no
+    IPv4 address. With `dual_stack` any IPv6 address is enough.
     """
     return bool(ipv6(proc)) and (dual_stack or not ipv4(proc))
 
 
 def name_servers(resolv_conf: File = "/etc/resolv.conf") -> tuple[str, ...]:
-    """Addresses of the `nameserver` lines; what is no address is passed over, as Istio does.
+    """Return the addresses of the `nameserver` lines; other words are skipped, as in Istio.
 
     Raises OSError when the file cannot be read.
     """
@@ -71,13 +71,13 @@ def name_servers(resolv_conf: File = "/etc/resolv.conf") -> tuple[str, ...]:
 
 
 def text_of(path: File) -> str:
-    """A file's text. Raises OSError."""
-    with open(path) as file:  # noqa: PTH123  pathlib takes as long to import as all of this to run
+    """Return a file's text. Raises OSError."""
+    with open(path) as file:  # noqa: PTH123  importing pathlib takes as long as this program
         return file.read()
 
 
 def _lines(path: str) -> list[str]:
     try:
         return text_of(path).splitlines()
-    except FileNotFoundError:  # the kernel has no such family
+    except FileNotFoundError:  # the kernel lacks this address family
         return []

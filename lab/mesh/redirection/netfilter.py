@@ -1,7 +1,7 @@
-"""The thin shell around the iptables programs: choose a variant, save, restore.
+"""Runs the iptables programs: chooses a variant, saves and restores rules.
 
 Two variants may be installed, iptables-nft and iptables-legacy; each sees only its own rules. The
-one that already holds rules of ours is used, else legacy where it holds any rules (somebody chose
+variant that already holds rules of ours is used, else legacy if it holds any rules (somebody chose
 it for this namespace), else nft, else legacy.
 """
 
@@ -28,7 +28,7 @@ _CLONE_NEWNET: Final = 0x40000000
 
 
 class Variant(NamedTuple):
-    """One installed set of programs, for one address family."""
+    """The programs of one variant, for one address family."""
 
     kind: Kind
     family: Family
@@ -40,7 +40,7 @@ class Variant(NamedTuple):
 
     @property
     def restore(self) -> tuple[str, ...]:
-        """The command that applies a text in one transaction a table."""
+        """The command that applies a text, in one transaction per table."""
         return (f"{self.name}-restore", "--noflush", f"--wait={LOCK_WAIT}")
 
     @property
@@ -50,53 +50,53 @@ class Variant(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A variant that answers here, and all the rules it holds now."""
+    """A variant that works here, and all the rules it holds now."""
 
     variant: Variant
     state: State
 
     @property
     def holds_ours(self) -> bool:
-        """Whether a chain of ours is there."""
+        """Whether it holds a chain of ours."""
         return any(name.startswith(OWN_PREFIX) for chains in self.state.values() for name in chains)
 
     @property
     def holds_rules(self) -> bool:
-        """Whether any rule or chain is there, whoever made it."""
+        """Whether it holds any rule or chain, whoever made it."""
         return any(self.state.values())
 
 
 def candidates(family: Family) -> list[Candidate]:
-    """The variants that work here, the preferred one first.
+    """Return the variants that work here, the preferred one first.
 
-    Raises UnusableError, saying what each variant answered, when none does.
+    Raises UnusableError with each variant's message when none works.
     """
     if not may_administer():
         raise UnusableError("no rule can be read or set here", hint=_why_unusable())
-    found: list[Candidate] = []
+    working: list[Candidate] = []
     problems = []
     for kind in _KINDS:
         variant = Variant(kind, family)
         try:
             state = read(variant)
-            if kind == "legacy" and not found:  # the last resort has to prove that it works
+            if kind == "legacy" and not working:  # the last resort has to prove that it works
                 _read(variant, (*variant.save, "-t", "nat"))
-            found.append(Candidate(variant, state))
+            working.append(Candidate(variant, state))
         except UnusableError as unusable:
             problems.append(unusable.message)
-    if not found:
+    if not working:
         raise UnusableError(
             f"no iptables works in this network namespace: {'; '.join(problems)}",
             hint=_why_unusable(),
         )
-    found.sort(key=_preference)
-    return found
+    working.sort(key=_preference)
+    return working
 
 
 def read(variant: Variant) -> State:
-    """Every rule that `variant` holds, ours or not. Raises UnusableError when it cannot tell."""
+    """Return every rule that `variant` holds, ours or not. Raises UnusableError if it cannot."""
     if variant.kind == "legacy" and _installed(variant.save[0]) and _no_legacy_tables(variant):
-        return {}  # asking would make the kernel create its tables
+        return {}  # the command would make the kernel create these tables
     return _read(variant, variant.save)
 
 
@@ -104,22 +104,22 @@ def _read(variant: Variant, argv: Sequence[str]) -> State:
     done = _run(argv)
     foreign = [line for line in done.stdout.splitlines() if "is incompatible" in line]
     if done.returncode or foreign:
-        raise UnusableError(f"{variant.save[0]}: {_said(done) or foreign[0].lstrip('# ')}")
+        raise UnusableError(f"{variant.save[0]}: {_messages(done) or foreign[0].lstrip('# ')}")
     return parse(done.stdout)
 
 
 def apply(variant: Variant, text: str) -> None:
-    """Have the kernel take `text`. Raises ApplyError with what iptables-restore said."""
+    """Apply `text` in the kernel. Raises ApplyError with the message of iptables-restore."""
     done = _run(variant.restore, text)
     if done.returncode:
         raise ApplyError(
-            f"{variant.restore[0]} refused the rules: {_said(done)}", hint=_why_refused(text)
+            f"{variant.restore[0]} refused the rules: {_messages(done)}", hint=_why_refused(text)
         )
 
 
 def enter(namespace: str) -> None:
-    """Make a network namespace (a path) this process's own. Raises UnusableError."""
-    import ctypes  # Python has no call for it before 3.12
+    """Move this process into the network namespace at a path. Raises UnusableError."""
+    import ctypes  # Python has no function for setns before 3.12
 
     descriptor = os.open(namespace, os.O_RDONLY)
     try:
@@ -127,14 +127,14 @@ def enter(namespace: str) -> None:
             reason = os.strerror(ctypes.get_errno())
             raise UnusableError(
                 f"--network-namespace: {namespace} cannot be entered: {reason}",
-                hint="it takes the capability SYS_ADMIN, and a file such as /proc/PID/ns/net",
+                hint="this needs the capability SYS_ADMIN, and a file such as /proc/PID/ns/net",
             )
     finally:
         os.close(descriptor)
 
 
 def may_administer() -> bool:
-    """Whether this process has CAP_NET_ADMIN, without which no rule can be read or set."""
+    """Return whether this process has CAP_NET_ADMIN, which reading and setting rules needs."""
     for line in addresses.text_of("/proc/self/status").splitlines():
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1)
@@ -186,14 +186,14 @@ def _run(argv: Sequence[str], stdin: str = "") -> subprocess.CompletedProcess[st
 
 
 def _lock_file() -> str:
-    """The lock that iptables-legacy takes; iptables-nft needs none.
+    """Return the file that iptables-legacy locks; iptables-nft needs none.
 
-    In an init container with a read-only root the usual file cannot be made. The namespace's own
-    file can be locked as well, and is shared by exactly those who share the rules.
+    In an init container with a read-only root the usual file cannot be created. The namespace's
+    own file can be locked as well, and exactly the processes that share the rules share it.
     """
-    given = os.environ.get("XTABLES_LOCKFILE")
-    if given:
-        return given
+    configured = os.environ.get("XTABLES_LOCKFILE")
+    if configured:
+        return configured
     try:
         os.close(os.open(LOCK_FILE, os.O_CREAT | os.O_RDONLY, 0o600))
     except OSError:
@@ -201,7 +201,7 @@ def _lock_file() -> str:
     return LOCK_FILE
 
 
-def _said(done: subprocess.CompletedProcess[str]) -> str:
+def _messages(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     return "; ".join(line for line in lines if not line.startswith("# Warning"))
 

@@ -1,8 +1,8 @@
-"""The command line and environment of istio-iptables → settings, or an error that names the flag.
+"""Parses the command line and environment of istio-iptables into settings; errors name the flag.
 
-Every flag has its long name, its environment variables and its default from Istio's program, save
-that rules that differ are replaced unless `--reconcile=false` is given. A flag given wins over the
-environment. A flag that this program does not implement is refused.
+Every flag has the long name, the environment variables and the default of Istio's program, with
+one exception: rules that differ are replaced unless `--reconcile=false` is given. A flag overrides
+the environment. A flag that this program does not implement is refused.
 """
 
 import sys
@@ -16,8 +16,8 @@ from lab.mesh.grammar.traffic_grammar import EVERYTHING, Everything, Mode
 from lab.mesh.redirection.settings import LOOPBACK, Settings
 
 
-class Request(NamedTuple):
-    """What was asked for: the settings, and what to do with them. `probe_timeout` is in seconds."""
+class RedirectionOptions(NamedTuple):
+    """The settings, and what to do with them. `probe_timeout` is in seconds."""
 
     settings: Settings
     dry_run: bool = False
@@ -33,8 +33,11 @@ class Request(NamedTuple):
     probe_timeout: float = 5.0
 
 
-def parse(argv: Sequence[str], env: Mapping[str, str]) -> Request:
-    """Read flags and environment. Raises SettingError, naming the flag or the variable."""
+def parse(argv: Sequence[str], env: Mapping[str, str]) -> RedirectionOptions:
+    """Return the options in flags and environment.
+
+    Raises SettingError naming the flag or variable. `--help` prints the help and exits.
+    """
     for word in argv:
         name = word.removeprefix("--").partition("=")[0]
         if word.startswith("--") and name in _REFUSED:
@@ -75,7 +78,7 @@ def parse(argv: Sequence[str], env: Mapping[str, str]) -> Request:
         capture_all_dns=read("capture-all-dns", False),
         drop_invalid=read("drop-invalid", False),
     )
-    return Request(
+    return RedirectionOptions(
         settings,
         dry_run=read("dry-run", False),
         skip_rule_apply=read("skip-rule-apply", False),
@@ -92,14 +95,14 @@ def parse(argv: Sequence[str], env: Mapping[str, str]) -> Request:
 
 
 class _Reader:
-    """The value of a setting, or its default where it was not given."""
+    """Returns the value of a setting, or its default where it was not given."""
 
     def __init__(self, chosen: Mapping[str, ChosenSetting]) -> None:
         self.chosen = chosen
 
     def value(self, name: str, default: Any) -> Any:
-        found = self.chosen[name].value() if name in self.chosen else None
-        return default if found is None else found
+        value = self.chosen[name].value() if name in self.chosen else None
+        return default if value is None else value
 
 
 _ABOUT: Final = {
@@ -124,7 +127,7 @@ _ABOUT: Final = {
     "probe-timeout": ("SECONDS", "how long validation waits (default 5)"),
     "dry-run": ("", "print what would be applied, apply nothing"),
     "skip-rule-apply": ("", "apply nothing (for use with --run-validation)"),
-    "run-validation": ("", "dial through the rules and see where it lands; exit 126"),
+    "run-validation": ("", "dial through the rules; exit with 126 if a connection lands elsewhere"),
     "cleanup-only": ("", "remove every rule of ours"),
     "reconcile": ("", "replace rules of ours that differ (default true)"),
     "force-apply": ("", "apply again also when nothing differs"),
@@ -138,13 +141,13 @@ _REFUSED: Final = {
     "iptables-trace-logging": "use `xtables-monitor --trace` with `-j TRACE` in the raw table",
     "cni-mode": "this lab has no CNI plugin: the init container sets the rules",
     "host-nsenter-exec": "name the namespace: --network-namespace PATH",
-    "native-nftables": "this lab shows iptables; `nft list ruleset` prints what it makes",
+    "native-nftables": "this lab shows iptables; `nft list ruleset` prints the rules it makes",
     "force-iptables-binary": "take the other variant off PATH; the log says which one is used",
 }
 
 
 def _number_of(group: str) -> int | None:
-    import grp  # rarely needed: every import is paid for at each pod's start
+    import grp  # rarely needed, and every import delays each pod's start
 
     try:
         return grp.getgrnam(group).gr_gid
@@ -158,16 +161,16 @@ def _help() -> str:
         metavar, about = _ABOUT[flag.name]
         value = " [true|false]" if flag.switch else f" {metavar}"
         short = f"{flag.short}, " if flag.short else ""
-        told = "; ".join([about, *(f"${name}" for name in flag.variables)])
-        lines += [f"  {short}--{flag.name}{value}", f"        {told}"]
+        description = "; ".join([about, *(f"${name}" for name in flag.variables)])
+        lines += [f"  {short}--{flag.name}{value}", f"        {description}"]
     return "\n".join([_USAGE, *lines, "", _EPILOG]).rstrip("\n")
 
 
 _USAGE: Final = """\
 usage: istio-iptables [FLAG VALUE | --FLAG=VALUE]...
 
-Redirect a pod's TCP traffic to Envoy, by netfilter rules that are read back and verified. Run again
-it changes nothing.
+Redirect a pod's TCP traffic to Envoy, by netfilter rules that are read back and verified. A second
+run changes nothing.
 
 flags:
   -h, --help
@@ -185,10 +188,10 @@ examples:
   istio-iptables --cleanup-only                    remove every rule of ours
 
 exit codes:
-  0    the rules are there, read back and verified (or nothing was to be done)
+  0    the rules are there, read back and verified (or there was nothing to do)
   2    a flag or variable has a value that cannot be used
   3    neither iptables-nft nor iptables-legacy works here
   4    the kernel refused the rules
-  5    what was read back is not what was planned
+  5    the rules read back are not the planned ones
   126  --run-validation: a connection did not land where it should
 """

@@ -1,8 +1,8 @@
-"""Settings of the redirection → the rules of a pod's network namespace, each with its purpose.
+"""Turns settings into the rules of a pod's network namespace, each with its purpose.
 
-Pure: reads nothing, changes nothing. The order of rules is Istio's own, because it decides: the
-first rule that matches a packet ends its way. Source: istio-iptables (capture) and the list of
-rules that the real program leaves behind.
+Pure: reads nothing, changes nothing. The rules are in Istio's order, which matters: the first rule
+that matches a packet decides where it goes. Source: istio-iptables (capture) and the list of rules
+that the real program leaves behind.
 """
 
 from typing import Final
@@ -10,25 +10,25 @@ from typing import Final
 from lab.mesh import contract
 from lab.mesh.grammar.traffic_grammar import EVERYTHING
 from lab.mesh.redirection import plan_modes as modes
-from lab.mesh.redirection.rules import Family, Plan
+from lab.mesh.redirection.rules import Family, RulePlan
 from lab.mesh.redirection.settings import DNS_PORT, Network, Settings
 
 __all__ = ["Settings", "plan"]
 
 
-def plan(settings: Settings, family: Family = "ipv4") -> Plan:
-    """The rules of one address family. Without `settings.ipv6` the IPv6 plan is empty."""
+def plan(settings: Settings, family: Family = "ipv4") -> RulePlan:
+    """Return the rules of one address family. Without `settings.ipv6` the IPv6 plan is empty."""
     if family == "ipv6" and not settings.ipv6:
-        return Plan("ipv6", {})
-    made = _Planner(settings, family)
-    made.plan()
-    order = [name for name in ("raw", "mangle", "nat") if name in made.state]
-    return Plan(
+        return RulePlan("ipv6", {})
+    planner = _Planner(settings, family)
+    planner.plan()
+    order = [name for name in ("raw", "mangle", "nat") if name in planner.state]
+    return RulePlan(
         family,
         {
             table: {
                 chain: tuple(rules)
-                for chain, rules in made.state[table].items()
+                for chain, rules in planner.state[table].items()
                 if rules or chain.startswith("ISTIO_")
             }
             for table in order
@@ -37,7 +37,7 @@ def plan(settings: Settings, family: Family = "ipv4") -> Plan:
 
 
 class _Planner(modes.Draft):
-    """The order of it all: what is captured by REDIRECT, and where the modes come in."""
+    """Collects the rules in their order: those of REDIRECT, and the modes' in their places."""
 
     def plan(self) -> None:
         """Collect every rule."""
@@ -66,9 +66,9 @@ class _Planner(modes.Draft):
             modes.tproxy_marks(self)
 
     def _virtual_interfaces(self) -> None:
-        """What a virtual machine in the pod sends arrives in PREROUTING, but is outbound.
+        """Add rules for virtual machines in the pod: their outbound traffic comes by PREROUTING.
 
-        Istio puts each of these at the head in turn, so the last comes first.
+        Istio inserts each of these rules at the head of the chain, so the last one comes first.
         """
         lines = [(f"-i {name} -j RETURN", name, False) for name in self.s.virtual_interfaces]
         for wanted in self._ranges():
@@ -90,7 +90,7 @@ class _Planner(modes.Draft):
             )
 
     def _ranges(self) -> list[str]:
-        """Outbound ranges of this family to capture; "" stands for all."""
+        """Return the outbound ranges of this family to capture; "" stands for all."""
         if self.s.outbound_ranges == EVERYTHING:
             return [""]
         return [str(n) if n.prefixlen else "" for n in self._mine(self.s.outbound_ranges)]
@@ -213,7 +213,7 @@ class _Planner(modes.Draft):
     def _proxy_owner(self, kind: str, owner: str) -> None:
         s = self.s
         who = f"{'user' if kind == 'uid' else 'group'} {owner}"
-        # Istio spares port 53 for users only; for groups it does not. Kept as it is.
+        # Istio leaves port 53 alone for users but not for groups, and so does this program.
         if self.dns and kind == "uid":
             port = f"-m multiport ! --dports {DNS_PORT},{s.tunnel_port}"
         else:

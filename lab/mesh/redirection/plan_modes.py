@@ -1,6 +1,6 @@
-"""What DNS capture, TPROXY and dropping of invalid packets add to the redirection's rules.
+"""Adds the rules of DNS capture, of TPROXY and of the dropping of invalid packets.
 
-Pure. Each function adds its rules at the place in the order that Istio gives them.
+Pure. Each function adds its rules at the place that they have in Istio's order.
 """
 
 from lab.mesh import contract
@@ -9,7 +9,7 @@ from lab.mesh.redirection.settings import AGENT_DNS_PORT, DNS_PORT, OUTBOUND_MAR
 
 
 class Draft:
-    """Rules while they are collected. `s` is settings; addresses are those of the family."""
+    """Collects rules. `s`: the settings; all addresses are of the draft's family."""
 
     def __init__(self, settings: Settings, family: Family) -> None:
         self.s = settings
@@ -26,17 +26,17 @@ class Draft:
     def add(
         self, table: str, chain: str, spec: str, label: str, purpose: str, *, first: bool = False
     ) -> None:
-        """Append a rule; `spec` in iptables-save's words."""
+        """Append a rule; `spec` is in the words of iptables-save."""
         rule = Rule(chain, tuple(spec.split()), f"sidecar-lab:{label}", purpose, first)
         self.state.setdefault(table, {}).setdefault(chain, []).append(rule)
 
     def out(self, spec: str, label: str, purpose: str) -> None:
-        """Append a rule to the chain that every outgoing connection meets."""
+        """Append a rule to the chain that every outgoing connection passes."""
         self.add("nat", contract.CHAIN_OUTPUT, spec, label, purpose)
 
 
 def drop_invalid(draft: Draft) -> None:
-    """Drop what belongs to no connection, in place of a reset."""
+    """Drop packets that belong to no connection, instead of answering with a reset."""
     draft.add(
         "mangle",
         "PREROUTING",
@@ -81,7 +81,7 @@ def capture_dns(draft: Draft) -> None:
 
 
 def tproxy_inbound(draft: Draft) -> None:
-    """The chains that TPROXY adds, and what inbound capture leaves alone."""
+    """Add TPROXY's chains, and the rules for traffic that inbound capture leaves alone."""
     mark = f"{draft.s.tproxy_mark:#x}"
     any_address = "0.0.0.0" if draft.family == "ipv4" else "::"  # noqa: S104  not a listener
     shared = (
@@ -109,14 +109,14 @@ def tproxy_inbound(draft: Draft) -> None:
             "The application talks to itself.",
         ),
     )
-    # Istio leaves out the chains that only captured traffic uses when nothing is captured.
+    # Where nothing is captured, Istio leaves out the chains that only captured traffic uses.
     for chain, spec, purpose in shared:
         if chain == contract.CHAIN_INBOUND or draft.s.inbound_ports:
             draft.add("mangle", chain, spec, f"tproxy-{chain.lower()}", purpose)
 
 
 def tproxy_marks(draft: Draft) -> None:
-    """The marks by which TPROXY tells connections apart."""
+    """Add the rules for the marks by which TPROXY tells connections apart."""
     mark = f"{draft.s.tproxy_mark:#x}"
     masks = "--nfmask 0xffffffff --ctmask 0xffffffff"
     draft.add(

@@ -20,11 +20,11 @@ from lab.mesh.errors import (
 )
 from lab.mesh.redirection import addresses, netfilter, options, routes
 from lab.mesh.redirection.netfilter import Candidate
-from lab.mesh.redirection.options import Request
+from lab.mesh.redirection.options import RedirectionOptions
 from lab.mesh.redirection.plan import plan
 from lab.mesh.redirection.rules import (
     Family,
-    Plan,
+    RulePlan,
     State,
     differences,
     marks_in,
@@ -38,8 +38,8 @@ from lab.mesh.redirection.settings import Settings
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the program and exit with its code."""
     try:
-        request = options.parse(sys.argv[1:] if argv is None else argv, os.environ)
-        run(request)
+        chosen = options.parse(sys.argv[1:] if argv is None else argv, os.environ)
+        run(chosen)
     except SidecarLabError as error:
         say(f"error: {error.message}")
         if error.hint:
@@ -47,31 +47,31 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
 
 
-def run(request: Request) -> None:
-    """Do what was asked for. Raises RulesError; its subclasses carry the exit codes."""
-    if request.network_namespace:
-        netfilter.enter(request.network_namespace)
-    settings = complete(request)
+def run(chosen: RedirectionOptions) -> None:
+    """Carry out the options. Raises RulesError; its subclasses carry the exit codes."""
+    if chosen.network_namespace:
+        netfilter.enter(chosen.network_namespace)
+    settings = complete(chosen)
     say_settings(settings, os.environ)
-    for family in _BOTH if request.cleanup_only else _families(settings):
+    for family in _BOTH if chosen.cleanup_only else _families(settings):
         wanted = plan(settings, family)
-        if request.cleanup_only:
-            clean(wanted, settings, dry_run=request.dry_run)
-        elif request.dry_run:
+        if chosen.cleanup_only:
+            clean(wanted, settings, dry_run=chosen.dry_run)
+        elif chosen.dry_run:
             say(f"Dry run: this would be given to iptables-restore ({family}); nothing is applied.")
-            say(render(wanted.state, comments=request.comments))
-        elif not request.skip_rule_apply:
-            again = apply(wanted, settings, request)
-            if again and not settings.ipv6:
+            say(render(wanted.state, comments=chosen.comments))
+        elif not chosen.skip_rule_apply:
+            had_rules = apply(wanted, settings, chosen)
+            if had_rules and not settings.ipv6:
                 # That earlier run may have been one with IPv6.
-                _withdraw(plan(settings, "ipv6"), settings, request)
-    if request.run_validation and not request.dry_run:
-        validate(settings, request)
+                _withdraw(plan(settings, "ipv6"), settings, chosen)
+    if chosen.run_validation and not chosen.dry_run:
+        validate(settings, chosen)
 
 
-def complete(request: Request) -> Settings:
-    """Fill in what only the namespace can tell: IPv6, and the name servers of DNS capture."""
-    settings = request.settings
+def complete(chosen: RedirectionOptions) -> Settings:
+    """Return the settings with what the namespace adds: IPv6, and the servers of DNS capture."""
+    settings = chosen.settings
     servers: tuple[str, ...] = ()
     if settings.redirect_dns and not settings.capture_all_dns:
         try:
@@ -83,35 +83,38 @@ def complete(request: Request) -> Settings:
             ) from unreadable
         if not servers:
             say("warning: DNS capture is off: /etc/resolv.conf names no server.")
-    ipv6 = addresses.wants_ipv6(dual_stack=request.dual_stack)
+    ipv6 = addresses.wants_ipv6(dual_stack=chosen.dual_stack)
     return settings._replace(ipv6=ipv6, dns_servers=servers)
 
 
-def apply(wanted: Plan, settings: Settings, request: Request) -> bool:
-    """Bring one family's rules to the plan and verify them; whether there were rules of ours.
+def apply(wanted: RulePlan, settings: Settings, chosen: RedirectionOptions) -> bool:
+    """Apply one family's plan and verify it; return whether rules of ours were there before.
 
     Raises UnusableError, ApplyError, or VerifyError when what is read back differs.
     """
-    found = netfilter.candidates(wanted.family)
-    holder = found[0]
-    say(f"Using {holder.variant.name} ({_why(found)}). The rules, as iptables-restore reads them:")
-    say(render(wanted.state, comments=request.comments))
+    candidates = netfilter.candidates(wanted.family)
+    holder = candidates[0]
+    say(
+        f"Using {holder.variant.name} ({_why(candidates)}). "
+        "The rules, as iptables-restore reads them:"
+    )
+    say(render(wanted.state, comments=chosen.comments))
     present = ours(holder.state, wanted.state, settings.marks)
     wrong = differences(present, wanted.state)
-    if wrong or request.force_apply:
-        holder = _change(found, present, wanted, wrong, request)
+    if wrong or chosen.force_apply:
+        holder = _change(candidates, present, wanted, wrong, chosen)
     else:
         say("Every rule is there already: nothing to change.")
-    for stale in found:
+    for stale in candidates:
         if stale.variant != holder.variant and stale.holds_ours:
             _remove(stale, wanted, settings)
-    for line in routes.ensure(settings, wanted.family, _bare(marks_in(found[0].state))):
+    for line in routes.ensure(settings, wanted.family, _bare(marks_in(candidates[0].state))):
         say(f"Route: {line}.")
     verify(holder, wanted, settings)
     return bool(present)
 
 
-def verify(holder: Candidate, wanted: Plan, settings: Settings) -> None:
+def verify(holder: Candidate, wanted: RulePlan, settings: Settings) -> None:
     """Read the rules back, print them with their purposes. Raises VerifyError if they differ."""
     observed = netfilter.read(holder.variant)
     wrong = differences(ours(observed, wanted.state, settings.marks), wanted.state)
@@ -128,15 +131,15 @@ def verify(holder: Candidate, wanted: Plan, settings: Settings) -> None:
         say(f"note: a rule that is not ours stays: {text}")
 
 
-def clean(wanted: Plan, settings: Settings, *, dry_run: bool) -> None:
-    """Remove every rule, chain and route of ours from one family, from both variants."""
+def clean(wanted: RulePlan, settings: Settings, *, dry_run: bool) -> None:
+    """Remove every rule, chain and route of ours of one family, from both variants."""
     try:
-        found = netfilter.candidates(wanted.family)
+        candidates = netfilter.candidates(wanted.family)
     except UnusableError:
         if wanted.family == "ipv4":
             raise
         return  # no IPv6 netfilter here, so no rule of ours either
-    for holder in found:
+    for holder in candidates:
         present = ours(holder.state, wanted.state, settings.marks)
         if not present:
             continue
@@ -146,21 +149,21 @@ def clean(wanted: Plan, settings: Settings, *, dry_run: bool) -> None:
         else:
             _remove(holder, wanted, settings)
     if not dry_run:
-        stale = _bare(frozenset().union(*(marks_in(holder.state) for holder in found)))
+        stale = _bare(frozenset().union(*(marks_in(holder.state) for holder in candidates)))
         for line in routes.remove(settings, wanted.family, stale):
             say(f"Route: {line}.")
         say(f"No rule of ours is left ({wanted.family}).")
 
 
-def _withdraw(unwanted: Plan, settings: Settings, request: Request) -> None:
-    """Remove a family that an earlier run captured and this one does not."""
+def _withdraw(unwanted: RulePlan, settings: Settings, chosen: RedirectionOptions) -> None:
+    """Remove the rules of a family that an earlier run captured and this run does not."""
     try:
-        found = netfilter.candidates(unwanted.family)
+        candidates = netfilter.candidates(unwanted.family)
     except UnusableError:
         return
-    if not any(holder.holds_ours for holder in found):
+    if not any(holder.holds_ours for holder in candidates):
         return
-    if not request.reconcile:
+    if not chosen.reconcile:
         raise VerifyError(
             f"rules of ours are there for {unwanted.family}, which is not to be captured",
             hint="run again without --reconcile=false to have them removed",
@@ -169,7 +172,7 @@ def _withdraw(unwanted: Plan, settings: Settings, request: Request) -> None:
     clean(unwanted, settings, dry_run=False)
 
 
-def validate(settings: Settings, request: Request) -> None:
+def validate(settings: Settings, chosen: RedirectionOptions) -> None:
     """Verify the rules where rights allow it, then dial. Raises VerifyError, ValidationError."""
     from lab.mesh.redirection import validation  # not part of every pod's start
 
@@ -186,20 +189,20 @@ def validate(settings: Settings, request: Request) -> None:
             say("Validation: the rules cannot be read here (no NET_ADMIN); they are dialled only.")
         if addresses.ipv4() if family == "ipv4" else addresses.ipv6():
             who = (os.geteuid(), os.getegid())
-            todo += validation.probes(settings, request.probe_port, *who, family)
-    validation.run(todo, request.probe_timeout, lambda text: say(f"Validation: {text}"))
+            todo += validation.probes(settings, chosen.probe_port, *who, family)
+    validation.run(todo, chosen.probe_timeout, lambda text: say(f"Validation: {text}"))
 
 
 def say(text: str) -> None:
-    """One piece of the log, at once: a killed container's log must hold all that was done."""
+    """Print a part of the log and flush it: a killed container's log must hold what was done."""
     print(text.rstrip("\n"), flush=True)
 
 
 def say_settings(settings: Settings, env: Mapping[str, str]) -> None:
-    """Print what this run goes by: the environment's part, then every setting."""
-    given = sorted(name for name in env if name.startswith(_OUR_ENVIRONMENT))
+    """Print the environment variables of this run, then every setting."""
+    names = sorted(name for name in env if name.startswith(_OUR_ENVIRONMENT))
     say("Environment:")
-    for name in given:
+    for name in names:
         say(f"  {name}={env[name]}")
     say("Settings:")
     for name, value in settings._asdict().items():
@@ -226,14 +229,17 @@ def _families(settings: Settings) -> tuple[Family, ...]:
 
 
 def _change(
-    found: list[Candidate],
+    candidates: list[Candidate],
     present: State,
-    wanted: Plan,
+    wanted: RulePlan,
     wrong: list[str],
-    request: Request,
+    chosen: RedirectionOptions,
 ) -> Candidate:
-    """Apply the difference. A fresh namespace tries the next variant if the kernel refuses one."""
-    if present and not request.reconcile:
+    """Apply the difference and return the candidate that holds the rules now.
+
+    Where there were no rules of ours, the next variant is tried if the kernel refuses one.
+    """
+    if present and not chosen.reconcile:
         raise VerifyError(
             "rules of ours are there, but not the planned ones: " + "; ".join(wrong),
             hint="run again without --reconcile=false to have them replaced",
@@ -243,33 +249,33 @@ def _change(
         for line in wrong:
             say(f"  {line}")
         text = replacement(
-            present, wanted.state, comments=request.comments, force=request.force_apply
+            present, wanted.state, comments=chosen.comments, force=chosen.force_apply
         )
         say(text)
-        netfilter.apply(found[0].variant, text)
-        return found[0]
+        netfilter.apply(candidates[0].variant, text)
+        return candidates[0]
     refusals = []
-    for candidate in found:
+    for candidate in candidates:
         try:
-            netfilter.apply(candidate.variant, render(wanted.state, comments=request.comments))
+            netfilter.apply(candidate.variant, render(wanted.state, comments=chosen.comments))
         except ApplyError as refused:
             refusals.append(refused)
             say(f"warning: {refused.message}")
-            _undo(candidate, wanted, request.settings)
+            _undo(candidate, wanted, chosen.settings)
         else:
             say(f"Applied with {' '.join(candidate.variant.restore)}.")
             return candidate
     raise refusals[0]
 
 
-def _undo(candidate: Candidate, wanted: Plan, settings: Settings) -> None:
-    """A refusal in the second table leaves the first applied: take that back."""
+def _undo(candidate: Candidate, wanted: RulePlan, settings: Settings) -> None:
+    """Remove what was applied: a refusal in the second table leaves the first one applied."""
     now = Candidate(candidate.variant, netfilter.read(candidate.variant))
     if now.holds_ours:
         _remove(now, wanted, settings)
 
 
-def _remove(holder: Candidate, wanted: Plan, settings: Settings) -> None:
+def _remove(holder: Candidate, wanted: RulePlan, settings: Settings) -> None:
     text = replacement(ours(holder.state, wanted.state, settings.marks), {})
     say(f"Removing rules of ours with {holder.variant.name}:")
     say(text)
@@ -280,12 +286,12 @@ def _remove(holder: Candidate, wanted: Plan, settings: Settings) -> None:
 
 
 def _bare(marks: frozenset[str]) -> frozenset[str]:
-    """Marks without the mask, as `ip rule` prints them."""
+    """Return the marks without their masks, as `ip rule` prints them."""
     return frozenset(mark.partition("/")[0] for mark in marks)
 
 
-def _why(found: list[Candidate]) -> str:
-    first = found[0]
+def _why(candidates: list[Candidate]) -> str:
+    first = candidates[0]
     if first.holds_ours:
         return "it holds rules of ours already"
     if first.variant.kind == "legacy" and first.holds_rules:
@@ -294,12 +300,12 @@ def _why(found: list[Candidate]) -> str:
 
 
 def _others(observed: State, planned: State) -> list[str]:
-    """Rules of others in the built-in chains that ours share: they may act before ours."""
+    """Return the rules of others in built-in chains that hold ours: they may act before ours."""
     result = []
     for table, chains in planned.items():
         for chain in chains:
             mine = planned[table][chain]
             for rule in observed.get(table, {}).get(chain, ()):
-                if not any(rule.means(one) for one in mine):
+                if not any(rule.means(planned_rule) for planned_rule in mine):
                     result.append(f"{table}  {rule.text}")
     return result

@@ -1,4 +1,4 @@
-"""What redirection needs beside rules: TPROXY's policy route, and Envoy's IPv6 source address."""
+"""Sets up what redirection needs besides rules: TPROXY's policy route, Envoy's IPv6 source."""
 
 import subprocess
 from collections.abc import Collection, Sequence
@@ -10,52 +10,52 @@ from lab.mesh.redirection.rules import Family
 from lab.mesh.redirection.settings import Settings
 
 PASSTHROUGH_IPV6: Final = "::6"
-"""IPv4 has all of 127/8 on `lo`; IPv6 has one address, so that a second must be added."""
+"""On `lo` IPv4 has all of 127/8, but IPv6 has one address only, so a second one is added."""
 _NO_TABLE: Final = "does not exist"
 _LOCAL_DEFAULT: Final = ("2 default dev lo", "local default dev lo")
-"""With -N types of routes are numbers, too: 2 is local (RTN_LOCAL)."""
+"""With -N, `ip` may print types of routes as numbers, too: 2 is local (RTN_LOCAL)."""
 
 
 def ensure(settings: Settings, family: Family, stale: Collection[str] = ()) -> list[str]:
-    """Make what is missing, read it back, and say what was done ([]: nothing had to be).
+    """Add what is missing, read it back, and return what was done, as phrases ([]: nothing).
 
-    `stale` are marks (`0x539`) of an earlier run whose policy routes go, unless still wanted.
-    Raises ApplyError when `ip` refuses, VerifyError when it is not there afterwards.
+    `stale`: marks (`0x539`) of an earlier run; their policy routes are removed unless still
+    wanted. Raises ApplyError when `ip` refuses, VerifyError when the route is missing afterwards.
     """
     done = []
-    # As Istio: a mode that captures nothing inbound marks nothing, so nothing is to be routed.
+    # As in Istio: without inbound ports TPROXY marks no packet, so it needs no route.
     wanted = settings.mode == "TPROXY" and settings.inbound_ports != ()
     mark, table = f"{settings.tproxy_mark:#x}", str(settings.tproxy_route_table)
-    seen = _look(family, table) if wanted or stale else _Seen()
-    for old, used in seen.rules:
+    current = _read_state(family, table) if wanted or stale else _RouteState()
+    for old, used in current.rules:
         if old in stale and not (wanted and (old, used) == (mark, table)):
             done += _remove(family, old, used)
     if done and wanted:
-        seen = _look(family, table)  # the old mark may have used the same table
+        current = _read_state(family, table)  # the old mark may have used the same table
     if family == "ipv6" and PASSTHROUGH_IPV6 not in addresses.on_loopback():
         _ip(family, f"addr add {PASSTHROUGH_IPV6}/128 dev lo")
         done.append(f"added {PASSTHROUGH_IPV6} to lo")
     if not wanted:
         return done
     todo = []
-    if (mark, table) not in seen.rules:
+    if (mark, table) not in current.rules:
         todo.append(f"rule add fwmark {mark} lookup {table}")
         done.append(f"packets with mark {mark} use route table {table}")
-    if not seen.delivers:
+    if not current.delivers:
         todo.append(f"route add local default dev lo table {table}")
         done.append(f"route table {table} delivers everything locally")
     if todo:
-        after = _look(family, table, *todo)
+        after = _read_state(family, table, *todo)
         if (mark, table) not in after.rules or not after.delivers:
             raise VerifyError(f"the policy route of mark {mark} is not there after it was added")
     return done
 
 
 def remove(settings: Settings, family: Family, stale: Collection[str] = ()) -> list[str]:
-    """Undo `ensure`, whatever mode the settings name; say what was done."""
+    """Undo `ensure`, whatever mode the settings name; return what was done, as phrases."""
     done = []
     marks = {f"{settings.tproxy_mark:#x}", *stale}
-    for mark, table in _look(family, str(settings.tproxy_route_table)).rules:
+    for mark, table in _read_state(family, str(settings.tproxy_route_table)).rules:
         if mark in marks:
             done += _remove(family, mark, table)
     if family == "ipv6" and PASSTHROUGH_IPV6 in addresses.on_loopback():
@@ -64,8 +64,12 @@ def remove(settings: Settings, family: Family, stale: Collection[str] = ()) -> l
     return done
 
 
-class _Seen(NamedTuple):
-    """`rules`: (mark, table) of each policy rule that goes by a mark. `delivers`: the local one."""
+class _RouteState(NamedTuple):
+    """The policy routing that is there.
+
+    `rules`: (mark, table) of each policy rule that matches a mark. `delivers`: whether the route
+    table delivers everything locally.
+    """
 
     rules: Sequence[tuple[str, str]] = ()
     delivers: bool = False
@@ -73,14 +77,14 @@ class _Seen(NamedTuple):
 
 def _remove(family: Family, mark: str, table: str) -> list[str]:
     todo = [f"rule del fwmark {mark} lookup {table}"]
-    if _look(family, table).delivers:
+    if _read_state(family, table).delivers:
         todo.append(f"route del local default dev lo table {table}")
     _ip(family, *todo)
     return [f"removed the policy route of mark {mark}, table {table}"]
 
 
-def _look(family: Family, table: str, *first: str) -> _Seen:
-    """Run the commands `first`, then read policy rules and one route table, all by one `ip`."""
+def _read_state(family: Family, table: str, *first: str) -> _RouteState:
+    """Run the commands `first`, then read policy rules and one route table, in one process."""
     rules, delivers = [], False
     for line in _ip(family, *first, "rule show", f"route show table {table}").splitlines():
         words = line.split()
@@ -89,11 +93,11 @@ def _look(family: Family, table: str, *first: str) -> _Seen:
         elif "fwmark" in words and "lookup" in words:
             at, to = words.index("fwmark"), words.index("lookup")
             rules.append((words[at + 1], words[to + 1]))
-    return _Seen(rules, delivers)
+    return _RouteState(rules, delivers)
 
 
 def _ip(family: Family, *commands: str) -> str:
-    # One process for all: each costs as much as the work it does. -N: table 254 is not "main".
+    # One process for all commands: a start costs as much as the work. -N prints 254, not "main".
     argv = ["ip", "-4" if family == "ipv4" else "-6", "-N", "-batch", "-"]
     text = "\n".join(commands) + "\n"
     try:

@@ -1,4 +1,4 @@
-"""What a rule's words mean, so that two spellings of one rule compare as equal.
+"""Reduces the words of a rule to their meaning, so that two spellings compare as equal.
 
 iptables-save prints what the kernel holds, not what was typed: iptables-nft and iptables-legacy,
 abbreviations and default masks differ in words only.
@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from typing import Final
 
 Meaning = tuple[frozenset[tuple[bool, str, str]], str, frozenset[tuple[str, str]]]
-"""(conditions as (negated, option, value), target, the target's options): order does not count."""
+"""(conditions as (negated, option, value), target, the target's options); without an order."""
 
 
 def meaning(spec: Iterable[str]) -> Meaning:
-    """What a rule's words say, whatever their order, spelling and defaults."""
+    """Return what a rule's words mean, whatever their order, spelling and defaults."""
     conditions: set[tuple[bool, str, str]] = set()
     options: set[tuple[str, str]] = set()
     target, negated = "", False

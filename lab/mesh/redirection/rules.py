@@ -25,8 +25,8 @@ class Rule(NamedTuple):
     """One rule: `spec` is what follows `-A CHAIN`, word by word, as iptables-save prints it.
 
     `label` names the rule within its plan; `purpose` says in a sentence what it is for. `first`
-    rules of built-in chains go before rules that others put there. These three are for people and
-    for placing: two rules are equal when chain and words are.
+    rules of built-in chains go before rules that others put there. These three do not count in
+    comparisons: two rules are equal when `chain` and `spec` are.
     """
 
     chain: str
@@ -43,7 +43,7 @@ class Rule(NamedTuple):
 
     @property
     def target(self) -> str:
-        """Where a matching packet goes, "" for a rule that only counts."""
+        """Where a matching packet goes; "" for a rule that only counts packets."""
         return meaning(self.spec)[1]
 
     @property
@@ -52,17 +52,17 @@ class Rule(NamedTuple):
         return f"-A {self.chain} {words(self.spec)}"
 
     def means(self, other: "Rule") -> bool:
-        """Whether both rules are in the same chain and act on the same packets alike."""
+        """Return whether both rules are in the same chain and act on the same packets alike."""
         return self.chain == other.chain and meaning(self.spec) == meaning(other.spec)
 
 
 Chains = Mapping[str, tuple[Rule, ...]]
 State = Mapping[str, Chains]
-"""Table name → chain name → rules in order. What is planned and what is observed look the same."""
+"""Table name → chain name → rules in order, both for planned and for observed rules."""
 
 
-class Plan(NamedTuple):
-    """The rules of one address family, ready to be applied. `state` holds only what is ours."""
+class RulePlan(NamedTuple):
+    """The planned rules of one address family. `state` holds only rules of ours."""
 
     family: Family
     state: State
@@ -84,7 +84,7 @@ def words(spec: Iterable[str]) -> str:
 
 
 def render(state: State, *, comments: bool = False) -> str:
-    """Text for `iptables-restore --noflush` that makes `state` in a namespace without it.
+    """Return text for `iptables-restore --noflush` that makes `state` in a namespace without it.
 
     With `comments` every labelled rule carries its label, so that `iptables -nvL` explains itself.
     """
@@ -94,10 +94,10 @@ def render(state: State, *, comments: bool = False) -> str:
 
 
 def parse(text: str) -> dict[str, dict[str, tuple[Rule, ...]]]:
-    """Read iptables-save or iptables-restore text: table → chain → rules.
+    """Return the rules in text of iptables-save or iptables-restore: table → chain → rules.
 
-    Built-in chains are there only when they hold rules. Lines that delete or flush are not read:
-    this is for text that describes a state. Raises ValueError, with the line, on other text.
+    Built-in chains are there only when they hold rules. The text must describe a state: raises
+    ValueError, with the line, for lines that delete or flush, and for any other text.
     """
     state: dict[str, dict[str, list[Rule]]] = {}
     chains: dict[str, list[Rule]] | None = None
@@ -114,17 +114,18 @@ def parse(text: str) -> dict[str, dict[str, tuple[Rule, ...]]]:
         else:
             _parse_line(number, line, chains)
     return {
-        table: {name: tuple(rules) for name, rules in found.items()}
-        for table, found in state.items()
+        table: {name: tuple(rules) for name, rules in table_chains.items()}
+        for table, table_chains in state.items()
     }
 
 
 def marks_in(state: State) -> frozenset[str]:
-    """Packet marks that TPROXY rules of ours in `state` set or ask for, as `0x539/0xffffffff`.
+    """Return the packet marks that TPROXY rules of ours in `state` set or match.
 
-    With no port captured no chain of ours sets one: ISTIO_INBOUND's first rule only asks.
+    They look like `0x539/0xffffffff`. Where no port is captured, no chain of ours sets a mark, but
+    ISTIO_INBOUND's first rule still matches it.
     """
-    told = [
+    meanings = [
         meaning(rule.spec)
         for name, rules in state.get("mangle", {}).items()
         if name.startswith(OWN_PREFIX)
@@ -132,17 +133,17 @@ def marks_in(state: State) -> frozenset[str]:
     ]
     set_there = {
         value
-        for _, _, options in told
+        for _, _, options in meanings
         for option, value in options
         if option in ("--set-xmark", "--tproxy-mark")
     }
-    asked = {value for conditions, _, _ in told for _, option, value in conditions
-             if option == "--mark"}  # fmt: skip
-    return frozenset(set_there | asked)
+    matched = {value for conditions, _, _ in meanings for _, option, value in conditions
+               if option == "--mark"}  # fmt: skip
+    return frozenset(set_there | matched)
 
 
 def ours(observed: State, planned: State, marks: frozenset[str] = frozenset()) -> State:
-    """What of `observed` is ours: our chains, rules that lead to them, and planned rules.
+    """Return the part of `observed` that is ours: our chains, rules that lead there, planned rules.
 
     `marks` are the packet marks of TPROXY mode: rules in mangle's built-in chains that set, save
     or restore them, or the marks that chains of ours set, are ours too, so that nothing is left
@@ -166,24 +167,24 @@ def ours(observed: State, planned: State, marks: frozenset[str] = frozenset()) -
 
 
 def differences(observed: State, planned: State) -> list[str]:
-    """Say, a sentence each, where `observed` (only what is ours) is not `planned`. [] if equal."""
-    found: list[str] = []
+    """Return where `observed` (only what is ours) is not `planned`, a phrase each; [] if equal."""
+    result: list[str] = []
     for table in _tables(observed, planned):
         have, want = observed.get(table, {}), planned.get(table, {})
         for chain in [*want, *(name for name in have if name not in want)]:
             if chain not in have:
-                found.append(f"{table}: chain {chain} is missing")
+                result.append(f"{table}: chain {chain} is missing")
             elif chain not in want:
-                found.append(f"{table}: {_what(chain)} should not be there")
+                result.append(f"{table}: {_what(chain)} should not be there")
             else:
-                found += _chain_differences(table, have[chain], want[chain])
-    return found
+                result += _chain_differences(table, have[chain], want[chain])
+    return result
 
 
 def replacement(
     observed: State, planned: State, *, comments: bool = False, force: bool = False
 ) -> str:
-    """Text for one `iptables-restore --noflush` that turns `observed` (only ours) into `planned`.
+    """Return text for `iptables-restore --noflush` that turns `observed` (ours) into `planned`.
 
     A table that is already as planned is left alone, and so are its counters, unless `force`.
     Chains that exist are flushed and filled again in the same transaction, so that no packet meets
@@ -209,12 +210,12 @@ def replacement(
 
 
 def _is_ours(table: str, rule: Rule, expected: list[Meaning], marks: frozenset[str]) -> bool:
-    told = meaning(rule.spec)
-    if told in expected or told[1].startswith(OWN_PREFIX):
+    actual = meaning(rule.spec)
+    if actual in expected or actual[1].startswith(OWN_PREFIX):
         return True
     if table != "mangle":
         return False
-    values = {value for _, _, value in told[0]} | {value for _, value in told[2]}
+    values = {value for _, _, value in actual[0]} | {value for _, value in actual[2]}
     return not values.isdisjoint(marks)
 
 
@@ -228,13 +229,13 @@ def _what(chain: str) -> str:
 
 
 def _chain_differences(table: str, have: tuple[Rule, ...], want: tuple[Rule, ...]) -> list[str]:
-    seen, planned = [meaning(r.spec) for r in have], [meaning(r.spec) for r in want]
-    if seen == planned:
+    observed, planned = [meaning(r.spec) for r in have], [meaning(r.spec) for r in want]
+    if observed == planned:
         return []
-    found = [f"{table}: missing: {r.text}" for r in want if meaning(r.spec) not in seen]
-    found += [f"{table}: unexpected: {r.text}" for r in have if meaning(r.spec) not in planned]
-    if found:
-        return found
+    result = [f"{table}: missing: {r.text}" for r in want if meaning(r.spec) not in observed]
+    result += [f"{table}: unexpected: {r.text}" for r in have if meaning(r.spec) not in planned]
+    if result:
+        return result
     name = (have or want)[0].chain
     return [f"{table}: {name} holds the right rules in another order or number"]
 

@@ -16,15 +16,15 @@ DNS_PORT: Final = 53
 AGENT_DNS_PORT: Final = 15053
 """Where an agent with a DNS proxy listens; only used with DNS capture."""
 OUTBOUND_MARK: Final = 1338
-"""TPROXY: marks what Envoy sends to its own pod's address, so that it is captured inbound."""
+"""In TPROXY mode, marks what Envoy sends to its own pod's address, so that it is captured."""
 
 
 class Settings(NamedTuple):
     """What to redirect. The defaults are the arguments that injection gives to istio-init.
 
     Ports are TCP ports, ids are numbers (or `LOW-HIGH`), lists keep their order. "*" is everything.
-    `exclude_inbound_ports` counts only where `inbound_ports` is "*", as with Istio.
-    `captures_loopback`: a range of `outbound_ranges` was written with a loopback address.
+    `exclude_inbound_ports` counts only where `inbound_ports` is "*", as in Istio.
+    `captures_loopback`: a range in `outbound_ranges` was written with a loopback address.
     """
 
     proxy_port: int = contract.OUTBOUND_PORT

@@ -1,8 +1,8 @@
-"""Dial through the rules and see where the connection lands: `istio-iptables --run-validation`.
+"""Dials through the rules and checks where connections land: `istio-iptables --run-validation`.
 
 Two connections can be made from inside a pod. One to 127.0.0.6 as Envoy's user is taken in as
 inbound; one to an address elsewhere, as any other user, is taken out as outbound. What arrives from
-outside (PREROUTING) cannot be dialled from inside: the rules read back answer for it.
+outside (PREROUTING) cannot be dialled from inside: only the rules read back verify it.
 """
 
 import errno
@@ -24,12 +24,12 @@ from lab.mesh.redirection.rules import Family
 from lab.mesh.redirection.settings import Settings
 
 SO_ORIGINAL_DST: Final = 80
-"""Socket option of netfilter's connection tracking: where the client meant to go."""
+"""Socket option of netfilter's connection tracking: the destination that the client dialled."""
 _DOCUMENTATION: Final = {
     "ipv4": ("192.0.2.1", "198.51.100.1", "203.0.113.1"),
     "ipv6": ("2001:db8::1", "3fff::1"),
 }
-"""Addresses that nobody has: a connection to one can only succeed by redirection."""
+"""Addresses that no host has: a connection to one of them succeeds only if it is redirected."""
 _PASSTHROUGH: Final = {"ipv4": INBOUND_PASSTHROUGH_SOURCE, "ipv6": PASSTHROUGH_IPV6}
 _NOT_PERMITTED: Final = b"not permitted"
 _NO_ROUTE: Final = b"no route"
@@ -37,7 +37,10 @@ _NO_ROUTE: Final = b"no route"
 
 @dataclass(frozen=True)
 class Probe:
-    """One connection: `host`:`port` dialled as `uid` (None: as we are) must land at `lands`."""
+    """One connection: dialled to `host`:`port` it must land at the port `lands`.
+
+    `uid`: the user who dials; None: this process's own. `way`: the direction, for messages.
+    """
 
     way: str
     host: str
@@ -47,13 +50,13 @@ class Probe:
 
     @property
     def ipv6(self) -> bool:
-        """Whether this is a connection of IPv6."""
+        """Whether this is an IPv6 connection."""
         return ":" in self.host
 
 
 @dataclass(frozen=True)
 class Untestable:
-    """A way that cannot be dialled with these settings, and why."""
+    """A direction that cannot be dialled with these settings, and the reason."""
 
     way: str
     reason: str
@@ -61,7 +64,7 @@ class Untestable:
 
 @dataclass(frozen=True)
 class Landing:
-    """Where a probe ended: the listener's port and the destination that it was told."""
+    """Where a probe landed: the listener's port, and the destination that the client dialled."""
 
     port: int
     host: str
@@ -71,12 +74,12 @@ class Landing:
 def probes(
     settings: Settings, port: int, uid: int, gid: int, family: Family = "ipv4"
 ) -> list[Probe | Untestable]:
-    """What to dial with these settings, as a process of `uid` and `gid`. Pure."""
+    """Return what to dial with these settings, as a process of `uid` and `gid`. Pure."""
     return [_inbound(settings, port, uid, family), _outbound(settings, port, uid, gid, family)]
 
 
 def run(todo: list[Probe | Untestable], seconds: float, say: Callable[[str], None]) -> None:
-    """Dial every probe, each within `seconds`, and say what happened.
+    """Dial every probe, each within `seconds`, and report each result by `say`.
 
     Raises ValidationError when one lands elsewhere, or when none could be dialled.
     """
@@ -106,9 +109,9 @@ def run(todo: list[Probe | Untestable], seconds: float, say: Callable[[str], Non
 
 
 def dial(probe: Probe, seconds: float) -> Landing | Untestable:
-    """Make one connection and see who accepts it.
+    """Make one connection and return where it landed.
 
-    Untestable if `probe.uid` cannot be taken on, or if the namespace has no route there. Raises
+    Untestable if this process may not become `probe.uid` or has no route to the host. Raises
     ValidationError when nothing accepts it within `seconds`.
     """
     listener = socket.socket(socket.AF_INET6 if probe.ipv6 else socket.AF_INET)
@@ -135,7 +138,7 @@ def dial(probe: Probe, seconds: float) -> Landing | Untestable:
 
 
 def original_destination(connection: socket.socket) -> tuple[str, int]:
-    """The address and port that the client of this accepted connection dialled."""
+    """Return the address and port that the client of this accepted connection dialled."""
     if connection.family == socket.AF_INET6:
         raw = connection.getsockopt(socket.IPPROTO_IPV6, SO_ORIGINAL_DST, 28)
         port, packed = struct.unpack_from("!2xH4x16s", raw)
@@ -191,29 +194,29 @@ def _dial_as(probe: Probe, seconds: float) -> tuple[int, int]:
     if child:
         os.close(verdict)
         return answer, child
-    said = b""
+    failure = b""
     try:
         if probe.uid is not None:
             os.setgid(probe.uid)
             os.setuid(probe.uid)
         family = socket.AF_INET6 if probe.ipv6 else socket.AF_INET
         if not _has_route(probe, family):
-            said = _NO_ROUTE
+            failure = _NO_ROUTE
         else:
-            with socket.socket(family) as client:  # no name look-up: it may import what it cannot
+            with socket.socket(family) as client:  # no look-up of names: its imports may fail
                 client.settimeout(seconds)
                 client.connect((probe.host, probe.port))
     except PermissionError as refused:
-        said = _NOT_PERMITTED if refused.filename is None else str(refused).encode()
+        failure = _NOT_PERMITTED if refused.filename is None else str(refused).encode()
     except OSError as failed:
-        said = str(failed.strerror or failed).encode()
+        failure = str(failed.strerror or failed).encode()
     finally:
-        os.write(verdict, said)
+        os.write(verdict, failure)
         os._exit(0)  # never run the parent's exit handlers
 
 
 def _has_route(probe: Probe, family: socket.AddressFamily) -> bool:
-    """Ask the kernel without sending: a router's "unreachable" would be another answer."""
+    """Return whether the kernel has a route to the host, without sending a packet."""
     with socket.socket(family, socket.SOCK_DGRAM) as question:
         try:
             question.connect((probe.host, probe.port))
@@ -231,7 +234,7 @@ def _await(
     selector: selectors.BaseSelector,
     deadline: float,
 ) -> Landing | Untestable:
-    said = "no answer"
+    reason = "no answer"
     while (left := deadline - time.monotonic()) > 0:
         for key, _ in selector.select(left):
             if key.fileobj is listener:
@@ -245,10 +248,10 @@ def _await(
             if verdict == _NO_ROUTE:
                 return Untestable(probe.way, f"this namespace has no route to {probe.host}")
             words = verdict.decode()
-            said = words or "somebody else accepted it"
+            reason = words or "somebody else accepted it"
             if words:
                 deadline = 0.0  # it failed: nothing will arrive
     raise ValidationError(
-        f"{probe.way}: {probe.host}:{probe.port} did not land at port {probe.lands}: {said}",
+        f"{probe.way}: {probe.host}:{probe.port} did not land at port {probe.lands}: {reason}",
         hint="a rule is missing, or a rule of somebody else comes first: iptables -t nat -S",
     )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.mesh.errors import SettingError
-from lab.mesh.redirection.options import Request, parse
+from lab.mesh.redirection.options import RedirectionOptions, parse
 from lab.mesh.redirection.settings import Settings
 
 INJECTED = [
@@ -21,7 +21,7 @@ INJECTED = [
 @pytest.mark.parametrize("nothing", ["", '""', "''"])
 def test_the_injected_arguments_are_the_default_settings(nothing: str) -> None:
     argv = [nothing if word == "" else word for word in INJECTED]
-    assert parse(argv, {}) == Request(Settings())
+    assert parse(argv, {}) == RedirectionOptions(Settings())
 
 
 def test_long_names_mean_the_same_as_short_ones() -> None:
