@@ -1,4 +1,4 @@
-"""Follow one kind of Kubernetes object: list, then watch, for ever, losing nothing.
+"""Follows one kind of Kubernetes object: lists, then watches without end, and misses no change.
 
 Objects are plain dicts as the API server writes them.
 """
@@ -39,11 +39,11 @@ WebhookConfigurations: Final = create_global_resource(
 )
 
 QUIET_SECONDS: Final = 60.0
-"""A watch that says nothing for so long is opened again: its connection may be dead."""
+"""A watch without events for this long is opened again: its connection may be dead."""
 BACKOFF_SECONDS: Final = (0.1, 2.0)
-"""First and longest wait after a failure; doubles, with some chance so that watches spread."""
+"""First and longest wait after a failure. It doubles; a random part spreads the watches."""
 STEADY_SECONDS: Final = 5.0
-"""A watch that held so long was sound: the next failure is waited out as a first one."""
+"""A watch that lasted this long was healthy, so the back-off starts again."""
 API_FAILURES: Final = (
     httpx2.HTTPError,
     httpx2.StreamError,
@@ -51,26 +51,28 @@ API_FAILURES: Final = (
     ConfigError,
     OSError,
 )
-"""What a request to the API server may end in: refusals, broken connections, cut-off JSON."""
+"""Errors of a request to the API server: refusals, broken connections, truncated JSON."""
 
 Object = dict[str, Any]
 
 
 class Sink(Protocol):
-    """Who is told of objects."""
+    """Receives the objects of one kind."""
 
     def replaced(self, objects: list[Object]) -> None:
-        """These are all there are."""
+        """Take `objects` as the complete list."""
 
     def changed(self, kind: str, item: Object) -> None:
-        """One object was ADDED, MODIFIED or DELETED."""
+        """Take one event; `kind` is ADDED, MODIFIED or DELETED."""
 
 
 @dataclass
 class Follower:
-    """Keeps a sink in step with one kind of object; `fields` optionally selects by fields.
+    """Keeps a sink in step with one kind of object.
 
-    `namespace`: "*" for all, None for a kind that has none.
+    `fields`: a field selector. `namespace`: "*" for all, None for a kind without namespaces.
+    `quiet`: seconds without events after which the watch is opened again. `problem`: why the
+    sink is not in step, "" when it is.
     """
 
     client: Any  # AsyncClient, whose overloads do not know generic resources
@@ -83,7 +85,7 @@ class Follower:
     problem: str = "not asked yet"
 
     async def run(self) -> None:
-        """List and watch until cancelled; failures are waited out and the list taken again."""
+        """List and watch until cancelled; after a failure, wait and list again."""
         wait = BACKOFF_SECONDS[0]
         while True:
             started = time.monotonic()
@@ -127,7 +129,7 @@ class Follower:
 
 
 class _Events(Protocol):
-    """What lightkube's watch really is: an asynchronous generator."""
+    """The real type of lightkube's watch: an asynchronous generator."""
 
     def __aiter__(self) -> AsyncIterator[tuple[str, Object]]: ...
     def __anext__(self) -> Any: ...
@@ -135,7 +137,7 @@ class _Events(Protocol):
 
 
 def connect(kubeconfig: Path | None = None) -> AsyncClient:
-    """Open a client: by `kubeconfig`, else as the pod's service account, else by $KUBECONFIG.
+    """Return a client: by `kubeconfig`, else as the pod's service account, else by $KUBECONFIG.
 
     Raises DiscoveryError when none of them gives access.
     """

@@ -24,11 +24,11 @@ from lab.mesh.discovery.protocols import Protocol, merged, protocol_of
 from lab.mesh.discovery.snapshot import Service, ServicePort, Slice, SliceEndpoint, Snapshot
 
 PASSTHROUGH: Final = "PassthroughCluster"
-"""Outbound traffic to whatever address the application dialled."""
+"""Cluster of outbound traffic to the address that the application dialled, whatever it is."""
 BLACK_HOLE: Final = "BlackHoleCluster"
-"""No endpoint at all: where a connection ends that would otherwise go in circles."""
+"""Cluster without endpoints: it ends connections that would otherwise loop through Envoy."""
 INBOUND_PASSTHROUGH: Final = "InboundPassthroughCluster"
-"""Inbound traffic to a port that no Service names."""
+"""Cluster of inbound traffic to a port that no Service names."""
 CONNECT_TIMEOUT: Final = Duration(seconds=10)
 _UNLIMITED: Final = UInt32Value(value=2**32 - 1)
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -43,22 +43,22 @@ class InboundPort:
 
 
 def fqdn(service: Service) -> str:
-    """Full DNS name of a Service."""
+    """Return the full DNS name of a Service."""
     return f"{service.name}.{service.namespace}.svc.{CLUSTER_DOMAIN}"
 
 
 def outbound_name(service: Service, port: ServicePort) -> str:
-    """Name of the cluster of one Service port, as Istio writes it."""
+    """Return the name of a Service port's cluster, as Istio writes it."""
     return f"outbound|{port.port}||{fqdn(service)}"
 
 
 def inbound_name(port: int) -> str:
-    """Name of the cluster of one of the pod's own ports."""
+    """Return the name of the cluster of one of the pod's own ports."""
     return f"inbound|{port}||"
 
 
 def is_ipv4(text: str) -> bool:
-    """Whether discovery configures this address: IPv6 is left to the passthrough."""
+    """Return whether discovery configures this address: IPv6 goes to the passthrough cluster."""
     return ":" not in text
 
 
@@ -67,28 +67,30 @@ class Backends:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._slices: dict[tuple[str, str], list[Slice]] = defaultdict(list)
-        for one in snapshot.slices:
-            self._slices[one.namespace, one.service].append(one)
+        for endpoint_slice in snapshot.slices:
+            key = endpoint_slice.namespace, endpoint_slice.service
+            self._slices[key].append(endpoint_slice)
         ports: dict[str, dict[int, Protocol]] = defaultdict(dict)
         for service in snapshot.services:
             if not service.external_name:
                 self._collect_inbound(service, ports)
         self._inbound = {
-            ip: tuple(InboundPort(port, seen[port]) for port in sorted(seen))
-            for ip, seen in ports.items()
+            ip: tuple(InboundPort(port, protocols[port]) for port in sorted(protocols))
+            for ip, protocols in ports.items()
         }
 
     def of(self, service: Service, port: ServicePort) -> list[tuple[str, int]]:
-        """Addresses that take traffic of one Service port, sorted.
+        """Return the addresses that take traffic of one Service port, sorted.
 
-        With none ready, those that still serve while they end: better than none.
+        When none is ready, it returns those that still serve while they end: better than none.
         """
-        seen = list(self._of(service, port))
-        chosen = [(e, p) for e, p in seen if e.ready] or [(e, p) for e, p in seen if e.serving]
+        backends = list(self._of(service, port))
+        ready = [(e, p) for e, p in backends if e.ready]
+        chosen = ready or [(e, p) for e, p in backends if e.serving]
         return sorted({(endpoint.address, number) for endpoint, number in chosen})
 
     def inbound(self, addresses: Iterable[str]) -> tuple[InboundPort, ...]:
-        """Ports of the pod with one of `addresses` that Services send traffic to.
+        """Return the ports to which Services send traffic, of the pod with one of `addresses`.
 
         Endpoints that are not ready count: the sidecar is configured before its pod is ready.
         """
@@ -98,10 +100,10 @@ class Backends:
         return ()
 
     def _of(self, service: Service, port: ServicePort) -> Iterable[tuple[SliceEndpoint, int]]:
-        for one in self._slices.get((service.namespace, service.name), ()):
-            for slice_port in one.ports:
+        for endpoint_slice in self._slices.get((service.namespace, service.name), ()):
+            for slice_port in endpoint_slice.ports:
                 if slice_port.name == port.name:
-                    for endpoint in one.endpoints:
+                    for endpoint in endpoint_slice.endpoints:
                         if is_ipv4(endpoint.address):
                             yield endpoint, slice_port.port
 
@@ -115,8 +117,8 @@ class Backends:
 
 
 def outbound(snapshot: Snapshot) -> dict[str, Cluster]:
-    """Clusters that every sidecar has: one a Service port, and the two that catch the rest."""
-    found = {
+    """Return the clusters of every sidecar: one per Service port, and two for all other traffic."""
+    result = {
         PASSTHROUGH: _original_destination(PASSTHROUGH),
         BLACK_HOLE: _cluster(BLACK_HOLE, Cluster.STATIC),
     }
@@ -124,17 +126,17 @@ def outbound(snapshot: Snapshot) -> dict[str, Cluster]:
         for port in () if service.external_name else service.ports:
             name = outbound_name(service, port)
             if service.headless:
-                # Its name resolved to a pod's own address: that pod was chosen by the client.
-                found[name] = _original_destination(name)
+                # Its name resolves to the pods' own addresses: the client has chosen the pod.
+                result[name] = _original_destination(name)
             else:
                 cluster = _cluster(name, Cluster.EDS)
                 cluster.eds_cluster_config.eds_config.CopyFrom(ads())
-                found[name] = cluster
-    return found
+                result[name] = cluster
+    return result
 
 
 def assignments(snapshot: Snapshot, backends: Backends) -> dict[str, ClusterLoadAssignment]:
-    """Endpoints of each cluster that asks for them, an empty list included."""
+    """Return the endpoints of each cluster whose endpoints Envoy asks for, even if it has none."""
     return {
         outbound_name(service, port): assignment(
             outbound_name(service, port), backends.of(service, port)
@@ -146,17 +148,17 @@ def assignments(snapshot: Snapshot, backends: Backends) -> dict[str, ClusterLoad
 
 
 def assignment(name: str, addresses: Iterable[tuple[str, int]] = ()) -> ClusterLoadAssignment:
-    """Endpoints of one cluster, all of one weight."""
+    """Return the endpoints of one cluster, all with the same weight."""
     endpoints = [LbEndpoint(endpoint=Endpoint(address=address(ip, port))) for ip, port in addresses]
     localities = [LocalityLbEndpoints(lb_endpoints=endpoints)] if endpoints else []
     return ClusterLoadAssignment(cluster_name=name, endpoints=localities)
 
 
 def inbound(ports: Iterable[InboundPort]) -> dict[str, Cluster]:
-    """Clusters towards the pod's own application.
+    """Return the clusters towards the pod's own application.
 
-    The destination stays the pod's own address, so an application bound to it or to all
-    addresses is reached; the source address tells the redirection rules not to catch it again.
+    The destination stays the pod's own address, so an application that listens on it or on all
+    addresses is reached. By the source address the redirection rules know not to capture it again.
     """
     names = [INBOUND_PASSTHROUGH, *(inbound_name(port.port) for port in ports)]
     source = BindConfig(source_address=SocketAddress(address=INBOUND_PASSTHROUGH_SOURCE))
@@ -173,9 +175,9 @@ def _original_destination(name: str, source: BindConfig | None = None) -> Cluste
 
 
 def _cluster(name: str, kind: int) -> Cluster:
-    """Make a cluster that adds no limits of its own and speaks what its client spoke.
+    """Return a cluster without limits that speaks the protocol of the client.
 
-    Round robin rather than Istio's least request: a reader sees every replica answer in turn.
+    It uses round robin instead of Istio's least request, so that all replicas answer in turn.
     """
     cluster = Cluster(name=name, type=kind, connect_timeout=CONNECT_TIMEOUT)
     cluster.lb_policy = Cluster.ROUND_ROBIN

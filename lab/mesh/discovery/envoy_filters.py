@@ -1,4 +1,4 @@
-"""Envoy filters that inbound and outbound listeners share: HTTP, TCP, inspection, access log.
+"""Makes the Envoy filters that listeners share: HTTP, TCP, inspection, access log.
 
 Pure: plain arguments in, xds-protos messages out.
 """
@@ -41,7 +41,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 SNIFFED_HTTP: Final = ("http/1.0", "http/1.1", "h2c")
 """Application protocols that Envoy's http_inspector reports."""
 SNIFF_SECONDS: Final = 1
-"""How long Envoy waits for a client's first bytes; a silent client is then treated as TCP."""
+"""Seconds that Envoy waits for a client's first bytes; then it treats the connection as TCP."""
 NO_TIMEOUT: Final = Duration()
 """0 s: streams and slow answers are the application's business, not the proxy's."""
 
@@ -55,32 +55,32 @@ HTTP_LOG: Final = (
     '[%START_TIME%] "%REQ(:METHOD)% %REQ(:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
     + _ORIGIN
 )
-"""One line a request, on the proxy's stdout."""
+"""Format of one log line per request, on the proxy's stdout."""
 TCP_LOG: Final = '[%START_TIME%] "TCP" - %RESPONSE_FLAGS% ' + _ORIGIN.replace(
     "%REQ(:AUTHORITY)%", "-"
 )
-"""One line a connection, when it closes."""
+"""Format of one log line per connection, written when it closes."""
 
 
 def packed(message: Any) -> AnyMessage:
-    """Wrap a message as google.protobuf.Any with the same bytes every time."""
+    """Return a message as google.protobuf.Any; equal messages give equal bytes."""
     wrapper = AnyMessage()
     wrapper.Pack(message, deterministic=True)
     return wrapper
 
 
 def ads() -> ConfigSource:
-    """Say that a resource comes over the same stream as everything else."""
+    """Return the source of a resource that comes over the same stream as all others (ADS)."""
     return ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
 
 
 def address(ip: str, port: int) -> Address:
-    """Write a TCP address; `ip` "0.0.0.0" is every IPv4 address."""
+    """Return a TCP address; `ip` "0.0.0.0" means every IPv4 address."""
     return Address(socket_address=SocketAddress(address=ip, port_value=port))
 
 
 def route_to(cluster: str, *, name: str) -> Route:
-    """Send every request to `cluster`; only a connection that never carried it is retried."""
+    """Return a route of all requests to `cluster`; it retries only what was never processed."""
     action = RouteAction(cluster=cluster, timeout=NO_TIMEOUT, max_grpc_timeout=NO_TIMEOUT)
     action.retry_policy.CopyFrom(
         RetryPolicy(retry_on="connect-failure,refused-stream", num_retries=UInt32Value(value=2))
@@ -89,7 +89,7 @@ def route_to(cluster: str, *, name: str) -> Route:
 
 
 def virtual_host(name: str, domains: Iterable[str], cluster: str) -> VirtualHost:
-    """Route every path of `domains` to `cluster`."""
+    """Return a virtual host that routes every path of `domains` to `cluster`."""
     routes = [route_to(cluster, name=name)]
     return VirtualHost(
         name=name, domains=list(domains), routes=routes, include_request_attempt_count=False
@@ -97,7 +97,7 @@ def virtual_host(name: str, domains: Iterable[str], cluster: str) -> VirtualHost
 
 
 def routes(name: str, hosts: Iterable[VirtualHost]) -> RouteConfiguration:
-    """Collect virtual hosts; the port in a request's Host header plays no part in the choice."""
+    """Return a route table of `hosts`; it ignores the port in a request's Host header."""
     return RouteConfiguration(
         name=name,
         virtual_hosts=list(hosts),
@@ -109,9 +109,9 @@ def routes(name: str, hosts: Iterable[VirtualHost]) -> RouteConfiguration:
 def http_filter(
     stat_prefix: str, *, rds: str = "", inline: RouteConfiguration | None = None
 ) -> Filter:
-    """Read connections as HTTP/1 or HTTP/2 and route by `rds` (a name) or by `inline`.
+    """Return the filter that handles HTTP/1 and HTTP/2, routed by `rds` (a name) or by `inline`.
 
-    Answers carry `server: envoy`; every request is logged; WebSocket upgrades pass.
+    It adds `server: envoy` to answers, logs every request and passes WebSocket upgrades.
     """
     manager = hcm_pb2.HttpConnectionManager(
         stat_prefix=stat_prefix,
@@ -135,7 +135,7 @@ def http_filter(
 
 
 def tcp_filter(cluster: str, *, stat_prefix: str = "") -> Filter:
-    """Pass the connection's bytes to `cluster`; logged once, when it closes."""
+    """Return the filter that passes bytes to `cluster` and logs a connection when it closes."""
     proxy = TcpProxy(
         stat_prefix=stat_prefix or cluster, cluster=cluster, access_log=[access_log(TCP_LOG)]
     )
@@ -143,7 +143,7 @@ def tcp_filter(cluster: str, *, stat_prefix: str = "") -> Filter:
 
 
 def access_log(line: str) -> AccessLog:
-    """Write `line` to the proxy container's stdout."""
+    """Return an access log that writes `line` to the proxy container's stdout."""
     log = FileAccessLog(path="/dev/stdout")
     log.log_format.text_format_source.inline_string = line
     return AccessLog(name="envoy.access_loggers.file", typed_config=packed(log))
@@ -152,7 +152,7 @@ def access_log(line: str) -> AccessLog:
 def chain(
     name: str, network_filter: Filter, *, port: int | None = None, sniffed_http: bool = False
 ) -> FilterChain:
-    """Match connections by destination port and by what was sniffed; no bounds match the rest."""
+    """Return a filter chain for a destination port and for detected HTTP; neither: for the rest."""
     match = FilterChainMatch(application_protocols=SNIFFED_HTTP if sniffed_http else ())
     if port is not None:
         match.destination_port.value = port
@@ -160,7 +160,7 @@ def chain(
 
 
 def sniffing(*, except_ports: Iterable[int] = ()) -> ListenerFilter:
-    """Look at a connection's first bytes for HTTP, except on `except_ports`."""
+    """Return the filter that detects HTTP in the first bytes, except on `except_ports`."""
     inspector = ListenerFilter(
         name="envoy.filters.listener.http_inspector", typed_config=packed(HttpInspector())
     )
@@ -178,7 +178,7 @@ def sniffing(*, except_ports: Iterable[int] = ()) -> ListenerFilter:
 
 
 def original_destination() -> ListenerFilter:
-    """Give a redirected connection the address back that its client dialled."""
+    """Return the filter that restores the address which the client of a connection dialled."""
     return ListenerFilter(
         name="envoy.filters.listener.original_dst", typed_config=packed(OriginalDst())
     )

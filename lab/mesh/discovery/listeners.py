@@ -1,8 +1,8 @@
-"""Envoy listeners and their routes: pure, from a Snapshot and the pod's own ports.
+"""Makes Envoy's listeners and their routes from a Snapshot and the pod's own ports; pure.
 
 Outbound, a captured connection is handed from `virtualOutbound` to the most exact listener:
 `<address>_<port>` of one Service, else `0.0.0.0_<port>` for HTTP of any Service, else passed
-through. Listeners other than the two capturing ones open no socket.
+through. Only the two capturing listeners open a socket.
 """
 
 from collections import defaultdict
@@ -54,15 +54,15 @@ VIRTUAL_INBOUND: Final = "virtualInbound"
 NO_WILDCARD: Final = SIDECAR_PORTS | {ENVOY_HEALTH_PORT}
 """`0.0.0.0:<port>` is the sidecar's own listener here; Envoy refuses a second one."""
 LOOPING_PORTS: Final = (OUTBOUND_PORT, INBOUND_PORT)
-"""Dialled directly these would lead back into the proxy for ever."""
+"""Ports of the capturing listeners: a connection dialled to them would loop in the proxy."""
 
 
 def outbound(snapshot: Snapshot, backends: Backends) -> dict[str, Listener]:
-    """Outbound listeners by name; the same for every sidecar."""
-    found = {VIRTUAL_OUTBOUND: _virtual_outbound()}
+    """Return the outbound listeners by name; they are the same for every sidecar."""
+    result = {VIRTUAL_OUTBOUND: _virtual_outbound()}
     for wildcard in wildcard_ports(snapshot):
         name = f"0.0.0.0_{wildcard}"
-        found[name] = _unbound(
+        result[name] = _unbound(
             name,
             address_of=("0.0.0.0", wildcard),  # noqa: S104 - a name for "any destination", no socket
             chains=[
@@ -77,24 +77,24 @@ def outbound(snapshot: Snapshot, backends: Backends) -> dict[str, Listener]:
         cluster, rds = outbound_name(service, port), exact_route(service, port)
         for ip, number in _destinations(service, port, backends):
             name = f"{ip}_{number}"
-            if name in found:
-                continue  # two Services cannot both own an address; the first by name has it
-            found[name] = _unbound(
+            if name in result:
+                continue  # two Services claim one address: the first by name gets it
+            result[name] = _unbound(
                 name,
                 address_of=(ip, number),
                 chains=_chains(protocol, cluster, f"outbound_{name}", rds),
                 inspect=protocol is not Protocol.TCP,
             )
-    return found
+    return result
 
 
 def outbound_routes(snapshot: Snapshot, namespace: str) -> dict[str, RouteConfiguration]:
-    """Route tables by name, as a pod in `namespace` sees them: its neighbours by short name."""
+    """Return the route tables of pods in `namespace`, which know its Services by short name."""
     by_port: dict[int, list[tuple[Service, ServicePort]]] = defaultdict(list)
     for service, port in _service_ports(snapshot):
         if _is_wildcard(port):
             by_port[port.port].append((service, port))
-    found = {
+    result = {
         str(number): wildcard_routes(number, by_port.get(number, ()), namespace)
         for number in wildcard_ports(snapshot)
     }
@@ -102,14 +102,14 @@ def outbound_routes(snapshot: Snapshot, namespace: str) -> dict[str, RouteConfig
         if protocol is not Protocol.TCP:
             name = exact_route(service, port)
             host = virtual_host(name, ["*"], outbound_name(service, port))
-            found[name] = routes(name, [host])
-    return found
+            result[name] = routes(name, [host])
+    return result
 
 
 def wildcard_routes(
     number: int, services: Iterable[tuple[Service, ServicePort]], namespace: str
 ) -> RouteConfiguration:
-    """Route one port by Host; a host that is no Service goes where the client dialled."""
+    """Return the routes of one port by Host; other hosts go where the client dialled."""
     taken: set[str] = set()
     hosts: list[VirtualHost] = []
     for service, port in services:
@@ -123,7 +123,7 @@ def wildcard_routes(
 
 
 def domains_of(service: Service, namespace: str) -> list[str]:
-    """Names by which a pod in `namespace` may call a Service, the longest first."""
+    """Return the names by which a pod in `namespace` may call a Service, the longest first."""
     short = f"{service.name}.{service.namespace}"
     names = [f"{short}.svc.{CLUSTER_DOMAIN}", f"{short}.svc", short]
     if service.headless:
@@ -134,29 +134,29 @@ def domains_of(service: Service, namespace: str) -> list[str]:
 
 
 def exact_route(service: Service, port: ServicePort) -> str:
-    """Name of the route table of a Service port that has listeners of its own."""
+    """Return the name of the route table of a Service port that has its own listeners."""
     return f"{fqdn(service)}:{port.port}"
 
 
 def wildcard_ports(snapshot: Snapshot) -> list[int]:
-    """Ports on which HTTP to any destination is routed by Host, sorted.
+    """Return the ports on which HTTP to any destination is routed by Host, sorted.
 
-    The usual HTTP ports are among them even with no Service, so that a request to a bare pod
-    is seen as a request whatever else runs in the cluster.
+    The usual HTTP ports are among them even without a Service, so that Envoy always treats a
+    request to a bare pod as HTTP.
     """
     named = {port.port for _, port in _service_ports(snapshot) if _is_wildcard(port)}
     return sorted(named | HTTP_PORTS)
 
 
 def inbound(ports: Iterable[InboundPort]) -> Listener:
-    """Capture what arrives at the pod: its Services' ports by name, all else passed through."""
+    """Return the listener of inbound traffic; ports that no Service names are passed through."""
     ports = list(ports)
     chains = [
         chain(f"virtualInbound-blackhole-{port}", tcp_filter(BLACK_HOLE), port=port)
         for port in LOOPING_PORTS
     ]
-    for each in ports:
-        chains += _inbound_chains(each)
+    for own_port in ports:
+        chains += _inbound_chains(own_port)
     chains += [
         chain(
             "virtualInbound-catchall-http",
@@ -165,7 +165,7 @@ def inbound(ports: Iterable[InboundPort]) -> Listener:
         ),
         chain("virtualInbound", tcp_filter(INBOUND_PASSTHROUGH)),
     ]
-    quiet = [each.port for each in ports if each.protocol is Protocol.TCP]
+    quiet = [port.port for port in ports if port.protocol is Protocol.TCP]
     listener = _capturing(VIRTUAL_INBOUND, INBOUND_PORT, chains)
     listener.traffic_direction = TrafficDirection.INBOUND
     _inspect(listener, [original_destination(), sniffing(except_ports=[*quiet, *LOOPING_PORTS])])
@@ -202,7 +202,7 @@ def _virtual_outbound() -> Listener:
 
 
 def _capturing(name: str, port: int, chains: list[FilterChain]) -> Listener:
-    """Open one socket for all worker threads, so that netstat shows one row."""
+    """Return a listener with one socket for all workers, so that netstat shows one row."""
     return Listener(
         name=name,
         address=address("0.0.0.0", port),  # noqa: S104 - redirected traffic arrives on any address

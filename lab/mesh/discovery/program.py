@@ -1,8 +1,8 @@
-"""Discovery: watches the cluster and tells every sidecar its configuration.
+"""Discovery: watches the cluster and sends every sidecar its configuration.
 
 `python3 -m lab.mesh.discovery --cert-dir DIR --root-cert FILE` serves xDS over TLS, keeps the
 root certificate in every namespace, and answers health and metrics over plain HTTP. With
-`--webhook-trust` it also makes, mends and rotates the injector's certificate and caBundle.
+`--webhook-trust` it also creates, repairs and rotates the injector's certificate and caBundle.
 """
 
 import argparse
@@ -43,14 +43,14 @@ _EXAMPLES = """examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the command line."""
-    made = argparse.ArgumentParser(
+    """Return the parser of the command line."""
+    result = argparse.ArgumentParser(
         prog="discovery",
         description="Serve Envoy's configuration (xDS) from Kubernetes Services.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = made.add_argument
+    add = result.add_argument
     add("--port", type=int, default=DISCOVERY_PORT, help="xDS over TLS (default %(default)s)")
     add(
         "--health-port",
@@ -59,19 +59,19 @@ def parser() -> argparse.ArgumentParser:
         help="/healthz /readyz /metrics /debug/snapshot (default %(default)s)",
     )
     add("--cert-dir", type=Path, required=True, help="holds tls.crt and tls.key; re-read")
-    add("--root-cert", type=Path, required=True, help="PEM file that sidecars are to trust")
+    add("--root-cert", type=Path, required=True, help="PEM file of the CA that sidecars trust")
     add(
         "--webhook-trust",
         action="store_true",
-        help="keep the webhook's certificate and the configuration's caBundle (one may do so)",
+        help="keep the webhook's certificate and caBundle (for one discovery only)",
     )
     add("--kubeconfig", type=Path, help="default: the pod's service account, else $KUBECONFIG")
     add("--verbose", action="store_true", help="log every request of every sidecar")
-    return made
+    return result
 
 
 def pages(hub: Hub, registry: Registry, trust: Trust, webhook: WebhookTrust) -> Pages:
-    """What the health port answers."""
+    """Return the pages of the health port."""
 
     def ready() -> HttpAnswer:
         if hub.closing:
@@ -95,7 +95,7 @@ def pages(hub: Hub, registry: Registry, trust: Trust, webhook: WebhookTrust) -> 
 
 
 def metrics(hub: Hub, trust: Trust, webhook: WebhookTrust) -> str:
-    """Counters as Prometheus text."""
+    """Return the metrics as Prometheus text."""
     counts, prefix = hub.counts, "sidecar_lab_discovery_"
     lines = [f"{prefix}streams {counts.streams}", f"{prefix}snapshots_total {counts.snapshots}"]
     for name, counter in (("pushes", counts.pushes), ("nacks", counts.nacks)):
@@ -118,7 +118,7 @@ def metrics(hub: Hub, trust: Trust, webhook: WebhookTrust) -> str:
 
 
 async def run(options: argparse.Namespace) -> None:
-    """Serve until SIGTERM or SIGINT, then let streams end so that sidecars connect anew."""
+    """Serve until SIGTERM or SIGINT; then end the streams, so that sidecars reconnect."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -150,7 +150,7 @@ async def run(options: argparse.Namespace) -> None:
     health.close()
     for task in tasks:
         if task.done():
-            task.result()  # it never ends by itself: this raises what ended it
+            task.result()  # raises the error: without one a task never ends by itself
         await stopped(task)
     await client.close()
 

@@ -1,7 +1,7 @@
-"""Which protocol a Service port speaks: pure, from what its owner declared.
+"""Decides which protocol a Service port speaks, from what its owner declared; pure.
 
 Order of evidence: appProtocol, then the port name's first word, then the port number.
-What none of them tells is found out per connection by Envoy (`SNIFF`).
+Where none of them decides, Envoy detects the protocol per connection (`SNIFF`).
 Source: Istio's documentation on explicit protocol selection.
 """
 
@@ -20,9 +20,9 @@ class Protocol(Enum):
 
 
 HTTP_PORTS: Final = frozenset({80, 8080})
-"""Ports taken for HTTP when nothing is declared, and listened for with no Service at all."""
+"""Ports that are HTTP when nothing is declared; they have listeners even without a Service."""
 SERVER_FIRST_PORTS: Final = frozenset({25, 53, 3306, 27017})
-"""SMTP, DNS, MySQL, MongoDB: the server may speak first, so waiting for a request would stall."""
+"""SMTP, DNS, MySQL, MongoDB: the server may speak first, so waiting for the client would stall."""
 _HTTP_WORDS: Final = frozenset(
     {"http", "http2", "h2c", "grpc", "grpc-web", "kubernetes.io/h2c", "kubernetes.io/ws"}
 )
@@ -32,7 +32,7 @@ _TCP_WORDS: Final = frozenset(
 
 
 def protocol_of(port: ServicePort) -> Protocol:
-    """Decide how connections to `port` are treated."""
+    """Return how connections to `port` are treated."""
     for word in (port.app_protocol.lower(), port.name.lower(), _first_word(port.name)):
         if word in _HTTP_WORDS:
             return Protocol.HTTP
@@ -43,9 +43,9 @@ def protocol_of(port: ServicePort) -> Protocol:
     return Protocol.TCP if port.port in SERVER_FIRST_PORTS else Protocol.SNIFF
 
 
-def merged(one: Protocol, other: Protocol) -> Protocol:
-    """Treat a port that two Services describe: as both say, or found out if they disagree."""
-    return one if one is other else Protocol.SNIFF
+def merged(first: Protocol, second: Protocol) -> Protocol:
+    """Return the protocol of a port that two Services describe: theirs, SNIFF if they disagree."""
+    return first if first is second else Protocol.SNIFF
 
 
 def _first_word(name: str) -> str:

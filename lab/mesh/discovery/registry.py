@@ -1,4 +1,4 @@
-"""The cluster, watched: Kubernetes Services and EndpointSlices folded into Snapshots."""
+"""Watches the cluster: folds Kubernetes Services and EndpointSlices into Snapshots."""
 
 import asyncio
 import contextlib
@@ -19,35 +19,39 @@ from lab.mesh.kubernetes_watch import (
 from lab.mesh.trust.root_certificate import Trust
 
 DEBOUNCE_SECONDS: Final = 0.05
-"""After a first change, how long others are waited for before one Snapshot is made of all."""
+"""Seconds between a first change and the Snapshot, so that it includes the changes that follow."""
 
 T = TypeVar("T")
 Key = tuple[str, str]
 
 
 class Fold(Generic[T]):
-    """The latest of every object of one kind, read by `read`; None is an object left out."""
+    """Holds the latest value of every object of one kind.
 
-    def __init__(self, read: Callable[[Object], T | None], told: Callable[[], None]) -> None:
+    `read` turns an object into its value, or into None to leave it out. `on_change` is called
+    after a change.
+    """
+
+    def __init__(self, read: Callable[[Object], T | None], on_change: Callable[[], None]) -> None:
         self._read = read
-        self._told = told
+        self._on_change = on_change
         self.held: dict[Key, T] = {}
 
     def replaced(self, objects: list[Object]) -> None:
-        """Take `objects` for all there are: what a new list says."""
+        """Replace what is held by `objects`, a complete list."""
         self.held = {}
         for item in objects:
             self._put(item)
-        self._told()
+        self._on_change()
 
     def changed(self, kind: str, item: Object) -> None:
-        """Fold one watch event in; nobody is told of a change that leaves us as we were."""
+        """Apply one watch event; call `on_change` only if it changes what is held."""
         key = _key(item)
         before = self.held.pop(key, None)
         if kind != "DELETED":
             self._put(item)
         if self.held.get(key) != before:
-            self._told()
+            self._on_change()
 
     def _put(self, item: Object) -> None:
         value = self._read(item)
@@ -76,16 +80,16 @@ class Registry:
 
     @property
     def problems(self) -> list[str]:
-        """Why watching is not in step with the API server, one sentence a kind."""
+        """Why watches are not in step with the API server, one sentence per kind of object."""
         return [follower.problem for follower in self.followers if follower.problem]
 
     def serving(self, namespace: str, service: str) -> list[str]:
-        """Addresses that get, or may still get, requests of a Service."""
+        """Return the addresses that get, or may still get, requests of a Service, sorted."""
         return sorted(
             endpoint.address
-            for one in self.slices.held.values()
-            if (one.namespace, one.service) == (namespace, service)
-            for endpoint in one.endpoints
+            for endpoint_slice in self.slices.held.values()
+            if (endpoint_slice.namespace, endpoint_slice.service) == (namespace, service)
+            for endpoint in endpoint_slice.endpoints
             if endpoint.ready or endpoint.serving
         )
 
@@ -94,8 +98,8 @@ class Registry:
         async with asyncio.TaskGroup() as tasks:
             for follower in self.followers:
                 tasks.create_task(follower.run())
-            tasks.create_task(self._trust.run([each.synced for each in self.followers[2:]]))
-            await asyncio.gather(*(each.synced.wait() for each in self.followers[:2]))
+            tasks.create_task(self._trust.run([follower.synced for follower in self.followers[2:]]))
+            await asyncio.gather(*(follower.synced.wait() for follower in self.followers[:2]))
             tasks.create_task(self._publish_changes())
 
     async def _publish_changes(self) -> None:
@@ -119,7 +123,7 @@ def _key(item: Object) -> Key:
 
 
 async def stopped(task: "asyncio.Task[None]") -> None:
-    """Cancel a task and wait until it is gone."""
+    """Cancel a task and wait until it has ended."""
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task

@@ -1,4 +1,4 @@
-"""Snapshot and pod identity → the xDS resources of one sidecar: pure.
+"""Turns a Snapshot and a pod's identity into the xDS resources of one sidecar; pure.
 
 A `Catalog` is made once per Snapshot; sidecars with the same view (same namespace, same own
 ports) share one `View`, so the work of a push does not grow with the number of sidecars.
@@ -27,14 +27,14 @@ ENDPOINTS: Final = _TYPE + "endpoint.v3.ClusterLoadAssignment"
 LISTENERS: Final = _TYPE + "listener.v3.Listener"
 ROUTES: Final = _TYPE + "route.v3.RouteConfiguration"
 PUSH_ORDER: Final = (CLUSTERS, ENDPOINTS, LISTENERS, ROUTES)
-"""What is referred to comes before what refers to it, so that traffic never finds a gap."""
+"""A resource comes before those that refer to it, so that traffic never finds a gap."""
 SHORT: Final = {CLUSTERS: "CDS", ENDPOINTS: "EDS", LISTENERS: "LDS", ROUTES: "RDS"}
 _NODE_ID: Final = re.compile(r"(?P<kind>[^~]*)~(?P<ip>[^~]*)~(?P<pod>[^~]*)~(?P<domain>[^~]*)")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Which pod a sidecar stands beside; `addresses` are the pod's IPs, the first its own."""
+    """The pod of a sidecar; `addresses`: its IPs, first the one in the node's id."""
 
     namespace: str
     pod: str
@@ -68,9 +68,10 @@ View = Mapping[str, ResourceSet]
 
 
 def identity_of(node: Any) -> Identity:
-    """Read Envoy's Node: id `sidecar~<ip>~<pod>.<namespace>~<domain>`, metadata on top.
+    """Return the identity in Envoy's Node.
 
-    Raises DiscoveryError when the id has another shape.
+    The id is `sidecar~<ip>~<pod>.<namespace>~<domain>`; the metadata overrides it. Raises
+    DiscoveryError when the id has another shape.
     """
     match = _NODE_ID.fullmatch(node.id)
     if match is None:
@@ -90,9 +91,9 @@ def identity_of(node: Any) -> Identity:
 
 
 def fallback(type_url: str, name: str) -> Resource:
-    """Answer for a name that no Service has (any more), so that Envoy never waits for it.
+    """Return the answer for a name that no Service has (any more): Envoy must not wait for it.
 
-    No endpoints, or a route table that sends everything where the client dialled.
+    It has no endpoints, or is a route table that sends everything where the client dialled.
     """
     if type_url == ENDPOINTS:
         return _resource(name, clusters.assignment(name))
@@ -100,7 +101,7 @@ def fallback(type_url: str, name: str) -> Resource:
 
 
 class Catalog:
-    """Everything a Snapshot implies; views are made when first asked for, then shared."""
+    """All resources of a Snapshot; a view is made at its first use, then shared."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -114,7 +115,7 @@ class Catalog:
         self._own: dict[tuple[clusters.InboundPort, ...], tuple[ResourceSet, ResourceSet]] = {}
 
     def view(self, identity: Identity) -> View:
-        """Resources of one sidecar."""
+        """Return the resources of one sidecar."""
         namespace = identity.namespace
         if namespace not in self._routes:
             tables = listeners.outbound_routes(self.snapshot, namespace)
@@ -163,13 +164,13 @@ def _resource(
     return Resource(name, body, digest, needs)
 
 
-def _set(found: Mapping[str, Resource]) -> ResourceSet:
-    return ResourceSet(dict(sorted(found.items())), version_of(found.values()))
+def _set(resources: Mapping[str, Resource]) -> ResourceSet:
+    return ResourceSet(dict(sorted(resources.items())), version_of(resources.values()))
 
 
 def version_of(resources: Iterable[Resource]) -> str:
-    """Hash of the names and contents of `resources`, whatever their order (16 hex digits)."""
-    lines = sorted(f"{each.name} {each.digest}\n" for each in resources)
+    """Return a hash of names and contents, whatever their order (16 hex digits)."""
+    lines = sorted(f"{resource.name} {resource.digest}\n" for resource in resources)
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
@@ -180,8 +181,8 @@ def _endpoint_names(cluster: Any) -> tuple[str, ...]:
 def _route_table_names(listener: Any) -> tuple[str, ...]:
     names: list[str] = []
     for chain in listener.filter_chains:
-        for each in chain.filters:
+        for network_filter in chain.filters:
             manager = hcm_pb2.HttpConnectionManager()
-            if each.typed_config.Unpack(manager) and manager.HasField("rds"):
+            if network_filter.typed_config.Unpack(manager) and manager.HasField("rds"):
                 names.append(manager.rds.route_config_name)
     return tuple(names)

@@ -23,8 +23,8 @@ class ServicePort:
 class Service:
     """A Service and its TCP ports.
 
-    `cluster_ips` is empty for a headless Service and for an ExternalName. What comes twice, an
-    address or a port number, is kept once: Envoy refuses a route table that names a domain twice.
+    `cluster_ips` is empty for a headless Service and for an ExternalName. A repeated address or
+    port number is kept once: Envoy refuses a route table that names a domain twice.
     """
 
     namespace: str
@@ -34,7 +34,7 @@ class Service:
     external_name: bool = False
 
     def __post_init__(self) -> None:
-        """Keep the first of what comes twice."""
+        """Keep the first of repeated ports and addresses."""
         ports: dict[int, ServicePort] = {}
         for port in self.ports:
             ports.setdefault(port.port, port)
@@ -57,7 +57,7 @@ class SlicePort:
 
 @dataclass(frozen=True, order=True)
 class SliceEndpoint:
-    """One backend. `ready` takes new work; `serving` still answers, though it may be ending."""
+    """One backend. `ready`: it takes new requests. `serving`: it answers, but may be ending."""
 
     address: str
     ready: bool = True
@@ -98,15 +98,15 @@ class Snapshot:
 
 
 def _once(objects: Iterable[_Object]) -> tuple[_Object, ...]:
-    """Sorted, each namespace and name once."""
-    found: dict[tuple[str, str], _Object] = {}
-    for one in sorted(objects):
-        found.setdefault((one.namespace, one.name), one)
-    return tuple(found.values())
+    """Return the objects sorted, one for each namespace and name."""
+    first: dict[tuple[str, str], _Object] = {}
+    for item in sorted(objects):
+        first.setdefault((item.namespace, item.name), item)
+    return tuple(first.values())
 
 
 def service_from(manifest: dict[str, Any]) -> Service:
-    """Read a v1 Service as the API server writes it; ports other than TCP are left out."""
+    """Return a v1 Service as the API server writes it, without ports other than TCP."""
     meta, spec = manifest["metadata"], manifest.get("spec") or {}
     addresses = spec.get("clusterIPs") or [spec.get("clusterIP") or ""]
     return Service(
@@ -125,7 +125,7 @@ def service_from(manifest: dict[str, Any]) -> Service:
 
 
 def slice_from(manifest: dict[str, Any]) -> Slice | None:
-    """Read a discovery.k8s.io/v1 EndpointSlice; None when no Service owns it.
+    """Return a discovery.k8s.io/v1 EndpointSlice; None when no Service owns it.
 
     An unset condition counts as its documented default: ready, and serving as ready.
     """

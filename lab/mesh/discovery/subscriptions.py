@@ -1,4 +1,4 @@
-"""What one sidecar has asked for and been given: the state-of-the-world xDS protocol, no I/O.
+"""Keeps what one sidecar subscribed to and was sent: state-of-the-world xDS, without I/O.
 
 Source: Envoy's xDS protocol documentation (ACK, NACK, nonces, wildcard, resource warming).
 """
@@ -27,7 +27,7 @@ _REFERS: Final = {CLUSTERS: ENDPOINTS, LISTENERS: ROUTES}
 
 
 class Kind(Enum):
-    """What a request turned out to be."""
+    """The kind of a sidecar's request."""
 
     SUBSCRIBE = "subscribe"
     ACK = "ack"
@@ -38,7 +38,10 @@ class Kind(Enum):
 
 @dataclass
 class _Subscription:
-    """`names` None means all of them; `sent` maps a name to the digest of what was sent."""
+    """The subscription to one type.
+
+    `names`: None means all of them. `sent` maps a name to the digest of the resource sent last.
+    """
 
     names: frozenset[str] | None
     nonce: str = ""
@@ -48,14 +51,14 @@ class _Subscription:
 
 
 class Session:
-    """One stream. Feed it requests; ask it what is due."""
+    """The state of one stream: `receive` takes its requests, `due` yields the responses."""
 
     def __init__(self) -> None:
         self._open: dict[str, _Subscription] = {}
         self._count = 0
 
     def receive(self, request: DiscoveryRequest) -> Kind:
-        """Take in one request; a stale one (an older nonce) changes nothing."""
+        """Apply one request and return its kind; a stale one (an older nonce) changes nothing."""
         url = request.type_url
         if url not in PUSH_ORDER:
             return Kind.UNKNOWN_TYPE
@@ -69,16 +72,17 @@ class Session:
         changed = names != known.names
         known.names = names
         if names is not None:
-            # A name that is asked for again after a pause has to be sent again.
-            known.sent = {name: seen for name, seen in known.sent.items() if name in names}
+            # A name that is requested for again after a pause has to be sent again.
+            known.sent = {name: digest for name, digest in known.sent.items() if name in names}
         if request.HasField("error_detail"):
             return Kind.NACK
         return Kind.SUBSCRIBE if changed else Kind.ACK
 
     def due(self, view: View) -> Iterator[DiscoveryResponse]:
-        """Yield what this sidecar lacks of `view`, in push order; a refused answer is not repeated.
+        """Yield the responses that this sidecar lacks of `view`, in push order.
 
-        Raises nothing; yields nothing when all is as Envoy has it.
+        It yields nothing when Envoy is up to date, and does not repeat a response that Envoy
+        refused.
         """
         for url in PUSH_ORDER:
             subscription = self._open.get(url)
@@ -92,29 +96,33 @@ class Session:
     ) -> DiscoveryResponse | None:
         if url in _REFERS:
             wanted = [
-                each
-                for name, each in offered.by_name.items()
+                resource
+                for name, resource in offered.by_name.items()
                 if subscription.names is None or name in subscription.names
             ]
             version = offered.version if subscription.names is None else version_of(wanted)
             if subscription.answered and version == subscription.version:
                 return None
             self._forget_what_warms_again(url, subscription, wanted)
-            subscription.sent = {each.name: each.digest for each in wanted}
+            subscription.sent = {resource.name: resource.digest for resource in wanted}
         else:
             # Named types may be sent in part: only what changed.
             named = [offered.by_name.get(n) or fallback(url, n) for n in _sorted(subscription)]
-            wanted = [each for each in named if subscription.sent.get(each.name) != each.digest]
+            wanted = [
+                resource
+                for resource in named
+                if subscription.sent.get(resource.name) != resource.digest
+            ]
             if not wanted:
                 return None
             version = offered.version
-            subscription.sent.update((each.name, each.digest) for each in wanted)
+            subscription.sent.update((resource.name, resource.digest) for resource in wanted)
         self._count += 1
         subscription.nonce, subscription.version = str(self._count), version
         subscription.answered = True
         return DiscoveryResponse(
             version_info=version,
-            resources=[each.body for each in wanted],
+            resources=[resource.body for resource in wanted],
             type_url=url,
             nonce=subscription.nonce,
         )
@@ -122,18 +130,18 @@ class Session:
     def _forget_what_warms_again(
         self, url: str, subscription: _Subscription, wanted: list[Resource]
     ) -> None:
-        """A changed cluster waits for its endpoints, though Envoy asks for no new name."""
+        """Forget that the needs of changed resources were sent: Envoy waits for them again."""
         referred = self._open.get(_REFERS[url])
         if referred is None:
             return
-        for each in wanted:
-            if subscription.sent.get(each.name) != each.digest:
-                for name in each.needs:
+        for resource in wanted:
+            if subscription.sent.get(resource.name) != resource.digest:
+                for name in resource.needs:
                     referred.sent.pop(name, None)
 
 
-def _names(url: str, asked: Any) -> frozenset[str] | None:
-    names = frozenset(asked)
+def _names(url: str, requested: Any) -> frozenset[str] | None:
+    names = frozenset(requested)
     return None if url in _REFERS and (not names or "*" in names) else names - {"*"}
 
 

@@ -1,4 +1,4 @@
-"""The xDS server: one gRPC stream a sidecar over TLS, fed from the latest Catalog."""
+"""The xDS server: sends the latest Catalog to each sidecar over one gRPC stream with TLS."""
 
 import asyncio
 import contextlib
@@ -23,9 +23,9 @@ log = logging.getLogger("lab.mesh.discovery")
 SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 METHOD: Final = "StreamAggregatedResources"
 STOP_SECONDS: Final = 2.0
-"""How long open streams may take to end when the server stops."""
+"""Seconds that open streams may take to end when the server stops."""
 _OPTIONS: Final = (
-    # A sidecar that vanished without a word is noticed within half a minute.
+    # A sidecar that vanished without closing its stream is detected within half a minute.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
@@ -37,7 +37,7 @@ _OPTIONS: Final = (
 
 @dataclass
 class Counts:
-    """What the metrics page tells."""
+    """The counters of the metrics page; times are in seconds."""
 
     streams: int = 0
     pushes: Counter[str] = field(default_factory=Counter)
@@ -48,7 +48,7 @@ class Counts:
 
 
 class Hub:
-    """The latest Catalog, and the streams that are to hear of a new one."""
+    """Holds the latest Catalog, and serves it to the streams of all sidecars."""
 
     def __init__(self) -> None:
         self.catalog: Catalog | None = None
@@ -57,7 +57,7 @@ class Hub:
         self._wakes: set[asyncio.Event] = set()
 
     def publish(self, snapshot: Snapshot) -> None:
-        """Make a Catalog of `snapshot` and wake every stream; a slow one skips to the latest."""
+        """Make a Catalog of `snapshot` and wake every stream; a slow stream skips to the latest."""
         started = time.monotonic()
         self.catalog = Catalog(snapshot)
         self.counts.build_seconds += time.monotonic() - started
@@ -66,7 +66,7 @@ class Hub:
         self._wake_all()
 
     def close(self) -> None:
-        """Ask every stream to end, so that sidecars connect anew elsewhere."""
+        """Make every stream end, so that sidecars reconnect elsewhere."""
         self.closing = True
         self._wake_all()
 
@@ -75,7 +75,7 @@ class Hub:
         requests: AsyncIterator[DiscoveryRequest],
         context: "grpc.aio.ServicerContext[DiscoveryRequest, DiscoveryResponse]",
     ) -> None:
-        """Serve one sidecar until it goes or the server stops."""
+        """Serve one sidecar until its stream ends or the server stops."""
         first = await anext(aiter(requests), None)
         if first is None:
             return
@@ -134,27 +134,27 @@ class Hub:
 
 
 class Certificates:
-    """The serving certificate; each handshake uses what the files hold at that moment."""
+    """The serving certificate; each handshake uses what the files contain at that moment."""
 
     def __init__(self, folder: Path) -> None:
         self._files = (folder / "tls.key", folder / "tls.crt")
-        self._seen: tuple[bytes, bytes] | None = None
+        self._loaded: tuple[bytes, bytes] | None = None
         self.initial = self._configuration(self._read())
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Credentials that follow the files."""
+        """Return credentials that read the files at each handshake."""
         return grpc.dynamic_ssl_server_credentials(self.initial, self._fetch, False)
 
     def _fetch(self) -> Any:
         try:
-            found = self._read()
+            pair = self._read()
         except DiscoveryError as failure:
             log.warning("keeping the last certificate: %s", failure.message)
             return None
-        if found == self._seen:
-            return None  # unchanged, for grpc
+        if pair == self._loaded:
+            return None  # grpc keeps the certificate
         log.info("serving certificate changed")
-        return self._configuration(found)
+        return self._configuration(pair)
 
     def _read(self) -> tuple[bytes, bytes]:
         try:
@@ -167,13 +167,13 @@ class Certificates:
         return key, chain
 
     def _configuration(self, pair: tuple[bytes, bytes]) -> Any:
-        self._seen = pair
+        self._loaded = pair
         return grpc.ssl_server_certificate_configuration([pair])
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A server that is serving, and the port it got."""
+    """A running server, and the port on which it listens."""
 
     server: grpc.aio.Server
     port: int
