@@ -30,6 +30,7 @@ from lab.mesh.errors import DiscoveryError, SidecarLabError
 from lab.mesh.http_server import METRICS, HttpAnswer, HttpServer, Pages, serving_pages
 from lab.mesh.kubernetes_watch import connect
 from lab.mesh.trust.root_certificate import Trust
+from lab.mesh.trust.webhook_plan import Action
 from lab.mesh.trust.webhook_trust import WebhookTrust
 
 log = logging.getLogger("lab.mesh.discovery")
@@ -105,7 +106,8 @@ def metrics(hub: Hub, trust: Trust, webhook: WebhookTrust) -> str:
     lines.append(f"{prefix}build_seconds_total {counts.build_seconds:.6f}")
     lines.append(f"{prefix}push_seconds_total {counts.push_seconds:.6f}")
     lines.append(f"{prefix}root_certificates_written_total {trust.written}")
-    for what in ("made", "put back", "rotated", "settled", "bundles"):
+    labels = [action.value for action in Action if action is not Action.NONE]
+    for what in (*labels, "bundles"):
         lines.append(f'{prefix}webhook_trust_total{{what="{what}"}} {webhook.counts[what]}')
     if hub.catalog is not None:
         sizes = {

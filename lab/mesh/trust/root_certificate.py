@@ -1,6 +1,6 @@
-"""The root certificate in every namespace: a ConfigMap that is made at once and mended.
+"""Keeps the root certificate in every namespace: creates its ConfigMap at once and repairs it.
 
-Injected pods mount it; until it is there their containers do not start.
+Injected pods mount the ConfigMap; until it exists, their containers do not start.
 """
 
 import asyncio
@@ -19,19 +19,19 @@ from lab.mesh.kubernetes_watch import API_FAILURES, ConfigMaps, Object
 log = logging.getLogger("lab.mesh.trust.root_certificate")
 
 RETRY_SECONDS: Final = 1.0
-"""After a failed write; also how often the certificate file is looked at."""
+"""Wait after a failed write; also the interval at which the certificate file is read again."""
 AT_ONCE: Final = 8
-"""Writes in flight together."""
+"""Most writes at the same time."""
 
 
 def wants_copy(namespace: Object) -> bool:
-    """Whether injected pods may be made in this namespace."""
+    """Return whether this namespace needs a copy: whether injected pods may be created in it."""
     meta = namespace["metadata"]
     return meta["name"] not in IGNORED_NAMESPACES and not meta.get("deletionTimestamp")
 
 
 def lacking(namespaces: dict[str, bool], copies: dict[str, str], pem: str) -> dict[str, bool]:
-    """Namespaces whose copy is not `pem` → whether one is there to be mended."""
+    """Return the namespaces whose copy is not `pem` → whether there is a copy, to be repaired."""
     return {
         name: name in copies
         for name, wanted in sorted(namespaces.items())
@@ -40,7 +40,7 @@ def lacking(namespaces: dict[str, bool], copies: dict[str, str], pem: str) -> di
 
 
 def read_root(path: Path) -> str:
-    """Read the PEM text. Raises DiscoveryError when there is none."""
+    """Return the PEM text in the file. Raises DiscoveryError when there is none."""
     try:
         pem = path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as failure:
@@ -52,7 +52,11 @@ def read_root(path: Path) -> str:
 
 @dataclass
 class _Held:
-    """A sink that keeps one value a name and wakes the keeper."""
+    """A sink that wakes the keeper at every change.
+
+    `texts` holds the certificate of each namespace's copy if `by_copy`; else `bools` holds, for
+    each namespace, whether it needs a copy.
+    """
 
     wake: asyncio.Event
     by_copy: bool
@@ -62,14 +66,14 @@ class _Held:
         self.texts: dict[str, str] = {}
 
     def replaced(self, objects: list[Object]) -> None:
-        """Take these for all there are."""
+        """Take `objects` as the complete list."""
         self.bools, self.texts = {}, {}
         for item in objects:
             self._put(item)
         self.wake.set()
 
     def changed(self, kind: str, item: Object) -> None:
-        """Fold one event in."""
+        """Apply one event."""
         if kind == "DELETED":
             meta = item["metadata"]
             self.bools.pop(meta["name"], None)
@@ -89,7 +93,7 @@ class _Held:
 
 @dataclass
 class Trust:
-    """Keeps the copies. `root` is read again when it changes."""
+    """Keeps the copies up to date. The file `root` is read again regularly."""
 
     client: Any  # AsyncClient, whose overloads do not know generic resources
     root: Path
@@ -103,7 +107,7 @@ class Trust:
         self.copies = _Held(self.wake, by_copy=True)
 
     async def run(self, synced: list[asyncio.Event]) -> None:
-        """Write what is lacking whenever something changes, until cancelled."""
+        """Write copies that are missing or wrong whenever something changes, until cancelled."""
         for event in synced:
             await event.wait()
         while True:
@@ -115,9 +119,9 @@ class Trust:
                 async with asyncio.timeout(RETRY_SECONDS):
                     await self.wake.wait()
             except TimeoutError:
-                self._look_again()
+                self._read_again()
 
-    def _look_again(self) -> None:
+    def _read_again(self) -> None:
         try:
             self.pem = read_root(self.root)
         except DiscoveryError as failure:
@@ -133,26 +137,26 @@ class Trust:
         async with limit:
             try:
                 if there:
-                    await self._mend(namespace, content)
+                    await self._repair(namespace, content)
                 else:
-                    await self._make(namespace, content)
+                    await self._create(namespace, content)
             except API_FAILURES as failure:
                 log.warning("root certificate of namespace %s: %s", namespace, failure)
                 return
         self.written += 1
-        # The watch will say so too; until then nothing more is to be done here.
+        # The watch will report it, too; until then this namespace needs no second write.
         self.copies.texts[namespace] = self.pem
-        log.info("root certificate %s in %s", "mended" if there else "made", namespace)
+        log.info("root certificate %s in %s", "repaired" if there else "created", namespace)
 
-    async def _make(self, namespace: str, content: Object) -> None:
+    async def _create(self, namespace: str, content: Object) -> None:
         try:
             await self.client.create(ConfigMaps(**content), namespace=namespace)
         except ApiError as refused:
             if refused.status.code != 409:
                 raise
-            await self._mend(namespace, content)
+            await self._repair(namespace, content)
 
-    async def _mend(self, namespace: str, content: Object) -> None:
+    async def _repair(self, namespace: str, content: Object) -> None:
         patch = {"data": content["data"]}
         try:
             await self.client.patch(

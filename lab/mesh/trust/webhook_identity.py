@@ -1,13 +1,13 @@
-"""What the webhook proves itself with, and how one identity follows another; pure.
+"""The webhook's TLS identity, and how one identity follows another; pure.
 
 An identity is a serving certificate, the authority that signed it, and both keys. A rotation
 replaces all of it. Two things then reach their readers at different moments: the certificate
-the webhook's pods, the authority the API servers. Neither order of arrival may refuse a pod:
+the webhook's pods, the authority the API servers. No pod may be refused in either order:
 
 - an API server with the old bundle verifies the new certificate, because the chain holds the
   new authority cross-signed by the old one, back through the last rotations;
 - an API server with the new bundle verifies the old certificate, because the bundle holds the
-  old authority until every webhook has been seen to serve the new certificate.
+  old authority until every webhook has shown the new certificate in a handshake.
 """
 
 import base64
@@ -26,7 +26,7 @@ from lab.mesh.trust import x509 as authority
 from lab.mesh.trust.x509 import Pair
 
 CROSS_SIGNED: Final = 4
-"""So many rotations back a client may be and still verify; each costs about 700 bytes a
+"""How many rotations a client may lag behind and still verify; each costs about 700 bytes per
 handshake. An API server takes up a changed configuration within a second."""
 
 _FIELDS: Final = {
@@ -53,12 +53,12 @@ class Identity:
 
     @property
     def bundle(self) -> str:
-        """What API servers are to trust."""
+        """The authorities that API servers have to trust, PEM."""
         return "".join(blocks(self.authority + self.previous))
 
     @property
     def leaf(self) -> bytes:
-        """The serving certificate, DER: what a handshake shows."""
+        """The serving certificate as a handshake shows it, DER."""
         first = blocks(self.chain)[0]
         return x509.load_pem_x509_certificate(first.encode()).public_bytes(
             serialization.Encoding.DER
@@ -66,26 +66,26 @@ class Identity:
 
 
 def blocks(pem: str) -> list[str]:
-    """The certificates of a PEM text, each whole and readable; anything else is left out."""
-    found = []
+    """Return the readable certificates of a PEM text, each as PEM; the rest is left out."""
+    certificates = []
     for part in pem.split(ssl.PEM_HEADER)[1:]:
         text = f"{ssl.PEM_HEADER}{part.split(ssl.PEM_FOOTER)[0]}{ssl.PEM_FOOTER}\n"
         try:
             x509.load_pem_x509_certificate(text.encode())
         except ValueError:
             continue
-        found.append(text)
-    return found
+        certificates.append(text)
+    return certificates
 
 
 def made(now: datetime.datetime, trusted: str = "") -> Identity:
-    """An identity from nothing; `trusted`: PEM bundle that API servers have now."""
+    """Return a new identity; `trusted`: the PEM bundle that API servers have now."""
     root = _new_authority(now)
     return _signed(root, (), "".join(blocks(trusted)), now)
 
 
 def rotated(before: Identity, now: datetime.datetime) -> Identity:
-    """A new authority, key and certificate. `before` must be free of trouble."""
+    """Return the identity after `before`: all of it is new. `before` must have no problem."""
     old = _authority_of(before)
     assert old is not None
     new = _new_authority(now)
@@ -94,12 +94,12 @@ def rotated(before: Identity, now: datetime.datetime) -> Identity:
 
 
 def settled(identity: Identity) -> Identity:
-    """The same once every webhook serves it."""
+    """Return the identity without `previous`: for the time when every webhook serves it."""
     return replace(identity, previous="")
 
 
-def trouble(identity: Identity | None, now: datetime.datetime) -> str:
-    """Why the API server could not be called to trust this identity, "" when it could."""
+def problem(identity: Identity | None, now: datetime.datetime) -> str:
+    """Return why an API server cannot trust this identity, "" when it can."""
     if identity is None:
         return "there is none"
     root = _authority_of(identity)
@@ -110,14 +110,14 @@ def trouble(identity: Identity | None, now: datetime.datetime) -> str:
         return "tls.crt and tls.key are no pair"
     if not authority.issued_for(pair.certificate, dns_names(WEBHOOK_SERVICE), root.certificate):
         return "tls.crt was not issued by ca.crt for the webhook's names"
-    for file, one in (("ca.crt", root.certificate), ("tls.crt", pair.certificate)):
-        if not one.not_valid_before_utc <= now < one.not_valid_after_utc:
+    for file, certificate in (("ca.crt", root.certificate), ("tls.crt", pair.certificate)):
+        if not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
             return f"{file} is not valid now"
     return ""
 
 
 def due(identity: Identity, now: datetime.datetime) -> bool:
-    """Whether certificate or authority come near their end. `identity` must be sound."""
+    """Return whether certificate or authority will soon expire. `identity` must have no problem."""
     ends = [
         x509.load_pem_x509_certificate(text.encode()).not_valid_after_utc
         for text in (identity.chain, identity.authority)
@@ -126,7 +126,7 @@ def due(identity: Identity, now: datetime.datetime) -> bool:
 
 
 def read(data: Mapping[str, str]) -> Identity | None:
-    """From a Secret's `data` (base64); None when it lacks a part or one is not text."""
+    """Return the identity in a Secret's `data` (base64); None if a part is missing or not text."""
     try:
         texts = {
             field: base64.b64decode(data[key], validate=True).decode("ascii")
@@ -139,7 +139,7 @@ def read(data: Mapping[str, str]) -> Identity | None:
 
 
 def data(identity: Identity) -> dict[str, str]:
-    """As a Secret's `data`."""
+    """Return the identity as a Secret's `data` (base64)."""
     texts = {key: getattr(identity, field) for field, key in _FIELDS.items()}
     return {
         key: base64.b64encode(text.encode()).decode()
@@ -149,7 +149,7 @@ def data(identity: Identity) -> dict[str, str]:
 
 
 def _new_authority(now: datetime.datetime) -> Pair:
-    # Named by the moment: authorities of one name with different keys confuse path building.
+    # The name holds the time: authorities with one name and different keys confuse path building.
     return authority.make_authority(f"Sidecar Lab webhook {now:%Y-%m-%dT%H:%M:%S.%fZ}", now)
 
 

@@ -1,13 +1,15 @@
-"""What is to be done so that API servers trust the webhook; pure.
+"""Decides the next change that makes API servers trust the webhook; pure.
 
-Read from what is there (Secret, webhook configuration) and what was sound last; nothing of it
-depends on what was done before, so a controller that is restarted goes on where it was.
+The decision depends on the Secret and the webhook configuration that are there now, and on the
+last identity that was sound, but not on earlier decisions. So a controller that is restarted
+continues where it was.
 """
 
 import base64
 import binascii
 import datetime
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from lab.mesh.contract import (
@@ -22,27 +24,47 @@ from lab.mesh.trust.webhook_identity import Identity
 Object = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """`identity` is what shall hold. `why` is said when the Secret is written ("": it is not).
+class Action(Enum):
+    """What happens to the Secret. The values are the labels of the metric, and begin log lines."""
 
-    `wrong_entries` names those of the configuration whose caBundle is to be written. `rotation` is
-    the request that this answers, None when nobody asked.
+    NONE = ""
+    """The Secret stays as it is."""
+    MADE = "made"
+    """A new identity is written, which nobody trusts yet."""
+    PUT_BACK = "put back"
+    """The last sound identity is written again."""
+    ROTATED = "rotated"
+    """The identity that follows the present one is written."""
+    SETTLED = "settled"
+    """The present identity is written without the authorities before it."""
+
+
+@dataclass(frozen=True)
+class TrustChange:
+    """The next change: what is written to the Secret and to the webhook configuration.
+
+    `identity`: the desired certificate and authority. `action`: what happens to the Secret, and
+    `reason`: why, "" for NONE. `wrong_entries` names the entries of the configuration whose
+    caBundle has to be written. `rotation`: the request for a rotation that this change answers,
+    None if there is none.
     """
 
     identity: Identity
-    why: str
+    action: Action
+    reason: str
     wrong_entries: tuple[str, ...]
     rotation: str | None = None
 
     @property
     def bundle_first(self) -> bool:
-        """Whether the bundle is to be written before the Secret.
+        """Whether the bundle is written before the Secret.
 
-        Else after it: the Secret is only written as long as it is what the plan was made from,
-        so that no bundle is written for an identity that never came to be.
+        Only for a new identity, which API servers must trust before a webhook serves it. In all
+        other cases the bundle follows the Secret. The Secret is written only if it is still the
+        one that this change was decided for, so no bundle can name an identity that was never
+        stored.
         """
-        return self.why.startswith("made")
+        return self.action is Action.MADE
 
 
 def plan(
@@ -50,36 +72,39 @@ def plan(
     configuration: Object | None,
     last: Identity | None,
     now: datetime.datetime,
-) -> Plan:
-    """The next thing to do. `last`: the last sound identity seen, used where the Secret is lost."""
+) -> TrustChange:
+    """Return the next change. `last`: the last sound identity, for when the Secret is lost."""
     held = identities.read(secret.get("data") or {}) if secret else None
-    bad = identities.trouble(held, now)
+    problem = identities.problem(held, now)
     asked = rotation_asked(secret)
     rotation = None
-    if held is None or bad:
-        # With the same content nobody notices: a new one would have to reach everyone first.
-        if last is not None and not identities.trouble(last, now):
-            identity, why = last, f"put back: {bad}"
+    if held is None or problem:
+        # `last` is preferred: API servers and webhooks have it already.
+        if last is not None and not identities.problem(last, now):
+            identity, action, reason = last, Action.PUT_BACK, problem
         else:
-            identity, why = identities.made(now, _trusted(configuration)), f"made: {bad}"
+            identity = identities.made(now, _trusted(configuration))
+            action, reason = Action.MADE, problem
     elif asked is not None and not held.previous:
-        identity, why, rotation = identities.rotated(held, now), "rotated: asked for", asked
+        identity, rotation = identities.rotated(held, now), asked
+        action, reason = Action.ROTATED, "asked for"
     elif identities.due(held, now) and not held.previous:
-        identity, why = identities.rotated(held, now), "rotated: near its end"
+        identity = identities.rotated(held, now)
+        action, reason = Action.ROTATED, "near its end"
     else:
-        identity, why = held, ""
-    return Plan(identity, why, wrong_entries(configuration, identity), rotation)
+        identity, action, reason = held, Action.NONE, ""
+    return TrustChange(identity, action, reason, wrong_entries(configuration, identity), rotation)
 
 
 def rotation_asked(secret: Object | None) -> str | None:
-    """The request for a rotation that is not answered yet."""
+    """Return the request for a rotation that is not answered yet, None if there is none."""
     notes = ((secret or {}).get("metadata") or {}).get("annotations") or {}
     asked = notes.get(ROTATE_ANNOTATION)
     return asked if asked and asked != notes.get(ROTATED_ANNOTATION) else None
 
 
 def wrong_entries(configuration: Object | None, identity: Identity) -> tuple[str, ...]:
-    """Names of the entries that call our Service and do not hold just this identity's bundle."""
+    """Return the entries that call our Service with a bundle other than this identity's."""
     wanted = encoded_bundle(identity)
     return tuple(
         hook["name"]
@@ -89,12 +114,12 @@ def wrong_entries(configuration: Object | None, identity: Identity) -> tuple[str
 
 
 def encoded_bundle(identity: Identity) -> str:
-    """The bundle as a webhook configuration holds it."""
+    """Return the bundle as a webhook configuration holds it."""
     return base64.b64encode(identity.bundle.encode()).decode()
 
 
 def secret_of(identity: Identity, before: Object | None, rotation: str | None, name: str) -> Object:
-    """The Secret to write. The caller's other annotations and labels stay as they were."""
+    """Return the Secret to write; labels and other annotations of `before` stay."""
     meta = (before or {}).get("metadata") or {}
     notes = dict(meta.get("annotations") or {})
     if rotation is not None:
@@ -103,7 +128,7 @@ def secret_of(identity: Identity, before: Object | None, rotation: str | None, n
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        # A Secret's type cannot be changed; another's is left as it is.
+        # The type of a Secret cannot be changed, so the type of an existing one stays.
         "type": (before or {}).get("type") or "kubernetes.io/tls",
         "metadata": {"name": name, "namespace": CONTROL_NAMESPACE, "annotations": notes, **kept},
         "data": identities.data(identity),
@@ -116,8 +141,8 @@ def _is_ours(hook: Object) -> bool:
 
 
 def _trusted(configuration: Object | None) -> str:
-    """All that API servers trust now, as one PEM text."""
-    seen: dict[str, None] = {}
+    """Return all certificates that API servers trust now, as one PEM text."""
+    certificates: dict[str, None] = {}
     for hook in (configuration or {}).get("webhooks") or ():
         if not _is_ours(hook):
             continue
@@ -125,5 +150,5 @@ def _trusted(configuration: Object | None) -> str:
             text = base64.b64decode(hook["clientConfig"].get("caBundle") or "").decode("ascii")
         except (binascii.Error, ValueError):
             continue
-        seen |= dict.fromkeys(identities.blocks(text))
-    return "".join(seen)
+        certificates |= dict.fromkeys(identities.blocks(text))
+    return "".join(certificates)

@@ -1,8 +1,8 @@
 """Keeps API servers trusting the webhook: its certificate, its authority, and the caBundle.
 
 Watches the Secret that the webhooks serve from, the webhook configuration, and the webhooks'
-endpoints. What is lost or damaged is put back; a rotation that is asked for by annotation, or
-due, goes through without a refused admission (lab/mesh/trust/webhook_identity.py says how).
+endpoints. A lost or damaged Secret or caBundle is put back. During a rotation, requested by
+annotation or due, no admission is refused (lab/mesh/trust/webhook_identity.py says how).
 """
 
 import asyncio
@@ -27,24 +27,25 @@ from lab.mesh.kubernetes_watch import API_FAILURES, Follower, Object, Secrets, W
 from lab.mesh.trust import webhook_identity as identities
 from lab.mesh.trust import webhook_plan
 from lab.mesh.trust.webhook_identity import Identity
+from lab.mesh.trust.webhook_plan import Action, TrustChange
 
 log = logging.getLogger("lab.mesh.trust.webhook_trust")
 
 LOOK_SECONDS: Final = 0.2
-"""Between two looks at which certificate the webhooks serve, and before a failed write again."""
+"""Seconds between checks of the certificates that webhooks serve, and after a failed write."""
 RENEWAL_SECONDS: Final = 3600.0
-"""With nothing to do, how often the dates are looked at."""
+"""Seconds between checks of the dates of validity when nothing else happens."""
 HANDSHAKE_SECONDS: Final = 2.0
-"""How long one webhook may take to show its certificate."""
+"""Seconds that one webhook may take to show its certificate."""
 
 
 @dataclass
 class Latest:
-    """A sink that holds the one object it is told of.
+    """A sink that holds the latest state of a single object.
 
-    Only a watch tells of objects in the order in which they were. The answer to a write may come
-    after the watch's word of what somebody wrote next, so it is not held: `wrote` only says what
-    the watch has yet to tell of. Versions are ordered:
+    Only a watch delivers states in their order. The answer to our write may arrive after the watch
+    has delivered what somebody wrote next, so the answer is not held: `wrote` only records which
+    version the watch has yet to deliver. Versions are ordered:
     https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
     """
 
@@ -55,22 +56,22 @@ class Latest:
 
     @property
     def behind(self) -> bool:
-        """Whether a write of ours is not seen yet."""
+        """Whether the watch has not delivered our last write yet."""
         return self.version < self.awaited
 
     def wrote(self, answer: Object) -> None:
-        """The API server answered a write with this object."""
+        """Record the object with which the API server answered our write."""
         self.awaited = _version(answer)
 
     def replaced(self, objects: list[Object]) -> None:
-        """These are all there are."""
+        """Take `objects` as the complete list."""
         self.item = objects[0] if objects else None
-        # A list that is older than our write is followed by a watch that tells of it.
+        # If this list is older than our write, the watch after it will deliver the write.
         self.version = self.awaited = 0
         self.wake.set()
 
     def changed(self, kind: str, item: Object) -> None:
-        """One object was ADDED, MODIFIED or DELETED."""
+        """Take one event; `kind` is ADDED, MODIFIED or DELETED."""
         self.item = None if kind == "DELETED" else item
         self.version = _version(item)
         self.wake.set()
@@ -82,7 +83,11 @@ def _version(item: Object) -> int:
 
 @dataclass
 class WebhookTrust:
-    """The controller. `addresses` gives the webhooks' addresses as they are now."""
+    """The controller.
+
+    `addresses` returns the current addresses of the webhooks, whose TLS port is `port`. `last`:
+    the last sound identity.
+    """
 
     client: Any  # AsyncClient, whose overloads do not know generic resources
     addresses: Callable[[], Iterable[str]]
@@ -112,7 +117,7 @@ class WebhookTrust:
         ]
 
     async def run(self) -> None:
-        """Do what is to be done whenever something changes, until cancelled."""
+        """Reconcile whenever something changes, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for follower in self.followers:
                 tasks.create_task(follower.run())
@@ -125,37 +130,39 @@ class WebhookTrust:
                         await self.wake.wait()
 
     async def _reconcile(self) -> float:
-        """One round; how many seconds until the next if nothing changes meanwhile."""
+        """Run one round; return the seconds until the next one if nothing changes before."""
         if self.secret.behind or self.configuration.behind:
             return RENEWAL_SECONDS
         now = datetime.datetime.now(datetime.UTC)
         secret = self.secret.item
-        todo = webhook_plan.plan(secret, self.configuration.item, self.last, now)
+        change = webhook_plan.plan(secret, self.configuration.item, self.last, now)
         try:
-            if todo.wrong_entries and todo.bundle_first:
-                await self._patch(todo)
-            if todo.why:
-                await self._write(todo.identity, secret, todo.rotation, todo.why)
-            if todo.wrong_entries and not todo.bundle_first:
-                await self._patch(todo)
+            if change.wrong_entries and change.bundle_first:
+                await self._patch(change)
+            if change.action is not Action.NONE:
+                await self._write(change, secret)
+            if change.wrong_entries and not change.bundle_first:
+                await self._patch(change)
         except API_FAILURES as failure:
             log.warning("webhook trust: %s", failure)
             return LOOK_SECONDS
-        self.last = todo.identity
-        if todo.why or not todo.identity.previous:
+        self.last = change.identity
+        if change.action is not Action.NONE or not change.identity.previous:
             return RENEWAL_SECONDS
-        if self.wake.is_set() or not await self._everyone_serves(todo.identity):
+        if self.wake.is_set() or not await self._everyone_serves(change.identity):
             return LOOK_SECONDS
         try:
-            await self._write(identities.settled(todo.identity), secret, None, "settled")
+            await self._write(
+                TrustChange(identities.settled(change.identity), Action.SETTLED, "", ()), secret
+            )
         except API_FAILURES as failure:
             log.warning("webhook trust: %s", failure)
         return LOOK_SECONDS
 
-    async def _patch(self, todo: webhook_plan.Plan) -> None:
-        bundle = webhook_plan.encoded_bundle(todo.identity)
+    async def _patch(self, change: TrustChange) -> None:
+        bundle = webhook_plan.encoded_bundle(change.identity)
         hooks = [
-            {"name": name, "clientConfig": {"caBundle": bundle}} for name in todo.wrong_entries
+            {"name": name, "clientConfig": {"caBundle": bundle}} for name in change.wrong_entries
         ]
         version = (self.configuration.item or {})["metadata"]["resourceVersion"]
         answer = await self.client.patch(
@@ -167,31 +174,32 @@ class WebhookTrust:
         )
         self.configuration.wrote(answer)
         self.counts["bundles"] += 1
-        log.info("caBundle written for %s", ", ".join(todo.wrong_entries))
+        log.info("caBundle written for %s", ", ".join(change.wrong_entries))
 
-    async def _write(
-        self, identity: Identity, secret: Object | None, rotation: str | None, why: str
-    ) -> None:
+    async def _write(self, change: TrustChange, secret: Object | None) -> None:
         """Write the Secret unless it changed since `secret`. Raises one of API_FAILURES."""
-        wanted = Secrets(**webhook_plan.secret_of(identity, secret, rotation, WEBHOOK_SERVICE))
+        content = webhook_plan.secret_of(change.identity, secret, change.rotation, WEBHOOK_SERVICE)
+        wanted = Secrets(**content)
         if secret is None:
             answer = await self.client.create(wanted, namespace=CONTROL_NAMESPACE)
         else:
             answer = await self.client.replace(wanted, namespace=CONTROL_NAMESPACE)
         self.secret.wrote(answer)
-        self.last = identity
-        self.counts[why.partition(":")[0]] += 1
+        self.last = change.identity
+        label = change.action.value
+        self.counts[label] += 1
+        why = f"{label}: {change.reason}" if change.reason else label
         log.info("webhook certificate %s", why)
 
     async def _everyone_serves(self, identity: Identity) -> bool:
-        """Whether each webhook that gets requests shows this identity's certificate."""
+        """Return whether each webhook that gets requests shows this identity's certificate."""
         addresses = list(self.addresses())
-        shown = await asyncio.gather(*(self._shown(one) for one in addresses))
-        return bool(shown) and all(one == identity.leaf for one in shown)
+        shown = await asyncio.gather(*(self._shown(address) for address in addresses))
+        return bool(shown) and all(certificate == identity.leaf for certificate in shown)
 
     async def _shown(self, address: str) -> bytes | None:
-        """The certificate that a webhook serves, DER; None when it does not answer."""
-        # Not verified: only what is shown is asked for, nothing is sent.
+        """Return the certificate that a webhook serves, DER; None when it does not answer."""
+        # Not verified: the certificate is only read, and nothing is sent.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         try:

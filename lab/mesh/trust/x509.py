@@ -1,7 +1,7 @@
 """X.509 for the control plane: authorities, serving certificates, and cross-signing.
 
-Keys are ECDSA P-256: made in a millisecond, and every TLS library here knows them. Nothing is
-read or written here. Importing this module takes cryptography's 0.15 s.
+Keys are ECDSA P-256: they take a millisecond to make, and every TLS library here knows them.
+Nothing is read or written here. Importing this module takes cryptography's 0.15 s.
 """
 
 import datetime
@@ -21,7 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 AUTHORITY_DAYS: Final = 3650
 SERVING_DAYS: Final = 365
 RENEW_BEFORE: Final = datetime.timedelta(days=30)
-"""A certificate with less than this left is made anew."""
+"""A certificate that expires within this time is replaced."""
 
 
 class Pair(NamedTuple):
@@ -32,7 +32,10 @@ class Pair(NamedTuple):
 
 
 def make_authority(common_name: str, now: datetime.datetime) -> Pair:
-    """A self-signed authority. Two with different keys need different names: path building."""
+    """Return a self-signed authority.
+
+    Authorities with different keys need different names, or clients cannot build the path.
+    """
     key = generate_private_key(SECP256R1())
     name = x509.Name(
         [
@@ -45,7 +48,7 @@ def make_authority(common_name: str, now: datetime.datetime) -> Pair:
 
 
 def make_serving(names: Sequence[str], authority: Pair, now: datetime.datetime) -> Pair:
-    """A certificate for a TLS server of these DNS names (the first is its common name)."""
+    """Return a certificate for a TLS server of these DNS names (the first: its common name)."""
     key = generate_private_key(SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
     builder = (
@@ -54,7 +57,8 @@ def make_serving(names: Sequence[str], authority: Pair, now: datetime.datetime) 
         .add_extension(_usage(signs=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(one) for one in names]), critical=False
+            x509.SubjectAlternativeName([x509.DNSName(dns_name) for dns_name in names]),
+            critical=False,
         )
         .add_extension(_signer(authority), critical=False)
     )
@@ -62,10 +66,10 @@ def make_serving(names: Sequence[str], authority: Pair, now: datetime.datetime) 
 
 
 def cross_signed(new: Pair, old: Pair, now: datetime.datetime) -> x509.Certificate:
-    """The new authority's name and key under the old one's signature.
+    """Return a certificate of the new authority's name and key, signed by the old authority.
 
-    Sent along with what the new authority signed, it lets a client that still trusts only the
-    old authority verify it (RFC 4158, 2.1: cross certificates).
+    Sent along with a certificate that the new authority signed, it lets a client that still trusts
+    only the old authority verify that certificate (RFC 4158, 2.1: cross certificates).
     """
     subject, issuer = new.certificate.subject, old.certificate.subject
     builder = _authority(_builder(subject, issuer, new.key, now, AUTHORITY_DAYS), new.key)
@@ -77,17 +81,17 @@ def issued_for(
     names: Sequence[str],
     authority: x509.Certificate,
 ) -> bool:
-    """Whether the authority itself signed this certificate, for exactly these names."""
+    """Return whether the authority itself signed this certificate, for exactly these names."""
     try:
         certificate.verify_directly_issued_by(authority)
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except (InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound):
         return False
-    return tuple(found.value.get_values_for_type(x509.DNSName)) == tuple(names)
+    return tuple(extension.value.get_values_for_type(x509.DNSName)) == tuple(names)
 
 
 def read_pair(certificate: bytes, key: bytes) -> Pair | None:
-    """The first certificate of a PEM text and its key; None unless they belong together."""
+    """Return the first certificate of a PEM text and its key; None unless they are a pair."""
     try:
         loaded = x509.load_pem_x509_certificate(certificate)
         private = serialization.load_pem_private_key(key, None)
@@ -99,12 +103,12 @@ def read_pair(certificate: bytes, key: bytes) -> Pair | None:
 
 
 def pem(certificate: x509.Certificate) -> str:
-    """A certificate as PEM text."""
+    """Return a certificate as PEM text."""
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def key_pem(key: EllipticCurvePrivateKey) -> str:
-    """A private key as PEM text, PKCS #8, not encrypted."""
+    """Return a private key as PEM text, PKCS #8, not encrypted."""
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

@@ -15,7 +15,7 @@ from lab.mesh.contract import ROTATE_ANNOTATION, ROTATED_ANNOTATION, WEBHOOK_SER
 from lab.mesh.trust import webhook_identity as identities
 from lab.mesh.trust import webhook_plan
 from lab.mesh.trust.webhook_identity import Identity
-from lab.mesh.trust.webhook_plan import plan
+from lab.mesh.trust.webhook_plan import Action, TrustChange, plan
 from tests.unit import handshake
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -92,7 +92,7 @@ ASKED = {ROTATE_ANNOTATION: "a"}
 
 def test_where_all_is_well_nothing_is_done() -> None:
     todo = plan(secret(SOUND), configured(hook(SOUND.bundle)), None, NOW)
-    assert (todo.identity, todo.why, todo.wrong_entries) == (SOUND, "", ())
+    assert todo == TrustChange(SOUND, Action.NONE, "", ())
 
 
 @pytest.mark.parametrize("bundle", [None, "", "junk", OTHER.bundle])
@@ -101,20 +101,37 @@ def test_a_wiped_or_foreign_bundle_is_written_again_and_only_where_it_is_ours(
 ) -> None:
     hooks = (hook(bundle), hook("", "another"), {"name": "u", "clientConfig": {"url": "https://x"}})
     todo = plan(secret(SOUND), configured(*hooks), SOUND, NOW)
-    assert (todo.why, todo.wrong_entries) == ("", ("sidecar-lab-webhook.x",))
+    assert (todo.action, todo.wrong_entries) == (Action.NONE, ("sidecar-lab-webhook.x",))
 
 
 def test_a_lost_secret_is_put_back_as_it_was() -> None:
     todo = plan(None, configured(hook(SOUND.bundle)), SOUND, NOW)
-    assert (todo.identity, todo.why, todo.wrong_entries) == (SOUND, "put back: there is none", ())
+    assert todo == TrustChange(SOUND, Action.PUT_BACK, "there is none", ())
 
 
 def test_from_nothing_the_old_bundle_is_kept_until_the_new_identity_is_served() -> None:
     todo = plan(None, configured(hook(OTHER.bundle)), None, NOW)
-    assert todo.why == "made: there is none"
+    assert (todo.action, todo.reason) == (Action.MADE, "there is none")
     assert todo.bundle_first
     assert todo.identity.previous == OTHER.bundle
-    assert identities.trouble(todo.identity, NOW) == ""
+    assert identities.problem(todo.identity, NOW) == ""
+
+
+@pytest.mark.parametrize(
+    ("action", "bundle_first"),
+    [
+        (Action.NONE, False),
+        (Action.MADE, True),
+        (Action.PUT_BACK, False),
+        (Action.ROTATED, False),
+        (Action.SETTLED, False),
+    ],
+)
+def test_only_for_a_new_identity_the_bundle_is_written_before_the_secret(
+    action: Action, bundle_first: bool
+) -> None:
+    for reason in ("", "made", "made: there is none"):
+        assert TrustChange(SOUND, action, reason, ()).bundle_first is bundle_first
 
 
 def spoilt(change: Callable[[dict[str, str]], object]) -> dict[str, Any]:
@@ -124,7 +141,7 @@ def spoilt(change: Callable[[dict[str, str]], object]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("item", "why"),
+    ("item", "reason"),
     [
         (spoilt(lambda data: data.pop("tls.key")), "there is none"),
         (spoilt(lambda data: data.update({"tls.crt": "%%"})), "there is none"),
@@ -143,33 +160,33 @@ def spoilt(change: Callable[[dict[str, str]], object]) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_damaged_secret_is_named_and_put_back(item: dict[str, Any], why: str) -> None:
+def test_a_damaged_secret_is_named_and_put_back(item: dict[str, Any], reason: str) -> None:
     todo = plan(item, None, SOUND, NOW)
-    assert (todo.identity, todo.why) == (SOUND, f"put back: {why}")
+    assert (todo.identity, todo.action, todo.reason) == (SOUND, Action.PUT_BACK, reason)
 
 
 def test_what_expired_while_nobody_looked_is_made_anew() -> None:
     todo = plan(secret(SOUND), None, SOUND, later(400))
-    assert todo.why == "made: tls.crt is not valid now"
+    assert (todo.action, todo.reason) == (Action.MADE, "tls.crt is not valid now")
 
 
 def test_a_certificate_near_its_end_is_rotated_before_it_ends() -> None:
-    assert plan(secret(SOUND), None, SOUND, later(330)).why == ""
+    assert plan(secret(SOUND), None, SOUND, later(330)).action is Action.NONE
     todo = plan(secret(SOUND), None, SOUND, later(340))
-    assert todo.why == "rotated: near its end"
+    assert (todo.action, todo.reason) == (Action.ROTATED, "near its end")
     assert identities.due(todo.identity, later(340)) is False
 
 
 def test_a_rotation_is_answered_once_and_waits_for_the_one_before() -> None:
     item = secret(SOUND, **ASKED)
     todo = plan(item, None, SOUND, NOW)
-    assert (todo.why, todo.rotation) == ("rotated: asked for", "a")
+    assert (todo.action, todo.reason, todo.rotation) == (Action.ROTATED, "asked for", "a")
     written = webhook_plan.secret_of(todo.identity, item, todo.rotation, WEBHOOK_SERVICE)
     assert written["metadata"]["annotations"] == {**ASKED, ROTATED_ANNOTATION: "a"}
     assert written["metadata"]["resourceVersion"] == "3"
-    assert plan(written, None, None, NOW).why == ""
+    assert plan(written, None, None, NOW).action is Action.NONE
     written["metadata"]["annotations"][ROTATE_ANNOTATION] = "b"
-    assert plan(written, None, None, NOW).why == ""
+    assert plan(written, None, None, NOW).action is Action.NONE
     settled = secret(identities.settled(todo.identity), **ASKED)
     assert plan(settled, None, None, NOW).rotation == "a"
 
@@ -188,8 +205,8 @@ def test_whatever_is_found_one_plan_leads_to_a_sound_state(
     item = None if data is None else secret(SOUND) | {"data": data}
     config = None if bundles is None else configured(*map(hook, bundles))
     todo = plan(item, config, None, NOW)
-    assert identities.trouble(todo.identity, NOW) == ""
+    assert identities.problem(todo.identity, NOW) == ""
     after = webhook_plan.secret_of(todo.identity, item, todo.rotation, WEBHOOK_SERVICE)
     mended = config and configured(*(hook(todo.identity.bundle) for _ in config["webhooks"]))
     again = plan(after, mended, todo.identity, NOW)
-    assert (again.why, again.wrong_entries) == ("", ())
+    assert (again.action, again.wrong_entries) == (Action.NONE, ())
