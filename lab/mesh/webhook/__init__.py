@@ -1,1 +1,1 @@
-"""The program that injects on admission: the injector behind HTTPS."""
+"""The program that injects pods on admission: the injector behind HTTPS."""

@@ -1,4 +1,4 @@
-"""What the webhook says of itself: its log, and /healthz, /readyz and /metrics in plain HTTP."""
+"""The webhook's log, and its plain HTTP port: /healthz, /readyz and /metrics."""
 
 import json
 import logging
@@ -17,7 +17,10 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 @dataclass
 class State:
-    """What the endpoints report."""
+    """The state that the endpoints report.
+
+    `reviews`: counted by verdict. `seconds`: spent on reviews. `reloads`: of the certificate.
+    """
 
     settings: Settings = field(default_factory=Settings)
     phase: str = "no certificate yet"
@@ -27,27 +30,27 @@ class State:
 
     @property
     def ready(self) -> bool:
-        """Whether reviews are to be sent here."""
+        """Whether the webhook accepts reviews."""
         return self.phase == "ok"
 
     def certificate_event(self, event: str, why: str) -> None:
-        """Count and log what became of a changed certificate."""
+        """Count and log a reload of the certificate; `why`: the reason why it failed, or ""."""
         if not why:
             self.reloads += 1
         say(event, **({"why": why} if why else {}))
 
 
 def say(event: str, **fields: object) -> None:
-    """One line of JSON on stdout; the pod's log."""
+    """Print one event as a line of JSON to stdout, which is the pod's log."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     print(json.dumps({"time": now, "event": event, **fields}), flush=True)
 
 
 class Warnings(logging.Handler):
-    """What libraries and the watch warn of, as lines like ours."""
+    """Logs the warnings of libraries and of the watch as events, too."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say one record."""
+        """Log one record."""
         say("warning", why=record.getMessage())
 
 
@@ -73,7 +76,7 @@ class Health:
 
 
 def metrics(state: State) -> str:
-    """Counters in Prometheus' text format."""
+    """Return the counters in Prometheus' text format."""
     lines = ["# TYPE sidecar_lab_reviews_total counter"]
     for verdict in ("injected", "not injected", "refused", "bad request"):
         label = f'{{verdict="{verdict}"}}'
@@ -92,7 +95,7 @@ async def send_text(
     *more: tuple[bytes, bytes],
     kind: bytes = b"text/plain; charset=utf-8",
 ) -> None:
-    """One whole ASGI answer; `more` are further headers."""
+    """Send one complete ASGI answer; `more`: further headers; `kind`: the content type."""
     body = text.encode()
     headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -1,4 +1,4 @@
-"""The difference of two JSON values as an RFC 6902 patch. Pure."""
+"""Makes an RFC 6902 patch of the difference of two JSON values. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,10 @@ Operation = dict[str, Any]
 
 
 def diff(before: Any, after: Any, path: str = "") -> list[Operation]:
-    """Operations that make `after` of `before`; lists are compared by common start and end."""
+    """Return the operations that turn `before` into `after`.
+
+    Two lists are compared by their common start and end.
+    """
     if _same(before, after):
         return []
     if isinstance(before, Mapping) and isinstance(after, Mapping):
@@ -40,7 +43,7 @@ def _diff_lists(before: list[Any], after: list[Any], path: str) -> list[Operatio
     operations: list[Operation] = []
     for index in range(both):
         operations += diff(old[index], new[index], f"{path}/{start + index}")
-    # From the back, so that earlier indices stay true.
+    # From the back, so that the indices of the others do not change.
     for index in range(len(old) - 1, both - 1, -1):
         operations.append({"op": "remove", "path": f"{path}/{start + index}"})
     for index in range(both, len(new)):
@@ -49,22 +52,22 @@ def _diff_lists(before: list[Any], after: list[Any], path: str) -> list[Operatio
     return operations
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Equal as JSON: Python holds 1, 1.0 and True for equal, JSON does not."""
-    if one is other:  # most of a pod is untouched, however deep it goes
+def _same(left: Any, right: Any) -> bool:
+    """Return whether two values are equal as JSON: in Python 1, 1.0 and True are equal, too."""
+    if left is right:  # most of a pod is not changed, and this saves going into it
         return True
-    if type(one) is not type(other) and not (
-        isinstance(one, Mapping) and isinstance(other, Mapping)
+    if type(left) is not type(right) and not (
+        isinstance(left, Mapping) and isinstance(right, Mapping)
     ):
         return False
-    if isinstance(one, Mapping):
-        # By map, not by a generator: one frame for a level of nesting.
-        if one.keys() != other.keys():
+    if isinstance(left, Mapping):
+        # `map` instead of a generator: the recursion then takes one frame per level of nesting.
+        if left.keys() != right.keys():
             return False
-        return all(map(_same, one.values(), map(other.__getitem__, one)))
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return bool(one == other)
+        return all(map(_same, left.values(), map(right.__getitem__, left)))
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(_same, left, right))
+    return bool(left == right)
 
 
 def _at(path: str, key: str) -> str:

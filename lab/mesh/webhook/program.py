@@ -1,8 +1,8 @@
 """The injector's HTTPS server: `python3 -m lab.mesh.webhook --cert-dir DIR`.
 
 POST /inject on the TLS port takes AdmissionReviews. /healthz, /readyz and /metrics are plain
-HTTP on a port of their own, so that kubelet needs no certificate. A certificate that changes,
-on disk or in its Secret, is used for the next connection; connections that are open stay.
+HTTP on a separate port, so that kubelet needs no certificate. A certificate that changes, on disk
+or in its Secret, is used for the next connection; open connections stay open.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from lab.mesh.webhook.serving_certificate import Certificate, SecretCertificate,
 
 KEEP_ALIVE: Final = 120
 """Seconds that an idle connection stays open: longer than the API server keeps it (90), so that
-none is closed here while a review is on its way; Go does not send a POST again."""
+none is closed here while a review is on its way; Go does not repeat a POST."""
 
 
 class Inject:
@@ -53,7 +53,7 @@ class Inject:
         try:
             headers = dict(scope["headers"])
             declared = headers.get(b"content-length", b"")
-            # Refused before it is read. A parser has seen to it that this is a number.
+            # Refused before it is read. The HTTP parser has checked that this is a number.
             if declared and int(declared) > review.MAX_BODY:
                 raise review.too_long()
             body = await _body(receive)
@@ -67,7 +67,7 @@ class Inject:
             say("bad request", status=error.status, why=error.message)
             await send_text(send, error.status, error.message + "\n")
             return
-        # While stopping, connections are given up by their answers, not under a review.
+        # While stopping, each answer closes its connection, so that no review is cut off.
         closing = () if self.state.ready else ((b"connection", b"close"),)
         await send_text(send, 200, json.dumps(answer.review), *closing, kind=b"application/json")
         took = time.perf_counter() - started
@@ -78,7 +78,7 @@ class Inject:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The request's body, None when the client left. Raises AdmissionError when it is too long."""
+    """Return the request's body; None if the client left. Raises AdmissionError if too long."""
     parts: list[bytes] = []
     size = 0
     while True:
@@ -95,7 +95,7 @@ async def _body(receive: Receive) -> bytes | None:
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server among others in one process: signals are the process's business."""
+    """A uvicorn server that leaves the handling of signals to `serve`."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -125,9 +125,9 @@ async def serve(
 ) -> None:
     """Serve TLS on the first socket and health on the second until SIGTERM or SIGINT.
 
-    On the signal: not ready at once, `drain` seconds of further service (the API server may
-    not yet know), then open requests are finished. Raises what ended the following of the
-    certificate, if that ended.
+    On the signal, /readyz fails at once. Service continues for `drain` seconds, because the API
+    server may not know yet; then open requests are finished. If following the certificate ended
+    with an error, that error is raised.
     """
     servers = [
         _server(Health(state), None),
@@ -161,7 +161,7 @@ async def serve(
 
 
 def _listen(port: int) -> socket.socket:
-    """A listening socket on every address, IPv6 too where there is any. Raises SidecarLabError."""
+    """Return a listening socket on every address, with IPv6 if possible. Raises SidecarLabError."""
     try:
         if socket.has_dualstack_ipv6():
             sock = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
@@ -170,14 +170,14 @@ def _listen(port: int) -> socket.socket:
     except OSError as bad:
         hint = "another process may have the port; see --port and --health-port"
         raise SidecarLabError(f"cannot listen on {port}: {bad}", hint=hint) from bad
-    # Accepted connections inherit it. asyncio sets it only where a socket's protocol number is
-    # given, which create_server leaves at 0; without it every answer waits 40 ms for an ACK.
+    # Accepted connections inherit the option. asyncio sets it only for sockets with a protocol
+    # number, which create_server leaves at 0; without it every answer waits 40 ms for an ACK.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the webhook; the exit code is 0 after a graceful stop."""
+    """Run the webhook and return its exit code: 0 after a graceful stop."""
     parser = argparse.ArgumentParser(prog="python3 -m lab.mesh.webhook", description=__doc__)
     parser.add_argument(
         "--port", type=int, default=contract.WEBHOOK_PORT, help="HTTPS, %(default)s"
@@ -194,7 +194,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--cert-secret", metavar="NAMESPACE/NAME", help="Secret with both, watched at the API"
     )
     parser.add_argument(
-        "--drain-seconds", type=float, default=3.0, help="service after SIGTERM, %(default)s"
+        "--drain-seconds",
+        type=float,
+        default=3.0,
+        help="seconds of service after SIGTERM, %(default)s",
     )
     parser.add_argument("--proxy-image", default=contract.PROXY_IMAGE, help="%(default)s")
     parser.add_argument(
@@ -202,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--kubelet-version", action="append", default=[], metavar="VERSION",
-        help="of a node, for nativeSidecars: auto; repeatable",
+        help="kubelet of a node, for nativeSidecars: auto; repeatable",
     )  # fmt: skip
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, handlers=[Warnings()])

@@ -1,7 +1,7 @@
-"""An AdmissionReview in, its answer out. Pure: HTTP is the business of program.py.
+"""Answers an AdmissionReview. Pure: program.py does the HTTP.
 
-The answer is the pod of `inject.inject`, as a JSON patch. What cannot be injected is
-refused with a message; what is no AdmissionReview at all is an AdmissionError.
+The answer is the pod of `inject.inject`, as a JSON patch. A pod that cannot be injected is
+refused with a message; a body that is not an AdmissionReview raises AdmissionError.
 """
 
 import base64
@@ -22,10 +22,11 @@ MAX_BODY: Final = 6 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Answer:
+class ReviewResponse:
     """The AdmissionReview to send, and what to log about it.
 
-    `verdict`: "injected", "not injected" or "refused"; `why` is a sentence.
+    `verdict`: "injected", "not injected" or "refused"; `why`: the reason, a sentence; `pod`:
+    namespace/name, "" if the request holds no pod.
     """
 
     review: dict[str, Any]
@@ -35,7 +36,7 @@ class Answer:
 
 
 def check_request(content_type: str, body_length: int) -> None:
-    """Raise AdmissionError (400, 413, 415) for a request that is not worth reading."""
+    """Raise AdmissionError (400, 413, 415) for a request whose body need not be read."""
     if body_length == 0:
         raise AdmissionError("the body is empty; expected an AdmissionReview")
     if body_length > MAX_BODY:
@@ -46,19 +47,19 @@ def check_request(content_type: str, body_length: int) -> None:
 
 
 def too_long() -> AdmissionError:
-    """What a body beyond MAX_BODY is answered with (413)."""
+    """Return the error for a body of more than MAX_BODY bytes (413)."""
     return AdmissionError(f"the body has more than {MAX_BODY} bytes", status=413)
 
 
-def answer(body: bytes, settings: Settings) -> Answer:
-    """Answer one review. Raises AdmissionError (400) when `body` is no AdmissionReview v1."""
+def answer(body: bytes, settings: Settings) -> ReviewResponse:
+    """Return the response to a review. Raises AdmissionError (400) if `body` is not one."""
     request = _request(body)
     uid = request["uid"]
     pod, namespace = request.get("object"), request.get("namespace") or "default"
     kind = request.get("kind")
     if not isinstance(kind, Mapping) or kind.get("kind") != "Pod":
         why = "only pods are injected"
-        return Answer(_review({"uid": uid, "allowed": True}), "not injected", why, "")
+        return ReviewResponse(_review({"uid": uid, "allowed": True}), "not injected", why, "")
     if not isinstance(pod, dict) or not isinstance(namespace, str):
         return _refused(uid, "the request holds no pod", "")
     name = _name(pod, namespace)
@@ -76,10 +77,10 @@ def answer(body: bytes, settings: Settings) -> Answer:
     if result.warnings:
         response["warnings"] = list(result.warnings)
     if not result.decision.inject:
-        return Answer(_review(response), "not injected", result.decision.sentence, name)
+        return ReviewResponse(_review(response), "not injected", result.decision.sentence, name)
     response["patchType"] = "JSONPatch"
     response["patch"] = base64.b64encode(patch.encode()).decode()
-    return Answer(_review(response), "injected", result.decision.sentence, name)
+    return ReviewResponse(_review(response), "injected", result.decision.sentence, name)
 
 
 def _request(body: bytes) -> Mapping[str, Any]:
@@ -101,7 +102,7 @@ def _request(body: bytes) -> Mapping[str, Any]:
 
 
 def _owner(pod: dict[str, Any]) -> Owner:
-    """The pod's workload; injection itself says what is wrong with an ill-typed pod."""
+    """Return the pod's workload; "" for an ill-typed pod, whose error injection reports."""
     try:
         return owner_of(pod)
     except (AttributeError, TypeError):
@@ -110,14 +111,14 @@ def _owner(pod: dict[str, Any]) -> Owner:
 
 def _name(pod: Mapping[str, Any], namespace: str) -> str:
     metadata = pod.get("metadata")
-    given = metadata if isinstance(metadata, dict) else {}
-    return f"{namespace}/{given.get('name') or given.get('generateName') or '?'}"
+    fields = metadata if isinstance(metadata, dict) else {}
+    return f"{namespace}/{fields.get('name') or fields.get('generateName') or '?'}"
 
 
-def _refused(uid: str, message: str, pod: str) -> Answer:
+def _refused(uid: str, message: str, pod: str) -> ReviewResponse:
     status = {"message": f"sidecar injection: {message}", "reason": "Invalid", "code": 422}
     response = {"uid": uid, "allowed": False, "status": status}
-    return Answer(_review(response), "refused", message, pod)
+    return ReviewResponse(_review(response), "refused", message, pod)
 
 
 def _review(response: dict[str, Any]) -> dict[str, Any]:

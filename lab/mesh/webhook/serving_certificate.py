@@ -1,6 +1,6 @@
-"""The webhook's serving certificate: from files or from a Secret, taken up again when changed.
+"""The webhook's serving certificate, from files or from a Secret; reloaded when it changes.
 
-An unusable new one never replaces the one in use.
+An unusable certificate never replaces the one in use.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from typing import Any, Final, Protocol
 from lab.mesh.errors import SidecarLabError
 
 POLL_SECONDS: Final = 1.0
-"""Between looks at certificate files; a Secret's volume is no steady inotify source."""
+"""Seconds between checks of the files; inotify is not reliable in a Secret's volume."""
 
 Say = Callable[[str, str], None]
-"""Told of an event and, where something went wrong, why."""
+"""Receives an event and, if it is a failure, the reason ("" otherwise)."""
 
 
 class Source(Protocol):
@@ -27,10 +27,10 @@ class Source(Protocol):
     context: ssl.SSLContext
 
     async def follow(self, say: Say) -> None:
-        """Take up every change, until cancelled."""
+        """Reload the certificate at every change, until cancelled."""
 
     async def there(self) -> None:
-        """Return once there is a certificate to serve."""
+        """Return as soon as there is a certificate to serve."""
 
 
 class Certificate:
@@ -39,7 +39,7 @@ class Certificate:
     def __init__(self, folder: Path) -> None:
         self.files = (folder / "tls.crt", folder / "tls.key")
         self.context = server_context()
-        self.seen = self._stamp()
+        self._loaded_stamp = self._stamp()
         self._load(self.context)
 
     def _stamp(self) -> tuple[tuple[int, int, int], ...]:
@@ -57,41 +57,43 @@ class Certificate:
             raise SidecarLabError(f"unusable certificate {self.files[0]}: {bad}") from bad
 
     def reload(self) -> bool:
-        """Take up changed files. Raises SidecarLabError, the old certificate staying in use,
-        when they are unusable, as they are between the writing of one and of the other.
+        """Reload changed files; return whether they had changed.
+
+        Raises SidecarLabError when they are unusable, as they are when only one of the two is
+        written yet; the old certificate then stays in use.
         """
         stamp = self._stamp()
-        if stamp == self.seen:
+        if stamp == self._loaded_stamp:
             return False
-        # First into a context that nobody uses: a key that does not fit must not get in.
+        # First into an unused context, so that a wrong key never reaches the one in use.
         self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
         self._load(self.context)
-        self.seen = stamp
+        self._loaded_stamp = stamp
         return True
 
     async def there(self) -> None:
-        """Return at once: without files there would be no such object."""
+        """Return at once: without usable files this object would not exist."""
 
     async def follow(self, say: Say) -> None:
-        """Look at the files now and then, until cancelled."""
-        told = ""
+        """Reload the files when they change, until cancelled; report a repeated failure once."""
+        reported = ""
         while True:
             await asyncio.sleep(POLL_SECONDS)
             try:
                 if self.reload():
-                    told = ""
+                    reported = ""
                     say("certificate reloaded", "")
             except SidecarLabError as bad:
-                if told != bad.message:
-                    told = bad.message
+                if reported != bad.message:
+                    reported = bad.message
                     say("certificate not reloaded", bad.message)
 
 
 class SecretCertificate:
     """`tls.crt` and `tls.key` of a Secret, watched at the API.
 
-    A mounted Secret changes up to two minutes after the Secret; a watch tells within
-    milliseconds. A Secret that goes away changes nothing: the last certificate stays in use.
+    A mounted Secret changes up to two minutes after the Secret; a watch reports the change within
+    milliseconds. When the Secret is deleted, the last certificate stays in use.
     """
 
     def __init__(self, secret: str) -> None:
@@ -110,8 +112,8 @@ class SecretCertificate:
         await self._first.wait()
 
     async def follow(self, say: Say) -> None:
-        """List and watch, until cancelled. Raises DiscoveryError without access to an API."""
-        # lightkube takes half a second: only where it is needed.
+        """List and watch, until cancelled. Raises DiscoveryError without access to the API."""
+        # Importing lightkube takes half a second: only where it is needed.
         from lab.mesh.kubernetes_watch import Follower, Secrets, connect
 
         self._say = say
@@ -123,12 +125,12 @@ class SecretCertificate:
             await client.close()
 
     def replaced(self, objects: list[dict[str, Any]]) -> None:
-        """Take up what a list says."""
+        """Take the Secret of a list."""
         for item in objects:
             self._take(item)
 
     def changed(self, kind: str, item: dict[str, Any]) -> None:
-        """Take up what a watch says."""
+        """Take the Secret of a watch event."""
         if kind != "DELETED":
             self._take(item)
 
@@ -138,8 +140,8 @@ class SecretCertificate:
             pair = data["tls.crt"], data["tls.key"]
             if pair == self._held:
                 return
-            texts = [base64.b64decode(one, validate=True) for one in pair]
-            # First into a context that nobody uses: a key that does not fit must not get in.
+            texts = [base64.b64decode(encoded, validate=True) for encoded in pair]
+            # First into an unused context, so that a wrong key never reaches the one in use.
             for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.context):
                 _load_pem(context, b"\n".join(texts))
         except KeyError as lacking:
@@ -153,14 +155,14 @@ class SecretCertificate:
 
 
 def server_context() -> ssl.SSLContext:
-    """A TLS server's context, without a certificate yet."""
+    """Return the context of a TLS server, without a certificate yet."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 
 def _load_pem(context: ssl.SSLContext, pem: bytes) -> None:
-    """Load certificate chain and key. The ssl module reads them from files only."""
+    """Load certificate chain and key by way of a file: the ssl module reads nothing else."""
     with tempfile.NamedTemporaryFile("wb") as file:
         file.write(pem)
         file.flush()
