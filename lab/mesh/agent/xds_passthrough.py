@@ -50,7 +50,7 @@ class XdsPassthrough:
         return len(self._tasks)
 
     async def start(self) -> None:
-        """Begin to accept."""
+        """Begin to accept connections."""
         self._server = await asyncio.start_unix_server(
             self._accept, sock=self._listener, limit=CHUNK
         )

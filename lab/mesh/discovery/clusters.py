@@ -1,4 +1,4 @@
-"""Envoy clusters and endpoints: pure, from a Snapshot and nothing else."""
+"""Makes Envoy's clusters and endpoints from a Snapshot; pure."""
 
 from collections import defaultdict
 from collections.abc import Iterable

@@ -72,7 +72,7 @@ class Session:
         changed = names != known.names
         known.names = names
         if names is not None:
-            # A name that is requested for again after a pause has to be sent again.
+            # A name that is requested again after a pause has to be sent again.
             known.sent = {name: digest for name, digest in known.sent.items() if name in names}
         if request.HasField("error_detail"):
             return Kind.NACK

@@ -135,7 +135,7 @@ _ABOUT: Final = {
     "redirect-dns": ("", "send DNS to an agent on 15053"),
     "capture-all-dns": ("", "with redirect-dns: any server, not only resolv.conf's"),
     "drop-invalid": ("", "drop packets that belong to no connection"),
-    "dual-stack": ("", "IPv6 beside IPv4"),
+    "dual-stack": ("", "capture IPv6 as well as IPv4"),
 }
 _REFUSED: Final = {
     "iptables-trace-logging": "use `xtables-monitor --trace` with `-j TRACE` in the raw table",

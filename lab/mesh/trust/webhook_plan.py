@@ -25,7 +25,7 @@ Object = dict[str, Any]
 
 
 class Action(Enum):
-    """What happens to the Secret. The values are the labels of the metric, and begin log lines."""
+    """What happens to the Secret. The values are the metric's labels and begin the log lines."""
 
     NONE = ""
     """The Secret stays as it is."""
