@@ -119,7 +119,7 @@ def listen_unix(path: str) -> socket.socket:
 
 
 def listen_tcp(port: int) -> socket.socket:
-    """Listen on `port` of every address: kubelet and scrapers come from outside the pod.
+    """Listen on `port` of every IPv4 address: kubelet and scrapers come from outside the pod.
 
     Raises BootstrapError.
     """

@@ -93,7 +93,7 @@ class _Held:
 
 @dataclass
 class Trust:
-    """Keeps the copies up to date. The file `root` is read again regularly."""
+    """Keeps the copies up to date. `root` is read again after each second without changes."""
 
     client: Any  # AsyncClient, whose overloads do not know generic resources
     root: Path
