@@ -1,4 +1,4 @@
-"""The step `cluster` of `lab up`: the node as it is, healed, or made anew; images into it."""
+"""The step `cluster` of `lab up`: use, repair or create the node, and load images into it."""
 
 import time
 from collections.abc import Mapping

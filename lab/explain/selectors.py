@@ -21,9 +21,9 @@ def changed(labels: Labels, changes: Changes) -> dict[str, str]:
 def repair(selector: LabelSelector, labels: Labels) -> dict[str, str | None] | None:
     """The fewest label changes after which `selector` matches; None when none can do it."""
     changes: dict[str, str | None] = {}
-    for key in dict.fromkeys(one.key for one in selector.requirements):
-        about = [one for one in selector.requirements if one.key == key]
-        if all(one.holds(labels) for one in about):
+    for key in dict.fromkeys(each.key for each in selector.requirements):
+        about = [each for each in selector.requirements if each.key == key]
+        if all(each.holds(labels) for each in about):
             continue
         wanted = None if key in FIXED else _value(key, about)
         if wanted is None:
@@ -33,10 +33,10 @@ def repair(selector: LabelSelector, labels: Labels) -> dict[str, str | None] | N
 
 
 def _value(key: str, about: Sequence[Requirement]) -> tuple[str | None] | None:
-    """A value (None: absent) in a tuple that meets all requirements on one key, else None."""
-    offered = [value for one in about if one.operator == "In" for value in one.values]
+    """A value (None: no label), in a tuple, that meets all requirements of `key`; else None."""
+    offered = [value for each in about if each.operator == "In" for value in each.values]
     for candidate in (*offered, None, "true", "enabled", "on"):
         labels = {} if candidate is None else {key: candidate}
-        if all(one.holds(labels) for one in about):
+        if all(each.holds(labels) for each in about):
             return (candidate,)
     return None

@@ -24,7 +24,7 @@ class Cluster:
 
     Safe to use from several threads. Every method raises ObservationError when the API server
     cannot be asked (NotFoundError: it answers, and the thing is not there); the waiting ones
-    raise WaitError, which carries the last thing seen.
+    raise WaitError, which carries the objects of the last look.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Cluster:
         self.close()
 
     def close(self) -> None:
-        """Close connections. The observer container stays for the next one who needs it."""
+        """Close connections. The observer container stays for later commands."""
         with self._guard:
             api, self._api = self._api, None
         if api is not None:
@@ -75,7 +75,7 @@ class Cluster:
         """Pods that are not being deleted, oldest first."""
         found = self.get(_pods(namespace), **labelled(labels)).get("items") or ()
         return tuple(
-            self._pod(one) for one in sorted(found, key=_age) if not api_objects.is_leaving(one)
+            self._pod(item) for item in sorted(found, key=_age) if not api_objects.is_leaving(item)
         )
 
     def pod(self, namespace: str, name: str) -> Pod:
@@ -86,7 +86,7 @@ class Cluster:
         """The one pod that fits and is not being deleted; ObservationError if none or several."""
         found = self.pods(namespace, labels)
         if len(found) != 1:
-            names = ", ".join(one.name for one in found) or "none"
+            names = ", ".join(pod.name for pod in found) or "none"
             raise ObservationError(
                 f"one pod was expected in {namespace} with {dict(labels or {})}; there is: {names}"
             )
@@ -103,7 +103,7 @@ class Cluster:
     def events(self, namespace: str) -> tuple[api_objects.Event, ...]:
         """The namespace's events, oldest first."""
         found = self.get(f"/api/v1/namespaces/{namespace}/events").get("items") or ()
-        return tuple(sorted(map(api_objects.event, found), key=lambda one: one.at))
+        return tuple(sorted(map(api_objects.event, found), key=lambda event: event.at))
 
     def deployment(self, namespace: str, name: str) -> api_objects.Deployment:
         """A deployment's counts."""
@@ -112,7 +112,9 @@ class Cluster:
     def deployments(self, namespace: str) -> tuple[api_objects.Deployment, ...]:
         """Every deployment of the namespace, by name."""
         found = self.get(_deployments(namespace)).get("items") or ()
-        return tuple(sorted(map(api_objects.deployment, found), key=lambda one: one.name))
+        return tuple(
+            sorted(map(api_objects.deployment, found), key=lambda deployment: deployment.name)
+        )
 
     def namespace_labels(self, namespace: str) -> Mapping[str, str]:
         """The namespace's labels."""
@@ -152,7 +154,7 @@ class Cluster:
     ) -> tuple[api_objects.Object, ...]:
         """Wait until `met` holds of the collection at `path`; returns the objects then there.
 
-        `name` narrows it to one object. `what` and `describe` speak in the error.
+        `name` selects one object. `what` and `describe` are used in the error's message.
         """
         query = labelled(labels)
         if name is not None:
@@ -185,7 +187,7 @@ class Cluster:
             labels=labels,
             describe=api_objects.describe,
         )
-        return tuple(self._pod(one) for one in sorted(found, key=_age))
+        return tuple(self._pod(item) for item in sorted(found, key=_age))
 
     def wait_ready(
         self,
@@ -210,11 +212,11 @@ class Cluster:
         """Wait until the deployment is rolled out and its old pods are gone; its pods."""
         (whole,) = self.wait(
             _deployments(namespace),
-            lambda found: any(api_objects.deployment(one).rolled_out for one in found),
+            lambda found: any(api_objects.deployment(item).rolled_out for item in found),
             what=f"the rollout of {namespace}/{deployment}",
             timeout=timeout,
             name=deployment,
-            describe=lambda one: str(api_objects.deployment(one)),
+            describe=lambda item: str(api_objects.deployment(item)),
         )
         labels = whole["spec"]["selector"]["matchLabels"]
         return self.wait_ready(
@@ -252,8 +254,8 @@ class Cluster:
         )
         return self._pod(found)
 
-    def _pod(self, seen: api_objects.Object) -> Pod:
-        meta = seen["metadata"]
+    def _pod(self, item: api_objects.Object) -> Pod:
+        meta = item["metadata"]
         return Pod(self, meta["namespace"], meta["name"], meta["uid"])
 
 
@@ -261,9 +263,9 @@ def _deployments(namespace: str) -> str:
     return f"/apis/apps/v1/namespaces/{namespace}/deployments"
 
 
-def _age(seen: api_objects.Object) -> tuple[str, str]:
-    return str(seen["metadata"].get("creationTimestamp")), seen["metadata"]["name"]
+def _age(item: api_objects.Object) -> tuple[str, str]:
+    return str(item["metadata"].get("creationTimestamp")), item["metadata"]["name"]
 
 
-def _brief(seen: api_objects.Object) -> str:
-    return f"{seen.get('kind', '')} {seen['metadata']['name']}".strip()
+def _brief(item: api_objects.Object) -> str:
+    return f"{item.get('kind', '')} {item['metadata']['name']}".strip()

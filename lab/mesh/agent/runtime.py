@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import time
@@ -284,7 +285,7 @@ def _resident() -> float:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
         return 0.0
-    return pages * 4096.0
+    return pages * float(os.sysconf("SC_PAGE_SIZE"))
 
 
 def serve(started: Started, ready_hold: float) -> None:

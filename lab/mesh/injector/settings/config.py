@@ -99,7 +99,7 @@ def _selectors(found: Mapping[str, Any], name: str, file: str) -> tuple[LabelSel
     given = found.get(name) or []
     if not isinstance(given, list):
         raise _wrong(file, name, "must be a list of label selectors")
-    return tuple(selector(one, file, f"{name}[{index}]") for index, one in enumerate(given))
+    return tuple(selector(item, file, f"{name}[{index}]") for index, item in enumerate(given))
 
 
 def selector(given: Any, file: str, place: str) -> LabelSelector:
@@ -107,7 +107,7 @@ def selector(given: Any, file: str, place: str) -> LabelSelector:
     if not isinstance(given, dict) or not given.keys() <= {"matchLabels", "matchExpressions"}:
         raise _wrong(file, place, "must hold matchLabels, matchExpressions or both")
     labels = given.get("matchLabels") or {}
-    if not isinstance(labels, dict) or not all(isinstance(one, str) for one in labels.values()):
+    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
         raise _wrong(file, f"{place}.matchLabels", "must be labels with their texts")
     expressions = given.get("matchExpressions") or []
     if not isinstance(expressions, list):
@@ -121,8 +121,9 @@ def selector(given: Any, file: str, place: str) -> LabelSelector:
 
 
 def _expression(given: Any, file: str, place: str) -> Requirement:
-    one = given if isinstance(given, dict) else {}
-    key, operator, values = one.get("key"), one.get("operator"), one.get("values") or []
+    fields = given if isinstance(given, dict) else {}
+    key, operator = fields.get("key"), fields.get("operator")
+    values = fields.get("values") or []
     if not isinstance(key, str) or not key:
         raise _wrong(file, f"{place}.key", "must be the name of a label")
     if operator not in (*WITH_VALUES, *WITHOUT_VALUES):
