@@ -13,9 +13,6 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -23,47 +20,22 @@ from pathlib import Path
 
 import psutil
 
+from lab.cluster.host_changes import package_commands
+from lab.cluster.host_changes.package_commands import Process
 from lab.cluster.state import write_atomically
 from lab.command import run
-from lab.errors import CommandError
 from lab.paths import cache_root
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 MARK = "# made by sidecar-lab while it installs packages; it removes this file again:"
 """Our mark in the policy file; the process that wrote the file follows it."""
-VARIABLE = "SIDECAR_LAB_INSTALLS"
-"""Environment variable of package commands: the `lab` that runs them (pid, start time)."""
 APT = ("apt-get", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", "-q", "-y")
 OPTIONS = ("--no-install-recommends", "--no-upgrade")
 """Options with which apt-get changes no package that the user has."""
 GROUPS = ("docker",)
 """Groups that the packages' scripts may create."""
-END_SECONDS = 120.0
-"""Seconds that an interrupted package command may take until it ends between two packages."""
 _PLANNED = re.compile(r"^Inst (\S+)", re.MULTILINE)
 _REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process by its pid and its start time in seconds since the epoch."""
-
-    pid: int
-    born: float
-
-    @classmethod
-    def of(cls, pid: int) -> "Process":
-        """Returns the process of that pid, which must be alive."""
-        return cls(pid, psutil.Process(pid).create_time())
-
-    def living(self) -> psutil.Process | None:
-        """Returns the process if it is alive; None if it ended or another process has its pid."""
-        try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.born) < 1.0
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-        except psutil.NoSuchProcess:
-            return None
 
 
 @dataclass(frozen=True)
@@ -104,15 +76,15 @@ def install(names: Sequence[str], log: Path) -> bool:
     _save(note)
     try:
         with _no_service_starts():
-            return _logged([*APT, "install", *OPTIONS, *names], log)
+            return package_commands.run_logged([*APT, "install", *OPTIONS, *names], log)
     finally:
         _save(_completed(read()))
 
 
 def refresh(log: Path) -> None:
     """Complete what an interrupted package command left half-done, and update the package lists."""
-    _logged(["dpkg", "--configure", "-a"], log)
-    _logged([*APT, "update"], log)
+    package_commands.run_logged(["dpkg", "--configure", "-a"], log)
+    package_commands.run_logged([*APT, "update"], log)
 
 
 def settle() -> str:
@@ -127,8 +99,8 @@ def settle() -> str:
     cut_off = bool(note.owner)
     maker = _maker(POLICY)
     if note.owner or maker:
-        for command in _orphans():
-            _end(command)
+        for command in package_commands.orphans():
+            package_commands.end(command)
     if maker and not maker.living() and os.access(POLICY.parent, os.W_OK):
         POLICY.unlink(missing_ok=True)
         cut_off = True
@@ -178,7 +150,7 @@ def _remove_packages(present: Sequence[str], log: Path) -> list[str]:
     if not simulated.ok or also:
         why = f"{', '.join(sorted(also))} need them" if also else "apt-get cannot remove them"
         return [f"the packages {names} stay: {why}"]
-    if not _logged([*APT, verb, *present], log):
+    if not package_commands.run_logged([*APT, verb, *present], log):
         return [f"the packages {names} stay: apt-get failed; the log is {log}"]
     return []
 
@@ -255,74 +227,6 @@ def _members_line(name: str) -> str:
     except OSError:
         return ""
     return next((row for row in rows if row.startswith(f"{name}:")), "")
-
-
-def _logged(argv: Sequence[str], log: Path) -> bool:
-    """Run one package command and append its output to `log`; returns whether it succeeded.
-
-    It runs in its own session: what ends this process (a closed terminal, a Ctrl-C) must not
-    interrupt dpkg in the middle of a package. On an interrupt, the command is asked to end and
-    waited for.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as out:
-        out.write(f"$ {' '.join(argv)}\n")
-        out.flush()
-        me = Process.of(os.getpid())
-        marked = {VARIABLE: f"{me.pid} {me.born}", "DEBIAN_FRONTEND": "noninteractive"}
-        try:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **marked},
-                start_new_session=True,
-            )
-        except FileNotFoundError as missing:
-            raise CommandError(argv, 127, "", f"{argv[0]}: not found") from missing
-        try:
-            return process.wait() == 0
-        except KeyboardInterrupt:
-            _end(psutil.Process(process.pid))
-            process.wait()
-            raise
-
-
-def _orphans() -> list[psutil.Process]:
-    """Returns the package commands that still run although their `lab` has ended.
-
-    They are recognized by their environment, which they have from their first moment; a note of
-    their pid might be written too late.
-    """
-    orphans: dict[int, psutil.Process] = {}
-    for process in psutil.process_iter(["environ", "ppid"]):
-        pid, _, born = ((process.info["environ"] or {}).get(VARIABLE, "")).partition(" ")
-        if pid and _alive(process) and not Process(int(pid), float(born)).living():
-            orphans[process.pid] = process
-    # Without their children, which end with them. Any process may end during this search.
-    return [process for process in orphans.values() if process.info["ppid"] not in orphans]
-
-
-def _end(command: psutil.Process) -> None:
-    """Ask a package command to end; it does so between two packages. Kill it after two minutes."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = [command, *command.children(recursive=True)]
-        command.send_signal(signal.SIGINT)
-        deadline = time.monotonic() + END_SECONDS
-        while _alive(command) and time.monotonic() < deadline:
-            time.sleep(0.1)  # between two checks of the condition
-        if _alive(command):
-            for process in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-
-
-def _alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 @contextmanager

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.cluster.host_changes import apt
-from lab.cluster.host_changes.apt import InstallNote, Process
+from lab.cluster.host_changes import apt, package_commands
+from lab.cluster.host_changes.apt import InstallNote
+from lab.cluster.host_changes.package_commands import Process
 from lab.command import Completed
 
 DEAD = Process(2**22 - 1, 1.0)
@@ -36,7 +37,7 @@ class Machine:
         self.also: list[str] = []
         self.done: list[Sequence[str]] = []
         monkeypatch.setattr(apt, "run", self.run)
-        monkeypatch.setattr(apt, "_logged", self.logged)
+        monkeypatch.setattr(package_commands, "run_logged", self.logged)
         monkeypatch.setattr(psutil, "process_iter", lambda _: [])
 
     def run(self, argv: Sequence[str], **_: object) -> Completed:
@@ -183,7 +184,7 @@ def test_a_package_command_that_outlived_its_lab_is_asked_to_end_and_waited_for(
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, apt.VARIABLE: f"{DEAD.pid} {DEAD.born}"},
+        env={**os.environ, package_commands.VARIABLE: f"{DEAD.pid} {DEAD.born}"},
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "begun\n"
@@ -199,36 +200,8 @@ def test_the_package_command_of_a_lab_that_lives_is_left_alone(policy: Path) -> 
     maker = Process.of(os.getpid())
     apt._save(InstallNote(owner=DEAD))
     with subprocess.Popen(
-        ["sleep", "60"], env={**os.environ, apt.VARIABLE: f"{maker.pid} {maker.born}"}
+        ["sleep", "60"], env={**os.environ, package_commands.VARIABLE: f"{maker.pid} {maker.born}"}
     ) as child:
         assert apt.settle()
         assert child.poll() is None
         child.kill()
-
-
-def test_a_package_command_is_marked_from_its_first_moment(policy: Path, tmp_path: Path) -> None:
-    show = [sys.executable, "-c", f"import os; print(os.environ[{apt.VARIABLE!r}])"]
-    assert apt._logged(show, tmp_path / "log")
-    me = Process.of(os.getpid())
-    assert (tmp_path / "log").read_text().splitlines()[-1] == f"{me.pid} {me.born}"
-
-
-def test_a_command_that_ends_while_it_is_looked_at_is_no_fault(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    marked = {**os.environ, apt.VARIABLE: f"{DEAD.pid} {DEAD.born}"}
-    argv = [sys.executable, "-c", "input()"]
-    child = subprocess.Popen(argv, env=marked, stdin=subprocess.PIPE)
-    listed = [one for one in psutil.process_iter(["environ", "ppid"]) if one.pid == child.pid]
-    monkeypatch.setattr(psutil, "process_iter", lambda _: listed)
-    assert [one.pid for one in apt._orphans()] == [child.pid]
-
-    def alive_and_then_gone(_: psutil.Process) -> bool:
-        child.communicate(b"\n", timeout=10)
-        return True
-
-    monkeypatch.setattr(apt, "_alive", alive_and_then_gone)
-    gone = apt._orphans()
-    assert [one.pid for one in gone] == [child.pid]
-    for one in gone:
-        apt._end(one)
