@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from lab.cluster.docker import client as engine
-from lab.cluster.docker import daemon, daemons, provision
+from lab.cluster.docker import daemon, daemon_processes, daemons, provision
 from lab.cluster.docker.client import docker
 from lab.cluster.host_changes import apt, kernel_settings
 from lab.cluster.node import container, kind, leftovers, ownership
@@ -73,7 +73,7 @@ def _nothing_answers(progress: Progress) -> bool:
         raise HostError(
             f"{remedy.sentence}: its containers cannot be listed", hint=remedy.instruction
         )
-    if daemon.recorded() is None:
+    if daemon_processes.recorded() is None:
         return True
     progress.note("the lab's Docker daemon has died: starting it again, to remove its containers")
     daemon.start()
@@ -141,7 +141,7 @@ def down_all(
     for sentence in stays:
         progress.note(sentence)
     _remove_packages(progress)
-    return left + [Leftover("process", line) for line in daemon.still_there()]
+    return left + [Leftover("process", line) for line in daemon_processes.still_there()]
 
 
 def _remove_packages(progress: Progress) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from lab.cluster import state
 from lab.cluster.control_plane import install, switch
 from lab.cluster.docker import client as engine
-from lab.cluster.docker import daemon
+from lab.cluster.docker import daemon_processes
 from lab.kube.client import KubeApi
 from lab.kube.errors import KubeError
 from lab.kube.paths import collection
@@ -28,7 +28,7 @@ def look(paths: LabPaths) -> Report:
         "folder": str(paths.root),
         "lab": "absent",
         "docker": "answers",
-        "docker_started_by_lab": daemon.process(daemon.recorded()) is not None,
+        "docker_started_by_lab": daemon_processes.process(daemon_processes.recorded()) is not None,
     }
     if unreachable := engine.why_unreachable():
         report["docker"] = unreachable

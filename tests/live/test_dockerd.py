@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lab.cluster.docker import daemon
+from lab.cluster.docker import daemon, daemon_processes
 from lab.cluster.docker.client import docker, why_unreachable
 from lab.cluster.host_changes import network_rules, notes
 
@@ -34,13 +34,13 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("SIDECAR_LAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{runtime}.sock")
     monkeypatch.setattr(daemon, "DEFAULT_SOCKET", Path(f"{runtime}.sock"))
-    monkeypatch.setattr(daemon, "_EXEC_ROOT", runtime)
+    monkeypatch.setattr(daemon_processes, "EXEC_ROOT", runtime)
     # This test's network is not the daemon's; what that does to rules is in test_machine.py.
     nothing = notes.MachineState(network_rules.Rules(), (), {}, ())
     monkeypatch.setattr(notes, "look", lambda: nothing)
     yield runtime
     daemon.stop()
-    assert daemon.still_there() == []
+    assert daemon_processes.still_there() == []
     assert not runtime.exists()
     assert not ({"docker0"} & before) - _links()
     mounted = [one.mountpoint for one in psutil.disk_partitions(all=True)]
@@ -53,7 +53,7 @@ def _links() -> set[str]:
 
 def a_container() -> str:
     """A container that runs until it is removed, from an image of one static program."""
-    sleep = Path(daemon.home() / "image")
+    sleep = Path(daemon_processes.home() / "image")
     sleep.mkdir(parents=True, exist_ok=True)
     source = sleep / "wait.c"
     source.write_text("#include <unistd.h>\nint main(void) { for (;;) pause(); }\n")
@@ -71,12 +71,12 @@ def test_a_daemon_that_was_killed_is_healed_and_its_containers_went_on(own: Path
     assert daemon.start() == first
     container = a_container()
     pid = int(docker("inspect", "-f", "{{.State.Pid}}", container).stdout)
-    process = daemon.process(first)
+    process = daemon_processes.process(first)
     assert process is not None
     os.kill(first.pid, signal.SIGKILL)
     process.wait(10)
     assert why_unreachable()
-    assert daemon.process(daemon.recorded()) is None
+    assert daemon_processes.process(daemon_processes.recorded()) is None
     second = daemon.start()
     assert second is not None
     assert second.pid != first.pid

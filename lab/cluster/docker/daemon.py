@@ -1,7 +1,7 @@
-"""The Docker daemon that the lab itself starts: start, record, find, restart and stop it.
+"""Configures, starts, restarts and stops a Docker daemon of the lab's own.
 
 This is only for machines where no daemon runs and nothing (systemd, Docker Desktop) would start
-one. The record names the process by pid and start time, since the system reuses pids.
+one.
 """
 
 import contextlib
@@ -10,67 +10,27 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 from filelock import FileLock, Timeout
 
-from lab.cluster.docker import capability_shim
+from lab.cluster.docker import capability_shim, daemon_processes
 from lab.cluster.docker.client import DEFAULT_SOCKET, docker, why_unreachable
+from lab.cluster.docker.daemon_processes import Started, home, recorded
 from lab.cluster.host_changes import notes
 from lab.command import run
 from lab.errors import HostError
-from lab.paths import cache_root
 
 RUNTIME = "sidecar-lab"
 START_DEADLINE = 60.0
 """Seconds that a daemon may take to answer: it may have to read a large data root first."""
-_EXEC_ROOT = Path("/run/sidecar-lab-docker")
-
-
-@dataclass(frozen=True)
-class Started:
-    """A daemon that the lab started. `born` is its start time in seconds since the epoch."""
-
-    pid: int
-    born: float
-    socket: str
-    data_root: str
-    log: str
-
-
-def home() -> Path:
-    """Returns the folder of the daemon's data, settings, log and record, below the cache root."""
-    return cache_root() / "docker"
-
-
-def recorded() -> Started | None:
-    """Returns the daemon that the lab started last, whether it still runs or not.
-
-    None when there is no record or it is damaged.
-    """
-    try:
-        return Started(**json.loads((home() / "daemon.json").read_text()))
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
-
-
-def process(started: Started | None) -> psutil.Process | None:
-    """Returns the running process of a record; None when it ended (its pid may be reused)."""
-    if started is None:
-        return None
-    try:
-        candidate = psutil.Process(started.pid)
-        same = abs(candidate.create_time() - started.born) < 1.0
-        return candidate if same and candidate.status() != psutil.STATUS_ZOMBIE else None
-    except psutil.NoSuchProcess:
-        return None
 
 
 def runs() -> bool:
     """Whether the daemon that the lab started last still runs."""
-    return process(recorded()) is not None
+    return daemon_processes.process(recorded()) is not None
 
 
 def answers() -> bool:
@@ -100,7 +60,7 @@ def start() -> Started | None:
 
 
 def _start() -> Started | None:
-    living = process(recorded())
+    living = daemon_processes.process(recorded())
     if not silent():
         if living:
             notes.settle(_notes())
@@ -110,15 +70,15 @@ def _start() -> Started | None:
         with contextlib.suppress(HostError):
             _wait(living)
             return recorded()
-        _end(living, 10)
+        daemon_processes.end(living, 10)
     for last_try in (False, True):
-        _clear_stale()
+        daemon_processes.clear_stale()
         record = _spawn()
         try:
             _wait(psutil.Process(record.pid))
         except (HostError, psutil.NoSuchProcess):
             # The earlier daemon's processes may still have been ending: try once more.
-            if last_try or process(record):
+            if last_try or daemon_processes.process(record):
                 raise
         else:
             break
@@ -177,8 +137,8 @@ def _settings() -> dict[str, object]:
     """
     settings: dict[str, object] = {
         "data-root": str(home() / "data"),
-        "exec-root": str(_EXEC_ROOT),
-        "pidfile": str(_EXEC_ROOT.with_suffix(".pid")),
+        "exec-root": str(daemon_processes.EXEC_ROOT),
+        "pidfile": str(daemon_processes.EXEC_ROOT.with_suffix(".pid")),
         "hosts": [f"unix://{DEFAULT_SOCKET}"],
         "live-restore": True,
         "log-opts": {"max-size": "20m", "max-file": "2"},
@@ -217,34 +177,11 @@ def _install_shim() -> Path:
     return launcher
 
 
-def _clear_stale() -> None:
-    """Remove pid files whose process ended or is another program (the system reuses pids).
-
-    dockerd does not start if its pid file names a running process, and it takes any running
-    process in containerd's pid file for its containerd.
-    """
-    for file, program in (
-        (_EXEC_ROOT.with_suffix(".pid"), "dockerd"),
-        (_EXEC_ROOT / "containerd" / "containerd.pid", "containerd"),
-        (_EXEC_ROOT / "containerd" / "docker-containerd.pid", "containerd"),
-    ):
-        try:
-            candidate = psutil.Process(int(file.read_text()))
-            # A zombie has ended, but can still be signalled: both programs would think it runs.
-            alive = candidate.name() == program and candidate.status() != psutil.STATUS_ZOMBIE
-        except FileNotFoundError:
-            continue
-        except (ValueError, psutil.NoSuchProcess):
-            alive = False
-        if not alive:
-            file.unlink(missing_ok=True)
-
-
 def _wait(running: psutil.Process) -> None:
     """Wait until the daemon answers. Raises HostError when it ends or the deadline passes."""
     deadline = time.monotonic() + START_DEADLINE
     while reason := silent():
-        ended = _ended(running, 0.01)
+        ended = daemon_processes.ended(running, 0.01)
         if ended or time.monotonic() > deadline:
             log = home() / "dockerd.log"
             what = "ended at once" if ended else f"did not answer in {START_DEADLINE:.0f} s"
@@ -271,17 +208,17 @@ def stop() -> list[str] | None:
     running.
     """
     record = recorded()
-    living = process(record)
+    living = daemon_processes.process(record)
     if record is None:
         return None
     notes.settle(_notes())
     if living:
-        _end(living, 30)
-    _end_containerd()
-    for folder in (home() / "data", _EXEC_ROOT):
+        daemon_processes.end(living, 30)
+    daemon_processes.end_containerd()
+    for folder in (home() / "data", daemon_processes.EXEC_ROOT):
         _unmount(folder)
-    shutil.rmtree(_EXEC_ROOT, ignore_errors=True)
-    for file in (DEFAULT_SOCKET, _EXEC_ROOT.with_suffix(".pid")):
+    shutil.rmtree(daemon_processes.EXEC_ROOT, ignore_errors=True)
+    for file in (DEFAULT_SOCKET, daemon_processes.EXEC_ROOT.with_suffix(".pid")):
         file.unlink(missing_ok=True)
     stays = notes.undo(_notes())
     # The record goes last: while it exists, the next `down --all` does all of this again.
@@ -305,48 +242,3 @@ def _unmount(folder: Path) -> None:
     for place in sorted(mounted, reverse=True):
         if Path(place) == folder or folder in Path(place).parents:
             run(["umount", place], check=False)
-
-
-def _end_containerd() -> None:
-    """End the containerd that our daemon left behind when it was killed."""
-    for candidate in psutil.process_iter(["name", "cmdline"]):
-        words = candidate.info["cmdline"] or []
-        if candidate.info["name"] == "containerd" and any(
-            str(_EXEC_ROOT) in word for word in words
-        ):
-            _end(candidate, 10)
-
-
-def _end(running: psutil.Process, patience: float) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        running.terminate()
-        if not _ended(running, patience):
-            running.kill()
-            _ended(running, 10)
-
-
-def _ended(running: psutil.Process, seconds: float) -> bool:
-    """Wait at most `seconds` for the process to end; return whether it did.
-
-    A zombie has ended: its parent, process 1 of a container, may never reap it.
-    """
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if not running.is_running() or running.status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.05)  # before the condition is checked again
-    return False
-
-
-def still_there() -> list[str]:
-    """Returns the running processes of the lab's daemon: dockerd, containerd, its shims."""
-    marks = (str(_EXEC_ROOT), str(home() / "settings.json"))
-    lines = []
-    for candidate in psutil.process_iter(["pid", "cmdline"]):
-        words = candidate.info["cmdline"] or []
-        if candidate.pid != os.getpid() and any(mark in word for word in words for mark in marks):
-            lines.append(f"{candidate.pid} {' '.join(words)[:120]}")
-    return lines

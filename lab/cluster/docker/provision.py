@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from lab.cluster.docker import daemon as dockerd
-from lab.cluster.docker import daemons
+from lab.cluster.docker import daemon_processes, daemons
 from lab.cluster.docker.client import client, why_unreachable
 from lab.cluster.docker.daemons import Address
 from lab.cluster.host_changes import apt
@@ -190,7 +190,7 @@ def ensure_docker(
         raise HostError(f"{remedy.sentence}{why}", hint=remedy.instruction)
     if not allowed:
         fetch = "apt-get install docker.io && " if remedy.action == "install" else ""
-        by_hand = f"{fetch}dockerd --data-root {dockerd.home() / 'data'} &"
+        by_hand = f"{fetch}dockerd --data-root {daemon_processes.home() / 'data'} &"
         raise HostError(f"{remedy.sentence}, but --no-provision forbids it", hint=by_hand)
     if confirm is not None and not confirm(f"{remedy.sentence}. Go on?"):
         raise HostError("Docker is needed", hint="install and start it yourself")
