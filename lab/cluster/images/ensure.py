@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from lab.cluster.build import bake, cache, docker_images, go_programs
-from lab.cluster.images import lab_images
+from lab.cluster.images import image_layers, lab_images
 from lab.cluster.images import node_image as nodeimage
 from lab.cluster.versions import DEFAULT, Versions
 from lab.errors import HostError
@@ -107,11 +107,11 @@ def load_into(
     the node had everything. Raises BuildError.
     """
     progress = progress or Quiet()
-    images, node = _plans(versions, docker_images.architecture(), source is ImageSource.PULL)
+    images, _ = _plans(versions, docker_images.architecture(), source is ImageSource.PULL)
     with cache.named_lock("images"), progress.task("lab images into the node") as task:
         part = _Part(task)
         lab_images.build_all(images, part)
-        return bake.import_images(container, nodeimage.lab_images(node, images, part), part)
+        return bake.import_images(container, image_layers.lab_images(images, part), part)
 
 
 def _plans(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab.cluster.build import bake, cache, docker_images, oci
 from lab.cluster.build.tarball import Tarball
-from lab.cluster.images import istio_programs, lab_images, node_image
+from lab.cluster.images import image_layers, istio_programs, lab_images
 from lab.cluster.images.ensure import ImageSource
 from lab.cluster.versions import Versions
 from lab.mesh import contract
@@ -80,7 +80,7 @@ def load_into(container: str, source: ImageSource, versions: Versions, task: Tas
     Returns the bytes of layers that the node lacked. Raises BuildError.
     """
     images = lab_images.plan(docker_images.architecture(), source is ImageSource.PULL)
-    below = node_image.lower_layers(node_image.plan(versions, images), images, task)
+    below = image_layers.lower_layers(images, task)
     packed = _packed(images, versions, below, task)
     lower = oci.load_images(below.path)
     known = {layer.digest: layer for layer in oci.by_diff_id(lower).values()}
@@ -101,13 +101,13 @@ def _packed(
     """Returns the entry with the images as data; packs only the layers that `below` lacks."""
     planned = plan(images, versions)
     keys = {reference: inputs.key for reference, inputs in planned.items()}
-    layers = cache.Inputs("istio-layers", {**keys, "below": node_image.layers_digest(below)})
+    layers = cache.Inputs("istio-layers", {**keys, "below": image_layers.layers_digest(below)})
 
     def pack(folder: Path) -> cache.Facts:
         lower = oci.by_diff_id(oci.load_images(below.path))
         task.update("packing the layers of Istio's programs")
         names = {docker_images.tag(inputs): [reference] for reference, inputs in planned.items()}
-        packed = node_image.saved_images(names, lower, folder)
+        packed = image_layers.saved_images(names, lower, folder)
         oci.save_layers(packed, folder)
         return {"digests": {image.references[0]: oci.digest(image.manifest) for image in packed}}
 

@@ -6,7 +6,6 @@
 `node-lab` holds the layers below lab/mesh, so a change in lab/mesh bakes only a few kilobytes.
 """
 
-import hashlib
 import re
 import tempfile
 from collections.abc import Sequence
@@ -24,9 +23,9 @@ from lab.cluster.build import (
 )
 from lab.cluster.build.tarball import Tarball
 from lab.cluster.docker.client import docker
+from lab.cluster.images import image_layers
 from lab.cluster.images import lab_images as labimages
 from lab.cluster.versions import Versions, stock_node
-from lab.mesh import contract
 from lab.paths import cache_root
 from lab.progress import Task
 
@@ -52,8 +51,6 @@ _CNI = """{
 """
 _CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
 _SANDBOX = re.compile(r'sandbox_image\s*=\s*"([^"]+)"')
-_CONTENT = "1"
-"""Part of every stage's inputs. Raise it when the code here or in bake.py changes its images."""
 
 
 @dataclass(frozen=True)
@@ -93,25 +90,22 @@ def plan(versions: Versions, images: labimages.LabImagesPlan) -> NodeImagePlan:
                 "kind": versions.kind,
                 "kubernetes": versions.kubernetes,
                 "kubectl": kubectl.key,
-                "content": _CONTENT,
+                "content": image_layers.CONTENT,
                 "files": cache.tree_digest(docker_images.DOCKERFILES / "node-base"),
                 **parts,
             },
         )
         proxy = labimages.kube_proxy(images, versions)
         kubernetes = cache.Inputs(
-            "node-kubernetes", {"base": base.key, "kube-proxy": proxy.key, "content": _CONTENT}
+            "node-kubernetes",
+            {"base": base.key, "kube-proxy": proxy.key, "content": image_layers.CONTENT},
         )
         below = kubernetes.key
-    lower = {inputs.kind: inputs.key for inputs in _lower_images(images)}
-    lab = cache.Inputs("node-lab", {"below": below, "content": _CONTENT, **lower})
+    lower = {inputs.kind: inputs.key for inputs in image_layers.lower_images(images)}
+    lab = cache.Inputs("node-lab", {"below": below, "content": image_layers.CONTENT, **lower})
     top = {"proxy": images.proxy.key, "control": images.control.key}
     node = cache.Inputs("node", {"below": lab.key, **top})
     return NodeImagePlan(stock, base, kubernetes, lab, node)
-
-
-def _lower_images(images: labimages.LabImagesPlan) -> tuple[cache.Inputs, ...]:
-    return images.proxy_base, images.control_base, images.nginx
 
 
 def build_base(
@@ -233,99 +227,16 @@ def control_plane_images(
             references.append(sandbox)
         composed.append(oci.image(references, [layer(part)], machine, entrypoint=[program]))
     proxy = docker_images.tag(labimages.kube_proxy(images, versions))
-    return [*composed, *saved_images({proxy: references_of("kube-proxy")}, {}, folder)]
-
-
-def saved_images(
-    names: dict[str, list[str]], known: dict[str, oci.Layer], folder: Path
-) -> list[oci.Image]:
-    """Returns images of the Docker daemon as data.
-
-    `names` maps an image's tag to its references in the node. Layers in `known` (by diff id) are
-    taken from there; the others are packed into `folder`.
-    """
-    saved = folder / "saved.tar"
-    docker_images.save(list(names), saved)
-    try:
-        return oci.from_docker(saved, names, known, folder)
-    finally:
-        saved.unlink()
-
-
-def lower_layers(node: NodeImagePlan, images: labimages.LabImagesPlan, task: Task) -> cache.Entry:
-    """Returns the entry with the images below lab/mesh, packed; later bakes use it again."""
-    keys = {lower.kind: lower.key for lower in _lower_images(images)}
-    inputs = cache.Inputs("layers", {**keys, "content": _CONTENT})
-
-    def pack(folder: Path) -> cache.Facts:
-        task.update("packing the lower layers of our images")
-        names = {
-            docker_images.tag(images.proxy_base): ["docker.io/sidecar-lab/proxy-base:lab"],
-            docker_images.tag(images.control_base): ["docker.io/sidecar-lab/control-base:lab"],
-            docker_images.tag(images.nginx): [contract.NGINX_IMAGE],
-        }
-        packed = saved_images(names, {}, folder)
-        oci.save_layers(packed, folder)
-        return {"layers": {layer.diff_id: layer.size for layer in oci.by_diff_id(packed).values()}}
-
-    return cache.obtain(inputs, pack)
-
-
-def layers_digest(lower: cache.Entry) -> str:
-    """Returns the sha256 of the diff ids of an entry of lower_layers.
-
-    It is part of the inputs of what is packed without its lower layers: that fits only these
-    layers, and an image that is built again from the same inputs has others.
-    """
-    layers = lower.facts["layers"]
-    assert isinstance(layers, dict)
-    return hashlib.sha256("".join(sorted(layers)).encode()).hexdigest()
-
-
-def top_layers(node: NodeImagePlan, images: labimages.LabImagesPlan, task: Task) -> cache.Entry:
-    """Returns the entry with the proxy and control images as data; packs only their top layers."""
-    below = lower_layers(node, images, task)
-    keys = {"proxy": images.proxy.key, "control": images.control.key}
-    inputs = cache.Inputs(
-        "top-layers", {**keys, "below": layers_digest(below), "content": _CONTENT}
-    )
-
-    def pack(folder: Path) -> cache.Facts:
-        lower = oci.by_diff_id(oci.load_images(below.path))
-        names = {
-            docker_images.tag(images.proxy): [contract.PROXY_IMAGE],
-            docker_images.tag(images.control): [contract.CONTROL_IMAGE],
-        }
-        task.update("packing the layers of lab/mesh")
-        packed = saved_images(names, lower, folder)
-        oci.save_layers(packed, folder)
-        return {"digests": {image.references[0]: oci.digest(image.manifest) for image in packed}}
-
-    return cache.obtain(inputs, pack)
-
-
-def lab_images(node: NodeImagePlan, images: labimages.LabImagesPlan, task: Task) -> list[oci.Image]:
-    """Returns the images proxy, control and nginx for import into a node, with every blob."""
-    lower = oci.load_images(lower_layers(node, images, task).path)
-    known = {layer.digest: layer for layer in oci.by_diff_id(lower).values()}
-    top = [
-        oci.Image(
-            image.references,
-            image.config,
-            tuple(known.get(layer.digest, layer) for layer in image.layers),
-        )
-        for image in oci.load_images(top_layers(node, images, task).path)
-    ]
-    return [*top, *(image for image in lower if contract.NGINX_IMAGE in image.references)]
+    return [*composed, *image_layers.saved_images({proxy: references_of("kube-proxy")}, {}, folder)]
 
 
 def build_lab(node: NodeImagePlan, images: labimages.LabImagesPlan, below: str, task: Task) -> None:
     """Build `node-lab`: bakes the lower layers of our images into the image `below`."""
-    lower = oci.load_images(lower_layers(node, images, task).path)
+    lower = oci.load_images(image_layers.lower_layers(images, task).path)
     bake.bake(node.lab, below, lambda _: lower, task, tweak=True)
 
 
 def build_node(node: NodeImagePlan, images: labimages.LabImagesPlan, task: Task) -> None:
     """Build the last stage: bakes proxy and control with the current lab/mesh into `node-lab`."""
-    complete = lab_images(node, images, task)
+    complete = image_layers.lab_images(images, task)
     bake.bake(node.node, docker_images.tag(node.lab), lambda _: complete, task)
