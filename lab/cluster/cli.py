@@ -206,13 +206,14 @@ def status(name: str, as_json: bool, sbom: bool) -> None:
 def doctor(as_json: bool) -> None:
     """Check this machine: what it has, what `lab up` will do, and how to fix the rest."""
     from lab.cluster import doctor as judged
-    from lab.cluster import machine
+    from lab.cluster import machine, machine_findings
     from lab.cluster.host_changes import apt
 
     if (note := apt.settle()) and not as_json:
         click.echo(note)
     findings = judged.judge(machine.gather())
-    click.echo(judged.as_json(findings) if as_json else judged.text(findings))
+    report = machine_findings.as_json(findings) if as_json else machine_findings.text(findings)
+    click.echo(report)
     if any(finding.verdict == "fail" for finding in findings):
         raise click.exceptions.Exit(1)
 

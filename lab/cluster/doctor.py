@@ -1,19 +1,13 @@
-"""Judgement over what machine.py gathered: pure, so that every machine can be tried in a test.
+"""Judgement over what machine.py gathered: pure, so that every machine can be tried in a test."""
 
-A finding holds what was observed, how bad that is, and how to fix it.
-"""
-
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from collections.abc import Sequence
 
 from lab.cluster.docker import daemon as dockerd
 from lab.cluster.docker import daemons, provision
 from lab.cluster.machine import Host, gather
+from lab.cluster.machine_findings import AFFECTS, Finding, Verdict, affecting
 from lab.mesh.errors import SidecarLabError
 
-Verdict = Literal["ok", "warn", "fail"]
 GIB = 1 << 30
 DISK_NEEDED, DISK_WANTED = 4 * GIB, 25 * GIB
 """Bytes of disk needed to run at all; to build everything from sources."""
@@ -22,34 +16,6 @@ WATCHES_WANTED, INSTANCES_WANTED = 65536, 256
 """kubelet, containerd and the pods share the machine's inotify limits with the user's editor."""
 INSTANCES_NEEDED = 16
 """A running node holds 13; with fewer, no node starts."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of `lab doctor`: a name, what was observed (`seen`), a verdict, and a fix.
-
-    `fix` matters only when the verdict is not "ok".
-    """
-
-    name: str
-    seen: str
-    verdict: Verdict
-    fix: str = ""
-
-
-AFFECTS: Mapping[str, tuple[str, ...]] = {
-    step: tuple(names.split(", "))
-    for step, names in {
-        "preflight": "disk",
-        "docker": "cgroup, disk, wsl",  # the step's own errors name the rest
-        "images": "disk, memory, storage driver, registry, go, kubectl, proxy, docker product",
-        "cluster": "inotify instances, inotify watches, cgroup, capabilities, netfilter, "
-        "address pool, docker product, disk, memory, storage driver, proxy, wsl",
-        "control plane": "inotify instances, inotify watches, netfilter, disk, memory, proxy",
-        "ready": "inotify instances, inotify watches, netfilter, disk, memory, proxy",
-    }.items()
-}
-"""Step of `lab up` → names of the findings that may make it fail, the most likely first."""
 
 
 def likely_causes(step: str) -> list[Finding]:
@@ -64,13 +30,6 @@ def likely_causes(step: str) -> list[Finding]:
     except (SidecarLabError, OSError):
         return []  # the error of the step itself is reported anyway
     return affecting(findings, step)
-
-
-def affecting(findings: Sequence[Finding], step: str) -> list[Finding]:
-    """Returns the findings that may affect the step: failures first, then warnings."""
-    names = AFFECTS.get(step, ())
-    bad = [finding for finding in findings if finding.name in names and finding.verdict != "ok"]
-    return sorted(bad, key=lambda finding: (finding.verdict != "fail", names.index(finding.name)))
 
 
 def judge(host: Host) -> list[Finding]:
@@ -298,18 +257,3 @@ def _will(host: Host, findings: Sequence[Finding]) -> Finding:
     steps.append("create or repair the cluster and install the mesh")
     running = f"; here already: {', '.join(host.labs)}" if host.labs else ""
     return Finding("lab up", f"will {', '.join(steps)} (only what is not there){running}", "ok")
-
-
-def as_json(findings: Sequence[Finding]) -> str:
-    """Returns the findings as JSON."""
-    return json.dumps([asdict(finding) for finding in findings], indent=1)
-
-
-def text(findings: Sequence[Finding]) -> str:
-    """Returns the findings as text: a line for each, with its fix below."""
-    lines = []
-    for finding in findings:
-        lines.append(f"{finding.verdict:<5} {finding.name:<18} {finding.seen}")
-        if finding.fix and finding.verdict != "ok":
-            lines.append(f"{'':<24} fix: {finding.fix}")
-    return "\n".join(lines)

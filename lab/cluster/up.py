@@ -6,7 +6,7 @@ preflight → docker → images → certificates → cluster → control plane �
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.cluster import cluster_step, doctor, down
+from lab.cluster import cluster_step, doctor, down, machine_findings
 from lab.cluster.bringup import Bringup, BringUpStep
 from lab.cluster.control_plane import certificates, install, switch
 from lab.cluster.control_plane import manifests as mesh_manifests
@@ -14,6 +14,7 @@ from lab.cluster.control_plane.switch import Mesh
 from lab.cluster.docker import client as engine
 from lab.cluster.docker import provision
 from lab.cluster.images import ensure
+from lab.cluster.machine_findings import Finding
 from lab.cluster.node import ownership
 from lab.cluster.state import LabState
 from lab.errors import HostError, RefusedError
@@ -168,12 +169,12 @@ def bring_up(up: Bringup) -> LabState:
     return up.state
 
 
-def explain(error: SidecarLabError, findings: Sequence[doctor.Finding], progress: Progress) -> None:
+def explain(error: SidecarLabError, findings: Sequence[Finding], progress: Progress) -> None:
     """Print the findings, and put the first fix at the beginning of the error's hint."""
     if not findings:
         return
     progress.note("what `lab doctor` finds here that may be the cause:")
-    for row in doctor.text(findings).splitlines():
+    for row in machine_findings.text(findings).splitlines():
         progress.note(f"  {row}")
     fix = next((finding.fix for finding in findings if finding.fix), "")
     if fix and fix not in error.hint:

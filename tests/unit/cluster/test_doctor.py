@@ -8,10 +8,11 @@ from lab.cluster import doctor
 from lab.cluster.docker import provision
 from lab.cluster.docker.daemons import Address
 from lab.cluster.machine import Host
+from lab.cluster.machine_findings import Finding
 from tests.unit.cluster.hosts import BARE, DAEMON, MACHINE, SOUND
 
 
-def finding(host: Host, name: str) -> doctor.Finding:
+def finding(host: Host, name: str) -> Finding:
     return next(one for one in doctor.judge(host) if one.name == name)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import bringup, doctor
+from lab.cluster import bringup, doctor, machine_findings
 from lab.cluster import up as steps
 from lab.cluster.machine import Host
 from lab.cluster.node import kind
@@ -140,8 +140,8 @@ def test_a_doctor_that_fails_hides_no_error(
 
 def test_every_name_that_bears_on_a_step_is_one_that_doctor_gives() -> None:
     names = {one.name for host in (SOUND, BARE, *ODD) for one in doctor.judge(host)}
-    assert {name for row in doctor.AFFECTS.values() for name in row} <= names
-    assert set(doctor.AFFECTS) < {one.name for one in steps.STEPS}
+    assert {name for row in machine_findings.AFFECTS.values() for name in row} <= names
+    assert set(machine_findings.AFFECTS) < {one.name for one in steps.STEPS}
 
 
 ODD = [
