@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from lab.mesh import contract
 from lab.mesh.agent import bootstrap, proxy_config
-from lab.mesh.agent.bootstrap import EnvoySettings, PodIdentity
+from lab.mesh.agent.envoy_settings import EnvoySettings, PodIdentity
 from lab.mesh.errors import BootstrapError
 from lab.mesh.grammar.probe_settings import Probe, probes
 

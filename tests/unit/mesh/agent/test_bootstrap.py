@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lab.mesh.agent import bootstrap
 from lab.mesh.agent import settings as agent_settings
-from lab.mesh.agent.bootstrap import EnvoySettings, PodIdentity
+from lab.mesh.agent.envoy_settings import EnvoySettings, PodIdentity
 from lab.mesh.agent.settings import Flags, Inputs
 from lab.mesh.errors import BootstrapError
 from lab.mesh.grammar import proxy_grammar
