@@ -10,28 +10,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from lab.mesh.errors import (
-    ApplyError,
-    SettingError,
-    SidecarLabError,
-    UnusableError,
-    ValidationError,
-    VerifyError,
-)
-from lab.mesh.redirection import addresses, netfilter, options, routes
-from lab.mesh.redirection.netfilter import Candidate
+from lab.mesh.errors import SettingError, SidecarLabError, ValidationError
+from lab.mesh.redirection import addresses, netfilter, options, reconciliation
 from lab.mesh.redirection.options import RedirectionOptions
 from lab.mesh.redirection.plan import plan
-from lab.mesh.redirection.rules import (
-    Family,
-    RulePlan,
-    State,
-    differences,
-    marks_in,
-    ours,
-    render,
-    replacement,
-)
+from lab.mesh.redirection.reconciliation import say
+from lab.mesh.redirection.rules import Family, differences, ours, render
 from lab.mesh.redirection.settings import Settings
 
 
@@ -56,15 +40,15 @@ def run(chosen: RedirectionOptions) -> None:
     for family in _BOTH if chosen.cleanup_only else _families(settings):
         wanted = plan(settings, family)
         if chosen.cleanup_only:
-            clean(wanted, settings, dry_run=chosen.dry_run)
+            reconciliation.clean(wanted, settings, dry_run=chosen.dry_run)
         elif chosen.dry_run:
             say(f"Dry run: this would be given to iptables-restore ({family}); nothing is applied.")
             say(render(wanted.state, comments=chosen.comments))
         elif not chosen.skip_rule_apply:
-            had_rules = apply(wanted, settings, chosen)
+            had_rules = reconciliation.apply(wanted, settings, chosen)
             if had_rules and not settings.ipv6:
                 # That earlier run may have been one with IPv6.
-                _withdraw(plan(settings, "ipv6"), settings, chosen)
+                reconciliation.withdraw(plan(settings, "ipv6"), settings, chosen)
     if chosen.run_validation and not chosen.dry_run:
         validate(settings, chosen)
 
@@ -87,91 +71,6 @@ def complete(chosen: RedirectionOptions) -> Settings:
     return settings._replace(ipv6=ipv6, dns_servers=servers)
 
 
-def apply(wanted: RulePlan, settings: Settings, chosen: RedirectionOptions) -> bool:
-    """Apply one family's plan and verify it; return whether rules of ours were there before.
-
-    Raises UnusableError, ApplyError, or VerifyError when what is read back differs.
-    """
-    candidates = netfilter.candidates(wanted.family)
-    holder = candidates[0]
-    say(
-        f"Using {holder.variant.name} ({_why(candidates)}). "
-        "The rules, as iptables-restore reads them:"
-    )
-    say(render(wanted.state, comments=chosen.comments))
-    present = ours(holder.state, wanted.state, settings.marks)
-    wrong = differences(present, wanted.state)
-    if wrong or chosen.force_apply:
-        holder = _change(candidates, present, wanted, wrong, chosen)
-    else:
-        say("Every rule is there already: nothing to change.")
-    for stale in candidates:
-        if stale.variant != holder.variant and stale.holds_ours:
-            _remove(stale, wanted, settings)
-    for line in routes.ensure(settings, wanted.family, _bare(marks_in(candidates[0].state))):
-        say(f"Route: {line}.")
-    verify(holder, wanted, settings)
-    return bool(present)
-
-
-def verify(holder: Candidate, wanted: RulePlan, settings: Settings) -> None:
-    """Read the rules back, print them with their purposes. Raises VerifyError if they differ."""
-    observed = netfilter.read(holder.variant)
-    wrong = differences(ours(observed, wanted.state, settings.marks), wanted.state)
-    if wrong:
-        raise VerifyError(
-            "the rules read back are not the planned ones: " + "; ".join(wrong),
-            hint="another program changes rules in this namespace",
-        )
-    say(f"Read back with {holder.variant.save[0]} and verified, {len(wanted.rules)} rules:")
-    for table, rule in wanted.rules:
-        say(f"  {table}  {rule.text}")
-        say(f"        # {rule.purpose}")
-    for text in _others(observed, wanted.state):
-        say(f"note: a rule that is not ours stays: {text}")
-
-
-def clean(wanted: RulePlan, settings: Settings, *, dry_run: bool) -> None:
-    """Remove every rule, chain and route of ours of one family, from both variants."""
-    try:
-        candidates = netfilter.candidates(wanted.family)
-    except UnusableError:
-        if wanted.family == "ipv4":
-            raise
-        return  # no IPv6 netfilter here, so no rule of ours either
-    for holder in candidates:
-        present = ours(holder.state, wanted.state, settings.marks)
-        if not present:
-            continue
-        if dry_run:
-            say(f"Dry run: this would be given to {holder.variant.restore[0]}:")
-            say(replacement(present, {}))
-        else:
-            _remove(holder, wanted, settings)
-    if not dry_run:
-        stale = _bare(frozenset().union(*(marks_in(holder.state) for holder in candidates)))
-        for line in routes.remove(settings, wanted.family, stale):
-            say(f"Route: {line}.")
-        say(f"No rule of ours is left ({wanted.family}).")
-
-
-def _withdraw(unwanted: RulePlan, settings: Settings, chosen: RedirectionOptions) -> None:
-    """Remove the rules of a family that an earlier run captured and this run does not."""
-    try:
-        candidates = netfilter.candidates(unwanted.family)
-    except UnusableError:
-        return
-    if not any(holder.holds_ours for holder in candidates):
-        return
-    if not chosen.reconcile:
-        raise VerifyError(
-            f"rules of ours are there for {unwanted.family}, which is not to be captured",
-            hint="run again without --reconcile=false to have them removed",
-        )
-    say(f"{unwanted.family} is no longer captured.")
-    clean(unwanted, settings, dry_run=False)
-
-
 def validate(settings: Settings, chosen: RedirectionOptions) -> None:
     """Verify the rules where rights allow it, then dial. Raises VerifyError, ValidationError."""
     from lab.mesh.redirection import validation  # not part of every pod's start
@@ -191,11 +90,6 @@ def validate(settings: Settings, chosen: RedirectionOptions) -> None:
             who = (os.geteuid(), os.getegid())
             todo += validation.probes(settings, chosen.probe_port, *who, family)
     validation.run(todo, chosen.probe_timeout, lambda text: say(f"Validation: {text}"))
-
-
-def say(text: str) -> None:
-    """Print a part of the log and flush it: a killed container's log must hold what was done."""
-    print(text.rstrip("\n"), flush=True)
 
 
 def say_settings(settings: Settings, env: Mapping[str, str]) -> None:
@@ -226,86 +120,3 @@ _BOTH: Final[tuple[Family, ...]] = ("ipv4", "ipv6")
 
 def _families(settings: Settings) -> tuple[Family, ...]:
     return _BOTH if settings.ipv6 else ("ipv4",)
-
-
-def _change(
-    candidates: list[Candidate],
-    present: State,
-    wanted: RulePlan,
-    wrong: list[str],
-    chosen: RedirectionOptions,
-) -> Candidate:
-    """Apply the difference and return the candidate that holds the rules now.
-
-    Where there were no rules of ours, the next variant is tried if the kernel refuses one.
-    """
-    if present and not chosen.reconcile:
-        raise VerifyError(
-            "rules of ours are there, but not the planned ones: " + "; ".join(wrong),
-            hint="run again without --reconcile=false to have them replaced",
-        )
-    if present:
-        say("Rules of ours are there; what differs is replaced in one transaction:")
-        for line in wrong:
-            say(f"  {line}")
-        text = replacement(
-            present, wanted.state, comments=chosen.comments, force=chosen.force_apply
-        )
-        say(text)
-        netfilter.apply(candidates[0].variant, text)
-        return candidates[0]
-    refusals = []
-    for candidate in candidates:
-        try:
-            netfilter.apply(candidate.variant, render(wanted.state, comments=chosen.comments))
-        except ApplyError as refused:
-            refusals.append(refused)
-            say(f"warning: {refused.message}")
-            _undo(candidate, wanted, chosen.settings)
-        else:
-            say(f"Applied with {' '.join(candidate.variant.restore)}.")
-            return candidate
-    raise refusals[0]
-
-
-def _undo(candidate: Candidate, wanted: RulePlan, settings: Settings) -> None:
-    """Remove what was applied: a refusal in the second table leaves the first one applied."""
-    now = Candidate(candidate.variant, netfilter.read(candidate.variant))
-    if now.holds_ours:
-        _remove(now, wanted, settings)
-
-
-def _remove(holder: Candidate, wanted: RulePlan, settings: Settings) -> None:
-    text = replacement(ours(holder.state, wanted.state, settings.marks), {})
-    say(f"Removing rules of ours with {holder.variant.name}:")
-    say(text)
-    netfilter.apply(holder.variant, text)
-    left = ours(netfilter.read(holder.variant), wanted.state, settings.marks)
-    if left:
-        raise VerifyError("rules are left: " + "; ".join(differences(left, {})))
-
-
-def _bare(marks: frozenset[str]) -> frozenset[str]:
-    """Return the marks without their masks, as `ip rule` prints them."""
-    return frozenset(mark.partition("/")[0] for mark in marks)
-
-
-def _why(candidates: list[Candidate]) -> str:
-    first = candidates[0]
-    if first.holds_ours:
-        return "it holds rules of ours already"
-    if first.variant.kind == "legacy" and first.holds_rules:
-        return "it holds rules of this namespace"
-    return "preferred" if first.variant.kind == "nft" else "iptables-nft does not work here"
-
-
-def _others(observed: State, planned: State) -> list[str]:
-    """Return the rules of others in built-in chains that hold ours: they may act before ours."""
-    result = []
-    for table, chains in planned.items():
-        for chain in chains:
-            mine = planned[table][chain]
-            for rule in observed.get(table, {}).get(chain, ()):
-                if not any(rule.means(planned_rule) for planned_rule in mine):
-                    result.append(f"{table}  {rule.text}")
-    return result
