@@ -85,9 +85,9 @@ def create_cluster(up: Bringup, task: Task) -> None:
     early = install.EarlyInstall(up.wanted if up.options.mesh is Mesh.OURS else [])
 
     def on_line(line: str) -> None:
-        text = line.strip(" •✓✗\t.…")
-        if text and not line.startswith(("I", "W", "DEBUG", "Command")):
-            task.update(text[:80])
+        # Only kind's own steps: it also prints the output of commands, and Go's stack traces.
+        if line.lstrip().startswith(("•", "✓", "✗")):
+            task.update(line.strip(" •✓✗\t.…")[:80])
         if "Starting control-plane" in line:
             early.begin(lambda: kind.early_kubeconfig(up.name))
 
