@@ -3,19 +3,20 @@
 import base64
 import binascii
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
-from lab.explain.situation import Entry, Namespace, Object, Port, RootPlace, Service, Workload
-from lab.mesh import contract
+from lab.explain.situation import (
+    INJECTION_KEYS,
+    Entry,
+    Namespace,
+    Object,
+    Port,
+    RootPlace,
+    Service,
+    Workload,
+)
 from lab.mesh.injector.decision import Policy
 from lab.mesh.label_selectors import parse
-
-REVISION_LABEL: Final = "istio.io/rev"
-"""Label of a namespace or pod that chooses one of several injectors."""
-INJECTION_KEYS: Final = frozenset(
-    {contract.INJECTION_LABEL, contract.INJECT_POD_LABEL, REVISION_LABEL}
-)
-"""A webhook whose selectors look at one of these injects sidecars."""
 
 
 def entries(configurations: Iterable[Object]) -> tuple[Entry, ...]:

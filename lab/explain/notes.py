@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 
-from lab.explain.api_objects import REVISION_LABEL
 from lab.explain.findings.faults import remarks
 from lab.explain.findings.pod import decision_of
-from lab.explain.situation import Situation, proxy_of
+from lab.explain.situation import REVISION_LABEL, Situation, proxy_of
 from lab.explain.thought import think
 from lab.mesh import contract
 from lab.mesh.injector.settings import annotations

@@ -6,7 +6,7 @@ read, and why. Times are the API's (RFC 3339, UTC, to the second) and compare as
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from lab.explain.symptoms import Symptoms
 from lab.mesh import contract
@@ -24,6 +24,12 @@ Outcome = Literal["injected", "plain", "refused", "failed", "rejected", "untried
 "failed": a webhook could not be called. "rejected": another part of the API server rejected it.
 "untried": the user has no right to create pods.
 """
+REVISION_LABEL: Final = "istio.io/rev"
+"""Label of a namespace or pod that chooses one of several injectors."""
+INJECTION_KEYS: Final = frozenset(
+    {contract.INJECTION_LABEL, contract.INJECT_POD_LABEL, REVISION_LABEL}
+)
+"""A webhook whose selectors look at one of these injects sidecars."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lab.explain.api_objects import REVISION_LABEL
 from lab.explain.changes.pod import (
     Advice,
     Change,
@@ -15,7 +14,7 @@ from lab.explain.changes.webhook import reinstall
 from lab.explain.findings.causes import Cause, Finding
 from lab.explain.findings.pod import is_near, misplaced_wish
 from lab.explain.selectors import Changes, repair
-from lab.explain.situation import Entry, Situation
+from lab.explain.situation import REVISION_LABEL, Entry, Situation
 from lab.mesh import contract
 from lab.mesh.label_selectors import Labels
 

@@ -2,11 +2,10 @@
 
 from typing import Any, Final
 
-from lab.explain.api_objects import INJECTION_KEYS
 from lab.explain.changes.pod import Advice, Change, EditPod, Move
 from lab.explain.findings.causes import Cause, Finding
 from lab.explain.selectors import Changes, repair
-from lab.explain.situation import Situation, Subject
+from lab.explain.situation import INJECTION_KEYS, Situation, Subject
 from lab.explain.thought import think
 from lab.mesh import contract
 from lab.mesh.errors import AnnotationError
