@@ -159,7 +159,7 @@ def _short(file: Path) -> str:
 def _asked(
     what: str, file: bool, namespace: str, cluster: _Cluster, trial: bool
 ) -> list[Explanation]:
-    from lab.explain.ask_cluster import Gatherer
+    from lab.explain.gather.gatherer import Gatherer
     from lab.explain.targets import Target
     from lab.kube.client import KubeApi
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from lab.explain import api_objects
+from lab.explain.gather import api_objects
 from lab.explain.situation import (
     Entry,
     Holder,

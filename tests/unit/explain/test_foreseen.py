@@ -93,7 +93,7 @@ def test_the_webhooks_of_others_are_not_measured_by_ours() -> None:
 
 
 def test_replicas_that_differ_are_told() -> None:
-    from lab.explain.api_objects import generations
+    from lab.explain.gather.api_objects import generations
 
     def pod(name: str, image: str, **more: Any) -> dict[str, Any]:
         ready = [{"name": "webhook", "imageID": image, "ready": True}]

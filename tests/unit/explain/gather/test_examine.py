@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lab.explain.examine import examine
+from lab.explain.gather.examine import examine
 from lab.kube import kubeconfig
 from lab.kube.client import KubeApi
 from lab.kube.errors import ApiError

@@ -4,8 +4,8 @@ from typing import Final
 
 import yaml
 
-from lab.explain import api_objects
 from lab.explain.dry_run import short
+from lab.explain.gather import api_objects
 from lab.explain.situation import Situation
 from lab.kube.client import KubeApi
 from lab.kube.errors import ApiError

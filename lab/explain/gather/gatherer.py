@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from lab.explain import api_objects, dry_run, injector_settings
+from lab.explain import dry_run
 from lab.explain.errors import ExplainError
-from lab.explain.examine import examine
 from lab.explain.findings import build
+from lab.explain.gather import api_objects, injector_settings
+from lab.explain.gather.examine import examine
 from lab.explain.situation import (
     Entry,
     Holder,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.explain import api_objects
+from lab.explain.gather import api_objects
 from lab.explain.situation import Port, calls
 from lab.mesh.injector.decision import Policy
 from lab.mesh.label_selectors import LabelSelector, Requirement
