@@ -1,0 +1,84 @@
+"""Reads the mesh of a cluster: the webhook's entries, its Services and its pods. Thin."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from lab.explain.gather import api_objects
+from lab.explain.gather.reader import Reader
+from lab.explain.situation import Entry, RootPlace, Service, Situation
+from lab.kube.errors import ApiError
+
+_CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+
+
+class Mesh:
+    """Reads the mesh through one reader; the webhook's entries and Services are read once."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._webhook: tuple[tuple[Entry, ...] | None, Mapping[tuple[str, str], Service]] | None
+        self._webhook = None
+
+    def webhook(self) -> tuple[tuple[Entry, ...] | None, Mapping[tuple[str, str], Service]]:
+        """Returns the entries, None if they cannot be read, and their Services."""
+        if self._webhook is None:
+            listed = self._reader.optional(
+                "webhook configurations", self._reader.api.items, _CONFIGURATIONS
+            )
+            entries = None if listed is None else api_objects.entries(listed)
+            wanted = dict.fromkeys(entry.service for entry in entries or () if entry.service)
+            read = {key: self.service(*key) for key in wanted}
+            services = {key: value for key, value in read.items() if value is not None}
+            self._webhook = entries, services
+        return self._webhook
+
+    def service(self, namespace: str, name: str) -> Service | None:
+        """Returns a Service with its endpoints, None if it cannot be read."""
+        base = f"/api/v1/namespaces/{namespace}"
+        try:
+            service = self._reader.api.get(f"{base}/services/{name}")
+        except ApiError as error:
+            if error.status == 404:
+                return Service(namespace, name, exists=False)
+            self._reader.cannot(f"Service {namespace}/{name}", error)
+            return None
+        slices = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+        pieces = self._reader.optional(
+            "endpoints",
+            self._reader.api.items,
+            slices,
+            labelSelector=f"kubernetes.io/service-name={name}",
+        )
+        if pieces is None:
+            return None
+        deployments = self._reader.optional(
+            "Deployments",
+            self._reader.api.items,
+            f"/apis/apps/v1/namespaces/{namespace}/deployments",
+        )
+        return api_objects.service(
+            service, pieces, deployments or (), self._root(RootPlace.of(namespace, name))
+        )
+
+    def _root(self, place: RootPlace) -> str:
+        """Returns the root certificate that the mesh publishes, "" if it cannot be read."""
+        try:
+            published = self._reader.api.get(
+                f"/api/v1/namespaces/{place.namespace}/{place.resource}s/{place.name}"
+            )
+        except ApiError:
+            return ""  # without it, the other facts still explain the pod
+        return api_objects.root(place, published)
+
+    def generations(self, known: Situation) -> tuple[str, ...]:
+        """Returns a text for each webhook pod, () if all have the same images and template."""
+        where = next((entry.service for entry in known.matching if entry.service), None)
+        service = known.services.get(where) if where else None
+        if service is None or not service.selector:
+            return ()
+        chosen = ",".join(f"{key}={value}" for key, value in service.selector.items())
+        path = f"/api/v1/namespaces/{service.namespace}/pods"
+        pods = self._reader.optional(
+            "the webhook's pods", self._reader.api.items, path, labelSelector=chosen
+        )
+        return api_objects.generations(pods or ())

@@ -1,0 +1,87 @@
+"""Reads pods, the workloads that create them, and why a workload could not create one. Thin."""
+
+from typing import Any, Final
+
+from lab.explain.errors import ExplainError
+from lab.explain.gather.reader import Reader
+from lab.explain.situation import Holder, Object, Subject
+from lab.explain.targets import Target
+from lab.kube.client import KubeApi
+from lab.kube.errors import ApiError
+from lab.mesh.workloads import WORKLOADS
+
+_NAMES: Final = 20
+"""Upper limit of the pod names in a hint."""
+
+
+def named(api: KubeApi, target: Target) -> dict[str, Any]:
+    """Returns the pod or workload. Raises ExplainError if it does not exist."""
+    workload = WORKLOADS[target.kind]
+    base = f"{workload.api}/namespaces/{target.namespace}/{workload.plural}"
+    try:
+        return api.get(f"{base}/{target.name}")
+    except ApiError as error:
+        if error.status != 404:
+            raise
+    names = [item["metadata"]["name"] for item in api.items(base)]
+    hint = f"there is: {', '.join(names[:_NAMES])}" if names else "there is none"
+    if target.kind == "Pod" and not names:
+        hint += "; for pods that could not be created: deploy/NAME"
+    what = f"{target.kind} {target.name}"
+    raise ExplainError(f"no {what} in namespace {target.namespace}", hint=hint)
+
+
+def pods_of(api: KubeApi, workload: Object) -> list[dict[str, Any]]:
+    """Returns the pods of a workload, newest first, without those that are being deleted."""
+    selector = (workload.get("spec") or {}).get("selector") or {}
+    # A ReplicationController's selector is the bare mapping; a CronJob has none.
+    wanted = selector.get("matchLabels", selector) if isinstance(selector, dict) else {}
+    chosen = ",".join(f"{k}={v}" for k, v in wanted.items() if isinstance(v, str))
+    if not chosen:
+        return []
+    path = f"/api/v1/namespaces/{workload['metadata']['namespace']}/pods"
+    pods = api.items(path, labelSelector=chosen)
+    staying = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+    return sorted(staying, key=lambda pod: pod["metadata"]["creationTimestamp"], reverse=True)
+
+
+def holder_of(reader: Reader, pod: Object) -> Holder | None:
+    """Returns the topmost workload that owns a pod, such as a ReplicaSet's Deployment or a
+    Job's CronJob; None for a pod without an owner.
+    """
+    holder: Holder | None = None
+    current, space = pod, pod["metadata"]["namespace"]
+    while owner := _controller(current):
+        kind, name = owner["kind"], owner["name"]
+        if (workload := WORKLOADS.get(kind)) is None:
+            return holder or Holder(kind, name)
+        read = reader.optional(
+            f"{kind} {name}",
+            reader.api.get,
+            f"{workload.api}/namespaces/{space}/{workload.plural}/{name}",
+        )
+        if read is None:
+            return holder or Holder(kind, name)
+        current = read
+        holder = Holder(kind, name, current["metadata"], workload.pod_in(current) or {})
+    return holder
+
+
+def _controller(pod_or_workload: Object) -> Object | None:
+    owners = pod_or_workload["metadata"].get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("controller")), None)
+
+
+def refusals(reader: Reader, subject: Subject) -> tuple[str, ...]:
+    """Returns the messages of the workload's last FailedCreate events, newest last."""
+    path = f"/api/v1/namespaces/{subject.namespace}/events"
+    failures = reader.optional(
+        "events", reader.api.items, path, fieldSelector="reason=FailedCreate"
+    )
+    mine = [
+        event
+        for event in failures or ()
+        if str((event.get("involvedObject") or {}).get("name", "")).startswith(subject.name)
+    ]
+    mine.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+    return tuple(event.get("message", "") for event in mine[-5:])
