@@ -24,7 +24,7 @@ from lab.observe.readings import ports, seen_from, sockets
 from lab.paths import lab_paths, manifests
 from lab.scenario.failure.bundle import write_bundle
 from lab.scenario.failure.diagnosis import Broken
-from lab.scenario.failure.evidence import first_broken
+from lab.scenario.failure.gather import first_broken
 from lab.scenario.lab_access import LabAccess, open_lab
 from tests.live.chosen import NAME
 

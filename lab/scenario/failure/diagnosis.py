@@ -2,7 +2,7 @@
 
 admission → scheduling → init → rules → agent → discovery → Envoy → app. Each link works only when
 the links before it work, so the first broken link explains the others. `diagnose` is pure and takes
-Evidence; `gather` (in lab/scenario/failure/evidence.py) collects it from a namespace.
+Evidence; `gather` (in lab/scenario/failure/gather.py) collects it from a namespace.
 """
 
 from collections.abc import Iterable, Iterator

@@ -6,7 +6,7 @@ from pathlib import Path
 from lab.errors import ObservationError
 from lab.records.model import Failure
 from lab.scenario.failure.bundle import write_bundle
-from lab.scenario.failure.evidence import first_broken
+from lab.scenario.failure.gather import first_broken
 from lab.scenario.world import World
 
 
