@@ -9,7 +9,8 @@ from lab.mesh import contract
 from lab.observe import api_objects
 from lab.observe.cluster import Cluster, NotFoundError
 from lab.observe.pod import Pod
-from lab.scenario.failure.diagnosis import Broken, EnvoyEvidence, Evidence, PodEvidence, diagnose
+from lab.scenario.failure.diagnosis import Broken, diagnose
+from lab.scenario.failure.evidence import EnvoyEvidence, Evidence, PodEvidence
 
 Reading = TypeVar("Reading")
 

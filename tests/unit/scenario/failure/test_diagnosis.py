@@ -7,13 +7,8 @@ import pytest
 from lab.observe.api_objects import Container, Deployment, Event
 from lab.observe.parsers import parse_rule
 from lab.observe.readings import Chain, Listener, Process, Table
-from lab.scenario.failure.diagnosis import (
-    EnvoyEvidence,
-    Evidence,
-    PodEvidence,
-    diagnose,
-    lacking_rules,
-)
+from lab.scenario.failure.diagnosis import diagnose, lacking_rules
+from lab.scenario.failure.evidence import EnvoyEvidence, Evidence, PodEvidence
 
 LINES = (
     "-A PREROUTING -p tcp -j ISTIO_INBOUND",
