@@ -15,7 +15,7 @@ from lab.mesh.injector.settings import annotations as names
 from lab.mesh.injector.settings.pod_settings import Owner, Settings
 from lab.mesh.manifest import documents, field_types, nulls
 from lab.mesh.manifest.documents import Document
-from lab.mesh.manifest.yaml_reader import FieldPath
+from lab.mesh.manifest.reading import FieldPath
 from lab.mesh.workloads import WORKLOADS, Workload
 
 

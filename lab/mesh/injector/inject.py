@@ -20,7 +20,7 @@ from lab.mesh.injector.settings.pod_settings import Owner, Settings, Wishes
 from lab.mesh.injector.settings.user_containers import OURS, Own
 from lab.mesh.injector.uninject import keep
 from lab.mesh.manifest import field_types, nulls
-from lab.mesh.manifest.yaml_reader import FieldPath
+from lab.mesh.manifest.reading import FieldPath
 
 Template = Mapping[str, Any]
 

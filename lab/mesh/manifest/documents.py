@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 from lab.mesh.errors import DocumentError, DocumentErrors, Place
 from lab.mesh.manifest import field_types, streams, yaml_reader, yaml_writer
 from lab.mesh.manifest.field_types import Fault
+from lab.mesh.manifest.reading import FieldPath, Problem, Reading
 from lab.mesh.manifest.streams import BOM, SEPARATOR
-from lab.mesh.manifest.yaml_reader import FieldPath, Problem
 
 _QUIET_LINE: Final = re.compile(r"[ \t]*(?:#[^\n]*)?\r?\n")
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -158,7 +158,7 @@ def _object_problems(value: Any, text: str) -> list[Problem]:
     return [Problem(_nearest(reading.lines, at), f.text, f.hint, at) for at, f in faults_at]
 
 
-def _as_written(fault: Fault, reading: yaml_reader.Reading, path: FieldPath) -> Fault:
+def _as_written(fault: Fault, reading: Reading, path: FieldPath) -> Fault:
     written = reading.written.get(path)
     return fault.as_written(written) if written else fault
 
@@ -173,7 +173,7 @@ def _line_of(document: Document, path: FieldPath) -> int:
 
 
 @lru_cache(maxsize=1)
-def _reading(text: str) -> yaml_reader.Reading:
+def _reading(text: str) -> Reading:
     """Reads with lines. Keeps the last result: a document with one mistake may have thousands."""
     return yaml_reader.read(text, with_lines=True)
 

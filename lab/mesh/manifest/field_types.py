@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from lab.mesh import workloads
-from lab.mesh.manifest.yaml_reader import FieldPath
+from lab.mesh.manifest.reading import FieldPath
 
 _GLUED: Final = r"([A-Za-z][\w-]*):(\S.*)"
 _NAMES: Final = {

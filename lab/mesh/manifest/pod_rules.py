@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from lab.mesh.manifest import container_rules, pod_types, volume_rules
 from lab.mesh.manifest.field_types import Fault
+from lab.mesh.manifest.reading import FieldPath
 from lab.mesh.manifest.volume_rules import QUANTITY, Object, Violations
-from lab.mesh.manifest.yaml_reader import FieldPath
 
 _EMPTY_MAY_BE: Final = {("HTTPHeader", "value"), ("EnvVar", "value")}
 _ONE_OF: Final = {

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from lab.mesh.manifest.field_types import Fault
-from lab.mesh.manifest.yaml_reader import FieldPath
+from lab.mesh.manifest.reading import FieldPath
 
 _WORDS: Final = {
     "text": "text",

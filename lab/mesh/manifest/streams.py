@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from lab.mesh.manifest.yaml_reader import MAX_DEPTH, Problem, is_deeper
+from lab.mesh.manifest.reading import MAX_DEPTH, Problem, is_deeper
 from lab.mesh.manifest.yaml_scalars import json_number
 
 BOM: Final = "\ufeff"

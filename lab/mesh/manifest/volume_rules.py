@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from lab.mesh.manifest.quantities import quantity
-from lab.mesh.manifest.yaml_reader import FieldPath
+from lab.mesh.manifest.reading import FieldPath
 
 Violations = Iterator[tuple[FieldPath, str]]
 Object = Mapping[str, Any]

@@ -7,31 +7,15 @@ yaml_scalars.py decides what a scalar means.
 
 import math
 import re
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import yaml
 
+from lab.mesh.manifest.reading import MAX_DEPTH, Problem, Reading
 from lab.mesh.manifest.yaml_scalars import go_value, json_number, key_text
 
-FieldPath = tuple[str | int, ...]
-"""A field: keys and list indices from the document's root."""
-
-MAX_DEPTH: Final = 200
-"""Levels of nesting. A pod needs about 12; the bound keeps recursion safe."""
 MAX_ALIAS_NODES: Final = 100_000
 """Nodes that aliases may add to one document: no honest one needs as many, a bomb needs more."""
-
-
-def is_deeper(value: Any, most: int) -> bool:
-    """Whether plain data has more than `most` levels of lists and mappings."""
-    level, levels = [value], 0
-    while level and levels <= most:
-        holders = [node for node in level if isinstance(node, dict | list)]
-        level = [v for node in holders for v in (node.values() if isinstance(node, dict) else node)]
-        levels += bool(holders)
-    return levels > most
-
-
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG: Final = "tag:yaml.org,2002:"
 _TAG_TYPES: Final[dict[str, tuple[type, ...]]] = {
@@ -44,30 +28,6 @@ _MARK: Final = "\ufeff"
 _INNER_MARK: Final = re.compile(rf"(?<=\n){_MARK}")
 DROPPED: Final = "kubectl reads one document here, and drops this and all that follows it"
 DROPPED_HINT: Final = "begin another document with a line `---`; indent a document's lines alike"
-
-
-class Problem(NamedTuple):
-    """One mistake in a text. `line` counts from 1 within that text."""
-
-    line: int
-    text: str
-    hint: str = ""
-    path: FieldPath = ()
-
-
-class Reading:
-    """The data and the mistakes of one text.
-
-    `complete` is false if the parser had to stop at `problems[-1]`. `lines` and `written` are
-    empty unless `read` was asked for lines.
-    """
-
-    def __init__(self) -> None:
-        self.value: Any = None
-        self.problems: list[Problem] = []
-        self.complete = True
-        self.lines: dict[FieldPath, int] = {}
-        self.written: dict[FieldPath, str] = {}
 
 
 def read(text: str, *, with_lines: bool = False) -> Reading:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from lab.mesh.manifest.yaml_reader import Problem
+from lab.mesh.manifest.reading import Problem
 
 TEMPLATE: Final = "a template, not YAML yet"
 _KEY_ONLY: Final = re.compile(r"(\s*(?:- +)*)([A-Za-z][\w./-]*)\s*(?:#.*)?")

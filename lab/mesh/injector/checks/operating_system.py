@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from lab.mesh.manifest.yaml_reader import FieldPath
+from lab.mesh.manifest.reading import FieldPath
 
 LINUX: Final = "linux"
 OS_LABELS: Final = ("kubernetes.io/os", "beta.kubernetes.io/os")

@@ -14,7 +14,7 @@ from lab.mesh.injector.settings import annotations as names
 from lab.mesh.injector.settings.pod_settings import Wishes
 from lab.mesh.injector.settings.user_containers import Own
 from lab.mesh.manifest import field_types
-from lab.mesh.manifest.yaml_reader import FieldPath
+from lab.mesh.manifest.reading import FieldPath
 
 MOST: Final = 128 * 1024 - 1
 """Bytes of the longest argument or variable that Linux passes to a program."""

@@ -14,7 +14,7 @@ from lab.mesh.errors import AnnotationError, UnfitError
 from lab.mesh.injector.settings import annotations as names
 from lab.mesh.manifest import field_types, pod_types
 from lab.mesh.manifest.quantities import exceeds
-from lab.mesh.manifest.yaml_reader import FieldPath
+from lab.mesh.manifest.reading import FieldPath
 
 Container = Mapping[str, Any]
 

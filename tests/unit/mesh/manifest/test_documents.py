@@ -12,6 +12,7 @@ from lab.mesh.errors import DocumentErrors
 from lab.mesh.injector.files import inject_files
 from lab.mesh.injector.settings.pod_settings import Settings
 from lab.mesh.manifest import documents, yaml_reader, yaml_writer
+from lab.mesh.manifest.reading import Reading
 
 MANIFESTS = Path(__file__).parents[4] / "manifests"
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: a}  # a comment\n"
@@ -155,7 +156,7 @@ def test_thousands_of_mistakes_are_found_in_one_more_reading_and_told_in_part(
     reads = []
     real = yaml_reader.read
 
-    def counted(text: str, *, with_lines: bool = False) -> yaml_reader.Reading:
+    def counted(text: str, *, with_lines: bool = False) -> Reading:
         reads.append(with_lines)
         return real(text, with_lines=with_lines)
 
