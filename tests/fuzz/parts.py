@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, Final
 
 from lab.mesh import contract
-from lab.mesh.injector import containers as made
+from lab.mesh.injector import sidecar_volumes as made
 from tests.fuzz import odd
 
 Pod = dict[str, Any]

@@ -15,7 +15,7 @@ from lab.explain.findings.causes import Cause, Finding
 from lab.explain.situation import Object, Situation, discovery_of, proxy_of
 from lab.explain.symptoms import OURS, Container, Symptoms, unready
 from lab.mesh import contract
-from lab.mesh.injector import containers
+from lab.mesh.injector import sidecar_volumes
 from lab.mesh.injector.settings import annotations
 from lab.mesh.manifest import quantities
 
@@ -99,7 +99,7 @@ def _volume(situation: Situation, symptoms: Symptoms) -> Finding | None:
         name = match["name"]
         sentence = f"a volume of the sidecar cannot be mounted: {event.message}"
         if (
-            name == containers.VOLUME_BOOTSTRAP
+            name == sidecar_volumes.VOLUME_BOOTSTRAP
             and annotations.BOOTSTRAP_OVERRIDE in own_annotations
         ):
             return Finding(Cause.VOLUME, LINE, sentence, _drop(annotations.BOOTSTRAP_OVERRIDE))
@@ -107,7 +107,7 @@ def _volume(situation: Situation, symptoms: Symptoms) -> Finding | None:
             both = _drop(annotations.USER_VOLUME, annotations.USER_VOLUME_MOUNT)
             return Finding(Cause.VOLUME, LINE, sentence, both)
         service = situation.services.get(discovery_of(situation))
-        if name == containers.VOLUME_ROOT and service is not None and not any(
+        if name == sidecar_volumes.VOLUME_ROOT and service is not None and not any(
             service.ready.values()
         ):  # fmt: skip
             sentence += "; discovery creates its ConfigMap, and no pod of discovery is ready"

@@ -1,4 +1,4 @@
-"""Builds the two containers and the volumes that injection adds to a pod. Pure.
+"""Builds the two containers that injection adds to a pod. Pure.
 
 istio-init has a `command` and istio-proxy has `args`, on one image, as the walkthrough shows:
 a command replaces the image's ENTRYPOINT, args are passed to it.
@@ -14,15 +14,8 @@ from lab.mesh.grammar import traffic_grammar
 from lab.mesh.injector.checks.program_checks import DNS_VARIABLES
 from lab.mesh.injector.settings import annotations as names
 from lab.mesh.injector.settings.pod_settings import Owner, Wishes
+from lab.mesh.injector.sidecar_volumes import BOOTSTRAP_FILE, mounts
 
-VOLUME_CONFIG: Final = "istio-envoy"
-VOLUME_DATA: Final = "istio-data"
-VOLUME_PODINFO: Final = "istio-podinfo"
-VOLUME_ROOT: Final = "istiod-ca-cert"
-VOLUMES: Final = (VOLUME_CONFIG, VOLUME_DATA, VOLUME_PODINFO, VOLUME_ROOT)
-VOLUME_BOOTSTRAP: Final = "custom-bootstrap-volume"
-BOOTSTRAP_DIR: Final = "/etc/istio/custom-bootstrap"
-BOOTSTRAP_FILE: Final = f"{BOOTSTRAP_DIR}/custom_bootstrap.json"
 WORKLOAD_LABEL: Final = "service.istio.io/workload-name"
 NETWORK_LABEL: Final = "topology.istio.io/network"
 
@@ -38,42 +31,9 @@ _DOWNWARD_ENTRIES: Final = tuple(
     {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
     for name, path in _DOWNWARD.items()
 )
-_VOLUMES: Final = (
-    {"name": VOLUME_CONFIG, "emptyDir": {"medium": "Memory"}},
-    {"name": VOLUME_DATA, "emptyDir": {}},
-    {
-        "name": VOLUME_PODINFO,
-        "downwardAPI": {
-            "items": [
-                {"path": part, "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.{part}"}}
-                for part in ("labels", "annotations")
-            ]
-        },
-    },
-    {"name": VOLUME_ROOT, "configMap": {"name": contract.CA_CONFIG_MAP}},
-)
-_MOUNTS: Final = (
-    {"name": VOLUME_CONFIG, "mountPath": contract.CONFIG_DIR},
-    {"name": VOLUME_DATA, "mountPath": "/var/lib/istio/data"},
-    {"name": VOLUME_PODINFO, "mountPath": contract.POD_INFO_DIR},
-    {"name": VOLUME_ROOT, "mountPath": contract.ROOT_CERT_DIR, "readOnly": True},
-)
 _PORTS: Final = (
     {"name": "http-envoy-prom", "containerPort": contract.ENVOY_STATS_PORT, "protocol": "TCP"},
 )
-
-
-def volumes(wishes: Wishes) -> list[dict[str, Any]]:
-    """Returns the volumes that istio-proxy mounts: its configuration, the pod's labels, the mesh's
-    root certificate, and those of the pod's annotations.
-    """
-    override = wishes.annotations.get(names.BOOTSTRAP_OVERRIDE)
-    custom = {"name": VOLUME_BOOTSTRAP, "configMap": {"name": override}}
-    return [
-        *_VOLUMES,
-        *([custom] if override else ()),
-        *_own(wishes, names.USER_VOLUME),
-    ]
 
 
 def init_container(wishes: Wishes) -> dict[str, Any]:
@@ -153,7 +113,7 @@ def proxy_container(
             contract.PROXY_GID,
             ("NET_ADMIN",) if tproxy else (),
         ),
-        "volumeMounts": _mounts(wishes),
+        "volumeMounts": mounts(wishes),
     }
     if wishes.native:
         container["restartPolicy"] = "Always"
@@ -193,21 +153,6 @@ def _arguments(wishes: Wishes) -> list[str]:
     if wishes.status_port not in (0, contract.AGENT_PORT):
         arguments += ("--agentPort", str(wishes.status_port))
     return arguments
-
-
-def _mounts(wishes: Wishes) -> list[dict[str, Any]]:
-    override = names.BOOTSTRAP_OVERRIDE in wishes.annotations
-    custom = {"name": VOLUME_BOOTSTRAP, "mountPath": BOOTSTRAP_DIR}
-    return [
-        *_MOUNTS,
-        *([custom] if override else ()),
-        *_own(wishes, names.USER_VOLUME_MOUNT),
-    ]
-
-
-def _own(wishes: Wishes, name: str) -> list[dict[str, Any]]:
-    value = wishes.annotations.get(name)
-    return names.named(value) if value else []
 
 
 def _environment(

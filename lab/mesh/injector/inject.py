@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from lab.mesh import contract
 from lab.mesh.errors import DocumentError, Place, UnfitError
 from lab.mesh.injector import containers as sidecar
-from lab.mesh.injector import early_checks, notes, probes, uninject
+from lab.mesh.injector import early_checks, notes, probes, sidecar_volumes, uninject
 from lab.mesh.injector.checks import pod_checks, program_checks
 from lab.mesh.injector.decision import Decision, decide
 from lab.mesh.injector.settings import annotations as names
@@ -153,7 +153,7 @@ def _inject(template: Template, owner: Owner, wishes: Wishes) -> dict[str, Any]:
         containers = [proxy, *apps] if early.first else [*apps, proxy]
     spec["containers"] = containers
     keep(spec, "initContainers", inits)
-    added = sidecar.volumes(wishes)
+    added = sidecar_volumes.volumes(wishes)
     pod_checks.check_volumes(template["spec"], added, annotations)
     ours = {volume["name"] for volume in added}
     volumes = spec.get("volumes") or ()
