@@ -37,6 +37,7 @@ class Gatherer:
         self._restore = restore
         self._reader = Reader(api)
         self._mesh = Mesh(self._reader)
+        self._gaps: tuple[str, ...] = ()
 
     def live(self, target: Target) -> list[Subject]:
         """Returns the pod, or a workload's template and its pods.
@@ -45,7 +46,9 @@ class Gatherer:
         """
         target_object = workloads.named(self._api, target)
         if target.kind == "Pod":
-            return [_pod(target_object, workloads.holder_of(self._reader, target_object))]
+            pod = _pod(target_object, workloads.holder_of(self._reader, target_object))
+            self._gaps = tuple(self._reader.unknown)  # an owner may be hidden from us
+            return [pod]
         workload = WORKLOADS[target.kind]
         template = workload.pod_in(target_object) or {}
         holder = Holder(target.kind, target.name, target_object["metadata"], template)
@@ -68,7 +71,7 @@ class Gatherer:
         `space`: the namespace from the manifest, used if the cluster does not have it yet.
         `tried`: whether a dry run is allowed.
         """
-        self._reader.unknown = []
+        self._reader.unknown = list(self._gaps)
         entries, services = self._mesh.webhook()
         namespace = self._namespace(subject.namespace)
         if space is not None and (namespace is None or not namespace.exists):

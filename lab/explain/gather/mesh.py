@@ -18,10 +18,15 @@ class Mesh:
         self._reader = reader
         self._webhook: tuple[tuple[Entry, ...] | None, Mapping[tuple[str, str], Service]] | None
         self._webhook = None
+        self._gaps: list[str] = []
 
     def webhook(self) -> tuple[tuple[Entry, ...] | None, Mapping[tuple[str, str], Service]]:
-        """Returns the entries, None if they cannot be read, and their Services."""
+        """Returns the entries, None if they cannot be read, and their Services.
+
+        What could not be read is recorded each time, for every subject that the answer is about.
+        """
         if self._webhook is None:
+            before, self._reader.unknown = self._reader.unknown, self._gaps
             listed = self._reader.optional(
                 "webhook configurations", self._reader.api.items, _CONFIGURATIONS
             )
@@ -30,6 +35,8 @@ class Mesh:
             read = {key: self.service(*key) for key in wanted}
             services = {key: value for key, value in read.items() if value is not None}
             self._webhook = entries, services
+            self._reader.unknown = before
+        self._reader.unknown += [gap for gap in self._gaps if gap not in self._reader.unknown]
         return self._webhook
 
     def service(self, namespace: str, name: str) -> Service | None:

@@ -114,6 +114,27 @@ def test_what_may_not_be_read_is_told_and_is_no_yes(cluster: Cluster, config: Pa
     assert told["unknown"] == ["webhook configurations (status 403)"]
 
 
+def test_what_may_not_be_read_is_a_gap_for_every_pod_that_it_is_about(
+    cluster: Cluster, config: Path
+) -> None:
+    labelled(cluster)
+    cluster.answers[CONFIGURATIONS] = 403
+    cluster.status, cluster.trial = 403, {"message": 'cannot create resource "pods" in API'}
+    cluster.answers[PODS] = {"items": [pod("web-1", pod_of()), pod("web-2", pod_of())]}
+    code, told = asked("deploy/web", "-n", "shop", config=config)
+    assert code == 1
+    gap = "webhook configurations (status 403)"
+    assert [explanation["unknown"] for explanation in told] == [[gap]] * 3
+
+
+def test_an_owner_that_may_not_be_read_is_a_gap(cluster: Cluster, config: Path) -> None:
+    owner = {"kind": "ReplicaSet", "name": "web-7", "controller": True}
+    cluster.answers[f"{PODS}/web-1"] = pod("web-1", pod_of(), ownerReferences=[owner])
+    cluster.answers["/apis/apps/v1/namespaces/shop/replicasets/web-7"] = 403
+    _, (told,) = asked("shop/web-1", config=config)
+    assert told["unknown"] == ["ReplicaSet web-7 (status 403)"]
+
+
 def test_a_refused_call_and_the_services_endpoints_tell_one_story(
     cluster: Cluster, config: Path
 ) -> None:
