@@ -99,8 +99,6 @@ def _security(context: Object) -> Violations:
         yield ("allowPrivilegeEscalation",), "cannot be false where privileged is true"
     if context.get("windowsOptions"):
         yield ("windowsOptions",), "is for Windows, where no sidecar runs"
-    if context.get("procMount") == "Unmasked":
-        yield ("procMount",), "must be Default where the pod uses the host's users"
 
 
 def _profile(profile: Object) -> Violations:

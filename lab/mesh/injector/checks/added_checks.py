@@ -69,6 +69,10 @@ def _faults(container: Container, spec: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _in_the_pod(container: Container, spec: Mapping[str, Any]) -> Iterator[Fault]:
+    unmasked = (container.get("securityContext") or {}).get("procMount") == "Unmasked"
+    if unmasked and spec.get("hostUsers") is not False:
+        where = ("securityContext", "procMount")
+        yield Fault(where, "must be Default where the pod uses the host's users")
     volumes = {volume["name"]: volume for volume in spec.get("volumes") or ()}
     for index, mount in enumerate(container.get("volumeMounts") or ()):
         if mount["name"] not in volumes:

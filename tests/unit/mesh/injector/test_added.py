@@ -98,6 +98,16 @@ def test_an_override_that_mounts_no_volume_is_refused_by_name() -> None:
     inject(annotated(OVERRIDES=own, USER_VOLUME='{"data": {"emptyDir": {}}}'))
 
 
+def test_an_unmasked_proc_needs_users_of_the_pods_own() -> None:
+    own = '{"containers": [{"name": "istio-proxy", "securityContext": {"procMount": "Unmasked"}}]}'
+    with pytest.raises(AnnotationError, match="must be Default where the pod uses the host's"):
+        inject(annotated(OVERRIDES=own))
+    template = annotated(OVERRIDES=own)
+    template["spec"]["hostUsers"] = False
+    proxy = container(inject(template), contract.PROXY_CONTAINER)
+    assert proxy["securityContext"]["procMount"] == "Unmasked"
+
+
 def test_a_volume_that_the_mesh_would_take_from_an_application_is_refused_by_field() -> None:
     template = pod(volumes=[{"name": "istio-data", "hostPath": {"path": "/data"}}])
     inject(template)  # nobody mounts it
