@@ -120,7 +120,8 @@ def _merged(documents: Sequence[tuple[Path, str]]) -> tuple[Mapping[str, Any], M
     origin: dict[int, Path] = {}
     for file, text in documents:
         try:
-            config = yaml.safe_load(text)
+            # libyaml where there is one: certificates are long.
+            config = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
         except (ValueError, RecursionError, yaml.YAMLError) as bad:
             raise KubeconfigError(f"cannot read {file}: {bad}") from bad
         if not isinstance(config, dict):

@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from lab.cluster.build import cache
+from lab.cluster.control_plane.istio_names import NAMESPACE, PART_OF
 from lab.cluster.control_plane.manifests import CONTENT_ANNOTATION
 from lab.cluster.images import istio_images, istio_programs
 from lab.command import run
 from lab.kube.paths import Object
 from lab.progress import Task
 
-NAMESPACE: Final = "istio-system"
-DEPLOYMENT: Final = "istiod"
-PART_OF: Final = "app.kubernetes.io/part-of=istio"
-"""A label on every object that istioctl generates; the lab finds and removes them by it."""
 SETTINGS: Final = {
     "profile": "minimal",  # istiod alone: the walkthrough has no gateway
     "values.global.hub": istio_images.HUB,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lab.cluster.control_plane import istio
+from lab.cluster.control_plane import istio_names
 from lab.errors import ClusterError
 from lab.kube.client import KubeApi
 from lab.kube.errors import ApiError
@@ -38,7 +38,7 @@ TRAITS = {
         contract.CONTROL_NAMESPACE,
         frozenset({contract.WEBHOOK_SERVICE, contract.DISCOVERY_SERVICE}),
     ),
-    Mesh.ISTIO: Traits(istio.NAMESPACE, frozenset({istio.DEPLOYMENT})),
+    Mesh.ISTIO: Traits(istio_names.NAMESPACE, frozenset({istio_names.DEPLOYMENT})),
 }
 _CLUSTER_WIDE = (
     # Webhooks first: a webhook whose Service is gone would reject the requests that follow.
@@ -74,7 +74,7 @@ def remains(api: KubeApi, mesh: Mesh, ours: Sequence[Object]) -> list[str]:
 def _labelled(api: KubeApi, kind: tuple[str, str]) -> Iterator[str]:
     path = collection(kind, None)
     # Only metadata is requested: Istio's CRDs are a megabyte.
-    listed = api.request("GET", path, query={"labelSelector": istio.PART_OF}, partial=True)
+    listed = api.request("GET", path, query={"labelSelector": istio_names.PART_OF}, partial=True)
     yield from (f"{path}/{item['metadata']['name']}" for item in listed.get("items") or ())
 
 
