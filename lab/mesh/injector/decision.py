@@ -7,12 +7,10 @@ selectors in the API server, not here.
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from lab.mesh import contract
-
-if TYPE_CHECKING:  # kube-inject starts without a selector, as most often it needs none
-    from lab.mesh.label_selectors import LabelSelector
+from lab.mesh.label_selectors import LabelSelector
 
 
 class Reason(Enum):
@@ -40,8 +38,8 @@ class Policy(NamedTuple):
     """
 
     policy: str = "enabled"
-    never: "tuple[LabelSelector, ...]" = ()
-    always: "tuple[LabelSelector, ...]" = ()
+    never: tuple[LabelSelector, ...] = ()
+    always: tuple[LabelSelector, ...] = ()
 
 
 class Decision(NamedTuple):
@@ -84,5 +82,5 @@ def _reason(pod: Mapping[str, Any], namespace: str, policy: Policy) -> Reason:
     return by_policy.get(policy.policy, Reason.POLICY_UNKNOWN)
 
 
-def _any_matches(selectors: "Sequence[LabelSelector]", labels: Mapping[str, str]) -> bool:
+def _any_matches(selectors: Sequence[LabelSelector], labels: Mapping[str, str]) -> bool:
     return any(each.requirements and each.matches(labels) for each in selectors)
