@@ -18,7 +18,8 @@ _BARE: Final = re.compile(r"(?:[A-Za-z_/$(]|--?[A-Za-z])[A-Za-z0-9_./$()@%+=,*^~
 _BARE_WORDS: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./()@%+=,*-]*(?: [A-Za-z0-9_./()@%+=,*-]+)+")
 _QUANTITY: Final = re.compile(r"[0-9]+(?:m|Ki|Mi|Gi|s|ms)")
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]*")
-_ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_ESCAPED: Final = "[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]"
+"""Compiled only when a text has more than ASCII: the set takes a third of a millisecond."""
 
 
 @cache
@@ -112,4 +113,6 @@ def text(value: str) -> str:
     if '"' in value and _PRINTABLE.fullmatch(value):
         return "'" + value.replace("'", "''") + "'"
     quoted = json.dumps(value, ensure_ascii=False)
-    return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
+    if quoted.isascii() and "\x7f" not in quoted:
+        return quoted
+    return re.sub(_ESCAPED, lambda match: f"\\u{ord(match[0]):04x}", quoted)
