@@ -7,10 +7,14 @@ selectors in the API server, not here.
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lab.mesh import contract
-from lab.mesh.label_selectors import LabelSelector
+
+if TYPE_CHECKING:
+    from lab.mesh.label_selectors import LabelSelector
+else:  # kube-inject needs selectors only with a configuration, which loads them itself
+    LabelSelector = Any
 
 
 class Reason(Enum):
