@@ -1,4 +1,4 @@
-"""What a long action says while it runs: the interface; renderers are in lab/console.py."""
+"""The interface through which a long action reports progress; renderers are in lab/console.py."""
 
 from contextlib import AbstractContextManager
 from typing import Protocol

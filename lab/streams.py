@@ -1,4 +1,4 @@
-"""Standard streams and signals of a program of ours: what befalls them is one line, no traceback.
+"""Standard streams and signals of our programs: a failure is one line, not a traceback.
 
 Imports only the standard library, and little of it: `kube-inject` starts here, too.
 """

@@ -1,4 +1,4 @@
-"""What one `lab up` works on: what was asked for, what its steps found so far."""
+"""The inputs of one `lab up`, and what its steps have found so far."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""`lab status`: what is running, and from what it was built."""
+"""`lab status`: shows what is running and what it was built from."""
 
 from pathlib import Path
 from typing import Any
