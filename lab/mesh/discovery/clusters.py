@@ -70,13 +70,13 @@ class Backends:
         for endpoint_slice in snapshot.slices:
             key = endpoint_slice.namespace, endpoint_slice.service
             self._slices[key].append(endpoint_slice)
-        ports: dict[str, dict[int, Protocol]] = defaultdict(dict)
+        ports: dict[tuple[str, str], dict[int, Protocol]] = defaultdict(dict)
         for service in snapshot.services:
             if not service.external_name:
                 self._collect_inbound(service, ports)
         self._inbound = {
-            ip: tuple(InboundPort(port, protocols[port]) for port in sorted(protocols))
-            for ip, protocols in ports.items()
+            pod: tuple(InboundPort(port, protocols[port]) for port in sorted(protocols))
+            for pod, protocols in ports.items()
         }
 
     def of(self, service: Service, port: ServicePort) -> list[tuple[str, int]]:
@@ -89,14 +89,16 @@ class Backends:
         chosen = ready or [(e, p) for e, p in backends if e.serving]
         return sorted({(endpoint.address, number) for endpoint, number in chosen})
 
-    def inbound(self, addresses: Iterable[str]) -> tuple[InboundPort, ...]:
+    def inbound(self, namespace: str, addresses: Iterable[str]) -> tuple[InboundPort, ...]:
         """Return the ports to which Services send traffic, of the pod with one of `addresses`.
 
-        Endpoints that are not ready count: the sidecar is configured before its pod is ready.
+        Only Services of the pod's own `namespace` count: an EndpointSlice of another one may hold
+        any address. Endpoints that are not ready count: the sidecar is configured before its pod
+        is ready.
         """
         for ip in addresses:
-            if ip in self._inbound:
-                return self._inbound[ip]
+            if (namespace, ip) in self._inbound:
+                return self._inbound[namespace, ip]
         return ()
 
     def _of(self, service: Service, port: ServicePort) -> Iterable[tuple[SliceEndpoint, int]]:
@@ -107,12 +109,14 @@ class Backends:
                         if is_ipv4(endpoint.address):
                             yield endpoint, slice_port.port
 
-    def _collect_inbound(self, service: Service, ports: dict[str, dict[int, Protocol]]) -> None:
+    def _collect_inbound(
+        self, service: Service, ports: dict[tuple[str, str], dict[int, Protocol]]
+    ) -> None:
         for port in service.ports:
             protocol = protocol_of(port)
             for endpoint, number in self._of(service, port):
                 if number not in SIDECAR_PORTS:
-                    mine = ports[endpoint.address]
+                    mine = ports[service.namespace, endpoint.address]
                     mine[number] = merged(mine.get(number, protocol), protocol)
 
 

@@ -5,6 +5,7 @@ Outbound, a captured connection is handed from `virtualOutbound` to the most exa
 through. Only the two capturing listeners open a socket.
 """
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
@@ -46,7 +47,7 @@ from lab.mesh.discovery.envoy_filters import (
     tcp_filter,
     virtual_host,
 )
-from lab.mesh.discovery.protocols import HTTP_PORTS, Protocol, protocol_of
+from lab.mesh.discovery.protocols import HTTP_PORTS, Protocol, merged, protocol_of
 from lab.mesh.discovery.snapshot import Service, ServicePort, Snapshot
 
 VIRTUAL_OUTBOUND: Final = "virtualOutbound"
@@ -73,19 +74,39 @@ def outbound(snapshot: Snapshot, backends: Backends) -> dict[str, Listener]:
             ],
             inspect=True,
         )
-    for service, port, protocol in _exact(snapshot):
-        cluster, rds = outbound_name(service, port), exact_route(service, port)
-        for ip, number in _destinations(service, port, backends):
-            name = f"{ip}_{number}"
-            if name in result:
-                continue  # two Services claim one address: the first by name gets it
-            result[name] = _unbound(
-                name,
-                address_of=(ip, number),
-                chains=_chains(protocol, cluster, f"outbound_{name}", rds),
-                inspect=protocol is not Protocol.TCP,
-            )
+    for (ip, number), claimants in _claims(snapshot, backends).items():
+        exact = [claimant for claimant in claimants if not _is_wildcard(claimant[1])]
+        if not exact:
+            continue
+        protocol = functools.reduce(merged, (protocol_of(port) for _, port in claimants))
+        described = [claimant for claimant in exact if protocol_of(claimant[1]) is not Protocol.TCP]
+        service, port = (described or exact)[0]
+        rds = exact_route(service, port) if described else str(claimants[0][1].port)
+        name = f"{ip}_{number}"
+        result[name] = _unbound(
+            name,
+            address_of=(ip, number),
+            chains=_chains(protocol, outbound_name(service, port), f"outbound_{name}", rds),
+            inspect=protocol is not Protocol.TCP,
+        )
     return result
+
+
+def _claims(
+    snapshot: Snapshot, backends: Backends
+) -> dict[tuple[str, int], list[tuple[Service, ServicePort]]]:
+    """Return address and port → the Service ports that have it, the first by name first.
+
+    An EndpointSlice may hold any address. So a headless Service has no say about the cluster IP of
+    another Service, and where several have one pod's port, what they say is merged.
+    """
+    taken = {ip for service in snapshot.services for ip in service.cluster_ips}
+    claims: dict[tuple[str, int], list[tuple[Service, ServicePort]]] = defaultdict(list)
+    for service, port in _service_ports(snapshot):
+        for ip, number in _destinations(service, port, backends):
+            if not (service.headless and ip in taken):
+                claims[ip, number].append((service, port))
+    return claims
 
 
 def outbound_routes(snapshot: Snapshot, namespace: str) -> dict[str, RouteConfiguration]:

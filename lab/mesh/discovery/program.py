@@ -90,12 +90,14 @@ def pages(hub: Hub, registry: Registry, trust: Trust, webhook: WebhookTrust) -> 
     return {
         "/healthz": lambda: HttpAnswer.say(200, "ok"),
         "/readyz": ready,
-        "/metrics": lambda: HttpAnswer(200, metrics(hub, trust, webhook).encode(), METRICS),
+        "/metrics": lambda: HttpAnswer(
+            200, metrics(hub, registry, trust, webhook).encode(), METRICS
+        ),
         "/debug/snapshot": snapshot,
     }
 
 
-def metrics(hub: Hub, trust: Trust, webhook: WebhookTrust) -> str:
+def metrics(hub: Hub, registry: Registry, trust: Trust, webhook: WebhookTrust) -> str:
     """Return the metrics as Prometheus text."""
     counts, prefix = hub.counts, "sidecar_lab_discovery_"
     lines = [f"{prefix}streams {counts.streams}", f"{prefix}snapshots_total {counts.snapshots}"]
@@ -109,6 +111,8 @@ def metrics(hub: Hub, trust: Trust, webhook: WebhookTrust) -> str:
     labels = [action.value for action in Action if action is not Action.NONE]
     for what in (*labels, "bundles"):
         lines.append(f'{prefix}webhook_trust_total{{what="{what}"}} {webhook.counts[what]}')
+    for fold in (registry.services, registry.slices):
+        lines.append(f'{prefix}objects_left_out{{kind="{fold.kind}"}} {len(fold.problems)}')
     if hub.catalog is not None:
         sizes = {
             "services": len(hub.catalog.snapshot.services),

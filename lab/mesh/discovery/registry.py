@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import logging
+import time
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 from lightkube import AsyncClient
 
-from lab.mesh.discovery.snapshot import Service, Slice, Snapshot, service_from, slice_from
+from lab.mesh.discovery.api_objects import Reading, service_from, slice_from
+from lab.mesh.discovery.snapshot import Service, Slice, Snapshot
 from lab.mesh.kubernetes_watch import (
     ConfigMaps,
     Follower,
@@ -21,6 +24,11 @@ from lab.mesh.trust.root_certificate import Trust
 DEBOUNCE_SECONDS: Final = 0.05
 """Seconds between a first change and the Snapshot, so that it includes the changes that follow."""
 
+LOG_LINES: Final = 50
+LOG_SECONDS: Final = 10.0
+MOST_PROBLEMS: Final = 5
+"""Reasons that are kept of one object."""
+log = logging.getLogger("lab.mesh.discovery.registry")
 T = TypeVar("T")
 Key = tuple[str, str]
 
@@ -28,35 +36,70 @@ Key = tuple[str, str]
 class Fold(Generic[T]):
     """Holds the latest value of every object of one kind.
 
-    `read` turns an object into its value, or into None to leave it out. `on_change` is called
-    after a change.
+    `read` turns an object into its value. `on_change` is called after a change. `problems` holds
+    the reasons why an object, or a part of it, is left out; each is logged when it appears.
     """
 
-    def __init__(self, read: Callable[[Object], T | None], on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, kind: str, read: Callable[[Object], Reading[T]], on_change: Callable[[], None]
+    ) -> None:
+        self.kind = kind
         self._read = read
         self._on_change = on_change
         self.held: dict[Key, T] = {}
+        self.problems: dict[Key, tuple[str, ...]] = {}
+        self._log = LimitedLog()
 
     def replaced(self, objects: list[Object]) -> None:
         """Replace what is held by `objects`, a complete list."""
-        self.held = {}
+        before, self.held, self.problems = self.problems, {}, {}
         for item in objects:
-            self._put(item)
+            self._put(item, before.get(_key(item), ()))
         self._on_change()
 
     def changed(self, kind: str, item: Object) -> None:
         """Apply one watch event; call `on_change` only if it changes what is held."""
         key = _key(item)
         before = self.held.pop(key, None)
+        known = self.problems.pop(key, ())
         if kind != "DELETED":
-            self._put(item)
+            self._put(item, known)
         if self.held.get(key) != before:
             self._on_change()
 
-    def _put(self, item: Object) -> None:
-        value = self._read(item)
-        if value is not None:
-            self.held[_key(item)] = value
+    def _put(self, item: Object, known: tuple[str, ...]) -> None:
+        key = _key(item)
+        reading = self._read(item)
+        if reading.value is not None:
+            self.held[key] = reading.value
+        if reading.problems:
+            self.problems[key] = reading.problems[:MOST_PROBLEMS]
+            if self.problems[key] != known:
+                self._log.warning(_line(self.kind, key, reading))
+
+
+class LimitedLog:
+    """Writes at most LOG_LINES warnings in LOG_SECONDS; what is more is counted.
+
+    Any tenant can change an object of its own as often as it likes.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._began = now()
+        self._written = self._suppressed = 0
+
+    def warning(self, line: str) -> None:
+        """Write the line, or count it."""
+        if self._now() - self._began > LOG_SECONDS:
+            if self._suppressed:
+                log.warning("%d more lines about objects were not written", self._suppressed)
+            self._began, self._written, self._suppressed = self._now(), 0, 0
+        if self._written < LOG_LINES:
+            self._written += 1
+            log.warning("%s", line)
+        else:
+            self._suppressed += 1
 
 
 class Registry:
@@ -68,8 +111,8 @@ class Registry:
         self._publish = publish
         self._dirty = asyncio.Event()
         self._trust = trust
-        self.services: Fold[Service] = Fold(service_from, self._dirty.set)
-        self.slices: Fold[Slice] = Fold(slice_from, self._dirty.set)
+        self.services: Fold[Service] = Fold("Service", service_from, self._dirty.set)
+        self.slices: Fold[Slice] = Fold("EndpointSlice", slice_from, self._dirty.set)
         name = {"metadata.name": trust.config_map}
         self.followers = [
             Follower(client, Services, self.services),
@@ -115,6 +158,13 @@ class Registry:
             if snapshot.version != last:
                 last = snapshot.version
                 self._publish(snapshot)
+
+
+def _line(kind: str, key: Key, reading: Reading[T]) -> str:
+    what = "a part is left out" if reading.value is not None else "left out"
+    more = len(reading.problems) - MOST_PROBLEMS
+    rest = f"; and {more} more" if more > 0 else ""
+    return f"{kind} {'/'.join(key)}: {what}: {'; '.join(reading.problems[:MOST_PROBLEMS])}{rest}"
 
 
 def _key(item: Object) -> Key:

@@ -120,7 +120,7 @@ class Catalog:
         if namespace not in self._routes:
             tables = listeners.outbound_routes(self.snapshot, namespace)
             self._routes[namespace] = _set(_resources(tables))
-        own = self._backends.inbound(identity.addresses)
+        own = self._backends.inbound(namespace, identity.addresses)
         if own not in self._own:
             inbound = {listeners.VIRTUAL_INBOUND: listeners.inbound(own)}
             self._own[own] = (

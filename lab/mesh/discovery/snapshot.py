@@ -7,7 +7,7 @@ mean the same configuration.
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 
 @dataclass(frozen=True, order=True)
@@ -103,61 +103,3 @@ def _once(objects: Iterable[_Object]) -> tuple[_Object, ...]:
     for item in sorted(objects):
         first.setdefault((item.namespace, item.name), item)
     return tuple(first.values())
-
-
-def service_from(manifest: dict[str, Any]) -> Service:
-    """Return a v1 Service as the API server writes it, without ports other than TCP."""
-    meta, spec = manifest["metadata"], manifest.get("spec") or {}
-    addresses = spec.get("clusterIPs") or [spec.get("clusterIP") or ""]
-    return Service(
-        namespace=meta["namespace"],
-        name=meta["name"],
-        ports=tuple(
-            sorted(
-                ServicePort(port["port"], port.get("name") or "", port.get("appProtocol") or "")
-                for port in spec.get("ports") or ()
-                if _is_tcp(port)
-            )
-        ),
-        cluster_ips=tuple(address for address in addresses if address not in ("", "None")),
-        external_name=spec.get("type") == "ExternalName",
-    )
-
-
-def slice_from(manifest: dict[str, Any]) -> Slice | None:
-    """Return a discovery.k8s.io/v1 EndpointSlice; None when no Service owns it.
-
-    An unset condition counts as its documented default: ready, and serving as ready.
-    """
-    meta = manifest["metadata"]
-    service = (meta.get("labels") or {}).get("kubernetes.io/service-name")
-    if not service:
-        return None
-    return Slice(
-        namespace=meta["namespace"],
-        service=service,
-        name=meta["name"],
-        ports=tuple(
-            sorted(
-                SlicePort(port.get("name") or "", port["port"])
-                for port in manifest.get("ports") or ()
-                if _is_tcp(port) and port.get("port")
-            )
-        ),
-        endpoints=tuple(sorted(_endpoints(manifest.get("endpoints") or ()))),
-    )
-
-
-def _endpoints(entries: Iterable[dict[str, Any]]) -> Iterable[SliceEndpoint]:
-    for entry in entries:
-        conditions = entry.get("conditions") or {}
-        ready = conditions.get("ready")
-        ready = True if ready is None else bool(ready)
-        serving = conditions.get("serving")
-        serving = ready if serving is None else bool(serving)
-        for address in entry.get("addresses") or ():
-            yield SliceEndpoint(address, ready, serving)
-
-
-def _is_tcp(port: dict[str, Any]) -> bool:
-    return (port.get("protocol") or "TCP") == "TCP"

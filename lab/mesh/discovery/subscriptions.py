@@ -1,12 +1,16 @@
-"""Keeps what one sidecar subscribed to and was sent: state-of-the-world xDS, without I/O.
+"""What one sidecar subscribed to, was sent and accepted: state-of-the-world xDS, no I/O.
 
+"Sent" is not "accepted": each response is pending under its nonce until Envoy answers it. When
+Envoy refuses a response with several resources, it may have skipped the good ones after the bad
+one. So these are sent again in halves, until the bad one is alone; in its place Envoy then gets an
+answer without content, for it must not wait for ever.
 Source: Envoy's xDS protocol documentation (ACK, NACK, nonces, wildcard, resource warming).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
@@ -24,6 +28,10 @@ from lab.mesh.discovery.resources import (
 )
 
 _REFERS: Final = {CLUSTERS: ENDPOINTS, LISTENERS: ROUTES}
+MOST_PENDING: Final = 4
+"""Responses of one type that Envoy may leave unanswered; then changes wait, and are sent as one."""
+MOST_REASON: Final = 500
+"""Characters of Envoy's reason that are kept."""
 
 
 class Kind(Enum):
@@ -36,18 +44,57 @@ class Kind(Enum):
     UNKNOWN_TYPE = "unknown type"
 
 
+class Refusal(NamedTuple):
+    """A refused response: the name of its resource, or of several, and Envoy's reason."""
+
+    type_url: str
+    names: tuple[str, ...]
+    reason: str
+
+
+@dataclass
+class _Response:
+    """A response that Envoy has not answered yet: name → digest of its resources."""
+
+    version: str
+    digests: dict[str, str]
+
+
 @dataclass
 class _Subscription:
     """The subscription to one type.
 
-    `names`: None means all of them. `sent` maps a name to the digest of the resource sent last.
+    `names`: None means all of them. `sent`: name → digest of the resource sent last. `pending`:
+    nonce → response. `suspects`: names that are to be sent again, one batch after the other.
+    `refused`: name → digest that Envoy refused when it came alone.
     """
 
     names: frozenset[str] | None
     nonce: str = ""
     version: str = ""
+    accepted: str = ""
     sent: dict[str, str] = field(default_factory=dict)
+    pending: dict[str, _Response] = field(default_factory=dict)
+    suspects: list[list[str]] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    refusal: Refusal | None = None
     answered: bool = False
+
+    def keep(self, names: frozenset[str] | None) -> None:
+        """Subscribe to `names`; one that is requested again after a pause is sent again."""
+        self.names = names
+        if names is not None:
+            self.sent = {name: digest for name, digest in self.sent.items() if name in names}
+            self.refused = {name: digest for name, digest in self.refused.items() if name in names}
+
+
+class TypeStatus(NamedTuple):
+    """One type of one sidecar: version sent last, version accepted last ("": none), in step or not."""
+
+    sent: str
+    accepted: str
+    pending: bool
+    refusal: Refusal | None
 
 
 class Session:
@@ -58,38 +105,52 @@ class Session:
         self._count = 0
 
     def receive(self, request: DiscoveryRequest) -> Kind:
-        """Apply one request and return its kind; a stale one (an older nonce) changes nothing."""
+        """Apply one request and return its kind.
+
+        One with an older nonce answers the response of that nonce, and changes no subscription.
+        """
         url = request.type_url
         if url not in PUSH_ORDER:
             return Kind.UNKNOWN_TYPE
-        known = self._open.get(url)
-        if known is not None and request.response_nonce != known.nonce:
-            return Kind.STALE
         names = _names(url, request.resource_names)
+        known = self._open.get(url)
         if known is None:
             self._open[url] = _Subscription(names)
             return Kind.SUBSCRIBE
+        refused = request.HasField("error_detail")
+        response = known.pending.pop(request.response_nonce, None)
+        if response is not None:
+            if refused:
+                _refuse(url, known, response, request.error_detail.message)
+            else:
+                _accept(known, response)
+        if request.response_nonce != known.nonce:
+            return Kind.NACK if refused and response is not None else Kind.STALE
         changed = names != known.names
-        known.names = names
-        if names is not None:
-            # A name that is requested again after a pause has to be sent again.
-            known.sent = {name: digest for name, digest in known.sent.items() if name in names}
-        if request.HasField("error_detail"):
+        known.keep(names)
+        if refused:
             return Kind.NACK
         return Kind.SUBSCRIBE if changed else Kind.ACK
 
     def due(self, view: View) -> Iterator[DiscoveryResponse]:
         """Yield the responses that this sidecar lacks of `view`, in push order.
 
-        It yields nothing when Envoy is up to date, and does not repeat a response that Envoy
-        refused.
+        It yields nothing when Envoy is up to date, and does not repeat what Envoy refused.
         """
         for url in PUSH_ORDER:
             subscription = self._open.get(url)
-            if subscription is not None:
-                response = self._response(url, subscription, view[url])
-                if response is not None:
-                    yield response
+            if subscription is None or len(subscription.pending) >= MOST_PENDING:
+                continue
+            response = self._response(url, subscription, view[url])
+            if response is not None:
+                yield response
+
+    def status(self) -> dict[str, TypeStatus]:
+        """Return what is sent, accepted and refused of each type to which Envoy subscribed."""
+        return {
+            url: TypeStatus(known.version, known.accepted, bool(known.pending), known.refusal)
+            for url, known in self._open.items()
+        }
 
     def _response(
         self, url: str, subscription: _Subscription, offered: ResourceSet
@@ -106,13 +167,7 @@ class Session:
             self._forget_what_warms_again(url, subscription, wanted)
             subscription.sent = {resource.name: resource.digest for resource in wanted}
         else:
-            # Named types may be sent in part: only what changed.
-            named = [offered.by_name.get(n) or fallback(url, n) for n in _sorted(subscription)]
-            wanted = [
-                resource
-                for resource in named
-                if subscription.sent.get(resource.name) != resource.digest
-            ]
+            wanted = _changed(url, subscription, offered)
             if not wanted:
                 return None
             version = offered.version
@@ -120,6 +175,8 @@ class Session:
         self._count += 1
         subscription.nonce, subscription.version = str(self._count), version
         subscription.answered = True
+        digests = {resource.name: resource.digest for resource in wanted}
+        subscription.pending[subscription.nonce] = _Response(version, digests)
         return DiscoveryResponse(
             version_info=version,
             resources=[resource.body for resource in wanted],
@@ -140,10 +197,50 @@ class Session:
                     referred.sent.pop(name, None)
 
 
-def _names(url: str, requested: Any) -> frozenset[str] | None:
+def _changed(url: str, subscription: _Subscription, offered: ResourceSet) -> list[Resource]:
+    """Return the resources of a type that is sent by name, which Envoy does not have as offered.
+
+    While Envoy is asked which of several it refuses, one batch is under way at a time.
+    """
+    names = sorted(subscription.names or ())
+    if subscription.suspects:
+        if subscription.pending:
+            return []
+        batch = frozenset(subscription.suspects.pop(0))
+        names = [name for name in names if name in batch]
+    resources = (_offered(url, subscription, offered, name) for name in names)
+    return [each for each in resources if subscription.sent.get(each.name) != each.digest]
+
+
+def _offered(url: str, subscription: _Subscription, offered: ResourceSet, name: str) -> Resource:
+    resource = offered.by_name.get(name) or fallback(url, name)
+    if subscription.refused.get(name) == resource.digest:
+        return fallback(url, name)
+    subscription.refused.pop(name, None)
+    return resource
+
+
+def _accept(subscription: _Subscription, response: _Response) -> None:
+    subscription.accepted = response.version
+    refusal = subscription.refusal
+    if refusal is not None and subscription.refused.keys().isdisjoint(refusal.names):
+        subscription.refusal = None
+
+
+def _refuse(url: str, subscription: _Subscription, response: _Response, reason: str) -> None:
+    names = sorted(response.digests)
+    subscription.refusal = Refusal(url, tuple(names), reason[:MOST_REASON])
+    if url in _REFERS:
+        return  # Envoy takes the good ones of these, and keeps what it had of the bad ones
+    for name in names:
+        subscription.sent.pop(name, None)
+    if len(names) == 1:
+        subscription.refused.update(response.digests)
+    else:
+        middle = len(names) // 2
+        subscription.suspects += [names[:middle], names[middle:]]
+
+
+def _names(url: str, requested: Iterable[Any]) -> frozenset[str] | None:
     names = frozenset(requested)
     return None if url in _REFERS and (not names or "*" in names) else names - {"*"}
-
-
-def _sorted(subscription: _Subscription) -> list[str]:
-    return sorted(subscription.names or ())

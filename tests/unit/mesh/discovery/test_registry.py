@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from lab.mesh.discovery.registry import Fold
-from lab.mesh.discovery.snapshot import Service, service_from
+from lab.mesh.discovery import registry
+from lab.mesh.discovery.api_objects import service_from
+from lab.mesh.discovery.registry import Fold, LimitedLog
+from lab.mesh.discovery.snapshot import Service
 from lab.mesh.errors import DiscoveryError
 from lab.mesh.kubernetes_watch import connect
 from lab.mesh.trust.root_certificate import lacking, read_root, wants_copy
@@ -20,7 +22,7 @@ def manifest(name: str, ip: str = "10.96.0.1", version: str = "1") -> dict[str, 
 class Told:
     def __init__(self) -> None:
         self.times = 0
-        self.fold: Fold[Service] = Fold(service_from, self.tell)
+        self.fold: Fold[Service] = Fold("Service", service_from, self.tell)
 
     def tell(self) -> None:
         self.times += 1
@@ -50,6 +52,37 @@ def test_a_change_that_means_nothing_to_envoy_tells_nobody() -> None:
     told.fold.changed("MODIFIED", manifest("a", version="2"))
     told.fold.changed("DELETED", manifest("never-seen"))
     assert told.times == before
+
+
+def test_what_is_left_out_is_counted_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    told = Told()
+    told.fold.replaced([manifest("a", "10.96.0.300"), manifest("b")])
+    told.fold.changed("MODIFIED", manifest("a", "10.96.0.300", version="2"))
+    assert told.fold.problems == {
+        ("shop", "a"): ("spec.clusterIPs: not an address: '10.96.0.300'",)
+    }
+    assert [record.getMessage() for record in caplog.records] == [
+        "Service shop/a: a part is left out: spec.clusterIPs: not an address: '10.96.0.300'"
+    ]
+    told.fold.changed("MODIFIED", manifest("a"))
+    assert told.fold.problems == {}
+    told.fold.changed("DELETED", manifest("a"))
+
+
+def test_an_object_that_changes_all_the_time_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = [0.0]
+    limited = LimitedLog(lambda: clock[0])
+    for number in range(1000):
+        limited.warning(f"line {number}")
+    assert len(caplog.records) == registry.LOG_LINES
+    clock[0] += registry.LOG_SECONDS + 1
+    limited.warning("later")
+    assert [record.getMessage() for record in caplog.records[-2:]] == [
+        "950 more lines about objects were not written",
+        "later",
+    ]
 
 
 def test_copies_are_made_mended_and_left_alone() -> None:

@@ -36,8 +36,6 @@ from lab.mesh.discovery.snapshot import (
     SliceEndpoint,
     SlicePort,
     Snapshot,
-    service_from,
-    slice_from,
 )
 from lab.mesh.errors import DiscoveryError
 
@@ -120,8 +118,8 @@ def test_the_pods_own_ports_are_known_before_it_is_ready() -> None:
     unready = (SliceEndpoint("10.244.0.9", ready=False, serving=False),)
     own = Slice("shop", "web", "s", (SlicePort("", 8081),), unready)
     backends = Backends(Snapshot((WEB,), (own,)))
-    assert backends.inbound(ME.addresses) == (InboundPort(8081, Protocol.HTTP),)
-    assert backends.inbound(("10.9.9.9",)) == ()
+    assert backends.inbound("shop", ME.addresses) == (InboundPort(8081, Protocol.HTTP),)
+    assert backends.inbound("shop", ("10.9.9.9",)) == ()
 
 
 def test_services_that_disagree_on_a_pods_port_leave_it_to_sniffing() -> None:
@@ -134,7 +132,7 @@ def test_services_that_disagree_on_a_pods_port_leave_it_to_sniffing() -> None:
             Slice("shop", "raw", "b", (SlicePort("tcp", 8081),), ends),
         ),
     )
-    assert Backends(snapshot).inbound(ME.addresses) == (InboundPort(8081, Protocol.SNIFF),)
+    assert Backends(snapshot).inbound("shop", ME.addresses) == (InboundPort(8081, Protocol.SNIFF),)
 
 
 def test_inbound_reaches_the_application_from_the_address_that_rules_let_pass() -> None:
@@ -173,33 +171,31 @@ def test_the_node_says_which_pod_it_is() -> None:
         identity_of(Node(id="x"))
 
 
-def test_kubernetes_objects_are_read_with_their_documented_defaults() -> None:
-    meta = {"name": "web", "namespace": "shop"}
-    ports = [{"port": 80, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}]
-    spec = {"clusterIP": "10.96.0.1", "ports": ports}
-    assert service_from({"metadata": meta, "spec": spec}) == WEB
-    assert service_from({"metadata": meta, "spec": {"clusterIP": "None"}}).headless
-    external = service_from({"metadata": meta, "spec": {"type": "ExternalName"}})
-    assert external.external_name
-    assert not external.headless
-    labels = {"labels": {"kubernetes.io/service-name": "web"}}
-    found = slice_from(
-        {
-            "metadata": meta | labels,
-            "ports": [{"port": 80}],
-            "endpoints": [
-                {"addresses": ["10.0.0.1"]},
-                {"addresses": ["10.0.0.2"], "conditions": {"ready": False, "serving": True}},
-            ],
-        }
-    )
-    assert found is not None
-    assert found.ports == (SlicePort("", 80),)
-    assert found.endpoints == (
-        SliceEndpoint("10.0.0.1"),
-        SliceEndpoint("10.0.0.2", ready=False, serving=True),
-    )
-    assert slice_from({"metadata": meta}) is None
+def test_only_services_of_the_pods_own_namespace_say_how_its_ports_are_taken() -> None:
+    ends = (SliceEndpoint("10.244.0.9"),)
+    own = Slice("shop", "web", "s", (SlicePort("", 8081),), ends)
+    foreign = Service("b", "foreign", (ServicePort(80, "tcp"),), ("10.96.0.9",))
+    there = Slice("b", "foreign", "s", (SlicePort("tcp", 8081), SlicePort("tcp", 9002)), ends)
+    alone = Catalog(Snapshot((WEB,), (own,))).view(ME)
+    beside = Catalog(Snapshot((WEB, foreign), (own, there))).view(ME)
+    for url, name in ((LISTENERS, "virtualInbound"), (CLUSTERS, "inbound|8081||")):
+        assert alone[url].by_name[name] == beside[url].by_name[name]
+    assert "inbound|9002||" not in beside[CLUSTERS].by_name
+
+
+def test_a_foreign_headless_service_takes_neither_a_cluster_ip_nor_a_pods_protocol() -> None:
+    database = Service("shop", "db", (ServicePort(5432, "tcp"),), ("10.96.0.5",))
+    peers = Service("shop", "peers", (ServicePort(9000, "http"),))
+    own = Slice("shop", "peers", "s", (SlicePort("http", 9000),), (SliceEndpoint("10.244.0.7"),))
+    alone = Snapshot((database, peers), (own,))
+    grab = Service("b", "a", (ServicePort(5432, "http"), ServicePort(9000, "tcp-x")))
+    ends = (SliceEndpoint("10.96.0.5"), SliceEndpoint("10.244.0.7"))
+    there = Slice("b", "a", "s", (SlicePort("http", 5432), SlicePort("tcp-x", 9000)), ends)
+    beside = Snapshot((*alone.services, grab), (own, there))
+    before, after = (listeners.outbound(each, Backends(each)) for each in (alone, beside))
+    assert after["10.96.0.5_5432"] == before["10.96.0.5_5432"]
+    chains = [chain.name for chain in after["10.244.0.7_9000"].filter_chains]
+    assert chains == ["http", "tcp"], "what the two say is merged: HTTP is still seen"
 
 
 LABELS = st.sampled_from(["a", "b", "web", "svc", "cluster", "local"])

@@ -1,5 +1,7 @@
 """The xDS conversation, message by message."""
 
+import pytest
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
 from lab.mesh.discovery.resources import (
@@ -20,7 +22,7 @@ from lab.mesh.discovery.snapshot import (
     SlicePort,
     Snapshot,
 )
-from lab.mesh.discovery.subscriptions import Kind, Session
+from lab.mesh.discovery.subscriptions import MOST_PENDING, Kind, Session
 
 ME = Identity("shop", "client", ("10.244.0.9",))
 WEB = "outbound|80||web.shop.svc.cluster.local"
@@ -119,3 +121,109 @@ def test_a_type_we_do_not_serve_is_left_unanswered() -> None:
     session = Session()
     assert session.receive(ask("type.googleapis.com/x.Secret")) is Kind.UNKNOWN_TYPE
     assert list(session.due(view())) == []
+
+
+def refused(url: str, *names: str, after: DiscoveryResponse) -> DiscoveryRequest:
+    request = ask(url, *names, after=after)
+    request.error_detail.message = "malformed"
+    return request
+
+
+def many(count: int) -> View:
+    services = tuple(
+        Service("shop", f"s{n}", (ServicePort(80, "http"),), (f"10.96.1.{n}",))
+        for n in range(count)
+    )
+    slices = tuple(
+        Slice("shop", f"s{n}", f"s{n}", (SlicePort("http", 80),), (SliceEndpoint(f"10.0.1.{n}"),))
+        for n in range(count)
+    )
+    return Catalog(Snapshot(services, slices)).view(ME)
+
+
+def converse(bad: set[str], at: View, names: list[str]) -> tuple[Session, dict[str, bytes], int]:
+    """Play an Envoy that refuses each response with a bad resource, and skips the rest of it."""
+    session, held, responses = Session(), {}, 0
+    session.receive(ask(ENDPOINTS, *names))
+    while answers := list(session.due(at)):
+        (response,) = answers
+        responses += 1
+        assert responses < 200, "it never ends"
+        whole = True
+        for body in response.resources:
+            content = ClusterLoadAssignment.FromString(body.value)
+            if content.cluster_name in bad and content.endpoints:
+                whole = False
+                break
+            held[content.cluster_name] = body.value
+        reply = ask if whole else refused
+        session.receive(reply(ENDPOINTS, *names, after=response))
+    return session, held, responses
+
+
+@pytest.mark.parametrize("bad", [set(), {3}, {0}, {0, 31}, {5, 6, 20}, set(range(32))])
+def test_the_rest_of_a_refused_response_is_sent_again_and_the_bad_one_is_replaced(
+    bad: set[int],
+) -> None:
+    at = many(32)
+    names = sorted(at[ENDPOINTS].by_name)
+    wrong = {names[n] for n in bad}
+    session, held, responses = converse(wrong, at, names)
+    for name in names:
+        content = ClusterLoadAssignment.FromString(held[name])
+        assert bool(content.endpoints) == (name not in wrong)
+    assert responses <= 1 + 12 * max(1, len(bad))
+    status = session.status()[ENDPOINTS]
+    assert not status.pending
+    assert (status.refusal is None) == (not bad)
+    if status.refusal:
+        assert status.refusal.reason == "malformed"
+        assert set(status.refusal.names) <= wrong
+        assert len(status.refusal.names) == 1
+
+
+def test_a_refused_resource_is_tried_again_when_it_changes_and_then_forgotten() -> None:
+    session = Session()
+    session.receive(ask(ENDPOINTS, WEB))
+    (first,) = session.due(view("10.0.0.1"))
+    session.receive(refused(ENDPOINTS, WEB, after=first))
+    (empty,) = session.due(view("10.0.0.1"))
+    assert not ClusterLoadAssignment.FromString(empty.resources[0].value).endpoints
+    session.receive(ask(ENDPOINTS, WEB, after=empty))
+    assert list(session.due(view("10.0.0.1"))) == []
+    assert session.status()[ENDPOINTS].refusal is not None
+    (second,) = session.due(view("10.0.0.2"))
+    session.receive(ask(ENDPOINTS, WEB, after=second))
+    status = session.status()[ENDPOINTS]
+    assert status == (second.version_info, second.version_info, False, None)
+
+
+def test_accepted_is_what_envoy_acknowledged_not_what_was_sent() -> None:
+    session = Session()
+    session.receive(ask(ENDPOINTS, WEB))
+    (first,) = session.due(view("10.0.0.1"))
+    assert session.status()[ENDPOINTS] == (first.version_info, "", True, None)
+    (second,) = session.due(view("10.0.0.2"))
+    assert session.receive(ask(ENDPOINTS, WEB, after=first)) is Kind.STALE
+    assert session.status()[ENDPOINTS] == (second.version_info, first.version_info, True, None)
+    session.receive(ask(ENDPOINTS, WEB, after=second))
+    assert session.status()[ENDPOINTS] == (second.version_info, second.version_info, False, None)
+
+
+def test_a_refused_set_of_listeners_is_reported_with_its_reason() -> None:
+    session, answers = opened(view("10.0.0.1"))
+    session.receive(refused(LISTENERS, after=answers[LISTENERS]))
+    refusal = session.status()[LISTENERS].refusal
+    assert refusal is not None
+    assert (refusal.type_url, refusal.reason) == (LISTENERS, "malformed")
+    assert "virtualOutbound" in refusal.names
+
+
+def test_a_sidecar_that_never_answers_is_sent_a_few_responses_and_then_the_latest() -> None:
+    session = Session()
+    session.receive(ask(ENDPOINTS, WEB))
+    sent = [response for n in range(50) for response in session.due(view(f"10.0.0.{n}"))]
+    assert len(sent) == MOST_PENDING
+    session.receive(ask(ENDPOINTS, WEB, after=sent[-1]))
+    (latest,) = session.due(view("10.0.0.49"))
+    assert b"10.0.0.49" in latest.resources[0].value
