@@ -224,12 +224,17 @@ Pages = Mapping[str, Callable[[], HttpAnswer]]
 """Path → what makes its answer."""
 
 
-def serving_pages(pages: Pages) -> Callable[[HttpRequest, Begin], Answering]:
-    """Answers GET requests by `pages`; any other path gets their list."""
+def serving_pages(pages: Pages, *, local: str = "") -> Callable[[HttpRequest, Begin], Answering]:
+    """Answers GET requests by `pages`; any other path gets their list.
+
+    `local`: prefix of the paths that are answered on this pod's loopback only ("": none).
+    """
 
     async def answer(request: HttpRequest, begin: Begin) -> HttpAnswer:
         if request.method != "GET":
             return HttpAnswer.say(405, "only GET is answered")
+        if local and request.path.startswith(local) and not request.local:
+            return HttpAnswer.say(403, f"{local} is answered on loopback only")
         page = pages.get(request.path.partition("?")[0])
         return page() if page else HttpAnswer.say(404, "pages: " + " ".join(pages))
 

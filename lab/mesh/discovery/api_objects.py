@@ -170,7 +170,7 @@ def _addresses(
 
 
 def parse_address(text: Any) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """An IP address, None if it is none. Leading zeros are decimal, as the API server reads them."""
+    """Return an IP address, or None. Leading zeros are decimal, as the API server reads them."""
     if not isinstance(text, str) or len(text) > 64 or "%" in text:
         return None
     try:

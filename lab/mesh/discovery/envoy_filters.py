@@ -70,8 +70,17 @@ def packed(message: Any) -> AnyMessage:
 
 
 def ads() -> ConfigSource:
-    """Return the source of a resource that comes over the same stream as all others (ADS)."""
-    return ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
+    """Return the source of a resource that comes over the same stream as all others (ADS).
+
+    Without a time limit for the first answer: an Envoy that went on without its endpoints or
+    routes would be ready, and answer 503. Discovery answers each name, also one that it does not
+    know and one that Envoy refuses.
+    """
+    return ConfigSource(
+        ads=AggregatedConfigSource(),
+        resource_api_version=ApiVersion.V3,
+        initial_fetch_timeout=Duration(seconds=0),
+    )
 
 
 def address(ip: str, port: int) -> Address:

@@ -57,7 +57,8 @@ def parser() -> argparse.ArgumentParser:
         "--health-port",
         type=int,
         default=CONTROL_HEALTH_PORT,
-        help="/healthz /readyz /metrics /debug/snapshot (default %(default)s)",
+        help="/healthz /readyz /metrics; on loopback also /debug/snapshot and /debug/proxies "
+        "(default %(default)s)",
     )
     add("--cert-dir", type=Path, required=True, help="holds tls.crt and tls.key; re-read")
     add("--root-cert", type=Path, required=True, help="PEM file of the CA that sidecars trust")
@@ -87,6 +88,10 @@ def pages(hub: Hub, registry: Registry, trust: Trust, webhook: WebhookTrust) -> 
         text = json.dumps(content, indent=1) + "\n"
         return HttpAnswer(200, text.encode(), "application/json")
 
+    def proxies() -> HttpAnswer:
+        text = json.dumps(hub.status(), indent=1) + "\n"
+        return HttpAnswer(200, text.encode(), "application/json")
+
     return {
         "/healthz": lambda: HttpAnswer.say(200, "ok"),
         "/readyz": ready,
@@ -94,6 +99,7 @@ def pages(hub: Hub, registry: Registry, trust: Trust, webhook: WebhookTrust) -> 
             200, metrics(hub, registry, trust, webhook).encode(), METRICS
         ),
         "/debug/snapshot": snapshot,
+        "/debug/proxies": proxies,
     }
 
 
@@ -105,6 +111,8 @@ def metrics(hub: Hub, registry: Registry, trust: Trust, webhook: WebhookTrust) -
         lines += [
             f'{prefix}{name}_total{{type="{kind}"}} {counter[kind]}' for kind in SHORT.values()
         ]
+    refused = hub.refused()
+    lines += [f'{prefix}refused_now{{type="{kind}"}} {refused[kind]}' for kind in SHORT.values()]
     lines.append(f"{prefix}build_seconds_total {counts.build_seconds:.6f}")
     lines.append(f"{prefix}push_seconds_total {counts.push_seconds:.6f}")
     lines.append(f"{prefix}root_certificates_written_total {trust.written}")
@@ -142,7 +150,9 @@ async def run(options: argparse.Namespace) -> None:
             f"health port {options.health_port} cannot be listened on: {failure}",
             hint="another process may have it; pass another --health-port",
         ) from failure
-    health = HttpServer(listener, serving_pages(pages(hub, registry, trust, webhook)))
+    health = HttpServer(
+        listener, serving_pages(pages(hub, registry, trust, webhook), local="/debug/")
+    )
     await health.start()
     tasks = [asyncio.create_task(registry.run())]
     if options.webhook_trust:

@@ -89,7 +89,7 @@ class _Subscription:
 
 
 class TypeStatus(NamedTuple):
-    """One type of one sidecar: version sent last, version accepted last ("": none), in step or not."""
+    """One type of one sidecar: the versions sent and accepted last ("": none), and a refusal."""
 
     sent: str
     accepted: str

@@ -13,7 +13,7 @@ from typing import Any, Final
 import grpc
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
-from lab.mesh.discovery.resources import SHORT, Catalog, identity_of
+from lab.mesh.discovery.resources import SHORT, Catalog, Identity, identity_of
 from lab.mesh.discovery.snapshot import Snapshot
 from lab.mesh.discovery.subscriptions import Kind, Session
 from lab.mesh.errors import DiscoveryError
@@ -47,6 +47,15 @@ class Counts:
     push_seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Proxy:
+    """A sidecar with an open stream. `since`: seconds since the epoch."""
+
+    identity: Identity
+    session: Session
+    since: float
+
+
 class Hub:
     """Holds the latest Catalog, and serves it to the streams of all sidecars."""
 
@@ -54,6 +63,7 @@ class Hub:
         self.catalog: Catalog | None = None
         self.counts = Counts()
         self.closing = False
+        self.proxies: dict[int, Proxy] = {}
         self._wakes: set[asyncio.Event] = set()
 
     def publish(self, snapshot: Snapshot) -> None:
@@ -103,6 +113,7 @@ class Hub:
         self._wakes.add(wake)
         self.counts.streams += 1
         reader = asyncio.create_task(read())
+        self.proxies[id(session)] = Proxy(identity, session, time.time())
         try:
             while not self.closing and not ended.is_set():
                 await wake.wait()
@@ -115,6 +126,7 @@ class Hub:
                     self.counts.push_seconds += time.monotonic() - started
         finally:
             self._wakes.discard(wake)
+            del self.proxies[id(session)]
             self.counts.streams -= 1
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError, grpc.RpcError):
@@ -127,6 +139,41 @@ class Hub:
         if kind is Kind.NACK:
             self.counts.nacks[name] += 1
             log.error("%s refused %s: %s", pod, name, request.error_detail.message)
+
+    def refused(self) -> Counter[str]:
+        """Return how many sidecars refuse a part of their configuration now, by short type name."""
+        return Counter(
+            SHORT[url]
+            for proxy in self.proxies.values()
+            for url, status in proxy.session.status().items()
+            if status.refusal is not None
+        )
+
+    def status(self) -> list[dict[str, Any]]:
+        """Return each connected sidecar, with versions and refusals by type, as data for JSON."""
+        latest = self.catalog.snapshot.version if self.catalog else ""
+        return [
+            {
+                "namespace": proxy.identity.namespace,
+                "pod": proxy.identity.pod,
+                "since": proxy.since,
+                "snapshot": latest,
+                "types": {
+                    SHORT[url]: {
+                        "sent": status.sent,
+                        "accepted": status.accepted,
+                        "in_step": not status.pending and status.sent == status.accepted,
+                        "refused": None
+                        if status.refusal is None
+                        else {"names": status.refusal.names, "reason": status.refusal.reason},
+                    }
+                    for url, status in proxy.session.status().items()
+                },
+            }
+            for proxy in sorted(
+                self.proxies.values(), key=lambda each: (each.identity.namespace, each.identity.pod)
+            )
+        ]
 
     def _wake_all(self) -> None:
         for wake in self._wakes:

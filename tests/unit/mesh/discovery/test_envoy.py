@@ -140,3 +140,33 @@ def names(dump: dict[str, Any]) -> dict[str, set[str]]:
         for each in part.get("dynamic_route_configs", ()):
             found[ROUTES].add(each["route_config"]["name"])
     return found
+
+
+def test_a_bad_endpoint_costs_its_own_cluster_and_no_other(
+    server: Any, start_envoy: Callable[[], Any], wait_for: Callable[..., Any]
+) -> None:
+    many = [service(f"s{n}", f"10.96.1.{n}", ServicePort(80, "http")) for n in range(40)]
+    slices = [
+        endpoints(f"s{n}", SlicePort("http", 80), ips=(f"10.0.1.{n if n not in (3, 17) else 999}",))
+        for n in range(40)
+    ]
+    server.publish(Snapshot(tuple(many), tuple(slices)))
+    envoy = start_envoy()
+    good = {f"10.0.1.{n}:80" for n in range(40) if n not in (3, 17)}
+
+    def held() -> set[str]:
+        lines = envoy.get("/clusters").splitlines()
+        return {line.split("::")[1] for line in lines if line.startswith("outbound|80||s")}
+
+    wait_for("the good endpoints", lambda: good <= held())
+    wait_for("Envoy to be live", lambda: '"LIVE"' in envoy.get("/server_info"))
+    (proxy,) = server.hub.status()
+    refused = proxy["types"]["EDS"]["refused"]
+    assert "malformed IP address: 10.0.1.999" in refused["reason"]
+    assert server.hub.refused() == {"EDS": 1}
+    assert all("10.0.1.999" not in line for line in held())
+    # Once the objects are right again nothing is refused.
+    mended = [endpoints(f"s{n}", SlicePort("http", 80), ips=(f"10.0.2.{n}",)) for n in range(40)]
+    server.publish(Snapshot(tuple(many), tuple(mended)))
+    wait_for("all endpoints", lambda: {f"10.0.2.{n}:80" for n in range(40)} <= held())
+    wait_for("no refusal", lambda: not server.hub.refused())
