@@ -95,7 +95,7 @@ def main(raised: BaseException | None = None) -> None:
     except SidecarLabError as error:
         code = report_error(error)
     except ModuleNotFoundError as missing:
-        code = report_error(_missing_package(missing))
+        code = report_error(missing_package(missing))
     except click.exceptions.Exit as done:
         code = done.exit_code
     except click.ClickException as misuse:
@@ -153,7 +153,8 @@ def _internal_error(fault: Exception) -> SidecarLabError:
     return SidecarLabError(message, hint=f"the complete traceback is in {file}")
 
 
-def _missing_package(missing: ModuleNotFoundError) -> SidecarLabError:
+def missing_package(missing: ModuleNotFoundError) -> SidecarLabError:
+    """Returns the error that names the package to install."""
     # If one of our own modules is missing, that is our error, not an incomplete installation.
     if (missing.name or "").split(".")[0] in {"lab", "scenarios"}:
         return _internal_error(missing)

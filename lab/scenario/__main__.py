@@ -5,8 +5,6 @@ pytest alone prints tracebacks when the disk is full, and does not clean up on S
 
 import sys
 
-import pytest
-
 from lab import cli, streams
 from lab.mesh.errors import SidecarLabError
 
@@ -20,6 +18,10 @@ def main() -> int:
     """Run pytest with the process's arguments and return the exit code."""
     try:
         streams.prepare(_end_of_run)
+        try:
+            import pytest
+        except ModuleNotFoundError as missing:
+            raise cli.missing_package(missing) from missing
         try:
             code = int(pytest.main(sys.argv[1:]))
         except KeyboardInterrupt:

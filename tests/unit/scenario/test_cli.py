@@ -1,3 +1,5 @@
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -7,6 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+import lab
 from lab import cli
 from lab.errors import HostError, ScenarioError
 from lab.scenario import cli as scenario_cli
@@ -63,3 +66,21 @@ def test_a_report_without_records_says_how_to_make_them() -> None:
 def test_a_page_that_is_not_there_is_not_current(tmp_path: Path) -> None:
     done = CliRunner().invoke(scenario_cli.docs, ["--check", "--page", str(tmp_path / "no.md")])
     assert isinstance(done.exception, ScenarioError)
+
+
+def test_pytest_that_is_not_installed_is_named_with_the_command_that_installs_it(
+    tmp_path: Path,
+) -> None:
+    text = 'raise ModuleNotFoundError("No module named \'pytest\'", name="pytest")\n'
+    (tmp_path / "pytest.py").write_text(text)
+    path = os.pathsep.join((str(tmp_path), str(Path(lab.__file__).parents[1])))
+    done = subprocess.run(
+        [sys.executable, "-m", "lab.scenario"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "error: this command needs the Python package 'pytest'"
+    assert "hint: pip install" in done.stderr
