@@ -112,7 +112,8 @@ def proxy(arguments: argparse.Namespace) -> None:
     # The sockets are open before Envoy runs, so its first attempt succeeds.
     with start.listen_unix(plan.envoy.xds_socket) as xds:
         with start.listen_tcp(flags.agent_port) as http:
-            # A signal waits until the handlers are installed; PID 1 would lose it.
+            # A signal waits until the handlers are installed; PID 1 would lose it. The launcher
+            # blocks them earlier; this is for a start from a checkout.
             signal.pthread_sigmask(signal.SIG_BLOCK, start.HANDLED_SIGNALS)
             pid = start.spawn(plan.arguments(flags.binary_path, config))
             # Imported only now: asyncio and ssl take as long to load as Envoy takes to start.
@@ -148,6 +149,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "proxy":
             proxy(arguments)
             return 0
+        # The launcher blocks them for the long-running program alone.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, start.HANDLED_SIGNALS)
         from lab.mesh.agent import client
 
         if arguments.command == "wait":

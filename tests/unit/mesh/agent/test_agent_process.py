@@ -12,6 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
+from lab import mesh
+from tests.unit.waiting import wait_for
+
 # A process that leaves a grandchild behind which then dies: work for whoever reaps orphans.
 SUBREAPER = (
     sys.executable, "-c",
@@ -25,6 +28,11 @@ SUBREAPER = (
     "os.execv(sys.argv[1], sys.argv[1:])\n",
 )  # fmt: skip
 Start = Callable[..., Any]
+
+
+def blocks(status: Path, number: int) -> bool:
+    (mask,) = (row for row in status.read_text().splitlines() if row.startswith("SigBlk:"))
+    return bool(int(mask.split()[1], 16) >> (number - 1) & 1)
 
 
 def gone(pid: int) -> bool:
@@ -108,6 +116,23 @@ def test_sigterm_waits_for_an_active_connection_but_not_for_ever(up: Any, discov
         assert up.end() == 0
         assert time.monotonic() - began >= 0.9
     assert "1 connections were still active" in up.log
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.03, 0.1, 0.3])
+def test_a_signal_at_any_moment_of_the_start_ends_the_agent_in_order(
+    discovery: Any, agent: Any, seconds: float
+) -> None:
+    # By the launcher's own first line: it makes signals wait before there is a Python.
+    launcher = Path(mesh.__file__).parent / "launchers" / "pilot-agent"
+    first = launcher.read_text().splitlines()[0]
+    words = first.removeprefix("#!").split()
+    before = [words[0], *words[2 : words.index("/usr/bin/python3")]]
+    running = agent(discovery.port, before=before)
+    status = Path(f"/proc/{running.process.pid}/status")
+    wait_for("the first program, env, to block signals", lambda: blocks(status, signal.SIGTERM))
+    time.sleep(seconds)  # the moment of the signal is the case
+    assert running.end() == 0, running.log
+    assert "ended" in running.log
 
 
 def test_an_envoy_that_does_not_end_is_killed(up: Any) -> None:
