@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from lab import mesh
+from lab.mesh.agent.start import HANDLED_SIGNALS
 from tests.unit.waiting import wait_for
 
 # A process that leaves a grandchild behind which then dies: work for whoever reaps orphans.
@@ -127,6 +128,8 @@ def test_a_signal_at_any_moment_of_the_start_ends_the_agent_in_order(
     first = launcher.read_text().splitlines()[0]
     words = first.removeprefix("#!").split()
     before = [words[0], *words[2 : words.index("/usr/bin/python3")]]
+    blocked = {f"SIG{name}" for name in before[1].partition("=")[2].split(",")}
+    assert blocked == {number.name for number in HANDLED_SIGNALS}
     running = agent(discovery.port, before=before)
     status = Path(f"/proc/{running.process.pid}/status")
     wait_for("the first program, env, to block signals", lambda: blocks(status, signal.SIGTERM))
