@@ -69,10 +69,19 @@ def open_lab(paths: LabPaths) -> LabAccess:
         kubeconfig=Path(state.kubeconfig),
         node=state.node,
         observer_image=state.observer_image,
-        kubectl=Path(state.kubectl),
+        kubectl=_kubectl(Path(state.kubectl)),
         kind=Path(state.kind),
         kubernetes=state.kubernetes,
         mesh=state.mesh,
         tools=Path(state.tools) if state.tools else None,
         images=state.images,
     )
+
+
+def _kubectl(recorded: Path) -> Path:
+    """The recorded program; if the checkout that brought the lab up is gone, this checkout's."""
+    if recorded.is_file():
+        return recorded
+    from lab.cluster.images import ensure
+
+    return ensure.kubectl()

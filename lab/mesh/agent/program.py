@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         ("proxyComponentLogLevel", "Envoy's log levels of single components"),
         ("concurrency", "Envoy's worker threads; 0: one a CPU"),
         ("drainDuration", "how long Envoy drains a removed listener"),
-        ("terminationDrainDuration", "longest wait for open connections when the agent ends"),
+        ("terminationDrainDuration", "shortest time that the proxy of a pod outlives SIGTERM"),
         ("podInfoDir", "folder of the downward API files `labels` and `annotations`"),
         ("rootCert", "PEM file of the CA that vouches for discovery"),
         ("proxyConfig", "file with a ProxyConfig, JSON or plain YAML"),
@@ -97,8 +97,11 @@ def _field(flag: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in flag)
 
 
-def proxy(arguments: argparse.Namespace) -> None:
-    """Run `proxy sidecar`. Raises SidecarLabError."""
+def proxy(arguments: argparse.Namespace, *, in_pod: bool) -> None:
+    """Run `proxy sidecar`. Raises SidecarLabError.
+
+    `in_pod`: all other sockets of this network namespace are the application's.
+    """
     flags = Flags(**{name: getattr(arguments, name) for name in Flags.__dataclass_fields__})
     _log_to_stderr(arguments.log_output_level)
     log = logging.getLogger("pilot-agent")
@@ -119,7 +122,7 @@ def proxy(arguments: argparse.Namespace) -> None:
             # Imported only now: asyncio and ssl take as long to load as Envoy takes to start.
             from lab.mesh.agent import runtime
 
-            started = runtime.Started(flags, plan, file_signature, xds, http, pid, config)
+            started = runtime.Started(flags, plan, file_signature, xds, http, pid, config, in_pod)
             runtime.serve(started, hold)
         Path(plan.envoy.xds_socket).unlink(missing_ok=True)
     log.info("ended")
@@ -142,12 +145,12 @@ def _log_to_stderr(level: str) -> None:
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, in_pod: bool = False) -> int:
     """Run the program and return its exit code: 0 ended as requested, 1 failed, 2 misused."""
     arguments = parser().parse_args(argv)
     try:
         if arguments.command == "proxy":
-            proxy(arguments)
+            proxy(arguments, in_pod=in_pod)
             return 0
         # The launcher blocks them for the long-running program alone.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, start.HANDLED_SIGNALS)
@@ -168,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def launch() -> NoReturn:
     """Set the process title to pilot-agent, run the program and exit: the image's entry point."""
     start.set_title([contract.PILOT_AGENT_PATH, *sys.argv[1:]])
-    code = main()
+    code = main(in_pod=True)
     # Nothing is left to clean up, and an orderly end of the interpreter costs the pod 20 ms.
     sys.stdout.flush()
     sys.stderr.flush()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab.mesh.agent import settings
 from lab.mesh.agent.app_checks import HOOKS, AppChecks
+from lab.mesh.agent.app_sockets import application_in_use
 from lab.mesh.agent.envoy_admin import EnvoyAdmin, Verdict
 from lab.mesh.agent.envoy_process import Reaper, Supervisor
 from lab.mesh.agent.http_client import FetchError
@@ -24,6 +25,8 @@ log = logging.getLogger("pilot-agent")
 
 WATCH_INTERVAL = 0.5
 """Seconds between checks of the watched files: a few stat calls, for Python has no inotify."""
+APPLICATION_INTERVAL = 0.2
+"""Seconds between two looks at whether the application has ended, while the agent ends."""
 POLL_INTERVAL = 0.02
 """Seconds between requests to Envoy while a readiness probe is held, and while draining."""
 KILL_GRACE = 0.5
@@ -35,7 +38,8 @@ class Started:
     """What the agent prepared before it loaded asyncio.
 
     `file_signature`: of the watched files. `xds`, `http`: listening sockets. `config`: the
-    bootstrap file that Envoy was started with.
+    bootstrap file that Envoy was started with. `in_pod`: all other sockets of this network
+    namespace are the application's.
     """
 
     flags: Flags
@@ -45,6 +49,7 @@ class Started:
     http: socket.socket
     envoy_pid: int
     config: Path
+    in_pod: bool = False
 
 
 class Agent:
@@ -67,6 +72,7 @@ class Agent:
         self._http = HttpServer(started.http, self._answer, abandoned=HOOKS)
         self._checks = AppChecks()
         self._admin = EnvoyAdmin(self._flags.admin_port, self._flags.stats_port)
+        self._in_pod = started.in_pod
         self._was_ready = self._draining = False
         self._stop, self._at_once = asyncio.Event(), asyncio.Event()
         self._reload_requested = asyncio.Event()
@@ -123,8 +129,25 @@ class Agent:
         await asyncio.wait({envoy})
 
     async def _drain_and_hooks(self) -> None:
-        """Drain, and wait for the application's preStop hooks, which only this agent can run."""
-        await asyncio.gather(self._drain(), self._checks.stopped(self._plan.probes))
+        """Drain, and wait for the application: for its preStop hooks, which only this agent can
+        run, and until it has closed its sockets.
+        """
+        await asyncio.gather(
+            self._drain(), self._outlive(), self._checks.stopped(self._plan.probes)
+        )
+
+    async def _outlive(self) -> None:
+        """Wait for the termination drain duration, and until the application is done.
+
+        kubelet ends the wait for one that never is, at the end of the pod's grace period. Outside a
+        pod nothing is known of an application, so only connections through Envoy count.
+        """
+        if not self._in_pod:
+            return
+        await asyncio.sleep(self._plan.termination_drain)
+        while application_in_use((os.getpid(), self._supervisor.pid or 0)):
+            await asyncio.sleep(APPLICATION_INTERVAL)
+        log.info("the application has closed its sockets")
 
     async def _drain(self) -> None:
         """Drain until no connection is active, for at most the termination drain duration."""
