@@ -68,7 +68,7 @@ class EarlyInstall:
         try:
             api = KubeApi(parse([(Path("kubeconfig"), text)]), timeout=5)
         except KubeconfigError as bad:
-            self.said = bad.message
+            self.status = bad.message
             return
         pending = list(self._wanted)
         while pending and not self._cancel.is_set():
