@@ -1,11 +1,14 @@
 """Imports images into a node image, so that no pod of the lab waits for an image.
 
-A containerd that runs only for the bake imports and unpacks the images. They are then moved out
-of /var into /kind/store, and links are left where containerd looks for them. This saves two costs
-of every start: kind mounts an anonymous volume at /var, into which Docker copies everything that
-the image has there; and containerd unpacks an image when its first pod starts. (An overlay over
-an overlay is within the kernel's limit of two.) The blobs are kept as well: when containerd
-restarts, it drops an image whose blobs are missing.
+The bake runs in a container of the node image: a containerd that runs only for the bake imports
+and unpacks the images. The unpacked files are then moved out of /var into /kind/store, links are
+left where containerd looks for the files, and `docker commit` makes the new node image.
+
+This saves two costs of every start of a node: kind mounts an anonymous volume at /var, into which
+Docker copies everything that the node image has in /var; and containerd would unpack an image
+when the image's first pod starts. The kernel allows two overlays on top of each other, and no
+more are needed. The compressed layers (blobs) are kept as well: when containerd restarts, it
+drops an image whose blobs are missing.
 """
 
 import contextlib
@@ -95,11 +98,13 @@ def bake(
     *,
     tweak: bool = False,
 ) -> str:
-    """Import images into the containerd of the node image `base`; returns the new image's tag.
+    """Import images into a copy of the node image `base`; return the tag of the new node image.
 
-    The tag is that of `inputs`. `images(container)` returns the images to import; it is called
-    while the container runs, so that it can query the container. With `tweak`, the node's
-    configuration is adapted as well. Raises BuildError.
+    The tag is made from `inputs`. `images(container)` must return the images to import; it is
+    called while `container`, a container of `base`, runs, so that it can run commands in there.
+    With `tweak`, two details of the node are changed as well: containerd's setting
+    `restrict_oom_score_adj`, and the line of the node's entrypoint that kind waits for. Raises
+    BuildError.
     """
     name = docker_images.tag(inputs)
     logfile = build_log(f"bake-{inputs.kind}")
@@ -133,9 +138,10 @@ def import_images(
     logfile: Path | None = None,
     address: str = "/run/containerd/containerd.sock",
 ) -> int:
-    """Import and unpack images in a container's containerd; only blobs that it lacks are sent.
+    """Import and unpack images in a container's containerd; send only the blobs that it lacks.
 
-    Returns the bytes of layers sent. Raises BuildError.
+    `address` is the path of containerd's socket in the container. Returns the total size of the
+    sent layers in bytes. Raises BuildError.
     """
     logfile = logfile or build_log("import")
     ctr = ["ctr", "--address", address, "--namespace", "k8s.io"]
@@ -164,9 +170,10 @@ def import_images(
 
 
 def remove_leftovers() -> int:
-    """Remove the containers of interrupted bakes; returns how many.
+    """Remove the containers of interrupted bakes and return how many there were.
 
-    The caller must hold the lock "images": without it, the container of a running bake is removed.
+    The caller must hold the lock "images", which every bake holds. Without the lock, this function
+    would also remove the container of a bake that is still running.
     """
     listed = docker(
         "ps", "-aq", "--filter", f"label={docker_images.BAKE_LABEL}=making"
@@ -201,9 +208,10 @@ def _exec(container: str, script: str, what: str, logfile: Path) -> None:
 
 
 def image_names(container: str, version: str) -> list[str]:
-    """Returns the image references that the node image's kubeadm lists for a control plane.
+    """Returns the image references that the kubeadm in `container` lists for a control plane.
 
-    `version` is the version of Kubernetes, without "v". Raises BuildError.
+    `container` is a container of the node image. `version` is the version of Kubernetes, without
+    "v". Raises BuildError.
     """
     answer = docker(
         *("exec", container, "kubeadm", "config", "images", "list"),
@@ -212,5 +220,5 @@ def image_names(container: str, version: str) -> list[str]:
     )
     names = answer.stdout.split()
     if not answer.ok or not names:
-        raise BuildError(f"kubeadm does not list its images: {answer.stderr.strip()}")
+        raise BuildError(f"`kubeadm config images list` failed: {answer.stderr.strip()}")
     return names

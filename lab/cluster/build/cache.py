@@ -6,8 +6,9 @@
     <cache root>/building/<sha256>.<random>/     an entry being built, or an interrupted build
     <cache root>/locks/<sha256>.lock             lets only one process build an entry
 
-An entry appears by a single rename, so an interrupted builder never leaves a partial entry. The
-next builder that holds the same lock removes what a killed builder left in `building`.
+An entry is built in `building` and moved to `store` by a single rename, so `store` never holds a
+partial entry. When a builder was killed, its folder stays in `building`; the next process that
+takes the lock of the same entry removes that folder.
 """
 
 import hashlib
@@ -29,25 +30,28 @@ from lab.progress import Task
 
 MANIFEST = "manifest.json"
 Facts = Mapping[str, object]
-"""What a builder learned while building (versions, digests, sizes); JSON values only."""
+"""What a build found out (such as versions, digests and sizes); the values must fit into JSON."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The inputs of an entry: `kind` is its readable name, `values` everything it depends on."""
+    """The inputs of an entry: all that the entry's content depends on.
+
+    `kind` is a readable name for entries of the same sort, such as "rootfs-base".
+    """
 
     kind: str
     values: Mapping[str, str]
 
     @property
     def key(self) -> str:
-        """The sha256 of kind and values as canonical JSON, in hexadecimal."""
+        """The sha256, in hexadecimal, of `kind` and `values` written as JSON with sorted keys."""
         text = json.dumps([self.kind, dict(self.values)], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def short(self) -> str:
-        """The first 12 digits of the key; image tags carry them."""
+        """The first 12 digits of the key; they are the tag of an image built from these inputs."""
         return self.key[:12]
 
 
@@ -69,7 +73,10 @@ class Entry:
 
 
 def files_digest(root: Path, names: Iterable[Path]) -> str:
-    """Returns the sha256 over the files' paths relative to `root` and their content, sorted."""
+    """Returns one sha256 of all the files: of their paths relative to `root` and their contents.
+
+    The order of `names` does not matter.
+    """
     total = hashlib.sha256()
     for name in sorted(names):
         content = hashlib.sha256(name.read_bytes()).hexdigest()
@@ -78,9 +85,9 @@ def files_digest(root: Path, names: Iterable[Path]) -> str:
 
 
 def tree_digest(root: Path, *patterns: str) -> str:
-    """Returns files_digest of the files below `root` that match a glob pattern.
+    """Returns files_digest of the files below `root` that match at least one glob pattern.
 
-    Without patterns, of all files. Files in `__pycache__` do not count.
+    Without patterns, all files below `root` count. Files in `__pycache__` never count.
     """
     paths = {path for pattern in patterns or ("**/*",) for path in root.glob(pattern)}
     return files_digest(
@@ -89,7 +96,7 @@ def tree_digest(root: Path, *patterns: str) -> str:
 
 
 def find(inputs: Inputs) -> Entry | None:
-    """Returns the finished entry for these inputs and marks it as used now; None without one."""
+    """Returns the finished entry for these inputs, or None; sets the entry's last use to now."""
     path = _store() / inputs.key
     entry = _read(path)
     if entry is not None:
@@ -98,9 +105,10 @@ def find(inputs: Inputs) -> Entry | None:
 
 
 def obtain(inputs: Inputs, build: Callable[[Path], Facts], *, task: Task | None = None) -> Entry:
-    """Returns the entry for these inputs; when there is none, `build(folder)` fills it first.
+    """Returns the entry for these inputs, and builds it first if there is none.
 
-    Several processes may obtain the same entry at once: one builds, the others wait for it. An
+    `build(folder)` must write the entry's files into `folder` and return its facts. When several
+    processes need the same entry at the same time, one of them builds and the others wait. An
     interruption at any moment leaves no partial entry. Raises what `build` raises.
     """
     cached = find(inputs)
@@ -151,8 +159,9 @@ def entries() -> list[Entry]:
 def prune(*, unused_for: float = 0.0, keep: Iterable[str] = ()) -> list[Entry]:
     """Remove entries that were not used for `unused_for` seconds and whose key is not in `keep`.
 
-    An entry whose lock another process holds stays. Also removes the remains of interrupted
-    builds, and logs that are older than `unused_for` and than an hour. Returns the removed entries.
+    Does not remove an entry while another process holds the entry's lock. Also removes the folders
+    of interrupted builds, and the logs that are older than both `unused_for` and one hour. Returns
+    the removed entries.
     """
     kept = set(keep)
     removed = []
@@ -161,7 +170,7 @@ def prune(*, unused_for: float = 0.0, keep: Iterable[str] = ()) -> list[Entry]:
             continue
         try:
             with _locked(entry.key, None, wait=False):
-                # Renamed first: a reader finds a complete entry or none.
+                # Renamed first, so that a reader finds either the complete entry or no entry.
                 discarded = cache_root() / "building" / f"{entry.key}.gone"
                 discarded.parent.mkdir(parents=True, exist_ok=True)
                 remove_tree(discarded)
@@ -185,7 +194,10 @@ def prune(*, unused_for: float = 0.0, keep: Iterable[str] = ()) -> list[Entry]:
 
 
 def tree_size(root: Path) -> int:
-    """Returns the bytes of the files below `root`; a file that vanishes meanwhile counts as 0."""
+    """Returns the total size in bytes of the files below `root`.
+
+    A file that another process removes meanwhile counts as 0.
+    """
     total = 0
     for folder, _, names in os.walk(root):
         for name in names:
@@ -197,7 +209,10 @@ def tree_size(root: Path) -> int:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a tree, also with read-only folders (as in Go's module cache); it may be absent."""
+    """Remove the folder `path` with all that it holds; do nothing if there is no such folder.
+
+    Also works for a tree with read-only folders, such as Go's module cache.
+    """
     if not path.exists():
         return
     for folder, names, _ in os.walk(path):
@@ -230,7 +245,10 @@ def _locked(key: str, task: Task | None, *, wait: bool = True) -> Iterator[None]
 
 
 def named_lock(name: str) -> FileLock:
-    """Returns a lock between processes; the operating system frees it when its holder dies."""
+    """Returns the lock `name`, which only one process at a time can hold.
+
+    When a process that holds the lock dies, the operating system releases the lock.
+    """
     return FileLock(made_in_cache("locks") / f"{name}.lock")
 
 

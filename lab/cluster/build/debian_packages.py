@@ -11,7 +11,10 @@ from lab.cluster.build.tarball import Tarball
 from lab.errors import BuildError
 
 _MERGED = re.compile(r"^(bin|sbin|lib|lib32|lib64)(/|$)")
-"""Folders that are links in Debian's merged /usr; packages still use the old paths."""
+"""Matches the paths of folders that Debian has merged into /usr.
+
+In the root, /bin is a link to /usr/bin, and so on; some packages still hold files under /bin.
+"""
 _SKIPPED = re.compile(
     r"usr/share/(doc|man|info|locale|lintian|bug|bash-completion)/|usr/lib/systemd/|"
     r"etc/(init\.d|logrotate\.d|ufw|cron\.[a-z]+)/"
@@ -19,9 +22,9 @@ _SKIPPED = re.compile(
 
 
 def members(deb: Path) -> Iterator[tuple[str, bytes]]:
-    """Yields name and content of each member of a .deb, which is an `ar` archive.
+    """Yields the name and the content of each member of the Debian package `deb`.
 
-    Raises BuildError when the file is not an `ar` archive.
+    A .deb file is an `ar` archive. Raises BuildError when the file is not an `ar` archive.
     """
     data = deb.read_bytes()
     if not data.startswith(b"!<arch>\n"):
@@ -35,10 +38,10 @@ def members(deb: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def add(layer: Tarball, debs: Iterable[Path], *, without: Collection[str] = ()) -> list[str]:
-    """Add the packages' files to a layer, except documentation, files for services (systemd,
-    init.d, cron, logrotate, ufw) and the paths in `without`.
+    """Add the files of the packages to a layer and return the names of the .deb files.
 
-    Returns the packages' file names. Raises BuildError for a package that it cannot read.
+    Leaves out documentation, files for services (systemd, init.d, cron, logrotate, ufw) and the
+    paths in `without`. Raises BuildError for a package that cannot be read.
     """
     added = []
     for deb in sorted(debs):
@@ -55,7 +58,7 @@ def _add_data(
     if name == "data.tar.xz":
         content = lzma.decompress(content)
     elif name != "data.tar":
-        raise BuildError(f"{deb.name}: cannot read {name}")
+        raise BuildError(f"{deb.name}: {name} is compressed in a way that the lab cannot read")
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         for member in tar:
             path = member.name.removeprefix("./").rstrip("/")
@@ -71,4 +74,6 @@ def _add_data(
                 assert data is not None
                 layer.file(path, data.read(), member.mode)
             else:
-                raise BuildError(f"{deb.name}: {member.name} is neither file, folder nor link")
+                raise BuildError(
+                    f"{deb.name}: {member.name} is neither a file, a folder nor a symbolic link"
+                )

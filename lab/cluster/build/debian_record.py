@@ -2,7 +2,7 @@
 
 The record is in the image, in FOLDER: one file for each layer that holds packages, in the format
 of Debian's control files. A later build can ask for the recorded versions: `pins` makes apt prefer
-them, and `compare` returns the packages that came in another version.
+these versions, and `compare` finds the packages that were installed in another version.
 """
 
 import hashlib
@@ -18,16 +18,22 @@ from urllib.parse import parse_qs, unquote
 from lab.errors import BuildError, HostError
 
 FOLDER: Final = "usr/share/sidecar-lab/packages"
-"""The record's folder in every image that has Debian packages."""
+"""The folder of the record in each image of ours that has Debian packages; relative to /."""
 WANTED: Final = "SIDECAR_LAB_PACKAGES"
-"""Environment variable: a file that `lab status --sbom` printed; builds install its versions."""
+"""The environment variable that names a saved output of `lab status --sbom`.
+
+Builds install the package versions that this file lists.
+"""
 PIN_FILE: Final = "/etc/apt/preferences.d/sidecar-lab"
 _FIELDS = "Package|Version|Architecture|SHA256"
 
 
 @dataclass(frozen=True, order=True)
 class Package:
-    """One package. `sha256` is "" when the archive does not list the installed version."""
+    """One Debian package. `sha256` is the hash of the .deb file, or "" if it is not known.
+
+    It is not known when Debian's package lists do not contain the installed version.
+    """
 
     name: str
     version: str
@@ -36,10 +42,11 @@ class Package:
 
 
 def recorder(root: str, apt: str = "apt-cache", name: str = "root") -> str:
-    """Returns a shell command that writes the record of the Debian root at `root` ("" is /).
+    """Returns a shell command that writes the record of the Debian root file system at `root`.
 
-    The command writes it into that root, as FOLDER/`name`. `apt` is the apt-cache command that
-    reads the root's package lists.
+    `root` "" means the root of the system in which the command runs. The command writes the record
+    to the file FOLDER/`name` in that root file system. `apt` is the apt-cache command that reads
+    the package lists of that root file system.
     """
     folder = f"{root}/{FOLDER}"
     return (
@@ -50,9 +57,10 @@ def recorder(root: str, apt: str = "apt-cache", name: str = "root") -> str:
 
 
 def parse(text: str) -> list[Package]:
-    """Returns the packages of a record, sorted; of two entries for a package, the hash is kept.
+    """Parses a record, or dpkg's own list of packages, and returns the packages, sorted.
 
-    dpkg's entry has no hash, the archive's has one.
+    The text may hold two entries for one package: one from dpkg without a hash, and one from
+    Debian's package lists with a hash. Such a package is returned once, with the hash.
     """
     digests: dict[tuple[str, str, str], str] = {}
     for stanza in re.split(r"\n\s*\n", text):
@@ -77,15 +85,18 @@ def text(packages: Iterable[Package]) -> str:
 
 
 def of_files(debs: Iterable[Path]) -> list[Package]:
-    """Returns the packages of .deb files, from the file names that apt gives them.
+    """Returns the packages in the .deb files, with the hash of each file, sorted.
 
-    Raises BuildError for a file with another kind of name.
+    Name, version and architecture are taken from the file name, NAME_VERSION_ARCHITECTURE.deb, as
+    apt writes it. Raises BuildError for a file whose name has another form.
     """
     packages = []
     for deb in debs:
         parts = deb.name.removesuffix(".deb").split("_")
         if len(parts) != 3:
-            raise BuildError(f"{deb.name} is not named as apt names a package")
+            raise BuildError(
+                f"{deb.name} is not a file name of the form NAME_VERSION_ARCHITECTURE.deb"
+            )
         name, version, architecture = parts
         digest = hashlib.sha256(deb.read_bytes()).hexdigest()
         packages.append(Package(name, unquote(version), architecture, digest))
@@ -93,9 +104,10 @@ def of_files(debs: Iterable[Path]) -> list[Package]:
 
 
 def wanted(environ: Mapping[str, str] = os.environ) -> list[Package]:
-    """Returns the packages of the record that the user named in WANTED; empty without one.
+    """Returns the packages that the user wants, from the file that the variable WANTED names.
 
-    Raises HostError for a file that is not a record, or that names no package.
+    Returns an empty list when the variable is not set. Raises HostError for a file that is no
+    output of `lab status --sbom`, or that lists no Debian package.
     """
     file = environ.get(WANTED)
     if not file:
@@ -104,12 +116,13 @@ def wanted(environ: Mapping[str, str] = os.environ) -> list[Package]:
         packages = from_sbom(json.loads(Path(file).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(
-            f"{WANTED} names {file}, which holds no record of packages: {error}",
-            hint="`lab status --sbom > FILE` writes one",
+            f"{WANTED} names {file}, but the lab cannot read a list of packages from it: {error}",
+            hint="`lab status --sbom > FILE` writes such a list",
         ) from error
     if not packages:
         raise HostError(
-            f"{file} names no Debian package", hint="`lab status --sbom > FILE` writes a record"
+            f"{WANTED} names {file}, but this file lists no Debian package",
+            hint="`lab status --sbom > FILE` writes a list of packages",
         )
     return packages
 
@@ -131,9 +144,10 @@ def from_sbom(document: Mapping[str, Any]) -> list[Package]:
 
 
 def pins(packages: Iterable[Package]) -> str:
-    """Returns apt preferences that choose these versions over newer ones; "" for no packages.
+    """Returns the text of an apt preferences file that prefers these versions to newer ones.
 
-    apt ignores a preference for a version that the archive no longer has.
+    Returns "" when there are no packages. When Debian's package mirror no longer has a version,
+    apt ignores the preference for it.
     """
     versions: dict[str, set[str]] = {}
     for package in packages:
@@ -146,10 +160,11 @@ def pins(packages: Iterable[Package]) -> str:
 
 
 def compare(recorded: Iterable[Package], installed: Iterable[Package]) -> dict[str, str]:
-    """Returns name → "old → new" of the packages that came in another version than recorded.
+    """Returns the packages that were installed in another version than the recorded one.
 
-    Raises BuildError when a package has the recorded version but another hash: the archive
-    changed.
+    The result maps a package's name to the text "recorded version → installed version". Raises
+    BuildError when a package has the recorded version but another hash: then the package mirror
+    serves another file under the same version.
     """
     known: dict[str, dict[str, str]] = {}
     for package in recorded:
@@ -166,6 +181,6 @@ def compare(recorded: Iterable[Package], installed: Iterable[Package]) -> dict[s
             raise BuildError(
                 f"{name} {version} is not the package of the record: "
                 f"SHA-256 {sha256}, recorded {versions[version]}",
-                hint="the archive serves other bytes under the same version: find out why",
+                hint="the package mirror serves another file under the same version: find out why",
             )
     return moved

@@ -1,8 +1,8 @@
 """Builds the Debian root file systems that images start from: the node's, and our images' base.
 
-Without a registry, mmdebstrap builds both on this host. With one, nothing is built here: the base
-comes from Debian's stock image (images/lab_images.py), and the node's root is part of the stock
-node image.
+This module is used only when images are built, not pulled: mmdebstrap then builds both root file
+systems on this host. When images are pulled from a registry, our base starts from Debian's stock
+image (images/lab_images.py), and the stock node image already has a root file system.
 """
 
 import os
@@ -21,7 +21,11 @@ from lab.long_command import build_log, stream
 from lab.progress import Task
 
 PROXY_USER = ("istio-proxy", 1337)
-"""Created in the base, so that only one layer holds /etc/passwd and `ps` can name the user."""
+"""Name and number of the proxy's user.
+
+The user is created in the base, so that no other layer has to change /etc/passwd, and so that `ps`
+can show the user's name.
+"""
 
 BASE_PACKAGES = (
     "ca-certificates",
@@ -38,18 +42,25 @@ NODE_PACKAGES = (
     *("systemd", "systemd-sysv", "util-linux"),
 )
 NGINX_PACKAGES = ("nginx",)
-"""Downloaded inside the base root, so that apt adds exactly the dependencies it lacks."""
+"""The packages of the nginx image.
+
+They are downloaded by the apt of the base root, so that apt also downloads those dependencies that
+the base root lacks, and no others.
+"""
 
 UNREAD = ("doc", "man", "info", "locale", "lintian", "bug", "bash-completion")
-"""Folders of /usr/share that nobody reads in a container; they are left out."""
+"""Folders of /usr/share that are left out, because nobody reads them in a container.
+
+The copyright files in /usr/share/doc are kept.
+"""
 
 
 @dataclass(frozen=True)
 class Root:
-    """One Debian root file system. Its repr is part of the cache key (see `inputs`).
+    """Describes one Debian root file system. The object's repr is part of the cache key.
 
-    `download` are packages that are downloaded but not installed, `user` is the name and number
-    of a user to create, `unread` are folders of /usr/share to leave out.
+    `packages` are installed; `download` are packages that are downloaded but not installed; `user`
+    is the name and number of a user to create; `unread` are folders of /usr/share to leave out.
     """
 
     name: str
@@ -65,10 +76,11 @@ BASE = Root("base", BASE_PACKAGES, NGINX_PACKAGES, PROXY_USER)
 
 
 def inputs(root: Root, architecture: str) -> cache.Inputs:
-    """Returns the cache inputs of a root.
+    """Returns the cache inputs of a Debian root file system.
 
-    They name no package versions, except those of a record that the user asks for: Debian's
-    security updates are installed when the entry was pruned and is built again.
+    The inputs contain no package versions, unless the user asks for recorded versions
+    (debian_record.wanted). So Debian's security updates do not make a cached root outdated: they
+    are installed only when the cache entry has been pruned and is built again.
     """
     values = {"root": repr(root), "architecture": architecture, "format": "3"}
     if asked := debian_record.pins(debian_record.wanted()):
@@ -77,11 +89,12 @@ def inputs(root: Root, architecture: str) -> cache.Inputs:
 
 
 def build(root: Root, architecture: str, task: Task) -> cache.Entry:
-    """Returns the root's cache entry: `rootfs.tar`, and the downloaded packages in `debs/`.
+    """Returns the root's cache entry, and builds it first if there is none.
 
-    The entry's facts hold version and hash of each package. If the user asks for a record, the
-    recorded versions that the archive still has are installed. Raises HostError when mmdebstrap
-    cannot be installed, BuildError when it fails.
+    The entry holds the file `rootfs.tar` and the downloaded packages in `debs/`; its facts hold
+    the version and hash of each package. If the user asks for recorded versions, those versions
+    are installed that Debian's package mirror still has. Raises HostError when mmdebstrap cannot
+    be installed, and BuildError when mmdebstrap fails.
     """
     return cache.obtain(
         inputs(root, architecture), lambda folder: _build(root, architecture, folder, task),
@@ -117,7 +130,10 @@ def _build(root: Root, architecture: str, folder: Path, task: Task) -> cache.Fac
     packages = recorded_packages(target)
     downloaded = debian_record.of_files(debs.glob("*.deb"))
     if not packages:
-        raise BuildError(f"{target} holds no record of its packages", hint=f"see {logfile}")
+        raise BuildError(
+            f"mmdebstrap wrote no list of the installed packages into {target}",
+            hint=f"the log is {logfile}",
+        )
     moved = debian_record.compare(asked, {*packages, *downloaded})
     if moved:
         task.update(f"{len(moved)} packages are newer: the archive lacks the recorded versions")
@@ -132,8 +148,12 @@ def _build(root: Root, architecture: str, folder: Path, task: Task) -> cache.Fac
 def bootstrap(
     root: Root, architecture: str, target: Path, debs: Path, pins: Path | None = None
 ) -> list[str | Path]:
-    """Returns the mmdebstrap command for a root; `pins` is a file of apt preferences."""
-    # In its own mount namespace: a killed mmdebstrap would leave /proc and /sys mounted.
+    """Returns the mmdebstrap command that builds `root` as the tar file `target`.
+
+    The packages to download are written into the folder `debs`. `pins` is a file of apt
+    preferences.
+    """
+    # In a mount namespace of its own: otherwise a killed mmdebstrap leaves /proc and /sys mounted.
     words: list[str | Path] = ["unshare", "--mount", "--propagation", "private", "mmdebstrap"]
     words += ["--variant=minbase", f"--architectures={architecture}"]
     words.append(f"--include={','.join(root.packages)}")
@@ -153,8 +173,8 @@ def bootstrap(
         words.append(f'--customize-hook=echo {name}:x:{number}: >> "$1/etc/group"')
     if root.download:
         names = " ".join(root.download)
-        # Apt's archive is emptied before, so that only the downloads are copied out, and after, so
-        # that the root does not hold them as well.
+        # The folder of apt's downloaded packages is emptied before the download, so that only these
+        # packages are copied out, and after it, so that the root does not hold them as well.
         drop = '--customize-hook=rm -f "$1"/var/cache/apt/archives/*.deb'
         words.append(drop)
         words.append(
@@ -173,7 +193,8 @@ def bootstrap(
 def ensure_mmdebstrap(task: Task) -> None:
     """Install mmdebstrap with apt if it is not on PATH.
 
-    Raises HostError if this user may not install packages, or the installation fails.
+    Raises HostError if this user is not root, if this machine has no apt-get, or if the
+    installation fails.
     """
     if shutil.which("mmdebstrap"):
         return
@@ -197,7 +218,10 @@ def ensure_mmdebstrap(task: Task) -> None:
 
 
 def recorded_packages(rootfs: Path) -> list[debian_record.Package]:
-    """Returns the packages of the record in a root's tar file; empty without a record."""
+    """Returns the packages of the record in `rootfs`, the tar file of a root file system.
+
+    Returns an empty list when the tar file holds no record.
+    """
     with tarfile.open(rootfs) as tar:
         for member in tar:
             if member.name.removeprefix("./") == f"{debian_record.FOLDER}/root":

@@ -1,8 +1,9 @@
 """Remembers which digest a registry's tag had at its first pull; later pulls use that digest.
 
-A tag can be moved, a digest cannot. Where versions.py names a published digest, that one is pulled.
-For every other tag, the first pull writes the digest into FILE in the cache. To pull what the
-registry serves now, remove the tag's entry from that file.
+A registry can serve another image under the same tag later, but not under the same digest. Where
+versions.py gives an image's digest, that digest is pulled. For every other image, the first pull
+writes the digest into the file FILE in the cache. To pull what the registry serves now, remove the
+image's entry from that file.
 """
 
 import json
@@ -18,21 +19,26 @@ FILE = "digests.json"
 
 
 def file() -> Path:
-    """Returns the path of the record: JSON, reference → digest and time of the first pull."""
+    """Returns the path of the file that holds the digests.
+
+    The file is JSON: it maps an image reference to the digest and time of its first pull.
+    """
     return cache_root() / FILE
 
 
 def repository(reference: str) -> str:
-    """Returns the reference without tag and digest; a registry's port stays."""
+    """Returns an image reference without its tag and digest, but with its registry's port."""
     name = reference.partition("@")[0]
     folder, slash, last = name.rpartition("/")
     return f"{folder}{slash}{last.partition(':')[0]}"
 
 
 def pinned(reference: str) -> str:
-    """Returns what to pull for a reference: with its own or its recorded digest, if there is one.
+    """Returns the reference that must be pulled for `reference`: one with a digest, if possible.
 
-    Raises HostError when the record is damaged.
+    A reference with a digest is returned as it is. For another reference, the digest of the first
+    pull is added; if there was no pull yet, the reference is returned as it is. Raises HostError
+    when the file of digests is damaged.
     """
     if "@" in reference:
         return reference
@@ -41,7 +47,10 @@ def pinned(reference: str) -> str:
 
 
 def record(reference: str, digest: str) -> None:
-    """Remember the digest (sha256:…) of a reference's first pull; later ones change nothing."""
+    """Write the digest (sha256:…) of a reference's first pull into the file of digests.
+
+    Does nothing if the file already has a digest for the reference.
+    """
     if "@" in reference:
         return
     cache_root().mkdir(parents=True, exist_ok=True)
@@ -66,7 +75,7 @@ def _read() -> dict[str, dict[str, str]]:
         return {}
     except (ValueError, AttributeError, TypeError, AssertionError) as error:
         raise HostError(
-            f"{file()} is damaged: which digests were pulled is not known",
-            hint="fix it, or remove it to pull what the registry serves now",
+            f"{file()} is damaged, so the digests of earlier pulls are not known",
+            hint="repair the file, or remove it to pull what the registry serves now",
         ) from error
     return dict(known)

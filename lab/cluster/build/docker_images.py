@@ -1,7 +1,8 @@
 """Builds, pulls and lists images in the Docker daemon; a tag tells what an image was built from.
 
-A tag is the first digits of the inputs' sha256: if the tag exists, the image need not be built.
-Only the docker command is used, so contexts and remote daemons work.
+The tag of an image of ours is the first digits of the sha256 of the image's inputs: if the daemon
+has an image with this tag, the image need not be built. This module talks to the daemon only
+through the `docker` command, so Docker contexts and remote daemons work.
 """
 
 import json
@@ -19,24 +20,26 @@ from lab.progress import Task
 
 REPOSITORY = "sidecar-lab"
 INPUTS_LABEL = "sidecar-lab.inputs"
-"""Label of every image of ours; its value is the sha256 of the inputs."""
+"""The label of every image of ours; its value is the sha256 of the image's inputs."""
 BAKE_LABEL = "sidecar-lab.bake"
-"""Label of a node image (`done`) and of the container in which it is being built (`making`).
+"""The label of a node image (value `done`) and of the container of a bake (value `making`).
 
-A `making` container that no process owns is a leftover.
+A container with `making` that exists while no process holds the lock "images" was left behind by
+an interrupted bake.
 """
 KUBERNETES_LABEL = "sidecar-lab.kubernetes"
-"""Label of a node image; its value is the version of Kubernetes in it."""
+"""The label of a node image whose value is the version of Kubernetes in that image."""
 STAGE_LABEL = "sidecar-lab.stage"
-"""Label of the intermediate images of a build with several stages."""
+"""The label of the intermediate images that a Dockerfile with several stages makes."""
 DOCKERFILES = PACKAGE / "cluster" / "dockerfiles"
 
 
 @dataclass(frozen=True)
 class DockerImage:
-    """One image of ours in the daemon. `tag` is "" for an untagged image, `size` is in bytes.
+    """One image of ours in the daemon. `tag` is repository:tag, or "" for an untagged image.
 
-    `inputs` is the sha256 of the image's inputs, `created` the time that Docker reports.
+    `size` is in bytes, `inputs` is the sha256 of the image's inputs, and `created` is the time of
+    creation that Docker reports.
     """
 
     tag: str
@@ -47,12 +50,15 @@ class DockerImage:
 
 
 def tag(inputs: cache.Inputs) -> str:
-    """Returns the local name of the image that is built from these inputs."""
+    """Returns the name (repository:tag) of the image that is built from these inputs."""
     return f"{REPOSITORY}/{inputs.kind}:{inputs.short}"
 
 
 def present(tags: Sequence[str]) -> set[str]:
-    """Returns the references (repository:tag, with or without digest) that the daemon has."""
+    """Returns those references in `tags` that the daemon has.
+
+    A reference is repository:tag, with or without a digest.
+    """
     if not tags:
         return set()
     form = "{{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}"
@@ -61,7 +67,10 @@ def present(tags: Sequence[str]) -> set[str]:
 
 
 def listed_as(reference: str) -> str:
-    """Returns a reference as the daemon lists it: without its tag if it was pulled by digest."""
+    """Returns a reference in the form in which the daemon lists it.
+
+    A reference with a digest loses its tag; another reference is returned unchanged.
+    """
     digest = reference.partition("@")[2]
     return f"{digests.repository(reference)}@{digest}" if digest else reference
 
@@ -72,7 +81,7 @@ def architecture() -> str:
 
 
 def import_root(inputs: cache.Inputs, rootfs: Path, task: Task) -> str:
-    """Import a root file system (a tar file) as an image of one layer; returns its tag."""
+    """Import a root file system (a tar file) as an image of one layer; return the image's tag."""
     name = tag(inputs)
     task.update("importing into Docker")
     stream(
@@ -84,9 +93,10 @@ def import_root(inputs: cache.Inputs, rootfs: Path, task: Task) -> str:
 
 
 def pull(reference: str, task: Task) -> str:
-    """Pull an image by the digest of its first pull; returns the reference with that digest.
+    """Pull an image by the digest of its first pull; return the reference with that digest.
 
-    Afterwards the daemon has the image under its tag as well. Raises BuildError.
+    The first pull itself is by tag. Afterwards the daemon has the image under its tag as well.
+    Raises BuildError.
     """
     asked = digests.pinned(reference)
     hint = "without a registry, use `lab up --images build`"
@@ -108,7 +118,10 @@ def pull(reference: str, task: Task) -> str:
 
 
 def with_digest(reference: str) -> str:
-    """Returns the reference with its registry's digest, or as it is if the daemon knows none."""
+    """Returns the reference with the digest that the image has in its registry.
+
+    Returns the reference unchanged if the daemon knows no such digest.
+    """
     if "@" in reference:
         return reference
     form = '{{join .RepoDigests " "}}'
@@ -126,9 +139,11 @@ def build(
     context: Callable[[Path], None] | None,
     task: Task,
 ) -> str:
-    """Build `dockerfiles/<dockerfile>` as the tag of `inputs`; returns the tag.
+    """Build an image from `dockerfiles/<dockerfile>/Dockerfile`; return the image's tag.
 
-    `context(folder)` writes the build context's other files. Raises BuildError.
+    The tag is made from `inputs`. `arguments` are the build arguments. `context(folder)` must write
+    the files that the Dockerfile copies into `folder`; None if there are no such files. Raises
+    BuildError.
     """
     name = tag(inputs)
     parent = cache_root() / "building"
@@ -158,7 +173,10 @@ def build(
 
 
 def kubernetes_of(node_image: str) -> str:
-    """Returns a node image's version of Kubernetes ("1.37.0"), from its label or a file in it."""
+    """Returns the version of Kubernetes in a node image, for instance "1.37.0".
+
+    The version is read from the image's label or, without a label, from the image's /kind/version.
+    """
     form = '{{index .Config.Labels "%s"}}' % KUBERNETES_LABEL  # noqa: UP031 - Go's template
     version = docker("image", "inspect", "--format", form, node_image).stdout.strip()
     if version in ("", "<no value>"):
@@ -168,13 +186,13 @@ def kubernetes_of(node_image: str) -> str:
 
 
 def remove_stages() -> None:
-    """Remove the untagged images that a build of several stages leaves behind."""
+    """Remove the untagged images that the build of a Dockerfile with several stages leaves."""
     wanted = ("--force", "--filter", f"label={STAGE_LABEL}")
     docker("image", "prune", *wanted, check=False, timeout=120)
 
 
 def save(tags: Sequence[str], target: Path) -> None:
-    """Write the images into one archive (`docker save`). Raises BuildError."""
+    """Write the images `tags` into the archive `target` (`docker save`). Raises BuildError."""
     stream(
         ["docker", "save", "--output", target, *tags],
         what=f"saving {', '.join(tags)}",
@@ -207,7 +225,10 @@ def ours() -> list[DockerImage]:
 
 
 def remove(images: Sequence[DockerImage]) -> list[DockerImage]:
-    """Remove those images that no container uses and no image is built on; returns the removed."""
+    """Try to remove each image from the daemon; return the images that were removed.
+
+    Docker does not remove an image that a container uses or that another image is built on.
+    """
     removed = []
     for image in images:
         if docker("image", "rm", image.tag or image.id, check=False, timeout=120).ok:

@@ -1,9 +1,9 @@
 """Builds Go programs from Go modules, one compile at a time; lists the components that there are.
 
-Each component is a Go module of ours in `sources/`, whose go.mod and go.sum pin every byte; Go
-checks what the module proxy serves against them. Go works in a copy of the module, so that it
-cannot change the checkout. Its caches are below the lab's cache, so that the user's own Go caches
-are neither needed nor filled.
+A component is a Go module of ours in `sources/`. Its go.mod and go.sum pin the versions and hashes
+of everything that it needs, and Go compares what the module proxy serves with these hashes. Go
+works in a copy of the module, so that the checkout is not changed. Go's caches are in the lab's
+cache, so that the user's own Go caches are neither needed nor filled.
 """
 
 import shutil
@@ -28,22 +28,25 @@ COMPILING = "go-compile"
 
 @dataclass(frozen=True)
 class Component:
-    """One module in `sources/`: the programs built from it, file name → Go package."""
+    """One Go module in `sources/`, and the programs that are built from it.
+
+    `programs` maps a program's file name to its Go package.
+    """
 
     name: str
     folder: str
     programs: Mapping[str, str]
     variables: Mapping[str, str]
-    """Name → value; the linker sets them with -X."""
+    """Go variables that the linker sets with -X: name → value."""
 
     @property
     def source(self) -> Path:
-        """The folder with go.mod and go.sum."""
+        """The folder in `sources/` that holds the module's go.mod and go.sum."""
         return SOURCES / self.folder
 
 
 def kubernetes(versions: Versions) -> Component:
-    """The programs of Kubernetes itself: control plane, kube-proxy, kubelet and kubeadm."""
+    """Returns the component with Kubernetes' control plane, kube-proxy, kubelet and kubeadm."""
     major, minor, _ = versions.kubernetes.split(".")
     package = "k8s.io/component-base/version"
     names = (
@@ -68,17 +71,20 @@ def kubernetes(versions: Versions) -> Component:
 
 
 def etcd(versions: Versions) -> Component:
-    """The etcd server."""
+    """Returns the component with the etcd server."""
     return Component("etcd", f"etcd-{versions.etcd}", {"etcd": "go.etcd.io/etcd/server/v3"}, {})
 
 
 def coredns(versions: Versions) -> Component:
-    """CoreDNS, with a main program of ours that has the plugins of kubeadm's Corefile."""
+    """Returns the component with CoreDNS.
+
+    The main program is ours: it contains only the plugins that kubeadm's Corefile uses.
+    """
     return Component("coredns", f"coredns-{versions.coredns}", {"coredns": "."}, {})
 
 
 def containerd(versions: Versions) -> Component:
-    """containerd, its shim and its client."""
+    """Returns the component with containerd, its shim and its client `ctr`."""
     module = "github.com/containerd/containerd/v2"
     names = ("containerd", "containerd-shim-runc-v2", "ctr")
     return Component(
@@ -90,7 +96,7 @@ def containerd(versions: Versions) -> Component:
 
 
 def cni_plugins(versions: Versions) -> Component:
-    """The CNI plugins that one node's static configuration needs."""
+    """Returns the component with the CNI plugins that the built node's CNI configuration needs."""
     module = "github.com/containernetworking/plugins/plugins"
     packages = ("ipam/host-local", "main/bridge", "main/loopback", "main/ptp", "meta/portmap")
     return Component(
@@ -102,22 +108,25 @@ def cni_plugins(versions: Versions) -> Component:
 
 
 def pause() -> Component:
-    """Our own pause, the program of a pod's first container."""
+    """Returns the component with our own `pause`, the program of each pod's sandbox container."""
     return Component("pause", "pause", {"pause": "."}, {})
 
 
 def kind(versions: Versions) -> Component:
-    """kind itself; it runs on the host."""
+    """Returns the component with the program `kind`, which runs on the host."""
     return Component("kind", f"kind-{versions.kind}", {"kind": "sigs.k8s.io/kind"}, {})
 
 
 def istioctl() -> Component:
-    """Real Istio's command line; it runs on the host."""
+    """Returns the component with real Istio's command `istioctl`, which runs on the host."""
     return Component("istioctl", "istio", {"istioctl": "istio.io/istio/istioctl/cmd/istioctl"}, {})
 
 
 def istio() -> Component:
-    """Real Istio's agent (which is also its iptables program) and its control plane."""
+    """Returns the component with real Istio's pilot-agent and pilot-discovery (the control plane).
+
+    pilot-agent is also the program that writes Istio's iptables rules.
+    """
     names = ("pilot-agent", "pilot-discovery")
     return Component(
         "istio", "istio", {name: f"istio.io/istio/pilot/cmd/{name}" for name in names}, {}
@@ -125,7 +134,10 @@ def istio() -> Component:
 
 
 def prober(versions: Versions) -> Component:
-    """A program with kubelet's own probes and hooks; the agent's are compared with them."""
+    """Returns the component with a program that runs kubelet's own code for probes and hooks.
+
+    Tests compare the probes and hooks of our agent with those of this program.
+    """
     package = "k8s.io/component-base/version"
     major, minor, _ = versions.kubernetes.split(".")
     return Component(
@@ -137,7 +149,7 @@ def prober(versions: Versions) -> Component:
 
 
 def node_components(versions: Versions) -> list[Component]:
-    """Returns the components of a built node image, the longest compile first."""
+    """Returns the components of a built node image, the one that compiles longest first."""
     return [
         kubernetes(versions),
         containerd(versions),
@@ -149,13 +161,14 @@ def node_components(versions: Versions) -> list[Component]:
 
 
 def inputs(component: Component, system: str, architecture: str) -> cache.Inputs:
-    """Returns the cache inputs of a component's programs, the version of Go among them.
+    """Returns the cache inputs of a component's programs; the version of Go is one of the inputs.
 
-    Raises BuildError when the component has no module.
+    `system` and `architecture` are values of GOOS and GOARCH. Raises BuildError when the
+    component's folder in `sources/` has no go.mod.
     """
     if not (component.source / "go.mod").is_file():
         raise BuildError(
-            f"there is no module for {component.folder}",
+            f"there is no Go module for {component.folder}",
             hint=f"add lab/cluster/sources/{component.folder} with go.mod and go.sum",
         )
     return cache.Inputs(
@@ -172,9 +185,10 @@ def inputs(component: Component, system: str, architecture: str) -> cache.Inputs
 
 
 def build(component: Component, system: str, architecture: str, task: Task) -> cache.Entry:
-    """Returns the entry with the component's programs for GOOS `system`, GOARCH `architecture`.
+    """Returns the cache entry with the component's programs.
 
-    Compiles them if they are not in the cache. Raises BuildError, which names the log.
+    Compiles the programs if they are not in the cache. `system` and `architecture` are values of
+    GOOS and GOARCH. Raises BuildError, which names the log.
     """
     wanted = inputs(component, system, architecture)
     return cache.obtain(
@@ -259,7 +273,7 @@ def copied(component: Component) -> Iterator[Path]:
 
 
 def linker_flags(component: Component) -> str:
-    """Returns the value of -ldflags: strip symbols, set the version variables."""
+    """Returns the value of -ldflags, which strips symbols and sets the component's variables."""
     words = ["-s", "-w"]
     for name, value in sorted(component.variables.items()):
         words += ["-X", f"{name}={value}"]
@@ -267,9 +281,10 @@ def linker_flags(component: Component) -> str:
 
 
 def module_folder(component: Component, module: str, version: str, task: Task) -> Path:
-    """Returns the folder of a module's source in the module cache; downloads it if needed.
+    """Returns the folder in Go's module cache that holds the source of a module.
 
-    Raises BuildError when it cannot be downloaded.
+    `module` must be one of the modules that `component` needs. Downloads the source if the cache
+    lacks it. Raises BuildError when the source cannot be downloaded.
     """
     needed = go_tool.needed_go(component.source / "go.mod")
     go = go_tool.command(go_tool.chosen(needed), needed, task)

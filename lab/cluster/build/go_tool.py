@@ -1,4 +1,4 @@
-"""Chooses the go command that builds, its version for cache keys, and its environment."""
+"""Chooses the go command that compiles the lab's programs, and makes its environment."""
 
 import functools
 import json
@@ -25,15 +25,22 @@ _VERSION_LINE = re.compile(r"^go version (.+) \S+/\S+$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Toolchain:
-    """The Go that builds a module. `command` is None for the locked wheel's Go, not yet fetched."""
+    """The Go that builds a module.
+
+    `command` is None when this is the Go of the wheel in lab/locks/go.txt, which may not have been
+    fetched yet.
+    """
 
     command: Path | None
     version: str
-    """What `go version` prints, without the host's system: "go1.26.8", or with experiments."""
+    """What `go version` prints, without the host's system, for instance "go1.26.8".
+
+    If that go was built with experiments, the text names them, too.
+    """
 
 
 def needed_go(go_mod: Path) -> tuple[int, ...]:
-    """Returns the Go version that a go.mod asks for, as numbers; (1,) if it names none."""
+    """Returns the Go version that a go.mod file asks for, as numbers; (1,) if it asks for none."""
     match = _GO_LINE.search(go_mod.read_text())
     return numbers(match[1]) if match else (1,)
 
@@ -44,9 +51,10 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def chosen(needed: tuple[int, ...]) -> Toolchain:
-    """Returns the go command on PATH if it is at least as new as `needed`, else the locked wheel's.
+    """Returns the Go on PATH if it is at least as new as `needed`, else that of lab/locks/go.txt.
 
-    Fetches nothing: the version is part of cache keys, which are computed before any build.
+    Downloads nothing: cache keys contain the version of Go, and they are also computed when nothing
+    is built.
     """
     on_path = shutil.which("go")
     if on_path is not None:
@@ -57,7 +65,7 @@ def chosen(needed: tuple[int, ...]) -> Toolchain:
 
 
 def locked() -> str:
-    """Returns the version that lab/locks/go.txt names, for instance "1.27.3"."""
+    """Returns the version of Go that lab/locks/go.txt names, for instance "1.27.3"."""
     match = _LOCKED.search(GO_LOCK.read_text())
     assert match is not None, GO_LOCK
     return match[1]
@@ -69,10 +77,10 @@ def _as_new(version: str, needed: tuple[int, ...]) -> bool:
 
 
 def command(toolchain: Toolchain, needed: tuple[int, ...], task: Task) -> Path:
-    """Returns the go command of the toolchain; fetches the locked wheel if needed.
+    """Returns the go command of the toolchain; installs the wheel of lab/locks/go.txt if needed.
 
-    Raises BuildError when the wheel cannot be fetched, is too old, or has another version than
-    its lock.
+    Raises BuildError when the wheel cannot be fetched, when its Go is older than `needed`, or when
+    its Go reports another version than lab/locks/go.txt names.
     """
     if toolchain.command is not None:
         return toolchain.command
@@ -87,8 +95,8 @@ def command(toolchain: Toolchain, needed: tuple[int, ...], task: Task) -> Path:
     go = installed.path / "site" / "go" / "bin" / ("go.exe" if sys.platform == "win32" else "go")
     if go_version(go) != toolchain.version:
         raise BuildError(
-            f"the wheel of lab/locks/go.txt calls itself {go_version(go)}, not {toolchain.version}",
-            hint="`lab cache prune --all` fetches it again",
+            f"the Go of lab/locks/go.txt reports {go_version(go)}, not {toolchain.version}",
+            hint="`lab cache prune --all` removes it; the next build fetches it again",
         )
     return go
 
@@ -99,13 +107,13 @@ def go_version(go: Path) -> str:
     output = run([go, "version"], env={"GOTOOLCHAIN": "local"}).stdout.strip()
     match = _VERSION_LINE.search(output)
     if match is None or not _VERSION.search(match[1]):
-        raise BuildError(f"`{go} version` printed {output!r}, which holds no version")
+        raise BuildError(f"`{go} version` printed {output!r}, which contains no version of Go")
     return match[1]
 
 
 @functools.cache
 def _settings(go: Path) -> dict[str, str]:
-    """Returns the user's Go settings, those in Go's own file of settings included."""
+    """Returns Go's settings as `go env` reports them, with those of the user's `go env -w`."""
     listed: dict[str, str] = json.loads(run([go, "env", "-json"], cwd=cache_root()).stdout)
     return listed
 
@@ -113,7 +121,8 @@ def _settings(go: Path) -> dict[str, str]:
 def environment(go: Path, system: str, architecture: str) -> Environment:
     """Returns the complete environment of a go command.
 
-    The user's settings decide where modules come from; the lab decides Go's other settings.
+    The user's settings decide from where modules are downloaded; the lab decides the rest. `system`
+    and `architecture` are values of GOOS and GOARCH.
     """
     cache_root().mkdir(parents=True, exist_ok=True)
     return {

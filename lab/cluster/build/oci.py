@@ -1,7 +1,7 @@
 """Images as data: layers, configuration, and OCI archives without the blobs that a node has.
 
-`ctr images import` takes such an archive. Its blobs are named by their digest, so an archive for
-a node that already holds the lower layers needs only the top ones.
+`ctr images import` imports such an archive. An image refers to each of its blobs (the layers as
+files) by the blob's digest. So an archive can leave out the blobs that the node already has.
 """
 
 import gzip
@@ -26,19 +26,22 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: `diff_id` names its content, `digest` the blob, which may be compressed."""
+    """One layer of an image, stored as a file (the blob), which can be compressed.
+
+    `diff_id` is the digest of the uncompressed tar archive; `digest` and `size` are the blob's.
+    """
 
     diff_id: str
     digest: str
     size: int
     media_type: str
     path: Path | None
-    """The blob's file; None when the node that gets the image has the blob."""
+    """The path of the blob; None when only the node that the image is meant for has the blob."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image with one or more full references (docker.io/…:tag)."""
+    """An image: its full references (docker.io/…:tag), its configuration (JSON) and its layers."""
 
     references: tuple[str, ...]
     config: bytes
@@ -46,7 +49,7 @@ class Image:
 
     @property
     def manifest(self) -> bytes:
-        """The manifest as JSON; its sha256 is the image's digest."""
+        """The image's manifest as JSON; the sha256 of the manifest is the image's digest."""
         return _json(
             {
                 "schemaVersion": 2,
@@ -74,10 +77,13 @@ def _json(value: object) -> bytes:
 
 
 def pack(content: IO[bytes], folder: Path) -> Layer:
-    """Compress a layer's tar into a blob in `folder`; the file is named by the blob's digest."""
+    """Compress a layer's tar archive into a blob in `folder`; return the layer.
+
+    The blob's file name is its digest.
+    """
     plain = hashlib.sha256()
     temporary = folder / "packing"
-    # Level 1: four times as fast as the default, a tenth more bytes; each node reads it once.
+    # Level 1 is four times as fast as the default, for a tenth more bytes; a node reads them once.
     with temporary.open("wb") as out, gzip.GzipFile("", "wb", 1, out, mtime=0) as packed:
         while chunk := content.read(CHUNK):
             plain.update(chunk)
@@ -100,7 +106,10 @@ def image(
     *,
     entrypoint: Sequence[str] = (),
 ) -> Image:
-    """Returns an image of just these layers: static programs in /usr/local/bin, without a base."""
+    """Returns an image that consists of exactly these layers, without a base image below them.
+
+    Its PATH begins with /usr/local/bin, the folder of the layers' programs.
+    """
     config: dict[str, object] = {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]}
     if entrypoint:
         config["Entrypoint"] = list(entrypoint)
@@ -125,11 +134,11 @@ def from_docker(
     known: Mapping[str, Layer],
     folder: Path,
 ) -> list[Image]:
-    """Returns the images of a `docker save` archive whose tags are in `names`.
+    """Reads those images from the archive `saved` (of `docker save`) whose tags are in `names`.
 
-    `names` maps a tag to the image's references. A layer whose diff id is in `known` is taken from
-    there; the others are packed into `folder`. Archives of old and new daemons work: both hold
-    manifest.json.
+    `names` maps an image's tag in Docker to the references that the returned image gets. `known`
+    maps the diff ids of layers that are packed already to these layers; the other layers are packed
+    into `folder`. The archives of old and of new Docker versions work: both hold manifest.json.
     """
     layers = dict(known)
     images = []
@@ -165,10 +174,10 @@ def _packed(tar: tarfile.TarFile, name: str, folder: Path) -> Layer:
 
 
 def write_archive(images: Sequence[Image], present: Collection[str], out: IO[bytes]) -> int:
-    """Write an OCI archive of `images` without the blobs whose digest is in `present`.
+    """Write an OCI archive of `images` without the layers whose digest is in `present`.
 
-    Returns the bytes of layers in the archive. Raises FileNotFoundError for a layer that has no
-    file and is not in `present`.
+    Returns the total size in bytes of the layers in the archive. Raises FileNotFoundError for a
+    layer that has no file and is not in `present`.
     """
     written: set[str] = set(present)
     listed = []
@@ -180,14 +189,16 @@ def write_archive(images: Sequence[Image], present: Collection[str], out: IO[byt
                 if layer.digest in written:
                     continue
                 if layer.path is None:
-                    raise FileNotFoundError(f"layer {layer.digest} is neither here nor in the node")
+                    raise FileNotFoundError(
+                        f"the node lacks the layer {layer.digest}, and there is no file of it here"
+                    )
                 written.add(layer.digest)
                 sent += layer.size
                 with layer.path.open("rb") as content:
                     tar.addfile(_member(_blob(layer.digest), layer.size), content)
             for data in (img.config, img.manifest):
                 name = digest(data)
-                # Always sent: small, and an importer wants the manifest in the archive.
+                # Written even if the node has them: they are small, and `ctr` needs the manifest.
                 if name not in written or name in present:
                     _put(tar, _blob(name), data)
                 written.add(name)
@@ -220,7 +231,10 @@ def _put(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def save_layers(images: Sequence[Image], folder: Path) -> None:
-    """Write `images.json` beside the blobs; load_images reads it."""
+    """Write the file `images.json`, which describes the images, beside their blobs in `folder`.
+
+    load_images reads this file.
+    """
     layers = {layer.digest: layer for img in images for layer in img.layers}
     (folder / "images.json").write_text(
         json.dumps(
@@ -244,7 +258,7 @@ def save_layers(images: Sequence[Image], folder: Path) -> None:
 
 
 def load_images(folder: Path) -> list[Image]:
-    """Returns the images that save_layers wrote into a folder."""
+    """Returns the images that save_layers described in `folder`."""
     data = json.loads((folder / "images.json").read_text())
     layers = {}
     for diff_id, name, size, media_type in data["layers"]:
@@ -257,12 +271,12 @@ def load_images(folder: Path) -> list[Image]:
 
 
 def by_diff_id(images: Sequence[Image]) -> dict[str, Layer]:
-    """Returns every layer of the images by its diff id."""
+    """Returns the layers of the images as a mapping: diff id → layer."""
     return {layer.diff_id: layer for img in images for layer in img.layers}
 
 
 def copy_blobs(images: Sequence[Image], folder: Path) -> None:
-    """Copy those blobs of the images that `folder` lacks into it."""
+    """Copy the blobs of the images into `folder`, except those that are in `folder` already."""
     for layer in by_diff_id(images).values():
         target = folder / layer.digest.replace(":", "-")
         if layer.path is not None and not target.exists():

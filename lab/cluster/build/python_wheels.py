@@ -1,8 +1,8 @@
 """Installs the Python wheels of a lock file with hashes into a folder of their own.
 
-Nothing is compiled, and no version is chosen here: the lock names version and hash of each wheel,
-and `--only-binary` and `--no-deps` exclude everything else. uv installs them if it is there, else
-pip does.
+Nothing is compiled, and no version is chosen here: the lock file names the version and hash of each
+wheel, and `--only-binary` and `--no-deps` make the installer accept nothing else. The installer is
+uv if this machine has uv, else pip.
 """
 
 import platform
@@ -20,13 +20,19 @@ from lab.long_command import build_log, stream
 from lab.progress import Task
 
 NEWEST_GLIBC = 36
-"""The minor version of Debian bookworm's glibc, 2.36: wheels up to manylinux_2_36 run there."""
+"""The minor version of Debian bookworm's glibc, 2.36.
+
+So wheels for manylinux_2_36 and for older versions of glibc run in our images.
+"""
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
 @dataclass(frozen=True)
 class Platform:
-    """The platform of wheels. `uv` is uv's name for it, `tags` are pip's; empty for this host."""
+    """The platform that wheels are installed for.
+
+    `uv` is uv's name of the platform, `tags` are pip's names of it; both are empty for this host.
+    """
 
     name: str
     uv: str = ""
@@ -53,7 +59,7 @@ def host_platform() -> Platform:
 
 
 def inputs(lock: Path, target: Platform) -> cache.Inputs:
-    """Returns the cache inputs of the wheels of `lock`, installed for `target`."""
+    """Returns the cache inputs of the installed wheels of the lock file `lock` for `target`."""
     return cache.Inputs(
         f"wheels-{lock.stem}",
         {
@@ -65,9 +71,10 @@ def inputs(lock: Path, target: Platform) -> cache.Inputs:
 
 
 def install(lock: Path, target: Platform, task: Task) -> cache.Entry:
-    """Returns the entry with the wheels of `lock`, installed in `site`; scripts in `site/bin`.
+    """Returns the cache entry with the wheels of `lock`; installs the wheels if there is none.
 
-    Raises BuildError, for instance when a wheel's hash is not in the lock.
+    The wheels are in the entry's folder `site`, their scripts in `site/bin`. Raises BuildError, for
+    instance when a wheel's hash is not in the lock file.
     """
     return cache.obtain(
         inputs(lock, target), lambda folder: _install(lock, target, folder, task), task=task
@@ -92,13 +99,16 @@ def _install(lock: Path, target: Platform, folder: Path, task: Task) -> cache.Fa
 
 
 def find_uv() -> str | None:
-    """Returns the path of uv: beside this Python, else on PATH; None without uv."""
+    """Returns the path of uv, which is searched beside this Python and then on PATH; or None."""
     beside = shutil.which("uv", path=str(Path(sys.executable).parent))
     return beside or shutil.which("uv")
 
 
 def installer(lock: Path, target: Platform, site: Path, uv: str | None) -> Sequence[str]:
-    """Returns the command that installs `lock` for `target` into `site`, by uv or (None) pip."""
+    """Returns the command that installs the wheels of `lock` for `target` into the folder `site`.
+
+    `uv` is the path of uv; if it is None, the command uses pip.
+    """
     common = ["--require-hashes", "--no-deps", "-r", str(lock), "--target", str(site)]
     if uv is not None:
         words = [uv, "pip", "install", "--only-binary", ":all:", "--link-mode", "copy", *common]

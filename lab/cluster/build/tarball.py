@@ -1,4 +1,4 @@
-"""Writes tar archives for image layers: the same content gives the same bytes."""
+"""Writes tar archives for image layers; equal content gives equal archives, byte for byte."""
 
 import io
 import tarfile
@@ -7,14 +7,18 @@ from types import TracebackType
 from typing import Self
 
 EPOCH = 1767225600
-"""The time of every member, 2026-01-01T00:00:00Z: when a layer is built must not change it."""
+"""The modification time of every member: 2026-01-01T00:00:00Z.
+
+It is fixed so that a layer's digest does not depend on when the layer was built.
+"""
 
 
 class Tarball:
-    """A tar archive being written. Members belong to root and have the same time.
+    """A tar archive that is being written. All members have the same modification time.
 
-    Parent folders are added as needed. Names are relative, with slashes ("usr/bin/x"). Adding a
-    file or link under a used name raises ValueError.
+    Members belong to root, except folders that are added with another owner. Missing parent folders
+    are added. Names are relative, with slashes ("usr/bin/x"). Raises ValueError when a file or link
+    is added under a name that the archive already has.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,14 +37,14 @@ class Tarball:
         self._tar.close()
 
     def folder(self, name: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
-        """Add a folder and its parents; a folder that was added before stays as it is."""
+        """Add a folder and its parents; do not change a folder that was added before."""
         if name in self._names or name in ("", "."):
             return
         self.folder(_above(name))
         self._add(name, tarfile.DIRTYPE, mode, uid=uid, gid=gid)
 
     def file(self, name: str, source: Path | bytes | str, mode: int = 0o644) -> None:
-        """Add a file; `source` is a file to copy, or the content as bytes or text."""
+        """Add a file; `source` is the path of a file to copy, or the content as bytes or text."""
         self.folder(_above(name))
         if isinstance(source, Path):
             with source.open("rb") as content:
@@ -51,12 +55,15 @@ class Tarball:
             self._add(name, tarfile.REGTYPE, mode, content=io.BytesIO(data), size=len(data))
 
     def link(self, name: str, target: str) -> None:
-        """Add a symbolic link."""
+        """Add a symbolic link `name` that points to `target`."""
         self.folder(_above(name))
         self._add(name, tarfile.SYMTYPE, 0o777, target=target)
 
     def tree(self, name: str, root: Path) -> None:
-        """Add every file and link below `root` under `name`; a file keeps its executable bit."""
+        """Add every file and symbolic link below the folder `root`, with names below `name`.
+
+        A file that its owner may execute gets the mode 755, another file gets 644.
+        """
         for path in sorted(root.rglob("*")):
             inner = f"{name}/{path.relative_to(root).as_posix()}"
             if path.is_symlink():
@@ -77,7 +84,7 @@ class Tarball:
         gid: int = 0,
     ) -> None:
         if name in self._names:
-            raise ValueError(f"{name} is in the archive already")
+            raise ValueError(f"the archive already has a member {name}")
         self._names.add(name)
         member = tarfile.TarInfo(name)
         member.type, member.mode, member.size, member.linkname = kind, mode, size, target
