@@ -1,4 +1,4 @@
-"""`ensure`: builds the node image and the lab's images, rebuilding only what changed."""
+"""Builds the node image and the lab's images, but only those whose inputs have changed."""
 
 import platform
 import shutil
@@ -32,7 +32,7 @@ class ImageSource(StrEnum):
 
 @dataclass(frozen=True)
 class Built:
-    """Everything that `lab up` needs: tags of images in the Docker daemon, and programs."""
+    """What `lab up` needs: the tags of images in the Docker daemon, and the paths of programs."""
 
     node_image: str
     observer_image: str
@@ -42,21 +42,28 @@ class Built:
     kind: Path
     kubectl: Path
     default_cni: bool
-    """Whether kind should apply its own CNI: only for a stock node image."""
+    """Whether kind must install its own CNI: true only for a pulled (stock) node image."""
     source: ImageSource
-    """PULL or BUILD, never AUTO."""
+    """Whether the images were pulled (PULL) or built (BUILD); never AUTO."""
     stage: str
-    """The stage that holds Kubernetes: our tag, or the stock image's reference."""
+    """The image below the node image that contains Kubernetes.
+
+    This is the tag of `node-kubernetes`, or the reference of the stock node image.
+    """
     kubernetes: str
-    """The version in the node image; a pulled image may have another patch version."""
+    """The version of Kubernetes in the node image.
+
+    In a pulled image, its patch version can differ from the one in versions.py.
+    """
 
 
 def ensure(
     source: ImageSource, versions: Versions = DEFAULT, progress: Progress | None = None
 ) -> Built:
-    """Build what is missing and return everything; takes about 0.2 s when nothing is missing.
+    """Build the images and programs that are missing; return all that `lab up` needs.
 
-    Raises BuildError (naming the log), HostError, and CommandError when Docker does not answer.
+    Takes about 0.2 s when nothing is missing. Raises BuildError, which names the log; HostError,
+    for instance when there is no kubectl; and CommandError when Docker does not answer.
     """
     progress = progress or Quiet()
     architecture = docker_images.architecture()
@@ -102,9 +109,9 @@ def load_into(
 ) -> int:
     """Import the current proxy, control and nginx images into a running node.
 
-    Builds them if needed. `source` is the one that the node was created with (Built.source). A
-    running pod keeps its image until it is recreated. Returns the bytes of new layers, 0 when
-    the node had everything. Raises BuildError.
+    Builds the images first if they are missing. `source` must be the Built.source with which the
+    node was created. A running pod keeps its old image until the pod is created again. Returns the
+    total size in bytes of the layers that the node lacked. Raises BuildError.
     """
     progress = progress or Quiet()
     images, _ = _plans(versions, docker_images.architecture(), source is ImageSource.PULL)
@@ -122,7 +129,10 @@ def _plans(
 
 
 def planned(versions: Versions = DEFAULT) -> frozenset[str]:
-    """Returns every tag that `ensure` may look for now, whether it pulls or builds."""
+    """Returns the tags of the images that `ensure` would use now, pulled as well as built.
+
+    `lab cache prune` keeps these images; `lab cache prune --all` does not.
+    """
     architecture = docker_images.architecture()
     plans = [plan for pulled in (False, True) for plan in _plans(versions, architecture, pulled)]
     fields = [field for plan in plans for field in vars(plan).values()]
@@ -132,17 +142,19 @@ def planned(versions: Versions = DEFAULT) -> frozenset[str]:
 
 
 def _costly_part_exists(node: nodeimage.NodeImagePlan) -> bool:
-    """Whether the daemon has the node image or a stage of it that takes long to build."""
+    """Whether the daemon has the node image, or a stage of it that takes a long time to build."""
     stages = (node.node, node.lab, node.kubernetes)
     tags = [docker_images.tag(inputs) for inputs in stages if inputs is not None]
     return bool(docker_images.present(tags))
 
 
 def decide(source: ImageSource, cached: Mapping[bool, bool]) -> ImageSource:
-    """Returns PULL or BUILD: what `source` asks for, else what is cached.
+    """Decides whether the images are pulled or built; returns PULL or BUILD.
 
-    With nothing cached, returns PULL if a registry is reachable, else BUILD. `cached` maps pulled
-    (True) and built (False) to whether the daemon has the costly part of that node image.
+    If `source` is AUTO, chooses the way for which the daemon already has most of the node image; if
+    it has neither, chooses PULL if the registry is reachable, else BUILD. `cached[True]` tells
+    whether the daemon has the slow parts of the pulled node image, `cached[False]` those of the
+    built one.
     """
     if source is not ImageSource.AUTO:
         return source
@@ -196,7 +208,10 @@ def _build(
 
 
 class _Part:
-    """One of several parts of a task: if the part is cached, the task is not shown as skipped."""
+    """Reports the progress of one part of a task, when the task has several parts.
+
+    If this part is cached, the task is not shown as skipped, because other parts may be built.
+    """
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -228,26 +243,31 @@ def host_go() -> tuple[str, str]:
 def go_names(system: str, machine: str) -> tuple[str, str]:
     """Returns GOOS and GOARCH for the values of sys.platform and platform.machine().
 
-    Not for sysconfig.get_platform(), whose machine is "universal2" in python.org's macOS Python.
+    Do not pass the machine from sysconfig.get_platform(): python.org's Python for macOS reports
+    "universal2" there, which is no GOARCH.
     """
     lowered = machine.lower()
     return {"win32": "windows"}.get(system, system), _GO_MACHINES.get(lowered, lowered)
 
 
 def kubectl() -> Path:
-    """Returns the kubectl beside this Python (from the wheel), else the one on PATH.
+    """Returns the path of the kubectl beside this Python (from its wheel), else of that on PATH.
 
-    Raises HostError without one.
+    Raises HostError if there is no kubectl.
     """
     path = shutil.which("kubectl", path=sysconfig.get_path("scripts")) or shutil.which("kubectl")
     if path is None:
-        raise HostError("there is no kubectl", hint="pip install 'sidecar-lab[lab]'")
+        raise HostError(
+            "there is no kubectl, neither beside this Python nor on PATH",
+            hint="pip install 'sidecar-lab[lab]' installs it",
+        )
     return Path(path)
 
 
 def prune_images(keep: frozenset[str] = frozenset()) -> list[docker_images.DockerImage]:
-    """Remove images of ours whose tag is not in `keep`; images in use stay. Returns the removed.
+    """Remove the images of ours whose tag is not in `keep`; return the removed images.
 
+    An image that a container uses is not removed. Also removes the containers of interrupted bakes.
     The caller must hold the lock "images".
     """
     bake.remove_leftovers()

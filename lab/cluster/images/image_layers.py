@@ -1,4 +1,7 @@
-"""Packs our images as layers for a node; a change in lab/mesh packs only the top layers again."""
+"""Packs our images as layers for a node.
+
+After a change in lab/mesh, only the top layers are packed again.
+"""
 
 import hashlib
 from pathlib import Path
@@ -9,24 +12,28 @@ from lab.mesh import contract
 from lab.progress import Task
 
 CONTENT = "1"
-"""Part of the inputs of every packed layer and of every stage of the node image.
+"""A version number in the inputs of our packed layers and of the stages of the node image.
 
-Raise it when the code here, in node_image.py or in bake.py changes its images.
+Increase it after a change of the code here, in node_image.py or in bake.py that makes other images
+from the same inputs; otherwise the images in the cache are used on.
 """
 
 
 def lower_images(images: labimages.LabImagesPlan) -> tuple[cache.Inputs, ...]:
-    """Returns the inputs of the images below lab/mesh."""
+    """Returns the inputs of the images without lab/mesh: proxy-base, control-base and nginx.
+
+    The images `proxy` and `control` add lab/mesh to the first two.
+    """
     return images.proxy_base, images.control_base, images.nginx
 
 
 def saved_images(
     names: dict[str, list[str]], known: dict[str, oci.Layer], folder: Path
 ) -> list[oci.Image]:
-    """Returns images of the Docker daemon as data.
+    """Reads images from the Docker daemon and returns them as data.
 
-    `names` maps an image's tag to its references in the node. Layers in `known` (by diff id) are
-    taken from there; the others are packed into `folder`.
+    `names` maps an image's tag in Docker to its references in the node. `known` maps the diff ids
+    of layers that are packed already to these layers; the other layers are packed into `folder`.
     """
     saved = folder / "saved.tar"
     docker_images.save(list(names), saved)
@@ -37,7 +44,10 @@ def saved_images(
 
 
 def lower_layers(images: labimages.LabImagesPlan, task: Task) -> cache.Entry:
-    """Returns the entry with the images below lab/mesh, packed; later bakes use it again."""
+    """Returns the cache entry with the packed lower_images; packs them if there is no entry.
+
+    As long as the lower images stay the same, every bake uses this entry.
+    """
     keys = {lower.kind: lower.key for lower in lower_images(images)}
     inputs = cache.Inputs("layers", {**keys, "content": CONTENT})
 
@@ -58,8 +68,9 @@ def lower_layers(images: labimages.LabImagesPlan, task: Task) -> cache.Entry:
 def layers_digest(lower: cache.Entry) -> str:
     """Returns the sha256 of the diff ids of an entry of lower_layers.
 
-    It is part of the inputs of what is packed without its lower layers: that fits only these
-    layers, and an image that is built again from the same inputs has others.
+    Images that are packed without their lower layers have this digest in their inputs, because they
+    fit only these lower layers. The key of the lower entry is not enough: an image that is built
+    again from the same inputs gets layers with other diff ids.
     """
     layers = lower.facts["layers"]
     assert isinstance(layers, dict)
@@ -67,7 +78,10 @@ def layers_digest(lower: cache.Entry) -> str:
 
 
 def top_layers(images: labimages.LabImagesPlan, task: Task) -> cache.Entry:
-    """Returns the entry with the proxy and control images as data; packs only their top layers."""
+    """Returns the cache entry with the images `proxy` and `control` as data.
+
+    If there is no entry, packs only the top layers; the entry holds no files of the lower layers.
+    """
     below = lower_layers(images, task)
     keys = {"proxy": images.proxy.key, "control": images.control.key}
     inputs = cache.Inputs("top-layers", {**keys, "below": layers_digest(below), "content": CONTENT})
@@ -87,7 +101,10 @@ def top_layers(images: labimages.LabImagesPlan, task: Task) -> cache.Entry:
 
 
 def lab_images(images: labimages.LabImagesPlan, task: Task) -> list[oci.Image]:
-    """Returns the images proxy, control and nginx for import into a node, with every blob."""
+    """Returns the images `proxy`, `control` and `nginx` for import into a node.
+
+    Each of their layers has a file, so the import works whichever layers the node has.
+    """
     lower = oci.load_images(lower_layers(images, task).path)
     known = {layer.digest: layer for layer in oci.by_diff_id(lower).values()}
     top = [

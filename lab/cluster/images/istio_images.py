@@ -1,7 +1,8 @@
 """Builds images of real Istio: Istio's programs on the same base and the same Envoy as ours.
 
-Only `lab up --mesh istio` needs them, so they are not baked into the node image. The layers that
-the node lacks (those with Istio's programs) are imported into its containerd when needed.
+Only `lab up --mesh istio` needs these images, so they are not baked into the node image. That
+command imports the layers that the node lacks (those with Istio's programs) into the node's
+containerd.
 """
 
 from pathlib import Path
@@ -23,7 +24,7 @@ TEMPLATE_PATH = "var/lib/istio/envoy/envoy_bootstrap_tmpl.json"
 
 
 def plan(images: lab_images.LabImagesPlan, versions: Versions) -> dict[str, cache.Inputs]:
-    """Returns image reference → the image's inputs; builds nothing."""
+    """Returns the inputs of each image of Istio: image reference → inputs. Builds nothing."""
     parts = istio_programs.inputs(versions, images.architecture)
     programs = parts["istio"].key
 
@@ -40,7 +41,10 @@ def plan(images: lab_images.LabImagesPlan, versions: Versions) -> dict[str, cach
 
 
 def ensure(source: ImageSource, versions: Versions, progress: Progress) -> dict[str, str]:
-    """Build what is missing; returns image reference → tag in Docker. Raises BuildError."""
+    """Build the images of Istio that are missing; return the tag in Docker of each image.
+
+    The result maps image references to tags. Raises BuildError.
+    """
     images = lab_images.plan(docker_images.architecture(), source is ImageSource.PULL)
     planned = plan(images, versions)
     binaries = istio_programs.istio_binaries(progress, versions, images.architecture)
@@ -77,7 +81,7 @@ def _build(
 def load_into(container: str, source: ImageSource, versions: Versions, task: Task) -> int:
     """Import the images that `ensure` built into a running node.
 
-    Returns the bytes of layers that the node lacked. Raises BuildError.
+    Returns the total size in bytes of the layers that the node lacked. Raises BuildError.
     """
     images = lab_images.plan(docker_images.architecture(), source is ImageSource.PULL)
     below = image_layers.lower_layers(images, task)
@@ -98,7 +102,10 @@ def load_into(container: str, source: ImageSource, versions: Versions, task: Tas
 def _packed(
     images: lab_images.LabImagesPlan, versions: Versions, below: cache.Entry, task: Task
 ) -> cache.Entry:
-    """Returns the entry with the images as data; packs only the layers that `below` lacks."""
+    """Returns the cache entry with the images of Istio as data.
+
+    If there is no entry, packs only the layers that the entry `below` (lower_layers) lacks.
+    """
     planned = plan(images, versions)
     keys = {reference: inputs.key for reference, inputs in planned.items()}
     layers = cache.Inputs("istio-layers", {**keys, "below": image_layers.layers_digest(below)})

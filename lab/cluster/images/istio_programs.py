@@ -1,8 +1,8 @@
 """Builds real Istio from its Go modules; our injector and rules are compared with it.
 
-istio.io/istio is fetched and compiled like the node's programs; go.mod and go.sum in
-`sources/istio` pin every byte. istioctl runs on this host, the other programs in the images that
-`lab up --mesh istio` loads into the node.
+The module istio.io/istio is fetched and compiled like the node's programs: go.mod and go.sum in
+`sources/istio` pin the versions and hashes of all modules. istioctl runs on this host. The other
+programs run in the images that `lab up --mesh istio` loads into the node.
 """
 
 import shutil
@@ -32,17 +32,17 @@ class IstioBinaries:
 
     @property
     def folder(self) -> Path:
-        """The folder that holds istioctl, for PATH."""
+        """The folder that holds istioctl; who wants to call istioctl by name adds it to PATH."""
         return self.istioctl.parent
 
 
 def istio_binaries(
     progress: Progress, versions: Versions = DEFAULT, architecture: str = ""
 ) -> IstioBinaries:
-    """Build the missing programs and return them all.
+    """Build the programs of Istio that are missing; return the paths of all of them.
 
-    A full build takes about 8 minutes on two cores; with everything cached, 0.1 s.
-    `architecture` is that of the images, "" means this host's. Raises BuildError.
+    Takes about 8 minutes on two cores when all are missing, and 0.1 s when all are cached.
+    `architecture` is the architecture of the images; "" means that of this host. Raises BuildError.
     """
     wanted = inputs(versions, architecture or host_go()[1])
     entries = {name: cache.find(part) for name, part in wanted.items()}
@@ -60,7 +60,11 @@ def istio_binaries(
 
 
 def inputs(versions: Versions, architecture: str) -> dict[str, cache.Inputs]:
-    """Returns the cache inputs of each part: istioctl, istio (the node's programs), template."""
+    """Returns the cache inputs of each part of Istio by the part's name.
+
+    The parts are `istioctl`, `istio` (the programs that run in the node) and `template` (of Envoy's
+    bootstrap).
+    """
     programs = go_programs.inputs(go_programs.istio(), "linux", architecture)
     return {
         "istioctl": go_programs.inputs(go_programs.istioctl(), *host_go()),

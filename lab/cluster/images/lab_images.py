@@ -36,12 +36,18 @@ SITE = "usr/local/lib/python3.11/dist-packages"
 """A folder on Debian's sys.path, so that no image needs PYTHONPATH."""
 _LAUNCHERS = PACKAGE / "mesh" / "launchers"
 _CONTENT = "5"
-"""Part of every image's inputs. Raise it when this module puts other files into a layer."""
+"""A version number in the inputs of the images that this module plans (`_image`).
+
+Increase it after a change of this module that puts other files into a layer.
+"""
 
 
 @dataclass(frozen=True)
 class LabImagesPlan:
-    """The inputs of each of our images. `pulled`: the base starts from Debian's stock image."""
+    """The inputs of each of our images.
+
+    If `pulled` is true, the base is built from Debian's stock image, else by mmdebstrap.
+    """
 
     architecture: str
     pulled: bool
@@ -109,7 +115,7 @@ def mesh_digest() -> str:
 
 
 def build_base(images: LabImagesPlan, task: Task) -> str:
-    """Build the base image if it is missing; returns its tag."""
+    """Build the base image if it is missing; return its tag."""
     name = docker_images.tag(images.base)
     if docker_images.present([name]):
         task.skip("cached")
@@ -138,7 +144,7 @@ def nginx_packages(images: LabImagesPlan, base: str, task: Task) -> list[Path]:
     """Returns the .deb files of nginx and of those dependencies that the base lacks."""
     if not images.pulled:
         root = debian_roots.build(debian_roots.BASE, images.architecture, task)
-        installed = root.facts["packages"]  # a cached root may hold the .deb files of these as well
+        installed = root.facts["packages"]  # `debs` of a cached root can hold these packages, too
         assert isinstance(installed, dict)
         debs = sorted((root.path / "debs").glob("*.deb"))
         return [deb for deb in debs if deb.name.partition("_")[0] not in installed]
@@ -147,7 +153,10 @@ def nginx_packages(images: LabImagesPlan, base: str, task: Task) -> list[Path]:
 
 
 def _download_debs(base: str, folder: Path) -> cache.Facts:
-    """Download the packages with apt in a container of `base`: the host may not be a Debian."""
+    """Download nginx's packages into `folder`, with the apt in a container of `base`.
+
+    The host's apt is not used, because the host may run another system than Debian.
+    """
     script = (
         f'printf "%s" "$PINS" > {debian_record.PIN_FILE} && '
         "apt-get update >&2 && apt-get install --yes --no-install-recommends --download-only "
@@ -174,7 +183,7 @@ def _download_debs(base: str, folder: Path) -> cache.Facts:
 
 
 def build_all(images: LabImagesPlan, task: Task, *, only: frozenset[str] | None = None) -> None:
-    """Build those of our images that the daemon lacks; with `only`, just those kinds."""
+    """Build those of our images that the daemon lacks; with `only`, just images of these kinds."""
     steps: list[tuple[cache.Inputs, cache.Inputs, Callable[[Tarball], None]]] = [
         (images.proxy_base, images.base, lambda layer: _envoy(layer, images, task)),
         (images.proxy, images.proxy_base, _proxy),
@@ -198,7 +207,10 @@ def build_all(images: LabImagesPlan, task: Task, *, only: frozenset[str] | None 
 def build_layer(
     inputs: cache.Inputs, base: str, fill: Callable[[Tarball], None], task: Task
 ) -> str:
-    """Build an image of one layer on `base`; `fill` writes the layer. Returns its tag."""
+    """Build an image that adds one layer to the image `base`; return the new image's tag.
+
+    `fill(layer)` must write the files of the layer.
+    """
 
     def context(folder: Path) -> None:
         with Tarball(folder / "layer.tar") as layer:

@@ -3,7 +3,8 @@
     root ── node-base ── node-kubernetes ── node-lab ── node
     stock kindest/node ──────────────────── node-lab ── node
 
-`node-lab` holds the layers below lab/mesh, so a change in lab/mesh bakes only a few kilobytes.
+`node-lab` holds the layers of our images below lab/mesh. So after a change in lab/mesh, only a few
+kilobytes must be baked.
 """
 
 import re
@@ -57,8 +58,8 @@ _SANDBOX = re.compile(r'sandbox_image\s*=\s*"([^"]+)"')
 class NodeImagePlan:
     """The inputs of each stage of the node image.
 
-    For a pulled node, `stock` is the stock image's reference, and `base` and `kubernetes` are
-    None. For a built node, `stock` is "".
+    For a node image that is pulled, `stock` is the reference of the stock image, and `base` and
+    `kubernetes` are None. For a node image that is built here, `stock` is "".
     """
 
     stock: str
@@ -111,7 +112,7 @@ def plan(versions: Versions, images: labimages.LabImagesPlan) -> NodeImagePlan:
 def build_base(
     versions: Versions, node: NodeImagePlan, images: labimages.LabImagesPlan, task: Task
 ) -> None:
-    """Build the image `node-base`: the Debian root, kind's files and the programs."""
+    """Build the image `node-base` from the Debian root, kind's files and the compiled programs."""
     assert node.base is not None
     root_inputs = debian_roots.inputs(debian_roots.NODE, images.architecture)
     if not docker_images.present([docker_images.tag(root_inputs)]):
@@ -145,7 +146,10 @@ def build_base(
 
 
 def add_kind_files(layer: Tarball, files: Path) -> None:
-    """Add kind's own static files, with the modes that its Dockerfile gives them."""
+    """Add kind's static files for a node image, which are in the folder `files`, to a layer.
+
+    The files get the modes that kind's own Dockerfile gives them.
+    """
     for path in sorted(files.rglob("*")):
         name = path.relative_to(files).as_posix()
         if path.is_file() and not name.startswith("LICENSES"):
@@ -156,7 +160,11 @@ def add_kind_files(layer: Tarball, files: Path) -> None:
 def build_kubernetes(
     versions: Versions, node: NodeImagePlan, images: labimages.LabImagesPlan, task: Task
 ) -> None:
-    """Build `node-kubernetes`: bakes the control plane's images, CoreDNS, pause and kube-proxy."""
+    """Build the image `node-kubernetes`, and `node-base` below it if that is missing.
+
+    `node-kubernetes` is `node-base` with the images that kubeadm needs baked in: Kubernetes'
+    control plane, CoreDNS, pause and kube-proxy.
+    """
     assert node.base is not None
     assert node.kubernetes is not None
     if not docker_images.present([docker_images.tag(node.base)]):
@@ -199,7 +207,11 @@ def control_plane_images(
     folder: Path,
     task: Task,
 ) -> list[oci.Image]:
-    """Returns the images `names` (as kubeadm lists them) and `sandbox`, packed into `folder`."""
+    """Packs the images that a node needs to run Kubernetes, and returns them.
+
+    `names` are the references that kubeadm lists. `sandbox` is the reference of the pause image in
+    containerd's configuration, or "". The layers are packed into `folder`.
+    """
     programs = {
         name: go_programs.build(component, "linux", images.architecture, task).path / name
         for component in go_programs.node_components(versions)
@@ -231,12 +243,15 @@ def control_plane_images(
 
 
 def build_lab(node: NodeImagePlan, images: labimages.LabImagesPlan, below: str, task: Task) -> None:
-    """Build `node-lab`: bakes the lower layers of our images into the image `below`."""
+    """Build the image `node-lab`: the image `below`, with the lower layers of our images in it."""
     lower = oci.load_images(image_layers.lower_layers(images, task).path)
     bake.bake(node.lab, below, lambda _: lower, task, tweak=True)
 
 
 def build_node(node: NodeImagePlan, images: labimages.LabImagesPlan, task: Task) -> None:
-    """Build the last stage: bakes proxy and control with the current lab/mesh into `node-lab`."""
+    """Build the node image: `node-lab` with the images `proxy`, `control` and `nginx` baked in.
+
+    `proxy` and `control` contain the current lab/mesh.
+    """
     complete = image_layers.lab_images(images, task)
     bake.bake(node.node, docker_images.tag(node.lab), lambda _: complete, task)

@@ -1,7 +1,8 @@
 """`lab status --sbom`: lists the Debian packages of the lab's images in one CycloneDX document.
 
-The packages are read from the record in each image (debian_record.py); a stock image has only
-dpkg's list, without hashes. SIDECAR_LAB_PACKAGES makes a later build install these versions.
+The packages are read from the record in each image (debian_record.py) and from dpkg's own list. A
+stock image has no record, so its packages are listed without hashes. When the environment variable
+SIDECAR_LAB_PACKAGES names a saved document, a later build installs the versions that it lists.
 """
 
 import io
@@ -20,7 +21,7 @@ DPKG: Final = "var/lib/dpkg"
 
 
 def document(images: Mapping[str, str]) -> str:
-    """Returns the document (JSON) for `images`, role → reference.
+    """Returns the document as JSON. `images` maps an image's role in the lab to its reference.
 
     Raises ClusterError when the daemon lacks an image.
     """
@@ -29,11 +30,15 @@ def document(images: Mapping[str, str]) -> str:
 
 
 def packages(image: str) -> list[debian_record.Package]:
-    """Returns the Debian packages of one image in the daemon. Raises ClusterError without it."""
+    """Returns the Debian packages of an image in the daemon.
+
+    Raises ClusterError when the daemon lacks the image.
+    """
     created = docker("create", "--network", "none", image, "none", check=False)
     if not created.ok:
         raise ClusterError(
-            f"there is no image {image}: {created.stderr.strip()}", hint="`lab up` builds it"
+            f"Docker does not have the image {image}: {created.stderr.strip()}",
+            hint="`lab up` builds the lab's images",
         )
     container = created.stdout.strip()
     try:
@@ -50,7 +55,10 @@ def packages(image: str) -> list[debian_record.Package]:
 def merged(
     records: list[list[debian_record.Package]], status: list[list[debian_record.Package]]
 ) -> list[debian_record.Package]:
-    """Returns the packages of the records, and those that only dpkg lists."""
+    """Returns the packages of the records, and those packages that only dpkg's list holds.
+
+    `records` holds the packages of each record in an image, `status` those of dpkg's list.
+    """
     recorded = {package for packages in records for package in packages}
     known = {(package.name, package.version) for package in recorded}
     listed = {package for packages in status for package in packages}
@@ -59,7 +67,7 @@ def merged(
 
 
 def _texts(container: str, folder: str, name: str) -> list[str]:
-    """Returns the texts of the files in a container's folder, or only of the file `name`."""
+    """Returns the texts of the files in a container's folder; with `name`, only of that file."""
     path = f"{container}:/{folder}/{name}".rstrip("/")
     copied = subprocess.run(["docker", "cp", path, "-"], capture_output=True, check=False)
     if copied.returncode != 0:
@@ -70,10 +78,11 @@ def _texts(container: str, folder: str, name: str) -> list[str]:
 
 
 def cyclonedx(images: Mapping[str, tuple[str, list[debian_record.Package]]]) -> dict[str, Any]:
-    """Returns a CycloneDX 1.6 document of `images`, role → (reference, packages).
+    """Returns a CycloneDX 1.6 document that lists the images and their packages.
 
-    It has no time and no serial number, so equal images give equal documents. A package that
-    several images hold is listed once; `dependencies` lists the packages of each image.
+    `images` maps an image's role in the lab to its reference and packages. The document contains no
+    time and no serial number, so equal images give equal documents. A package that several images
+    contain is listed once; the field `dependencies` tells which image contains which packages.
     """
     components: list[dict[str, Any]] = []
     depends = []
