@@ -15,16 +15,17 @@ from lab.progress import Task
 
 Action = Literal["create", "ask", "use", "unpause", "start"]
 API_SECONDS = 45.0
-"""Seconds that an API server may take until it answers after its node was started again."""
+"""How long to wait, in seconds, until the API server of an existing node answers."""
 ALIVE = frozenset({"running", "restarting", "paused"})
-"""The states of a container, in Docker's words, whose processes exist."""
+"""Docker's names of those states of a container in which the container's processes exist."""
 
 
 @dataclass(frozen=True)
 class NodeDecision:
-    """What to do about the node, and the reason if it must be created again.
+    """What to do about the node; `reason` tells why the node must be created again.
 
-    `ask`: the node must be created again, but it may hold something that its user wants to keep.
+    The action `ask` means: the node must be created again, but the user must agree first, because
+    something in the node may still be needed.
     """
 
     action: Action
@@ -34,23 +35,27 @@ class NodeDecision:
 def judge(
     container: str | None, state: LabState | None, stage: str, *, folder: bool
 ) -> NodeDecision:
-    """Decide from the container's state (Docker's word), our record and the wanted node image.
+    """Decides what to do about the node.
 
-    `container` is None when there is no node. `stage` is the stage of the node image that holds
-    Kubernetes; only its change needs a new cluster, other images are loaded into the running
-    node. `folder`: the lab's folder holds files of an earlier `up`, even damaged ones.
+    `container` is the state of the node's container as Docker names it, or None when there is no
+    container. `state` is the record of the last `up`, or None when there is no readable record.
+    `stage` is the wanted image below the node image that contains Kubernetes (Built.stage): when it
+    has changed, a new cluster is needed; all other images are loaded into the running node.
+    `folder` is true when the lab's folder holds files of an earlier `up`, damaged files included.
     """
     if container is None:
         lost = state is not None and state.phase != "creating"
-        return NodeDecision("create", "its node is gone" if lost else "")
+        return NodeDecision("create", "the lab's node is gone" if lost else "")
     if state is None and folder:
-        return NodeDecision("ask", "its record is damaged or from another version of the lab")
+        return NodeDecision(
+            "ask", "the lab's record is damaged or was written by another version of the lab"
+        )
     if state is None:
-        return NodeDecision("create", "there is no record of the existing node")
+        return NodeDecision("create", "there is a node, but the lab has no record of it")
     if state.phase == "creating":
-        return NodeDecision("create", "the `up` that created it did not finish")
+        return NodeDecision("create", "the `lab up` that began to create the node did not finish")
     if container in ("dead", "removing"):
-        return NodeDecision("create", f"its node is {container}")
+        return NodeDecision("create", f"Docker reports the node's container as {container}")
     if state.stage != stage:
         return NodeDecision("ask", "the node image has changed")
     if container in ("exited", "created"):
@@ -59,10 +64,11 @@ def judge(
 
 
 def repair(name: str, decision: NodeDecision, paths: LabPaths, task: Task) -> KubeApi | None:
-    """Unpause or start an existing node, wait for its API server and return a client of it.
+    """Unpause or start an existing node as `decision` asks; wait for the node's API server.
 
-    Returns None if the node cannot be started. Raises ClusterError if the node runs but its API
-    server does not answer: it may only be slow, so what runs in the node must not be lost.
+    Returns a client of the API server, or None if the node cannot be started and must be created
+    again. Raises ClusterError if the node runs but the API server does not answer: the API server
+    may only be slow, so the caller must not delete the node.
     """
     node = kind.node_name(name)
     if decision.action == "unpause":
@@ -82,13 +88,13 @@ def repair(name: str, decision: NodeDecision, paths: LabPaths, task: Task) -> Ku
             task.update("the stopped node runs again" if decision.action == "start" else "answers")
     except ClusterError as error:
         if engine.container_state(node) not in ALIVE:
-            task.update("the node stopped as soon as it was started: creating it again")
+            task.update("the node stopped right after its start: creating it again")
             return None
         again = up_command(paths)
         raise ClusterError(
             f"the node {node} runs, but {error.message}",
-            hint=f"{again} waits for it again; {recreate_command(paths)} deletes the cluster, with "
-            "everything that runs in it, and creates it again",
+            hint=f"{again} waits for the API server again; {recreate_command(paths)} deletes the "
+            "cluster with everything that runs in it, and creates a new one",
         ) from error
     if decision.action == "use" and not reason:
         task.skip("runs")
@@ -96,7 +102,10 @@ def repair(name: str, decision: NodeDecision, paths: LabPaths, task: Task) -> Ku
 
 
 def _connect(name: str, paths: LabPaths) -> KubeApi:
-    """Returns a client by the lab's kubeconfig; reads a lost or damaged one from the node again."""
+    """Returns a client of the API server, made from the lab's kubeconfig.
+
+    If that file is missing or damaged, writes it again from the kubeconfig in the node.
+    """
     try:
         return KubeApi.from_file(paths.kubeconfig)
     except ClusterError:
@@ -108,19 +117,19 @@ def _connect(name: str, paths: LabPaths) -> KubeApi:
 
 
 def recreate_command(paths: LabPaths) -> str:
-    """Returns the command that deletes the cluster and creates it again, in backticks."""
+    """Returns the text, in backticks, of the command that deletes and creates the cluster again."""
     return f"{up_command(paths)[:-1]} --recreate`"
 
 
 def remove(name: str) -> None:
-    """Remove the node and the lab's other containers, with their volumes."""
+    """Remove all containers of the lab `name`, the node among them, and their volumes."""
     engine.remove_containers([container.id for container in belonging(name)])
 
 
 def belonging(name: str) -> list[engine.Container]:
-    """Returns the containers of one lab: its nodes, and those that were started beside them.
-
-    A container belongs to the lab by a label, or because it shares the process namespace of a node.
+    """Returns the containers of the lab `name`: its nodes, and those that run beside a node.
+    A container belongs to the lab if it has kind's or the lab's label with this name, or if it
+    shares the process namespace of one of the nodes.
     """
     nodes = engine.containers(f"label={engine.KIND_LABEL}={name}")
     labelled = engine.containers(f"label={engine.LABEL}={name}")
@@ -141,20 +150,23 @@ def _pid_mode(container: str) -> str:
 
 
 def pause(paths: LabPaths, state: LabState) -> str:
-    """Freeze the node; returns a sentence for the user. Raises ClusterError if it does not run."""
+    """Pause the node's container; return a sentence about it for the user.
+
+    Raises ClusterError if the container does not run, or if Docker does not answer.
+    """
     node_state = gate.container(state.node)
     if node_state.unreachable:
         raise ClusterError(
             f"the lab cannot be paused: Docker does not answer ({node_state.unreachable})",
-            hint="`lab status` shows what there is",
+            hint="`lab status` shows the state of the lab",
         )
     now = node_state.state
     if now == "paused":
         return f"the lab {paths.name} is paused already"
     if now != "running":
         raise ClusterError(
-            f"the node {state.node} cannot be paused: it is {now or 'gone'}",
-            hint=f"run {up_command(paths)}",
+            f"the node {state.node} cannot be paused: its container is {now or 'gone'}",
+            hint=f"{up_command(paths)} makes the node run again",
         )
     docker("pause", state.node)
     return f"the lab {paths.name} is paused; {up_command(paths)} thaws it"

@@ -1,7 +1,8 @@
 """Configures and creates the kind cluster of one lab, and reads from its node's container.
 
-The node's network is created here, with labels, before kind would create one. By its labels the
-lab can tell its own clusters from others of the same name, and two labs share no network.
+Each lab has a Docker network of its own, which this module creates before kind starts; otherwise
+kind would put all clusters into one network. The network's labels tell which lab a cluster belongs
+to, so that the lab does not touch another cluster of the same name.
 """
 
 import json
@@ -20,15 +21,21 @@ from lab.long_command import stream
 from lab.paths import LabPaths
 
 HOME_LABEL = "sidecar-lab.home"
-"""Label of the node's network; its value is the lab's folder, which tells checkouts apart."""
+"""The label of the node's network whose value is the path of the lab's folder.
+
+Labs of the same name in two checkouts have different folders.
+"""
 ADMIN_CONFIG = "/etc/kubernetes/super-admin.conf"
-"""The kubeconfig in the node. Not admin.conf: kubeadm gives that one its rights only at the end."""
+"""The path of the kubeconfig in the node that the lab reads.
+
+admin.conf would be too late: kubeadm gives the user of that file its rights only near its end.
+"""
 _API_PORT = "6443/tcp"
 
 
 @dataclass(frozen=True)
 class ClusterPlan:
-    """The inputs of the cluster's configuration."""
+    """The values that kind's configuration of the cluster depends on."""
 
     name: str
     node_image: str
@@ -38,19 +45,20 @@ class ClusterPlan:
 
 
 def node_name(name: str) -> str:
-    """Returns the name of the container that kind creates for the only node of cluster `name`."""
+    """Returns the name of the container that kind creates as the node of the cluster `name`."""
     return f"{name}-control-plane"
 
 
 def network_name(name: str) -> str:
-    """Returns the name of the lab's Docker network."""
+    """Returns the name of the Docker network of the lab `name`."""
     return f"sidecar-lab-{name}" if name != "sidecar-lab" else name
 
 
 def config(plan: ClusterPlan) -> str:
-    """Returns kind's configuration (YAML; JSON is YAML) for a single fast node.
+    """Returns kind's configuration of a cluster with one node that starts fast.
 
-    The comments give the reason for each setting; docs/decisions.md has the measurements.
+    The text is JSON, which is valid YAML. Comments in the code give the reason for each setting;
+    docs/decisions.md has the measurements.
     """
     cluster = {
         "kind": "Cluster",
@@ -71,9 +79,10 @@ def _kubeadm(plan: ClusterPlan) -> str:
     # unsafe-no-fsync: the page cache keeps the data even when the node's container is stopped or
     # killed. Only a power cut could lose data, and then `up` creates the cluster again.
     etcd = {"unsafe-no-fsync": "true"}
-    # One of each: electing a leader costs four seconds at first and a lease's fifteen after the
-    # node was stopped. The default rate (20 requests a second) makes the controller manager's
-    # start take five seconds.
+    # There is only one of each, so no leader must be elected: the election costs four seconds at
+    # the first start, and after a stop of the node the fifteen seconds until the old lease expires.
+    # With the default rate (20 requests a second), the controller manager needs five seconds to
+    # start.
     alone = {"leader-elect": "false", "kube-api-qps": "300", "kube-api-burst": "600"}
     minor = tuple(int(part) for part in plan.kubernetes_minor.split("."))
     as_list = minor >= (1, 36)  # from here on, kind writes kubeadm v1beta4: arguments are lists
@@ -85,7 +94,7 @@ def _kubeadm(plan: ClusterPlan) -> str:
     patch: dict[str, object] = {
         "kind": "ClusterConfiguration",
         "etcd": {"local": arguments(etcd)},
-        # A list replaces kind's own, so its one argument is repeated.
+        # This list replaces kind's own list, so the one argument of kind's list is repeated here.
         "controllerManager": arguments({"enable-hostpath-provisioner": "true", **alone}),
         "scheduler": arguments(alone),
     }
@@ -108,9 +117,9 @@ def _kubelet(plan: ClusterPlan) -> str:
 
 
 def ensure_network(name: str, home: Path) -> None:
-    """Create the lab's own network, with labels, if it is missing.
+    """Create the Docker network of the lab `name`, with the labels of the lab, if it is missing.
 
-    Raises HostError when Docker has no free address range.
+    `home` is the lab's folder. Raises HostError when Docker has no free address range.
     """
     network = network_name(name)
     if network in engine.names("network", f"name=^{network}$"):
@@ -129,18 +138,18 @@ def ensure_network(name: str, home: Path) -> None:
     except CommandError as error:
         if "non-overlapping" in error.message or "fully subnetted" in error.message:
             raise HostError(
-                "Docker has no free address range for another network",
-                hint="`docker network prune` removes unused networks; or set "
-                "default-address-pools in Docker's settings (a VPN may hold the rest)",
+                "Docker has no free range of IP addresses for another network",
+                hint="`docker network prune` removes unused networks; or add ranges to "
+                "default-address-pools in Docker's settings (a VPN can occupy Docker's ranges)",
             ) from error
         raise
 
 
 def owner(name: str) -> str | None:
-    """Returns the folder of the lab that the node of this name belongs to.
+    """Returns the folder of the lab that created the cluster `name`.
 
-    Returns None if there is no such node, and "" if the node is on no lab's network (it is
-    somebody else's cluster).
+    Returns None if there is no such cluster. Returns "" if no lab created the cluster, which is so
+    when the cluster's node is in no lab's network.
     """
     node = node_name(name)
     answer = docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", node, check=False)
@@ -161,10 +170,11 @@ def create(
     log: Path,
     on_line: Callable[[str], None],
 ) -> None:
-    """Create the cluster with the program `kind`; `on_line` gets each line that it prints.
+    """Create the cluster with the program `kind`; `on_line` is called with each line of its output.
 
-    The kubeconfig is written to the lab's folder; the user's own is neither read nor written.
-    Raises ClusterError, which names the log; a node that was created is kept.
+    The kubeconfig is written into the lab's folder; the user's own kubeconfig is neither read nor
+    written. Raises ClusterError, which names the logs. After a failure, the node's container is
+    kept if there is one.
     """
     file = paths.root / "kind.yaml"
     write_atomically(file, config(plan))
@@ -190,22 +200,23 @@ def create(
     except BuildError as error:
         journal = collect_node_log(plan.name, log.with_name("node.log"))
         raise ClusterError(
-            f"kind could not make the cluster: {cause(log.read_text(errors='replace'))}",
-            hint=f"kind's log is {log}, the node's {journal}",
+            f"kind could not create the cluster: {cause(log.read_text(errors='replace'))}",
+            hint=f"kind's log is {log}; the node's log is {journal}",
         ) from error
 
 
 _REASON = re.compile(
     r"(docker: )?Error response from daemon: .*|\[ERROR .*|error execution phase .*"
 )
-"""The part of a line of docker's or kubeadm's output that names why a command of kind failed."""
+"""Matches the part of a line from docker or kubeadm that tells why a command of kind failed."""
 _COMMAND = re.compile(r'command "(\S+ \S+) [^"]*" failed')
 
 
 def cause(log: str) -> str:
-    """Returns why kind failed, from its whole log, without the trace of kind's own calls.
+    """Finds in the text of kind's log why kind failed; leaves out the trace of kind's own calls.
 
-    At most five lines: kind's own error, and what docker and kubeadm printed as reasons.
+    Returns at most five lines: kind's error message, and the reasons that docker and kubeadm
+    printed.
     """
     rows = log.rpartition("\n$ ")[2].splitlines()
     last = max(
@@ -219,7 +230,11 @@ def cause(log: str) -> str:
 
 
 def environment(name: str) -> dict[str, str]:
-    """Returns kind's environment: our network, Docker as provider, not the user's kubeconfig."""
+    """Returns the environment variables for kind.
+
+    They make kind use the network of the lab `name`, make it use Docker, and keep it away from the
+    user's kubeconfig.
+    """
     return {
         "KIND_EXPERIMENTAL_DOCKER_NETWORK": network_name(name),
         "KIND_EXPERIMENTAL_PROVIDER": "docker",
@@ -228,7 +243,7 @@ def environment(name: str) -> dict[str, str]:
 
 
 def collect_node_log(name: str, file: Path) -> Path:
-    """Write the node's last container output and its journal to `file`; returns `file`."""
+    """Write the last lines of the node's output and of its journal to `file`; return `file`."""
     node = node_name(name)
     parts = []
     for words in (
@@ -242,9 +257,10 @@ def collect_node_log(name: str, file: Path) -> Path:
 
 
 def early_kubeconfig(name: str) -> str | None:
-    """Returns the cluster's kubeconfig as soon as kubeadm has written it, with the host's address.
+    """Returns the text of the cluster's kubeconfig; works as soon as kubeadm has written the file.
 
-    Returns None while the file or the node's published port does not exist yet.
+    The text has the address at which this host reaches the API server. Returns None while the file
+    or the node's published port does not exist yet.
     """
     node = node_name(name)
     wait = (
@@ -264,12 +280,15 @@ def early_kubeconfig(name: str) -> str | None:
 
 
 def published_address(node: str) -> str | None:
-    """Returns the `host:port` at which this host reaches a node's API server; None without one."""
+    """Returns the `host:port` at which this host reaches the API server in a node.
+
+    Returns None if the node does not exist or publishes no such port.
+    """
     answer = docker("port", node, _API_PORT, check=False)
     rows = answer.stdout.split()
     return rows[0] if answer.ok and rows else None
 
 
 def cgroup_v1(daemon: Daemon) -> bool:
-    """Whether the daemon's machine runs cgroup v1."""
+    """Whether the machine on which the Docker daemon runs uses cgroup v1."""
     return daemon.cgroup_version == "1"

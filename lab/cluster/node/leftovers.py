@@ -1,7 +1,7 @@
 """Finds what is left of a lab after its removal.
 
-Before the removal, `identify` notes the names and ids of everything that belongs to the lab; after
-it, `remaining` looks for each of them.
+Before the removal, `identify` returns the names and ids of everything that belongs to the lab.
+After the removal, `remaining` looks for each of these names and ids.
 """
 
 import json
@@ -26,7 +26,8 @@ NAMED_NAMESPACES = Path("/run/netns")
 class Traces:
     """Names and ids that identify one lab's containers, volumes, network, processes and rules.
 
-    `bridge` is the host's interface of its network, "" without a network.
+    `name` is the lab's name. `bridge` is the name of the interface that the lab's Docker network
+    has on the host, or "" when the lab has no network.
     """
 
     name: str
@@ -50,7 +51,10 @@ class Leftover:
 
 
 def identify(paths: LabPaths) -> Traces:
-    """Returns the names and ids of what the lab consists of now. Docker must answer."""
+    """Returns the names and ids of all that the lab consists of now.
+
+    Raises CommandError when Docker does not answer.
+    """
     network = kind.network_name(paths.name)
     ids = [container.id for container in node.belonging(paths.name)]
     inspected = docker("inspect", "--type", "container", *ids).stdout if ids else "[]"
@@ -67,7 +71,10 @@ def identify(paths: LabPaths) -> Traces:
 
 
 def volumes_of(inspected: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
-    """Returns the names of the volumes in the output of `docker inspect` for containers."""
+    """Returns the names of the volumes that containers mount.
+
+    `inspected` is the parsed output of `docker inspect` for these containers.
+    """
     volumes: list[str] = []
     for container in inspected:
         mounts = container.get("Mounts")
@@ -78,7 +85,11 @@ def volumes_of(inspected: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
 
 
 def bridge_of(inspected: Sequence[Mapping[str, object]]) -> str:
-    """Returns the bridge's interface from the output of `docker network inspect`; "" without it."""
+    """Returns the name of the host's interface that belongs to a Docker bridge network.
+
+    `inspected` is the parsed output of `docker network inspect`; if it holds no network, the result
+    is "".
+    """
     for network in inspected:
         options = network.get("Options")
         named = options.get("com.docker.network.bridge.name") if isinstance(options, dict) else ""
@@ -87,7 +98,7 @@ def bridge_of(inspected: Sequence[Mapping[str, object]]) -> str:
 
 
 def remaining(traces: Traces) -> list[Leftover]:
-    """Returns everything of the lab that still exists."""
+    """Returns all that belonged to the lab and still exists."""
     known = set(traces.containers)
     left = [
         Leftover("container", f"{container.name} ({container.state})")
@@ -118,7 +129,10 @@ def _lab_labels(container: engine.Container) -> set[str]:
 
 
 def named_namespaces(name: str, folder: Path = NAMED_NAMESPACES) -> list[str]:
-    """Returns the network namespaces on this machine that are named after the lab."""
+    """Returns those network namespaces on this machine whose name begins with `sidecar-lab-NAME`.
+
+    NAME is the lab's name; `folder` is the folder with the named network namespaces.
+    """
     prefix = f"sidecar-lab-{name}"
     if not folder.is_dir():
         return []
@@ -128,8 +142,10 @@ def named_namespaces(name: str, folder: Path = NAMED_NAMESPACES) -> list[str]:
 def processes(
     traces: Traces, running: Iterable[tuple[int, Sequence[str]]]
 ) -> list[tuple[int, str]]:
-    """Returns the processes (pid, command line) whose command line names the lab's node, kubeconfig
-    or containers.
+    """Returns those processes in `running` whose command line contains a name from `traces`.
+
+    Such a name is that of the lab's node or kubeconfig, or the id of one of its containers. A
+    process is its pid and its command line.
     """
     marks = {traces.node, traces.kubeconfig, *traces.containers} - {""}
     return [
@@ -140,7 +156,7 @@ def processes(
 
 
 def _running() -> list[tuple[int, Sequence[str]]]:
-    """Returns pid and command line of every process except this one and its parents."""
+    """Returns pid and command line of every process except this process and its ancestors."""
     mine = {psutil.Process().pid, *(parent.pid for parent in psutil.Process().parents())}
     others = []
     for process in psutil.process_iter(["pid", "cmdline", "status"]):
@@ -155,7 +171,7 @@ def _interfaces() -> list[str]:
 
 
 def _saved_rules() -> str:
-    """Returns the machine's firewall rules; "" where they cannot be read (not root)."""
+    """Returns this machine's iptables rules; "" if they cannot be read, which needs root."""
     text = ""
     for program in ("iptables-save", "ip6tables-save"):
         if shutil.which(program):
@@ -164,5 +180,5 @@ def _saved_rules() -> str:
 
 
 def rules_of(bridge: str, saved: str) -> list[str]:
-    """Returns the rules of an iptables-save text that name the interface `bridge`."""
+    """Returns the rules in `saved` (output of iptables-save) that name the interface `bridge`."""
     return [line for line in saved.splitlines() if line.startswith("-A") and bridge in line.split()]

@@ -1,4 +1,7 @@
-"""Finds who owns a lab's name: this checkout, another one, no lab at all, or a deleted folder."""
+"""Finds out whether a lab's name is free, ours, or taken by another lab or cluster.
+
+The name is also the name of a kind cluster on the Docker daemon, so two labs cannot share it.
+"""
 
 from pathlib import Path
 
@@ -9,10 +12,11 @@ from lab.paths import LabPaths
 
 
 def find(paths: LabPaths, *, insist: bool = False) -> str:
-    """Returns "" when the name is free or ours, or the folder of an abandoned lab of this name.
+    """Returns "" when the name of the lab is free or ours.
 
-    `insist`: the user agrees to remove a lab whose folder is gone. Raises RefusedError when the
-    name belongs to another lab, or to a cluster that no lab created.
+    When the name belongs to a lab whose folder no longer exists, and that lab may be removed, the
+    result is the path of that folder. With `insist`, the user agrees to such a removal. Raises
+    RefusedError when the name belongs to any other lab, or to a cluster that no lab created.
     """
     owner = kind.owner(paths.name)
     gone = bool(owner and not Path(owner).exists())
@@ -20,31 +24,34 @@ def find(paths: LabPaths, *, insist: bool = False) -> str:
 
 
 def judge(paths: LabPaths, owner: str | None, *, gone: bool, may_go: bool) -> str:
-    """Decides for `find`, from plain data.
+    """Returns what `find` returns; decides from its arguments alone and does no I/O.
 
-    `gone`: the owner's folder is not on this machine. `may_go`: such a lab may be removed, since
-    the user agrees, or since the lab itself started the daemon: that daemon serves only this
-    machine. Another daemon may serve other machines, on which the folder exists.
+    `owner` is the result of kind.owner. `gone` is true when the owner's folder does not exist on
+    this machine. `may_go` is true when a lab whose folder is gone may be removed: because the user
+    agrees, or because the Docker daemon is one that the lab itself started, which serves only this
+    machine. Any other daemon may also serve another machine, on which the folder still exists.
     """
     if owner is None or owner == str(paths.root):
         return ""
     taken = f"the name {paths.name!r} is taken by"
     if not owner:
         raise RefusedError(
-            f"{taken} a kind cluster that no lab made: it is not touched",
-            hint=f"use another --name, or `kind delete cluster --name {paths.name}`",
+            f"{taken} a kind cluster that no lab made; this cluster is not touched",
+            hint="use another --name, or delete that cluster with "
+            f"`kind delete cluster --name {paths.name}`",
         )
     if gone and may_go:
         return owner
     if gone:
         raise RefusedError(
             f"{taken} the lab in {owner}, and there is no such folder on this machine",
-            hint=f"if it was deleted, `lab down --name {paths.name} --yes` removes that lab; "
-            "else use another --name",
+            hint=f"if the folder was deleted, `lab down --name {paths.name} --yes` removes its "
+            "lab; else use another --name",
         )
     raise RefusedError(
-        f"{taken} the lab in {owner}: it is not touched from here",
-        hint=f"use another --name, or `lab down --name {paths.name}` {_where(Path(owner).parent)}",
+        f"{taken} the lab in {owner}; that lab is not touched from here",
+        hint=f"use another --name, or run `lab down --name {paths.name}` "
+        f"{_where(Path(owner).parent)}",
     )
 
 

@@ -89,7 +89,7 @@ def test_a_cluster_that_fails_for_too_few_inotify_instances_says_so_with_the_men
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "gather", lambda: FEW)
-    error = ClusterError(f"kind could not make the cluster: {NO_SYSTEMD}", hint="kind's log is f")
+    error = ClusterError(f"kind could not create the cluster: {NO_SYSTEMD}", hint="kind's log is f")
     failing(monkeypatch, "cluster", error)
     shown = Noting()
     up = bringup.Bringup(LabPaths("x", tmp_path), bringup.Options(), shown)
