@@ -1,1 +1,1 @@
-"""What runs in the cluster: certificates, manifests, our mesh or Istio."""
+"""Installs and removes the control plane in the cluster: that of our mesh, or Istio's."""

@@ -1,9 +1,9 @@
-"""The lab's own authority and the serving certificate of its discovery.
+"""Creates and keeps the lab's own CA, and the serving certificate that the CA signs for discovery.
 
     .lab/NAME/certificates/ca.crt, ca.key
-    .lab/NAME/certificates/SERVICE/tls.crt, tls.key     (tls.crt holds no chain: the CA signs it)
+    .lab/NAME/certificates/SERVICE/tls.crt, tls.key     (without a chain: the CA itself signs it)
 
-The webhook's certificate is not here: discovery creates and rotates it in the cluster
+The webhook's certificate is not among these files: discovery creates and rotates it in the cluster
 (lab/mesh/trust).
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Serving:
-    """The certificate of one Service, its key and its authority, each as PEM text."""
+    """The serving certificate of one Service, its key, and the CA's certificate, as PEM texts."""
 
     service: str
     certificate: str
@@ -35,10 +35,11 @@ SERVICES = (contract.DISCOVERY_SERVICE,)
 
 
 def ensure(folder: Path, now: datetime.datetime | None = None) -> tuple[list[Serving], list[str]]:
-    """Returns the serving certificates, and the names of those that had to be created.
+    """Returns the serving certificates, and what had to be created: "ca" or names of Services.
 
-    Creates a certificate that is missing, damaged, about to expire, for other names, or signed by
-    another CA. The list of names is empty when all certificates were good.
+    Creates the CA if it is missing, damaged or about to expire, and a serving certificate also if
+    it is for other DNS names or signed by another CA. The list of what had to be created is empty
+    when all certificates were good.
     """
     if now is None and (kept := _recently_checked(folder)):
         return kept, []
@@ -54,7 +55,7 @@ def ensure(folder: Path, now: datetime.datetime | None = None) -> tuple[list[Ser
 
 
 def digest(serving: Sequence[Serving]) -> str:
-    """Returns a digest of certificates and authorities, which changes whenever one of them does."""
+    """Returns one digest of all certificates and CAs; it changes when any of them changes."""
     text = "".join(pair.certificate + pair.authority for pair in serving)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -73,10 +74,11 @@ def _read(folder: Path) -> list[Serving]:
 
 
 def _recently_checked(folder: Path) -> list[Serving] | None:
-    """Returns the certificates if these very bytes passed a full check within the last day.
+    """Returns the certificates if exactly these passed a full check less than a day ago.
 
-    This saves the import of cryptography. The file `checked` holds the digest of the checked
-    certificates and the time until which the check is valid.
+    Else returns None. This spares most commands the slow import of the package `cryptography`. The
+    file `checked` holds the digest of the checked certificates, and the time until which the result
+    of the check may be used.
     """
     try:
         kept = _read(folder)
@@ -121,7 +123,10 @@ def _serving(
 
 
 def _load(certificate: Path, key: Path) -> "Pair | None":
-    """Returns certificate and key if both files exist and belong together, else None."""
+    """Returns the certificate and the key from two files.
+
+    Returns None if a file is missing or damaged, or if the key does not belong to the certificate.
+    """
     from lab.mesh.trust import x509 as authority
 
     try:

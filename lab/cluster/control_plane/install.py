@@ -1,6 +1,6 @@
-"""Applies the control plane to the cluster and waits until it is proven to work.
+"""Applies the control plane to the cluster and waits until a test shows that it works.
 
-Objects are applied server-side, so that a second `up` changes only what differs.
+Objects are applied server-side, so that a second `lab up` changes only what differs.
 """
 
 import json
@@ -24,7 +24,7 @@ _DEPLOYMENT = ("apps/v1", "Deployment")
 
 
 def apply(api: KubeApi, wanted: Sequence[Object], task: Task) -> None:
-    """Apply all objects in order. Raises ApiError."""
+    """Apply the objects in the given order. Raises ApiError."""
     for number, document in enumerate(wanted):
         name = f"{document['kind']} {document['metadata']['name']}"
         task.update(name, done=number, total=len(wanted))
@@ -33,10 +33,11 @@ def apply(api: KubeApi, wanted: Sequence[Object], task: Task) -> None:
 
 
 class EarlyInstall:
-    """Applies the control plane while kubeadm is still at work, as soon as the API answers.
+    """Applies the control plane as soon as the API server answers, while kubeadm is still at work.
 
-    This saves the seconds between the API server's start and kind's end. An error here does not
-    matter: the install step applies everything again and reports its own errors.
+    So the control plane starts some seconds earlier than if `lab up` first waited for the end of
+    kind. An error here does not matter: the install step applies everything again and reports its
+    own errors.
     """
 
     def __init__(self, wanted: Sequence[Object]) -> None:
@@ -46,13 +47,16 @@ class EarlyInstall:
         self.status = "not started"
 
     def begin(self, read_kubeconfig: Callable[[], str | None]) -> None:
-        """Start the thread, once; `read_kubeconfig` returns None until there is a kubeconfig."""
+        """Start the thread that applies the objects; a second call does nothing.
+
+        `read_kubeconfig` must return the text of the kubeconfig, or None as long as there is none.
+        """
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, args=(read_kubeconfig,), daemon=True)
             self._thread.start()
 
     def end(self, seconds: float) -> None:
-        """Stop the thread, and wait at most `seconds` for its end."""
+        """Tell the thread to stop, and wait at most `seconds` for its end."""
         self._cancel.set()
         if self._thread is not None:
             self._thread.join(seconds)
@@ -94,9 +98,9 @@ def wait_rolled_out(
     task: Task,
     namespace: str = contract.CONTROL_NAMESPACE,
 ) -> None:
-    """Wait until every Deployment of `wanted` runs only its newest pods.
+    """Wait until each Deployment in `wanted` is rolled out: only its newest pods run.
 
-    Raises ClusterError with the reasons when that takes more than `seconds`.
+    Raises ClusterError, which tells why a Deployment is not, when that takes more than `seconds`.
     """
     names = [obj["metadata"]["name"] for obj in wanted if obj["kind"] == "Deployment"]
     path = collection(_DEPLOYMENT, namespace)
@@ -111,7 +115,8 @@ def wait_rolled_out(
     pods = "; ".join(pod_problems(_pods(api, namespace)))
     raise ClusterError(
         f"the control plane was not ready in {seconds:.0f} s ({detail}) {pods}".strip(),
-        hint=f"look at it with kubectl --kubeconfig .lab/NAME/kubeconfig -n {namespace} get pods",
+        hint="look at the pods with "
+        f"`kubectl --kubeconfig .lab/NAME/kubeconfig -n {namespace} get pods`",
     )
 
 
@@ -122,11 +127,12 @@ def wait_alive(
     task: Task,
     namespace: str = contract.CONTROL_NAMESPACE,
 ) -> None:
-    """Wait until the control plane's pods are ready in containers that started after `since`.
+    """Wait until the control plane's pods are ready, and their containers started after `since`.
 
-    `since` is RFC 3339. After a restart of the node, the API first shows the pods as they were
-    before. A pod that is being deleted must be gone, too: until then it still answers, as the old
-    version. Raises ClusterError with the pods that are not ready after `seconds`.
+    `since` is a time in RFC 3339 format. It is needed because after a restart of the node, the API
+    server first shows the pods as they were before the restart. The function also waits until a pod
+    that is being deleted is gone: until then, this pod may still answer, with the old version.
+    Raises ClusterError, which names the pods that are not ready after `seconds`.
     """
     path = pods_of(namespace)
     reasons = ["no pod yet"]
@@ -136,13 +142,18 @@ def wait_alive(
             return
         task.update("; ".join(reasons))
     raise ClusterError(
-        f"the control plane did not come back in {seconds:.0f} s: {'; '.join(reasons)}",
-        hint="`lab up` tries again; `lab down` and `lab up` start from scratch",
+        f"the pods of the control plane were not ready again after {seconds:.0f} s: "
+        f"{'; '.join(reasons)}",
+        hint="`lab up` tries again; `lab down` and then `lab up` create a new cluster",
     )
 
 
 def not_alive(pod: Object, since: str) -> str:
-    """Returns why a pod is not ready in containers that started after `since`; "" when it is."""
+    """Returns why wait_alive must still wait for this pod; "" when it need not.
+
+    The reason is that the pod is being deleted, that a container has not started since `since`, or
+    that a container is not ready.
+    """
     name = pod["metadata"]["name"]
     if "deletionTimestamp" in pod["metadata"]:
         return f"{name}: ending"
@@ -158,7 +169,7 @@ def not_alive(pod: Object, since: str) -> str:
 
 
 def not_rolled_out(deployment: Object | None) -> str:
-    """Returns why a Deployment does not run only its newest pods; "" when it does."""
+    """Returns why a Deployment is not rolled out; "" when it is: when only its newest pods run."""
     if deployment is None:
         return "absent"
     status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
@@ -179,7 +190,10 @@ def _pods(api: KubeApi, namespace: str) -> list[Object]:
 
 
 def pod_problems(pods: Sequence[Object]) -> list[str]:
-    """Returns one line for each container that waits or has died, and for each unscheduled pod."""
+    """Returns one line for each container that waits or that ended before, with the reason.
+
+    Also returns one line for each pod that is not assigned to a node yet.
+    """
     problems = []
     for pod in pods:
         name = pod["metadata"]["name"]
@@ -214,25 +228,26 @@ PROBE_POD: Object = {
 
 
 def wait_injecting(api: KubeApi, seconds: float, task: Task) -> None:
-    """Wait until a test pod (a dry-run create) comes back with a sidecar.
+    """Wait until the API server answers a dry-run request for a test pod with an injected pod.
 
-    The request tests the complete path: selectors, Service, kube-proxy, TLS, authority, injector.
-    Raises ClusterError with the last answer after `seconds`.
+    The dry run creates no pod. The request tests all that an injection needs: the webhook's
+    selectors, its Service, kube-proxy, TLS, the CA and the injector. Raises ClusterError, which
+    tells the last answer, when the pod is not injected within `seconds`.
     """
     task.update("creating a test pod (dry run)")
     deadline = time.monotonic() + seconds
     while reason := _not_injecting(api):
         if time.monotonic() > deadline:
             raise ClusterError(
-                f"no pod was injected in {seconds:.0f} s: {reason}",
-                hint="`lab status` shows the control plane; `lab up` tries again",
+                f"the test pod did not get a sidecar within {seconds:.0f} s: {reason}",
+                hint="`lab status` shows the state of the control plane; `lab up` tries again",
             )
         task.update(reason[:100])
         time.sleep(0.1)  # before the next attempt
 
 
 def _not_injecting(api: KubeApi) -> str:
-    """Returns why the test pod was not injected; "" when it was."""
+    """Sends the dry-run request; returns why the test pod got no sidecar, or "" if it got one."""
     try:
         pod = api.request("POST", "/api/v1/namespaces/default/pods?dryRun=All", PROBE_POD)
     except ApiError as error:

@@ -1,7 +1,7 @@
-"""The control plane as a set of objects: the manifests, completed with what only bring-up knows.
+"""Makes our control plane's Kubernetes objects: manifests, completed with what `lab up` knows.
 
-The pod templates carry a digest of image, certificates and configuration, so that a change rolls
-the pods out. Pure, except that it reads the files.
+Each pod template gets a digest of image, certificates and configuration, so that a change of one of
+them starts new pods. Except for reading the manifests, this module does no I/O.
 """
 
 import base64
@@ -20,24 +20,26 @@ CONTENT_ANNOTATION = "sidecar-lab/content"
 
 @dataclass(frozen=True)
 class Known:
-    """What only bring-up knows: certificates, image, Kubernetes version, configuration."""
+    """What the manifests are completed with, because only `lab up` knows it."""
 
     serving: Mapping[str, Serving]
-    """Name of the Service → its certificate."""
+    """The serving certificates: name of the Service → its certificate."""
     image: str
-    """Identifies the control image's content."""
+    """A text that changes with the content of the image `control`."""
     kubernetes: str
-    """Version of Kubernetes on the nodes, for instance "1.37.2"."""
+    """The version of Kubernetes on the nodes, for instance "1.37.2"."""
     configuration: Mapping[str, Mapping[str, str]]
-    """Name of each ConfigMap that is applied → its data."""
+    """The ConfigMaps in the manifests: name of the ConfigMap → its data."""
 
 
 def documents(
     folder: Path, serving: Sequence[Serving], image: str, kubernetes: str
 ) -> list[Object]:
-    """Returns the manifests of `folder`, completed with the fields of Known, and the TLS Secrets.
+    """Returns all objects of our control plane, in the order in which they must be applied.
 
-    Raises DocumentError when the injector's configuration is not valid.
+    These are the objects of the manifests in `folder`, completed with the other arguments (see
+    Known), and the Secrets with the certificates `serving`. Raises DocumentError when the
+    injector's configuration is not valid.
     """
     import yaml  # loaded only when something is installed
 
@@ -65,12 +67,12 @@ def _check(objects: Sequence[Object], file: Path) -> None:
     name, key = contract.INJECTOR_CONFIG
     for obj in objects:
         if obj["kind"] == "ConfigMap" and obj["metadata"]["name"] == name:
-            # Checked here: with a bad configuration the webhook would not start.
+            # Checked before it is applied: with a bad configuration, the webhook would not start.
             config.read(obj["data"][key], f"{file}, {key}")
 
 
 def secret(serving: Serving) -> Object:
-    """Returns the TLS Secret of one Service."""
+    """Returns the Secret with the certificate and key of one Service."""
     data = {
         "tls.crt": serving.certificate,
         "tls.key": serving.key,
@@ -86,9 +88,11 @@ def secret(serving: Serving) -> Object:
 
 
 def completed(document: Object, known: Known) -> Object:
-    """Returns a Deployment with the digest of its content; other kinds are returned unchanged.
+    """Returns a Deployment with a digest in its pod template; returns any other object unchanged.
 
-    The webhook's Deployment also gets the nodes' version as an argument.
+    The digest changes with the image, with the Deployment's certificate and with the ConfigMaps
+    that it mounts. The container of the webhook's Deployment also gets the argument
+    --kubelet-version with the nodes' version of Kubernetes.
     """
     if document["kind"] != "Deployment":
         return document

@@ -1,7 +1,8 @@
 """The two meshes that a lab can run, and the removal of one of them.
 
-The cluster, not a record, tells whether the other mesh is there. So the next `up` completes a
-change that was interrupted, whichever mesh it wants.
+Whether the other mesh is installed is read from the cluster, not from a record in the lab's folder.
+So when a switch to the other mesh was interrupted, the next `lab up` works, whichever mesh it asks
+for.
 """
 
 import time
@@ -19,7 +20,7 @@ from lab.progress import Task
 
 
 class Mesh(StrEnum):
-    """The mesh whose control plane the lab runs."""
+    """Which mesh's control plane the lab runs."""
 
     OURS = "sidecar-lab"
     ISTIO = "istio"
@@ -27,7 +28,10 @@ class Mesh(StrEnum):
 
 @dataclass(frozen=True)
 class Traits:
-    """The namespace of a mesh's control plane, and the Deployments that make it ready."""
+    """The namespace of a mesh's control plane, and the names of its Deployments.
+
+    The control plane is ready when these Deployments are.
+    """
 
     namespace: str
     deployments: frozenset[str]
@@ -49,18 +53,19 @@ _CLUSTER_WIDE = (
     ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
 )
 SPREAD = (contract.CA_CONFIG_MAP, "istio-ca-crl")
-"""ConfigMaps that a control plane writes into every namespace."""
+"""Names of the ConfigMaps that a mesh's control plane writes into every namespace."""
 
 
 def other(mesh: Mesh) -> Mesh:
-    """Returns the other mesh, which must not be in the cluster."""
+    """Returns the mesh that must not be in the cluster when `mesh` is."""
     return Mesh.ISTIO if mesh is Mesh.OURS else Mesh.OURS
 
 
 def remains(api: KubeApi, mesh: Mesh, ours: Sequence[Object]) -> list[str]:
-    """Returns the API paths of a mesh's objects that exist in the cluster. Raises ApiError.
+    """Returns the API paths of what exists of a mesh in the cluster. Raises ApiError.
 
-    `ours`: the objects of our own mesh.
+    These are the mesh's objects without a namespace (webhooks, RBAC, CRDs) and the namespace of its
+    control plane, which stands for all objects in it. `ours` are the objects of our own mesh.
     """
     if mesh is Mesh.ISTIO:
         existing = [path for kind in _CLUSTER_WIDE for path in _labelled(api, kind)]
@@ -79,10 +84,11 @@ def _labelled(api: KubeApi, kind: tuple[str, str]) -> Iterator[str]:
 
 
 def remove(api: KubeApi, mesh: Mesh, ours: Sequence[Object], seconds: float, task: Task) -> int:
-    """Remove a mesh and its ConfigMaps in all namespaces; return the number of deleted objects.
+    """Remove a mesh and its ConfigMaps in all namespaces; return how many objects were deleted.
 
-    Pods that it injected keep their sidecar until they are created again. Raises ClusterError when
-    an object is still there after `seconds`.
+    A namespace with all that is in it counts as one object. `ours` are the objects of our own mesh.
+    Pods that the mesh has injected keep their sidecar until they are created again. Raises
+    ClusterError when an object still exists after `seconds`.
     """
     existing = remains(api, mesh, ours)
     if not existing:
@@ -94,12 +100,13 @@ def remove(api: KubeApi, mesh: Mesh, ours: Sequence[Object], seconds: float, tas
     while left := remains(api, mesh, ours):
         if time.monotonic() > deadline:
             raise ClusterError(
-                f"the mesh {mesh} is not gone after {seconds:.0f} s: {', '.join(left)}",
-                hint="`lab up` tries again; `lab down` and `lab up` start from scratch",
+                f"objects of the mesh {mesh} still exist {seconds:.0f} s after their deletion: "
+                f"{', '.join(left)}",
+                hint="`lab up` tries again; `lab down` and then `lab up` create a new cluster",
             )
         task.update(f"removing the mesh {mesh}: {len(left)} objects are still there")
         time.sleep(0.1)  # before the condition is checked again
-    # Only now: the running control plane would have written them again.
+    # These are deleted last, because a running control plane would write them again.
     listed = api.request("GET", "/api/v1/configmaps", partial=True)
     spread = [
         f"/api/v1/namespaces/{item['metadata']['namespace']}/configmaps/{item['metadata']['name']}"
