@@ -220,5 +220,5 @@ def image_names(container: str, version: str) -> list[str]:
     )
     names = answer.stdout.split()
     if not answer.ok or not names:
-        raise BuildError(f"`kubeadm config images list` failed: {answer.stderr.strip()}")
+        raise BuildError(f"`kubeadm config images list` printed no images: {answer.stderr.strip()}")
     return names

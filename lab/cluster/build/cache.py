@@ -120,7 +120,7 @@ def obtain(inputs: Inputs, build: Callable[[Path], Facts], *, task: Task | None 
         cached = find(inputs)
         if cached is not None:
             if task is not None:
-                task.skip("built by another lab meanwhile")
+                task.skip("built by another process meanwhile")
             return cached
         building = cache_root() / "building"
         building.mkdir(parents=True, exist_ok=True)

@@ -76,7 +76,7 @@ def parse(text: str) -> list[Package]:
 
 
 def text(packages: Iterable[Package]) -> str:
-    """Returns the record of the packages, in the form that `parse` reads."""
+    """Returns the text of a record that lists the packages, in the format that `parse` reads."""
     return "\n".join(
         f"Package: {package.name}\nVersion: {package.version}\n"
         f"Architecture: {package.architecture}\nSHA256: {package.sha256}\n"
@@ -128,7 +128,7 @@ def wanted(environ: Mapping[str, str] = os.environ) -> list[Package]:
 
 
 def from_sbom(document: Mapping[str, Any]) -> list[Package]:
-    """Returns the Debian packages of a CycloneDX document, sorted."""
+    """Returns the Debian packages that a CycloneDX document (parsed JSON) lists, sorted."""
     packages = set()
     for component in document["components"]:
         purl = component.get("purl", "")

@@ -79,8 +79,8 @@ def inputs(root: Root, architecture: str) -> cache.Inputs:
     """Returns the cache inputs of a Debian root file system.
 
     The inputs contain no package versions, unless the user asks for recorded versions
-    (debian_record.wanted). So Debian's security updates do not make a cached root outdated: they
-    are installed only when the cache entry has been pruned and is built again.
+    (debian_record.wanted). So a cached root is still used after Debian has published security
+    updates; the updates are installed when the cache entry has been pruned and is built again.
     """
     values = {"root": repr(root), "architecture": architecture, "format": "3"}
     if asked := debian_record.pins(debian_record.wanted()):

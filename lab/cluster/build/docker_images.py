@@ -28,7 +28,7 @@ A container with `making` that exists while no process holds the lock "images" w
 an interrupted bake.
 """
 KUBERNETES_LABEL = "sidecar-lab.kubernetes"
-"""The label of a node image whose value is the version of Kubernetes in that image."""
+"""The label of every node image of ours; its value is the version of Kubernetes in the image."""
 STAGE_LABEL = "sidecar-lab.stage"
 """The label of the intermediate images that a Dockerfile with several stages makes."""
 DOCKERFILES = PACKAGE / "cluster" / "dockerfiles"
@@ -95,8 +95,8 @@ def import_root(inputs: cache.Inputs, rootfs: Path, task: Task) -> str:
 def pull(reference: str, task: Task) -> str:
     """Pull an image by the digest of its first pull; return the reference with that digest.
 
-    The first pull itself is by tag. Afterwards the daemon has the image under its tag as well.
-    Raises BuildError.
+    The first pull itself is by tag, unless `reference` has a digest. Afterwards the daemon has the
+    image under its tag as well. Raises BuildError.
     """
     asked = digests.pinned(reference)
     hint = "without a registry, use `lab up --images build`"
@@ -142,7 +142,7 @@ def build(
     """Build an image from `dockerfiles/<dockerfile>/Dockerfile`; return the image's tag.
 
     The tag is made from `inputs`. `arguments` are the build arguments. `context(folder)` must write
-    the files that the Dockerfile copies into `folder`; None if there are no such files. Raises
+    into `folder` the files that the Dockerfile uses; it is None if there are no such files. Raises
     BuildError.
     """
     name = tag(inputs)

@@ -205,7 +205,7 @@ def _compile(
     logfile = build_log(f"go-{component.name}")
     environment = go_tool.environment(go, system, architecture)
     packages = sorted(set(component.programs.values()))
-    hint = "the module proxy must be reachable (GOPROXY), and the disk not full"
+    hint = "the Go module proxy (GOPROXY) must be reachable, and the disk must not be full"
     task.update("waiting for another compile")
     with cache.named_lock(COMPILING), copied(component) as source:
         (cache_root() / "go").mkdir(exist_ok=True)
@@ -300,6 +300,6 @@ def module_folder(component: Component, module: str, version: str, task: Task) -
     except CommandError as error:
         raise BuildError(
             f"the source of {module} {version} cannot be fetched: {error.message}",
-            hint="the module proxy must be reachable (GOPROXY)",
+            hint="the Go module proxy (GOPROXY) must be reachable",
         ) from error
     return Path(listed.stdout.strip())

@@ -96,7 +96,7 @@ def command(toolchain: Toolchain, needed: tuple[int, ...], task: Task) -> Path:
     if go_version(go) != toolchain.version:
         raise BuildError(
             f"the Go of lab/locks/go.txt reports {go_version(go)}, not {toolchain.version}",
-            hint="`lab cache prune --all` removes it; the next build fetches it again",
+            hint="`lab cache prune --all` removes this Go; the next build fetches it again",
         )
     return go
 
