@@ -46,7 +46,7 @@ class Built:
     source: ImageSource
     """Whether the images were pulled (PULL) or built (BUILD); never AUTO."""
     stage: str
-    """The image below the node image that contains Kubernetes.
+    """The image that contains Kubernetes, on which the node image is built.
 
     This is the tag of `node-kubernetes`, or the reference of the stock node image.
     """
@@ -151,10 +151,10 @@ def _costly_part_exists(node: nodeimage.NodeImagePlan) -> bool:
 def decide(source: ImageSource, cached: Mapping[bool, bool]) -> ImageSource:
     """Decides whether the images are pulled or built; returns PULL or BUILD.
 
-    If `source` is AUTO, chooses the way for which the daemon already has most of the node image; if
-    it has neither, chooses PULL if the registry is reachable, else BUILD. `cached[True]` tells
-    whether the daemon has the slow parts of the pulled node image, `cached[False]` those of the
-    built one.
+    `cached[False]` tells whether the daemon has the parts of the built node image that take a long
+    time to make, `cached[True]` the same of the pulled node image. If `source` is AUTO, what is
+    cached decides, first the built image. If nothing is cached, returns PULL if the registry is
+    reachable, else BUILD.
     """
     if source is not ImageSource.AUTO:
         return source

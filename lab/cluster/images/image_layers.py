@@ -15,7 +15,7 @@ CONTENT = "1"
 """A version number in the inputs of our packed layers and of the stages of the node image.
 
 Increase it after a change of the code here, in node_image.py or in bake.py that makes other images
-from the same inputs; otherwise the images in the cache are used on.
+from the same inputs; otherwise the lab continues to use the images in the cache.
 """
 
 

@@ -32,7 +32,7 @@ class IstioBinaries:
 
     @property
     def folder(self) -> Path:
-        """The folder that holds istioctl; who wants to call istioctl by name adds it to PATH."""
+        """The folder that holds istioctl; add it to PATH to call istioctl by its name."""
         return self.istioctl.parent
 
 

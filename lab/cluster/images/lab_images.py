@@ -1,10 +1,11 @@
 """Plans and builds our own images from the base up; each tag comes from the image's inputs.
 
-    base ── proxy-base (Envoy) ─────────── proxy (lab/mesh, entries)
+    base ── proxy-base (Envoy) ─────────── proxy (lab/mesh, launchers)
          │                └──────────────── istio-proxy (istio_images.py)
          ├─ control-base (libraries) ───── control (lab/mesh)
          ├─ nginx
          ├─ observer (pyroute2)
+         ├─ istio-pilot (istio_images.py)
          └─ kube-proxy (only where the node image is built)
 
 After a change in lab/mesh, only the two small top layers (proxy, control) are built again.
