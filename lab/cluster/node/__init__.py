@@ -1,1 +1,1 @@
-"""The node: creates it with kind, repairs, pauses and removes it, finds its owner and leftovers."""
+"""Creates the lab's node with kind, repairs, pauses and removes it; finds owner and leftovers."""

@@ -39,8 +39,8 @@ def judge(
 
     `container` is the state of the node's container as Docker names it, or None when there is no
     container. `state` is the record of the last `up`, or None when there is no readable record.
-    `stage` is the wanted image below the node image that contains Kubernetes (Built.stage): when it
-    has changed, a new cluster is needed; all other images are loaded into the running node.
+    `stage` is the wanted Built.stage, the image that contains Kubernetes: when this image has
+    changed, a new cluster is needed; all other images are loaded into the running node.
     `folder` is true when the lab's folder holds files of an earlier `up`, damaged files included.
     """
     if container is None:
@@ -128,6 +128,7 @@ def remove(name: str) -> None:
 
 def belonging(name: str) -> list[engine.Container]:
     """Returns the containers of the lab `name`: its nodes, and those that run beside a node.
+
     A container belongs to the lab if it has kind's or the lab's label with this name, or if it
     shares the process namespace of one of the nodes.
     """

@@ -21,13 +21,11 @@ from lab.long_command import stream
 from lab.paths import LabPaths
 
 HOME_LABEL = "sidecar-lab.home"
-"""The label of the node's network whose value is the path of the lab's folder.
-
+"""The label of the node's network; its value is the path of the lab's folder.
 Labs of the same name in two checkouts have different folders.
 """
 ADMIN_CONFIG = "/etc/kubernetes/super-admin.conf"
-"""The path of the kubeconfig in the node that the lab reads.
-
+"""The path, in the node, of the kubeconfig that the lab reads.
 admin.conf would be too late: kubeadm gives the user of that file its rights only near its end.
 """
 _API_PORT = "6443/tcp"
