@@ -100,7 +100,7 @@ def wait_rolled_out(
 ) -> None:
     """Wait until each Deployment in `wanted` is rolled out: only its newest pods run.
 
-    Raises ClusterError, which tells why a Deployment is not, when that takes more than `seconds`.
+    Raises ClusterError, which gives the reasons, when that takes more than `seconds`.
     """
     names = [obj["metadata"]["name"] for obj in wanted if obj["kind"] == "Deployment"]
     path = collection(_DEPLOYMENT, namespace)
@@ -156,7 +156,7 @@ def not_alive(pod: Object, since: str) -> str:
     """
     name = pod["metadata"]["name"]
     if "deletionTimestamp" in pod["metadata"]:
-        return f"{name}: ending"
+        return f"{name}: is being deleted"
     statuses = pod.get("status", {}).get("containerStatuses", [])
     for status in statuses:
         started = status.get("state", {}).get("running", {}).get("startedAt", "")
@@ -171,7 +171,7 @@ def not_alive(pod: Object, since: str) -> str:
 def not_rolled_out(deployment: Object | None) -> str:
     """Returns why a Deployment is not rolled out; "" when it is: when only its newest pods run."""
     if deployment is None:
-        return "absent"
+        return "does not exist"
     status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return "not yet processed by its controller"
@@ -228,11 +228,11 @@ PROBE_POD: Object = {
 
 
 def wait_injecting(api: KubeApi, seconds: float, task: Task) -> None:
-    """Wait until the API server answers a dry-run request for a test pod with an injected pod.
+    """Wait until a test pod gets a sidecar, in a dry run that creates no pod.
 
-    The dry run creates no pod. The request tests all that an injection needs: the webhook's
-    selectors, its Service, kube-proxy, TLS, the CA and the injector. Raises ClusterError, which
-    tells the last answer, when the pod is not injected within `seconds`.
+    The request tests all that an injection needs: the webhook's selectors, its Service, kube-proxy,
+    TLS, the CA and the injector. Raises ClusterError, which contains the last answer, when the test
+    pod gets no sidecar within `seconds`.
     """
     task.update("creating a test pod (dry run)")
     deadline = time.monotonic() + seconds

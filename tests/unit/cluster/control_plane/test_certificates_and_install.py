@@ -177,7 +177,7 @@ def deployment(generation: int, **status: int) -> Object:
 @pytest.mark.parametrize(
     ("seen", "says"),
     [
-        (None, "absent"),
+        (None, "does not exist"),
         (deployment(2, observedGeneration=1), "not yet processed"),
         (deployment(1, observedGeneration=1, updatedReplicas=1), "1/2 updated"),
         (deployment(1, observedGeneration=1, updatedReplicas=2), "0/2 available"),
@@ -234,7 +234,7 @@ def test_a_pod_as_it_was_before_the_node_stopped_does_not_count(seen: Object, sa
 def test_a_pod_that_ends_is_waited_for_until_it_has() -> None:
     ending = pod("2026-01-01T00:00:10Z")
     ending["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:12Z"
-    assert "ending" in install.not_alive(ending, SINCE)
+    assert "is being deleted" in install.not_alive(ending, SINCE)
 
 
 def test_a_pod_that_began_again_counts() -> None:
