@@ -1,7 +1,7 @@
-"""The records of a run of scenarios: frozen dataclasses of plain values, with JSON in and out.
+"""The records of a run of scenarios: frozen dataclasses of plain values, written as JSON.
 
 RunRecord → ChapterRecord → SetupRecord, StepRecord → CommandRecord, BreakRecord, Failure, …
-This module imports nothing else of the lab, so a report needs only the records.
+This module imports no other module of the lab, so that a report depends only on the records.
 """
 
 import dataclasses
@@ -17,12 +17,12 @@ Outcome = Literal["passed", "failed", "not reached"]
 """A step after a failed step of its chapter is `not reached`; that counts as a failure."""
 
 FORMAT = 1
-"""Version of the record files; a change that makes old files unreadable raises it."""
+"""Version of the format of run.json. A change that makes old files unreadable gets a new number."""
 
 
 @dataclass(frozen=True)
 class CommandRecord:
-    """A command line as shown and run, its output and its exit code. `seconds` is wall time."""
+    """A command line as it was shown and run, its output, exit code and wall time in seconds."""
 
     shown: str
     stdout: str
@@ -41,7 +41,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Attachment:
-    """A named table before and after a change; None for a side that was not read."""
+    """A named table before and after a change. A side that was not read is None."""
 
     name: str
     before: Grid | None = None
@@ -54,10 +54,10 @@ class Failure:
 
     `kind`: "check": an expectation did not hold; "command": a command failed; "break": the
     breaks did not prove the check; "fault": the scenario, the lab or this machine had an error.
-    `what` names the thing that failed. `expected` and `seen` are the expected and the observed
-    value; "" if there is no such pair. `link` is the first broken link of the chain (admission …
-    app) and `diagnosis` the sentence about it. `bundle` is the folder with events, logs, rules,
-    sockets and Envoy's configuration.
+    `what` names the expectation, the command or the break that failed. `expected` and `seen` are
+    the expected and the observed value; both are "" if there are no such values. `link` is the
+    first broken link of the chain (admission … app), `diagnosis` is the sentence about this link.
+    `bundle` is the folder with events, logs, rules, sockets and Envoy's configuration.
     """
 
     kind: Literal["check", "command", "break", "fault"]
@@ -74,10 +74,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class BreakRecord:
-    """The result of one of a step's `breaks`.
+    """The result of one break of a step.
 
-    `turned_red`: the check failed in the broken world; `said` is its message. `green_again`: the
-    check passed after the undo.
+    `turned_red`: the check failed after the break; `said` is the message of the failure.
+    `green_again`: the check passed after the undo.
     """
 
     what: str
@@ -91,8 +91,9 @@ class BreakRecord:
 class ClaimRecord:
     """One expectation of a step, and the break that turned it red.
 
-    `what` is its subject, `place` its place in the code, `red_by` the break. `listed` is the
-    chapter's reason why no break can turn it red. `red_by` and `listed` may be "".
+    `what` is the expectation's subject, `place` its place in the code. `red_by` is the break, ""
+    if no break turned it red. `listed` is the chapter's reason why no break can do this, "" if the
+    chapter gives none.
     """
 
     what: str
@@ -105,7 +106,8 @@ class ClaimRecord:
 class StepRecord:
     """One step of one run. `checked` are the sentences of the expectations that held.
 
-    `claims` are its expectations with the breaks that turned them red; () in a run without breaks.
+    `claims` are these expectations, with the breaks that turned them red; () in a run without
+    breaks.
     """
 
     id: str
@@ -141,7 +143,10 @@ class SetupRecord:
 
 @dataclass(frozen=True)
 class ChapterRecord:
-    """One chapter of one run. `run` is the run's id; records of different runs may be mixed."""
+    """One chapter of one run. `run` is the id of this run.
+
+    The files of several chapters can be from different runs; the id tells them apart.
+    """
 
     number: int
     title: str
@@ -160,7 +165,10 @@ class ChapterRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A whole run. `started` is UTC in ISO 8601; `aborted` is the reason why no chapter began."""
+    """A whole run. `started` is a time in UTC, in the format of ISO 8601.
+
+    `aborted` is the failure because of which the run ended before its chapters.
+    """
 
     run: str
     lab: str
@@ -179,7 +187,7 @@ class RunRecord:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing failed and something ran."""
+        """Whether the run has at least one step and everything in it passed."""
         ran = bool(self.steps)
         return ran and self.aborted is None and all(chapter.passed for chapter in self.chapters)
 
@@ -189,13 +197,19 @@ class RunRecord:
 
     @property
     def break_counts(self) -> tuple[int, int]:
-        """(breaks that turned their step red and back to green, breaks that were tried)."""
+        """The number of breaks that worked, and the number of all breaks that were tried.
+
+        A break worked if its step turned red, and green again after the undo.
+        """
         tried = [record for step in self.steps for record in step.breaks]
         return sum(record.turned_red and record.green_again for record in tried), len(tried)
 
     @property
     def claim_counts(self) -> tuple[int, int]:
-        """(expectations that a break turned red, all expectations of the steps with breaks)."""
+        """The number of expectations that a break turned red, and of all expectations.
+
+        Only steps whose breaks were tried count.
+        """
         claims = [claim for step in self.steps for claim in step.claims]
         return sum(bool(claim.red_by) for claim in claims), len(claims)
 
@@ -210,7 +224,7 @@ def to_json(record: object) -> str:
 
 
 def from_json(kind: type[R], text: str) -> R:
-    """Read a record of type `kind` from JSON. Raises RecordError, which names the wrong place."""
+    """Read a record of type `kind` from JSON. Raises RecordError, which names the wrong field."""
     try:
         data = json.loads(text)
     except ValueError as wrong:
@@ -229,7 +243,7 @@ def _build(kind: Any, data: Any, where: str) -> Any:
         return _tuple(kind, data, where)
     if origin is Literal:
         if data not in typing.get_args(kind):
-            raise RecordError(f"{where} is {data!r}")
+            raise RecordError(f"{where} is {data!r}, which is not allowed there")
         return data
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
         return float(data)

@@ -1,4 +1,4 @@
-"""The proofs of the walkthrough: the numbers that steps name in `proves`, with a sentence each."""
+"""What the walkthrough proves: a sentence for each number that steps name in `proves`."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -17,14 +17,17 @@ def save_run(records: Path, run: RunRecord) -> Path:
 
 
 def load_run(records: Path) -> RunRecord:
-    """Read the last run. Raises FileNotFoundError, or RecordError when the file is unreadable."""
+    """Read the record of the last run.
+
+    Raises FileNotFoundError if there is none, and RecordError if it cannot be parsed.
+    """
     return from_json(RunRecord, (records / "run.json").read_text(encoding="utf-8"))
 
 
 def load_chapters(records: Path, run: str | None = None) -> tuple[ChapterRecord, ...]:
-    """Read the newest record of each chapter, sorted by number; with `run`, only those of that run.
+    """Read the record of each chapter, sorted by number. With `run`, only records of this run.
 
-    Files that are not records of the current format are left out.
+    A file that cannot be parsed as a ChapterRecord is left out.
     """
     chapters = []
     for file in sorted((records / "chapters").glob("*.json")):
