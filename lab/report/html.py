@@ -14,7 +14,11 @@ from lab.report.terminal import failed, never_red
 
 @dataclass(frozen=True)
 class Row:
-    """A table's row. `mark`: "" when both sides have it, "gone" only before, "new" only after."""
+    """A row of a table in a before/after comparison.
+
+    `mark` is "" if both tables have the row, "gone" if only the table "before" has it, "new" if
+    only the table "after" has it.
+    """
 
     mark: str
     cells: tuple[str, ...]
@@ -22,7 +26,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a before/after comparison."""
+    """One of the two tables of a before/after comparison."""
 
     title: str
     columns: tuple[str, ...]
@@ -30,7 +34,7 @@ class Side:
 
 
 def page(run: RunRecord) -> str:
-    """The text of the HTML page. Failures come first; every value is escaped."""
+    """Return the HTML page about `run`. Failures come first; every value is escaped."""
     environment = Environment(
         loader=PackageLoader("lab.report"),
         autoescape=True,
@@ -55,7 +59,10 @@ def prose(text: str) -> Markup:
 
 
 def proven(run: RunRecord) -> dict[int, bool]:
-    """For each proof that a step names: whether all steps that name it passed."""
+    """Map the number of each proof to whether all steps that name it in `proves` passed.
+
+    Numbers that no step names are left out.
+    """
     results: dict[int, bool] = {}
     for step in run.steps:
         for number in step.proves:
@@ -64,7 +71,10 @@ def proven(run: RunRecord) -> dict[int, bool]:
 
 
 def sides(attachment: Attachment) -> list[Side]:
-    """The sides of an attachment; a row is marked if the other side lacks it (or has fewer)."""
+    """Return the tables of an attachment. A row that the other table does not have is marked.
+
+    If a table has equal rows more often than the other, the surplus rows are marked.
+    """
     before, after = attachment.before, attachment.after
     if before is None or after is None:
         only = after if before is None else before

@@ -14,7 +14,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def junit(run: RunRecord) -> str:
-    """The XML text. A failure of kind "fault" is an `error` element, every other a `failure`."""
+    """Return the XML text. Failures of the kind "fault" become `error`, all others `failure`."""
     root = Xml.Element("testsuites", name=_clean(f"sidecar-lab {run.lab}"))
     if run.aborted is not None:
         suite = Xml.SubElement(root, "testsuite", name="set-up")

@@ -8,7 +8,7 @@ MARKS = {"passed": "ok", "failed": "FAILED", "not reached": "not reached"}
 
 
 def step_line(step: StepRecord) -> str:
-    """A step's line: `ok     1.2   one listener  (proves 1)  0.4 s  breaks 1 of 1  …`."""
+    """Return a step's line, like `ok     1.2   one listener  (proves 1)  0.4 s  breaks 1 of 1`."""
     parts = [f"{MARKS[step.outcome]:<6} {step.id:<5} {step.title}"]
     if step.proves:
         parts.append(f"(proves {', '.join(str(number) for number in step.proves)})")
@@ -23,7 +23,7 @@ def step_line(step: StepRecord) -> str:
 
 
 def failure_lines(failure: Failure, indent: str = "    ") -> Iterator[str]:
-    """Yield a failure's lines: what failed, expected and seen value, first broken link, hint."""
+    """Yield a failure's lines: what failed, the expected and the seen value, the hint, and more."""
     rows = [
         ("", failure.what),
         ("expected", failure.expected),
@@ -45,13 +45,16 @@ def failure_lines(failure: Failure, indent: str = "    ") -> Iterator[str]:
 
 
 def setup_line(chapter: ChapterRecord, setup: SetupRecord) -> str:
-    """The line of one part of a chapter's set-up."""
+    """Return the line about one part of a chapter's set-up."""
     mark = "ok" if setup.failure is None else "FAILED"
     return f"{mark:<6} {chapter.number}.0   set-up: {setup.name}  {setup.seconds:.1f} s"
 
 
 def failed(run: RunRecord) -> Iterator[tuple[str, Failure]]:
-    """Yield (name, failure) of everything that failed; steps that were not reached are left out."""
+    """Yield (name, failure) for the run, and each set-up and step, that failed.
+
+    Steps that were not reached are left out.
+    """
     if run.aborted is not None:
         yield "the run", run.aborted
     for chapter in run.chapters:
@@ -64,7 +67,10 @@ def failed(run: RunRecord) -> Iterator[tuple[str, Failure]]:
 
 
 def never_red(run: RunRecord) -> Iterator[str]:
-    """Yield each expectation that no break turned red, with its listed reason or its place."""
+    """Yield a line for each expectation that no break turned red.
+
+    The line has the reason that the chapter gives, or else the expectation's place in the code.
+    """
     for step in run.steps:
         for claim in step.claims:
             if not claim.red_by:
@@ -73,7 +79,7 @@ def never_red(run: RunRecord) -> Iterator[str]:
 
 
 def summary(run: RunRecord) -> list[str]:
-    """The closing lines: failures, counts of steps, proofs, and results of the breaks."""
+    """Return the last lines of a run's output: failures, counts of steps, proofs and breaks."""
     lines = []
     for name, failure in failed(run):
         lines += ["", f"FAILED {name}", *failure_lines(failure)]
