@@ -8,10 +8,12 @@ from lab.records.model import Grid
 
 
 def grid(items: Iterable[object]) -> Grid:
-    """A table of `items`: dataclasses and mappings give columns, other items one column of texts.
+    """Return a table with one row for each of `items`.
 
-    Fields that take no part in equality (counters, for instance) come last. Columns that are
-    empty in every row are left out. The rows of a set are sorted.
+    If all items are dataclasses or mappings, their fields become the columns; otherwise the table
+    has one column of texts. Fields of dataclasses that are not compared (`compare=False`, for
+    instance counters) come last. Columns that are empty in every row are left out. If `items` is a
+    set, the rows are sorted.
     """
     rows = list(items)
     if not rows:

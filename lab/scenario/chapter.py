@@ -8,7 +8,7 @@ chapter = Chapter(1, "Plain nginx", namespace="jiuxi-ns", prose=__doc__)
 
 @chapter.given
 def the_manifest(world: World) -> None:
-    """What the chapter needs to run alone; timed, recorded, named if it fails."""
+    """Set-up, so that the chapter can run alone. The report names it if it fails."""
     world.write("jiuxi.yaml", world.manifest("jiuxi-deployment.yaml"))
 
 @chapter.step(
@@ -50,18 +50,18 @@ Check = Callable[["World", Seen], None]
 Setup = Callable[["World"], None]
 Undo = Callable[[], object]
 Breakage = Callable[["World"], Iterator[None] | Undo | None]
-"""A change to the world: a generator that breaks it, yields, and restores it; or a function that
-breaks it and may return the undo."""
+"""The function of a break. It is either a generator function that changes the world, yields, and
+restores the world; or a plain function that changes the world and may return the undo function."""
 
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
 class Break:
-    """A change to the world that must turn the step's check red.
+    """A change to the world that must turn the step's check red (make it fail).
 
-    `what` describes it. With `rerun` the step's commands run again before the check, except its
-    `acts`; without, only the check runs, with the commands' earlier outputs.
+    `what` describes the change. If `rerun` is true, the step's commands, except its `acts`, run
+    again before the check. Otherwise only the check runs, with the earlier outputs.
     """
 
     what: str
@@ -71,10 +71,11 @@ class Break:
 
 @dataclass
 class Step:
-    """One step of a chapter. `Chapter.step` creates it; `breaks` adds a change that must fail it.
+    """One step of a chapter, created by `Chapter.step`.
 
-    Together the breaks must turn every expectation of the check red, except those in `unbroken`,
-    which maps their subjects to reasons.
+    `broken_by` are its breaks: changes to the world that must turn its check red. Together they
+    must turn every expectation of the check red, except the expectations in `unbroken`, which maps
+    the subject of an expectation to the reason why no break can do this.
     """
 
     chapter: "Chapter"
@@ -105,7 +106,10 @@ class Step:
         return self.name.replace("_", " ")
 
     def breaks(self, what: str, *, rerun: bool = True) -> Callable[[Breakage], Breakage]:
-        """Declare a change that turns this check red; `what` completes "it fails when …"."""
+        """Return a decorator that declares a break: a change that turns this step's check red.
+
+        `what` completes the sentence "It fails, as it must, when …" of the walkthrough.
+        """
 
         def declare(apply: Breakage) -> Breakage:
             self.broken_by.append(Break(what, apply, rerun))
@@ -116,7 +120,8 @@ class Step:
     def cannot_break(self, what: str, *, because: str) -> None:
         """Declare that no break can turn the expectation about `what` red; `because` is the reason.
 
-        A break run fails when a break does turn it red, or when there is no such expectation.
+        A run with breaks fails if a break nevertheless turns this expectation red, or if the check
+        has no expectation, or more than one, about `what` that stays green.
         """
         self.unbroken[what] = because
 
@@ -143,14 +148,17 @@ class Chapter:
     def __post_init__(self) -> None:
         if not _NAMESPACE.fullmatch(self.namespace):
             raise ScenarioError(
-                f"chapter {self.number}: {self.namespace!r} is not a namespace name"
+                f"chapter {self.number}: {self.namespace!r} is not a valid name of a namespace"
             )
         self.prose = inspect.cleandoc(self.prose or "")
         if not self.prose:
-            raise ScenarioError(f"chapter {self.number} has no prose", hint="pass prose=__doc__")
+            raise ScenarioError(
+                f"chapter {self.number} has no prose",
+                hint="give the module a docstring and pass prose=__doc__",
+            )
 
     def given(self, setup: Setup) -> Setup:
-        """Add a set-up function. They run in order, in the fresh namespace, before step 1."""
+        """Add a set-up function. All run before step 1, in the order in which they were added."""
         self.setups.append(setup)
         return setup
 
@@ -166,22 +174,26 @@ class Chapter:
         acts: Sequence[int] = (),
         waits: Mapping[int, float] | None = None,
     ) -> Callable[[Check], Step]:
-        """Return a decorator that makes a step of a check, whose docstring is the step's text.
+        """Return a decorator that turns a check function into a step of this chapter.
+
+        The docstring of the check function is the text of the step.
 
         `commands`: command lines as the reader types them: words, quotes, `|`, a final `> FILE`;
-        when the step runs, `{name}` is replaced from `world.names` (`{ns}` is always there).
+        when the step runs, `{name}` is replaced by its value in `world.names`, which always has
+        a value for `{ns}`.
         `shows`: a template (lab.scenario.template) of the last command's output, or a sequence
-        with one for each command ("" for any output).
-        `proves`: which of PROOFS (lab/records/proofs.py) this step proves.
+        with one template for each command ("" for any output).
+        `proves`: the numbers of the PROOFS (lab/records/proofs.py) that this step proves.
         `hint`: what a reader should try first when the step fails.
         `allow_exit`: exit codes besides 0 that are not an error.
-        `within`: seconds during which commands and check are repeated until they hold (0: once);
-        only for commands that may run any number of times.
-        `timeout`: seconds for one command.
-        `acts`: numbers (from 0) of the commands that change the world. A break does not run them
-        again: a break that undoes an act has the same effect as an act that never ran.
-        `waits`: for command numbers (from 0), the seconds during which the command is repeated
-        until it succeeds and its output fits `shows`; the last output is recorded.
+        `within`: time in seconds during which commands and check are repeated until they hold
+        (0: they run once); only for commands that can run any number of times.
+        `timeout`: time limit in seconds for one command.
+        `acts`: numbers (from 0) of the commands that change the world. They do not run again after
+        a break, because they would change back what the break has changed.
+        `waits`: maps the number (from 0) of a command to a time in seconds. During this time the
+        command is repeated until it succeeds and its output fits `shows`; only its last output is
+        recorded.
         """
 
         def declare(check: Check) -> Step:
@@ -190,27 +202,28 @@ class Chapter:
                 raise ScenarioError(f"{where} has no command")
             prose = inspect.cleandoc(check.__doc__ or "")
             if not prose:
-                raise ScenarioError(f"{where} has no docstring to say why")
+                raise ScenarioError(f"{where} has no docstring, which would be the step's text")
             if isinstance(shows, str):
                 templates = [*("" for _ in commands[1:]), shows]
             else:
                 templates = list(shows)
             if len(templates) != len(commands):
                 raise ScenarioError(
-                    f"{where} has {len(commands)} commands and {len(templates)} templates"
+                    f"{where} has {len(commands)} commands and {len(templates)} templates: "
+                    "`shows` needs one template for each command"
                 )
             proven = (proves,) if isinstance(proves, int) else tuple(proves)
             if unknown := sorted(set(proven) - PROOFS.keys()):
                 raise ScenarioError(
-                    f"{where} proves {unknown[0]}, which lab/records/proofs.py lacks"
+                    f"{where} proves number {unknown[0]}, which is not in lab/records/proofs.py"
                 )
             numbers = {*acts, *(waits or {})}
             if not numbers <= set(range(len(commands))) or any(
                 not templates[number].strip() for number in waits or {}
             ):
                 raise ScenarioError(
-                    f"{where}: `acts` must be numbers of its commands, "
-                    "`waits` numbers of commands with a template"
+                    f"{where}: `acts` must be numbers of its commands (from 0), and `waits` "
+                    "must have numbers of commands that have a template in `shows`"
                 )
             step = Step(
                 chapter=self,

@@ -14,14 +14,15 @@ from types import FrameType
 
 _PACKAGE = __name__.rpartition(".")[0]
 _BOTTOM = f"{_PACKAGE}.run.runner"
-"""Below it no frame is a chapter's."""
+"""The module that calls the checks: frames below it in the call stack belong to no chapter."""
 _DEEPEST = 12
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One expectation about `what`. `method`: "equal", "shows", …; `place`: "file:line", from outer
-    to inner.
+    """One expectation about `what`. `method` is the kind of expectation: "equal", "shows", …
+
+    `place` is a list of "file:line", from the check down to the expectation.
     """
 
     what: str
@@ -33,7 +34,7 @@ class Claim:
 
 
 class ExpectationFailed(AssertionError):  # noqa: N818 - a finding, not an error of the program
-    """An expectation does not hold. `expected` and `observed` are texts for the reader."""
+    """An expectation that does not hold. `expected` and `observed` are texts for the reader."""
 
     def __init__(
         self,
@@ -53,23 +54,23 @@ class ExpectationFailed(AssertionError):  # noqa: N818 - a finding, not an error
         super().__init__(text + (f"\n  difference:\n{difference}" if difference else ""))
 
     def with_heading(self, what: str) -> "ExpectationFailed":
-        """The same finding with another `what` (which may add how long the check waited)."""
+        """Return a copy of this failure with another `what`, which can say how long was waited."""
         return type(self)(
             what, self.expected, self.observed, difference=self.difference, claim=self.claim
         )
 
 
 class NotSeenError(ExpectationFailed):
-    """The value could not be read. This fails a step, but it does not prove a break."""
+    """A value could not be read. This fails a step, but does not show that it notices a break."""
 
 
 @dataclass
 class Ledger:
     """The claims of one run of a check and their results.
 
-    `goes_on`: a failed claim is added to `red` and the check goes on; otherwise it is raised.
-    `held` are pairs of a claim that held and its sentence for the report ("" for none). The claim
-    is None for a sentence that only sums up other claims.
+    If `goes_on` is true, the failure of a claim is added to `red` and the check goes on; otherwise
+    the failure is raised. `held` has pairs of a claim that held and its sentence for the report
+    ("" for none). The claim is None for a sentence that only sums up other claims.
     """
 
     goes_on: bool = False
@@ -92,7 +93,7 @@ _ledger: ContextVar[Ledger | None] = ContextVar("claims", default=None)
 
 @contextmanager
 def keeping(*, goes_on: bool = False) -> Iterator[Ledger]:
-    """Record the claims that are made in the `with` block."""
+    """Yield a new ledger, which records the claims that are made in the `with` block."""
     ledger = Ledger(goes_on)
     token = _ledger.set(ledger)
     try:
@@ -103,16 +104,19 @@ def keeping(*, goes_on: bool = False) -> Iterator[Ledger]:
 
 @contextmanager
 def trying() -> Iterator[Ledger]:
-    """Record the claims of one attempt of several. They count only if `settle` takes them over."""
+    """Record the claims of one of several attempts in a ledger of its own, and yield this ledger.
+
+    The claims do not count for the check unless `settle` adds them to the check's ledger.
+    """
     outer = _ledger.get()
     with keeping(goes_on=outer is not None and outer.goes_on) as ledger:
         yield ledger
 
 
 def settle(look: Ledger, claim: Claim, sentence: str) -> None:
-    """Add the claims that held in `look` to the check's ledger.
+    """Add `sentence`, and the claims that held in the attempt `look`, to the check's ledger.
 
-    If the look made no claims, `claim` itself is added as held.
+    If the attempt made no claims, `claim` is added as the claim that held.
     """
     outer = _ledger.get()
     if outer is not None:
@@ -127,7 +131,7 @@ def held(claim: Claim, sentence: str = "") -> None:
 
 
 def failed(failure: ExpectationFailed) -> None:
-    """Record the finding if the check goes on after failures; otherwise raise it.
+    """Record `failure` if the check goes on after failures; otherwise raise it.
 
     A NotSeenError is always raised, because the check has no value to go on with.
     """
@@ -138,7 +142,7 @@ def failed(failure: ExpectationFailed) -> None:
 
 
 def here(what: str, method: str) -> Claim:
-    """The claim that the calling code makes now; its place comes from the call stack."""
+    """Return the claim that the calling code makes now; its place is read from the call stack."""
     places: list[str] = []
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and len(places) < _DEEPEST:

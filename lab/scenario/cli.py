@@ -44,8 +44,8 @@ def walk(
 ) -> None:
     """Walk through the workshop: for each step its text, commands, real output, and checks.
 
-    On a terminal it waits for Enter after each step. A chapter that is stopped in the middle
-    stays as it is; the next walk of that chapter starts it from the beginning.
+    On a terminal the walk waits for Enter after each step. If you stop in the middle of a chapter,
+    its namespace stays as it is; the next walk of this chapter sets it up again from the beginning.
     """
     chapters = find_chapters.load_all()
     if only_list:
@@ -54,7 +54,10 @@ def walk(
         return
     route = Route(first, last, chapter)
     if not route.stages(chapters):
-        raise ScenarioError("there is no step to walk", hint="`lab walk --list` shows them all")
+        raise ScenarioError(
+            "no step fits --from, --to and --chapter",
+            hint="`lab walk --list` shows all steps",
+        )
     where = paths.lab_paths(name)
     lab = lab_access.open_lab(where)
 
@@ -114,7 +117,8 @@ def e2e(
     if mesh and there != mesh:
         raise ScenarioError(
             f"the lab {name!r} runs the mesh {there}, not {mesh}",
-            hint=f"`lab up --name {name} --mesh {mesh}` changes it, or add --up to this command",
+            hint=f"`lab up --name {name} --mesh {mesh}` installs {mesh} instead; "
+            "with --up this command does so itself",
         )
     arguments = pytest_run.pytest_arguments(
         name, breaks=breaks, only=only, workers=workers, more=pytest_args
@@ -133,8 +137,8 @@ def e2e(
 def docs(name: str, check: bool, from_records: bool, with_pictures: bool, page: Path) -> None:
     """Run the chapters, then write docs/walkthrough.md and its pictures with the recorded output.
 
-    --check needs no lab: it compares headings, prose, command lines, and the stamps of the
-    pictures.
+    With --check nothing runs and no lab is needed: the page's headings, prose and command lines,
+    and the stamps of the pictures, are compared with the chapters.
     """
     chapters = find_chapters.load_all()
     if check:
@@ -166,7 +170,9 @@ def report(name: str) -> None:
     except FileNotFoundError as missing:
         raise ScenarioError("there are no records of a run", hint="run `lab e2e`") from missing
     except RecordError as unreadable:
-        raise ScenarioError(f"the last records are unreadable: {unreadable}") from unreadable
+        raise ScenarioError(
+            f"the record of the last run is unreadable: {unreadable}"
+        ) from unreadable
     xml, html = write_reports(where.records, run)
     for line in summary(run):
         click.echo(line)

@@ -17,14 +17,14 @@ _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _OPERATORS = "|>"
 _BRACES = re.compile(r"\{[^{}]*(?:,|\.\.)[^{}]*\}")
 _REFUSED = "&;()<`$*?[]~!#"
-"""Characters that a shell would act on; they must be quoted (`~`, `#`: only at a word's start)."""
+"""Characters with a meaning for a shell; they must be quoted (`~`, `#`: only at a word's start)."""
 
 Resolve = Callable[[str], str]
 
 
 @dataclass(frozen=True)
 class Word:
-    """One argv word: `written` has its quotes, `meaning` is the word without them."""
+    """One argv word: `written` is the word with its quotes, `meaning` the word without quotes."""
 
     written: str
     meaning: str
@@ -44,7 +44,7 @@ class CommandLine:
 
     @property
     def argvs(self) -> tuple[tuple[str, ...], ...]:
-        """The argv of each stage."""
+        """The argv of each command of the pipeline."""
         return tuple(tuple(word.meaning for word in stage) for stage in self.stages)
 
     @property
@@ -76,19 +76,19 @@ def parse(text: str) -> CommandLine:
     for token in _tokens(text):
         if token == _OPERATORS[0]:
             if redirected or not stages[-1]:
-                raise ScenarioError(f"`{text}`: a `|` stands where no command has ended")
+                raise ScenarioError(f"`{text}`: before `|` there must be a command without `>`")
             stages.append([])
         elif token == _OPERATORS[1]:
             if redirected:
-                raise ScenarioError(f"`{text}`: only one `> FILE` is possible")
+                raise ScenarioError(f"`{text}`: only one `> FILE` is allowed")
             redirected = True
         else:
             assert isinstance(token, Word)
             (into if redirected else stages[-1]).append(token)
     if not all(stages):
-        raise ScenarioError(f"`{text}`: a command is missing")
+        raise ScenarioError(f"`{text}`: there is no command at the end or before `>`")
     if len(into) != int(redirected):
-        raise ScenarioError(f"`{text}`: `> FILE` must end the line")
+        raise ScenarioError(f"`{text}`: the line must end with one file name after `>`")
     return CommandLine(tuple(tuple(stage) for stage in stages), into[0] if into else None)
 
 
@@ -121,15 +121,17 @@ def _word(text: str, start: int) -> tuple[Word, int]:
             at += 2
         elif char in _REFUSED and (char not in "~#" or at == start):
             raise ScenarioError(
-                f"`{text}`: a shell would act on {char!r}; this runner is not a shell",
-                hint="quote the character if it is meant literally",
+                f"`{text}`: {char!r} has a meaning for a shell, but steps run without a shell",
+                hint="put the character in quotes if it is part of a word",
             )
         else:
             meaning.append(char)
             bare.append(char)
             at += 1
     if _BRACES.search("".join(bare)):
-        raise ScenarioError(f"`{text}`: a shell would expand the braces", hint="quote the word")
+        raise ScenarioError(
+            f"`{text}`: a shell would expand the braces", hint="put the word in single quotes"
+        )
     return Word(text[start:at], "".join(meaning)), at
 
 
@@ -141,7 +143,7 @@ def _quoted(text: str, start: int) -> tuple[str, int]:
         char = text[at]
         if quote == '"' and char in "$`!":
             raise ScenarioError(
-                f"`{text}`: a shell would act on {char!r} between double quotes",
+                f"`{text}`: {char!r} has a meaning for a shell, even in double quotes",
                 hint="use single quotes",
             )
         if quote == '"' and char == "\\" and text[at + 1 : at + 2] in ('"', "\\"):

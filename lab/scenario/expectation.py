@@ -17,11 +17,12 @@ T = TypeVar("T")
 
 
 class Expectation(Generic[T]):
-    """A value with its name. Every method returns the same object, so calls can be chained.
+    """A value and its name. Every method returns the same object, so calls can be chained.
 
-    Each method raises ExpectationFailed when the claim does not hold (in a break run the failure
-    is recorded and the check goes on). The parameter `claim` says in words what holds ("is the
-    neighbour's own"); it completes the sentence that begins with the value's name.
+    Each method raises ExpectationFailed if its claim does not hold; but in a world that a break has
+    changed, it only records the failure, and the check goes on. The parameter `claim` says in words
+    what holds, for instance "is the neighbour's own"; the report's sentence is the value's name
+    followed by `claim`.
     """
 
     def __init__(self, value: T, what: str) -> None:
@@ -29,7 +30,7 @@ class Expectation(Generic[T]):
         self.what = what
 
     def equal(self, other: object, claim: str = "") -> Self:
-        """The value equals `other`. A failure shows the difference of collections and texts."""
+        """The value equals `other`. A failure lists the differences of collections and texts."""
         same = self.value == other
         return self._hold(
             "equal",
@@ -46,7 +47,7 @@ class Expectation(Generic[T]):
         return self._hold("differ", self.value != other, f"{self.what} {condition}", condition)
 
     def contains(self, *items: object) -> Self:
-        """The value contains each of `items` (a part of a text, a member of a collection)."""
+        """The value contains each of `items`: parts of a text, or members of a collection."""
         missing = [item for item in items if item not in self._container()]
         return self._hold(
             "contains",
@@ -68,7 +69,7 @@ class Expectation(Generic[T]):
         )
 
     def matches(self, pattern: str, claim: str) -> Self:
-        """The regular expression `pattern` matches a part of the value (Python's, multi-line)."""
+        """The regular expression `pattern` (with re.MULTILINE) matches a part of the value."""
         match = re.search(pattern, str(self.value), re.MULTILINE)
         sentence = f"{self.what} {claim}"
         return self._hold("matches", match is not None, sentence, f"matches {pattern!r}")
@@ -100,7 +101,7 @@ class Expectation(Generic[T]):
         return self._bounded("one_of", self.value in options, bounds)
 
     def satisfies(self, claim: str, test: Callable[[T], object]) -> Self:
-        """`test(value)` is true; `claim` says it in words ("starts with a digit")."""
+        """`test(value)` is true; `claim` says in words what this means ("starts with a digit")."""
         return self._hold("satisfies", bool(test(self.value)), f"{self.what} {claim}", claim)
 
     def _bounded(self, method: str, holds: bool, bounds: str) -> Self:

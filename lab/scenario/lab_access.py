@@ -16,10 +16,11 @@ from lab.paths import LabPaths
 class LabAccess:
     """Everything that is needed to work with one lab that is up.
 
-    `home` is the folder `.lab` (`lab` commands find the lab by it); below `work` each chapter has
-    a folder for its files. `environment` is added to the environment of every command. `mesh` is
-    the name of the mesh whose control plane runs, `tools` the folder of that mesh's command line.
-    `images` maps "proxy", "control" and "nginx" to the names of the lab's images in Docker.
+    `home` is the folder `.lab`, in which `lab` commands find the lab. Each chapter has a folder for
+    its files in the folder `work`. `environment` is added to the environment of every command.
+    `mesh` is the name of the mesh whose control plane runs; `tools` is the folder with istioctl, if
+    the mesh is Istio. `images` maps "proxy", "control" and "nginx", and the references of Istio's
+    images if the mesh is Istio, to the names of these images in Docker.
     """
 
     name: str
@@ -38,11 +39,11 @@ class LabAccess:
 
     @cached_property
     def cluster(self) -> Cluster:
-        """The cluster of this lab. It connects at first use; the chapters of a run share it."""
+        """The client of this lab's cluster, created at first use."""
         return Cluster(self.kubeconfig, self.node, self.observer_image, lab=self.name)
 
     def variables(self) -> dict[str, str]:
-        """Environment variables for a step's commands; PATH has our programs first."""
+        """The environment variables for a step's commands; PATH begins with the lab's programs."""
         return {
             **self.environment,
             "KUBECONFIG": str(self.kubeconfig),
@@ -52,7 +53,10 @@ class LabAccess:
 
 
 def search_path(*programs: Path | None) -> str:
-    """PATH with the folders of `programs` and of this Python (where `lab` is) at its front."""
+    """Return PATH with two additions at its front: the folders of `programs` and of this Python.
+
+    The program `lab` is in the folder of this Python.
+    """
     # Links are not resolved: a virtual environment's python is a link to another folder.
     folders = [str(program.parent) for program in programs if program is not None]
     folders.append(str(Path(sys.executable).parent))
@@ -60,7 +64,7 @@ def search_path(*programs: Path | None) -> str:
 
 
 def open_lab(paths: LabPaths) -> LabAccess:
-    """Open the lab of `paths`. If it is not up, raises ClusterError with a hint how to fix it."""
+    """Return the access to the lab of `paths`. Raises ClusterError if the lab is not up."""
     state = gate.require(paths)
     return LabAccess(
         name=paths.name,

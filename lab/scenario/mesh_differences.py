@@ -1,7 +1,8 @@
 """The allowed differences between our mesh and real Istio, as data: each with its reason.
 
-The chapters read `world.mesh`; none of them asks which mesh it runs on. Everything that is not
-listed here must be the same on both. `Mesh.names` has the values that a step shows as `{name}`.
+The chapters read these values from `world.mesh`; no chapter asks for the name of the mesh.
+Everything that is not listed here must be the same on both meshes. `Mesh.names` has the values that
+replace `{name}` in the commands of steps.
 """
 
 from collections.abc import Mapping
@@ -16,10 +17,10 @@ ENVOY, AGENT = "envoy", "pilot-agent"
 
 @dataclass(frozen=True)
 class Complaint:
-    """kube-inject's message about a line: its pattern, and the same in words.
+    """A message of kube-inject about one line of a manifest.
 
-    In the pattern FILE stands for the file's name, LINE for the line's number, NEXT for the next
-    line's number.
+    `pattern` is the regular expression of the message: FILE stands for the file's name, LINE for
+    the line's number, NEXT for the next line's number. `words` describes the message in the report.
     """
 
     pattern: str
@@ -28,10 +29,10 @@ class Complaint:
 
 @dataclass(frozen=True)
 class Refusal:
-    """How kube-inject rejects the walkthrough's manifest as printed.
+    """How kube-inject rejects the walkthrough's manifest as printed, which has mistakes.
 
-    `complaints` maps lines of the file to the messages about them. `writes` is the content of the
-    output file then; None when kube-inject writes no file.
+    `complaints` maps the text of a line to the message about this line. `writes` is the content of
+    the output file after the rejection; None if there is no such file.
     """
 
     exit_code: int
@@ -48,43 +49,45 @@ class Mesh:
     """The program that has the command kube-inject: `lab` or `istioctl`."""
     control_namespace: str
     injector: str
-    """Name of the MutatingWebhookConfiguration."""
+    """Name of the mesh's MutatingWebhookConfiguration."""
     injector_service: str
-    """Service that the webhook configuration calls, in the control namespace."""
+    """Name of the Service that the webhook configuration calls, in the control namespace."""
     injector_deployment: str
     listeners: frozenset[Listener]
     """The sockets on which the sidecar listens, with the program that owns each."""
     chain_order: tuple[str, ...]
-    """The order in which istio-init creates the chains, as in its log. It has no effect."""
+    """The chains in the order in which istio-init creates them. The order has no effect."""
     program_in: str
     """The field that holds istio-init's program name: `command` or `args`."""
     bootstrap: str
     """Pattern of the file name of Envoy's bootstrap in Envoy's command line."""
     restarts_per_death: int
-    """Restarts of istio-proxy that kubelet counts when Envoy dies."""
+    """How many restarts of istio-proxy kubelet counts when Envoy dies once."""
     back_within: float
-    """Seconds until a request goes through Envoy again after Envoy was killed."""
+    """Seconds within which a request must go through Envoy again after Envoy was killed."""
     reconfigured: str
-    """The object whose annotation changes the configuration of a running workload."""
+    """KIND/NAME of the object whose annotation changes Envoy's configuration. POD stands for the
+    pod's name."""
     reconfiguration: str
     """The merge patch for that object; COUNT stands for the number of worker threads."""
     place_dependent: frozenset[str]
-    """istio-proxy's environment variables that the webhook can know but kube-inject cannot."""
+    """Environment variables of istio-proxy whose values kube-inject, unlike the webhook, cannot
+    know."""
     inbound_answers: str
     """Pattern of Envoy's counter of successful answers from the pod's own application."""
     after_untouched: bytes
     """The bytes that kube-inject adds after a document that it does not change."""
     refusal: Refusal
     proxy_image: str
-    """Key of the sidecar's image in `LabAccess.images`."""
+    """The key of the sidecar's image in `LabAccess.images`."""
     proxy_repository: str
-    """Docker repository of that image."""
+    """The repository of the sidecar's image in Docker."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Added to the environment of every command."""
+    """Variables that are added to the environment of every command."""
 
     @property
     def names(self) -> dict[str, str]:
-        """The placeholders of this mesh and their values."""
+        """The placeholders in commands whose values depend on the mesh, with these values."""
         return {
             "cli": self.cli,
             "control": self.control_namespace,

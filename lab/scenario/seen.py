@@ -14,10 +14,10 @@ _COLUMN = re.compile(r"\S+(?: \S+)*")
 
 @dataclass(frozen=True)
 class Output:
-    """One command line that ran. `argv` is the argv of its last stage.
+    """What one command line printed. `argv` is the argv of the last command of the pipeline.
 
-    `stderr` is the standard error of all stages. `file` is the text written to `> FILE`; None
-    without redirection. `seconds` is the wall time of the whole line.
+    `stderr` is the standard error of all its commands. `file` is the text that was written to
+    `> FILE`; None if the line has no `> FILE`. `seconds` is the wall time of the whole line.
     """
 
     shown: str
@@ -52,15 +52,16 @@ class Output:
         return yaml.safe_load(self.stdout)
 
     def documents(self) -> list[Any]:
-        """Parse standard output, or the file it was written to, as YAML documents."""
+        """Parse the YAML documents in standard output, or in the file to which it was written."""
         return list(yaml.safe_load_all(self.file if self.file is not None else self.stdout))
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The outputs of a step's commands, in order. The properties belong to the last one.
+    """The outputs of a step's commands, in order. The properties are those of the last output.
 
-    `holes` maps the named holes (`<ip:pod>`) of the step's templates to their texts.
+    `holes` maps the names of the holes in the step's templates (`<ip:pod>` has the name "pod") to
+    the texts that they matched.
     """
 
     outputs: tuple[Output, ...]
@@ -102,7 +103,7 @@ class Seen:
 
 
 def table(text: str) -> list[dict[str, str]]:
-    """Split a table into one dict per row; two or more blanks separate the column titles.
+    """Parse a table into one dict per row. Two or more blanks separate the column titles.
 
     A column begins where its title begins. A cell without text is "".
     """

@@ -3,9 +3,9 @@
     jiuxi-<hash>-<hash>   1/1     Running   0          <age>
 
 A hole is `<type>` or `<type:name>`. Holes with the same name must match the same text, which is in
-`Match.holes`. A run of blanks matches any run of blanks. A line of dots (`...` or `......`, as the
-walkthrough prints) matches any number of lines. `{name}` is replaced as in commands. Everything
-else is literal, and the template must cover the whole output, except blank lines at its ends.
+`Match.holes`. One or more blanks match any number of blanks. A line of dots (`...` or `......`, as
+the walkthrough prints) matches any number of lines. `{name}` is replaced as in commands. All other
+text is literal. The template must match the whole output, except blank lines at both ends.
 """
 
 import re
@@ -28,9 +28,9 @@ HOLES = {
     "age": r"(?:\d+(?:ms|[smhdy]))+",
     "time": r"\d{1,2}:\d{2}(?::\d{2})?|\S*\d{2}:\d{2}:\d{2}\S*",
 }
-"""The types of holes with their patterns; a hole never matches more than one line."""
+"""The types of holes and their regular expressions; a hole never matches more than one line."""
 LITERAL = frozenset({"none", "unknown", "pending", "nil", "unset", "invalid"})
-"""Words that kubectl itself prints in angle brackets; they are no holes."""
+"""Words that kubectl itself prints in angle brackets, like `<none>`; they are not holes."""
 _HOLE = re.compile(r"<([a-z]+)(?::([a-z][a-z0-9_]*))?>")
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _DOTS = re.compile(r"\s*(?:\.{3,}|…)\s*")
@@ -38,10 +38,10 @@ _DOTS = re.compile(r"\s*(?:\.{3,}|…)\s*")
 
 @dataclass(frozen=True)
 class Match:
-    """The result of a match.
+    """The result of comparing an output with a template.
 
-    If the output does not fit, `expected` is the first line of the template that does not match
-    and `observed` the line of the output in its place. If it fits, both are "".
+    If the output fits, `expected` and `observed` are "". If not, `expected` is the first line of
+    the template that does not match, and `observed` is the line of the output in its place.
     """
 
     holes: dict[str, str] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Template:
         return Template(_PLACEHOLDER.sub(lambda placeholder: resolve(placeholder[1]), self.text))
 
     def match(self, output: str) -> Match:
-        """Match `output` against the template."""
+        """Compare `output` with the template."""
         return _fit(self._lines(), _trim(output), {})
 
     def _lines(self) -> list[str]:
@@ -142,7 +142,8 @@ def _pattern(line: str, known: dict[str, str]) -> str:
             continue
         if kind not in HOLES:
             raise ScenarioError(
-                f"`{hole[0]}` is not a type of hole", hint=f"one of: {', '.join(sorted(HOLES))}"
+                f"`{hole[0]}` is not a hole: there is no such type",
+                hint=f"the types are: {', '.join(sorted(HOLES))}",
             )
         parts.append(_literal(line.strip()[at : hole.start()]))
         if name in known:

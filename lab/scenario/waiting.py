@@ -28,11 +28,13 @@ def eventually(
 ) -> T:
     """Call `probe` until it returns a true value, and return that value.
 
-    A probe that raises ExpectationFailed, ObservationError or CommandError is called again, after
-    `every` seconds. `expect(...)` chains are true: `eventually(lambda: expect(f(), "f").equal(3))`.
-    After `within` seconds, but at least one call, it raises ExpectationFailed with the last
-    observation, or NotSeenError if nothing could be observed. A break run shortens `within`,
-    records the failure, and goes on with the value that the probe returned, if it returned any.
+    A probe that returns a false value, or raises ExpectationFailed, ObservationError or
+    CommandError, is called again after `every` seconds. An `expect(...)` chain counts as true:
+    `eventually(lambda: expect(f(), "f").equal(3))`.
+    When `within` seconds are over, and after at least one call, `eventually` raises
+    ExpectationFailed with the last observation, or NotSeenError if nothing could be observed.
+    After a break, `within` is shorter, and a failure is only recorded: the last value of the probe
+    is returned, if there is one.
     """
     within = bounded(within)
     started = time.monotonic()
@@ -57,8 +59,8 @@ def consistently(
 ) -> None:
     """Call `probe` repeatedly for `during` seconds; it must return a true value each time.
 
-    Raises ExpectationFailed at the first failure, with the time at which it happened. A break run
-    does not shorten `during`, because a condition may become false late.
+    Raises ExpectationFailed at the first failure, with the time at which it happened. After a break
+    `during` is not shorter, because the condition possibly becomes false only near the end.
     """
     started = time.monotonic()
     claim = claims.here(what, "consistently")
@@ -75,14 +77,17 @@ def consistently(
 
 
 def bounded(seconds: float) -> float:
-    """The time limit to use for a wait of `seconds`; a break run shortens it."""
+    """Return the time limit for a wait of `seconds`, which is shorter after a break."""
     cap = _cap.get()
     return seconds if cap is None else min(seconds, cap)
 
 
 @contextmanager
 def deadlines_at_most(seconds: float) -> Iterator[None]:
-    """Shorten every `eventually` in the `with` block: a check that must fail need not wait long."""
+    """Limit every wait in the `with` block to `seconds`, for a check that is meant to fail.
+
+    This holds for `eventually`, for the waits of World, and for `within` and `waits` of steps.
+    """
     token = _cap.set(seconds)
     try:
         yield
@@ -92,7 +97,10 @@ def deadlines_at_most(seconds: float) -> Iterator[None]:
 
 @dataclass
 class _Look(Generic[T]):
-    """One call of a probe: its claims, its findings, and the value if it returned one."""
+    """One call of a probe: the claims that it made, and its value, if it returned one.
+
+    `findings` are the claims that failed.
+    """
 
     ledger: Ledger
     values: list[T] = field(default_factory=list)

@@ -1,7 +1,7 @@
 """Puts values into words for the sentences of a report, which people read. Pure.
 
-A type of lab.observe is worded by its `__str__`, a collection by all its members, a text by itself.
-No sentence has Python syntax.
+A value of a type of lab.observe is written as its `__str__` returns it, a collection with all its
+members, a text as it is. No sentence has Python syntax.
 """
 
 import dataclasses
@@ -10,7 +10,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Set
 
 LONGEST = 700
-"""The largest length of a sentence; for longer values the expectation needs words of its own."""
+"""The largest length of a sentence in characters. An expectation about a longer value must describe
+what holds in words of its own (the parameter `claim`)."""
 _MARKS = {
     "a quotation mark": r"[\"“”]|(?<![A-Za-z0-9])'|\bb'",
     "a brace": r"[{}]",
@@ -20,11 +21,11 @@ _MARKS = {
     "a pattern": r"\.[*+?]|\(\?|[*+?]\)|\$$|\^",
     "a Python value": r"\b(?:None|True|False)\b|\w\(| object at 0x",
 }
-"""What a sentence must not have: names and patterns of marks of Python or of a cut text."""
+"""Signs of Python syntax or of a cut text, which no sentence can have: names and patterns."""
 
 
 def say(value: object) -> str:
-    """`value` in words, complete, on one line."""
+    """Return the whole `value` in words, on one line."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -46,7 +47,7 @@ def say(value: object) -> str:
 
 
 def series(items: Iterable[str]) -> str:
-    """ "a", "a and b", "a, b and c"; semicolons where a member has commas itself."""
+    """Join `items` to "a", "a and b" or "a, b and c"; with semicolons if an item has a comma."""
     words = list(items)
     if not words:
         return "none"
@@ -57,7 +58,7 @@ def series(items: Iterable[str]) -> str:
 
 
 def equals(what: str, value: object) -> str:
-    """The sentence that `what` is `value`."""
+    """Return the sentence which says that `what` is `value`."""
     if value is None or value == "":
         return f"{what} is {'empty' if value == '' else 'absent'}"
     if isinstance(value, Mapping | Set | list | tuple):
@@ -71,7 +72,7 @@ def equals(what: str, value: object) -> str:
 
 
 def holds(what: str, container: object, items: Collection[object]) -> str:
-    """The sentence that `container` has each of `items`."""
+    """Return the sentence which says that `container`, named `what`, contains each of `items`."""
     listed = series(say(item) for item in items)
     return (
         f"{what} contains {listed}"
@@ -81,7 +82,7 @@ def holds(what: str, container: object, items: Collection[object]) -> str:
 
 
 def lacks(what: str, container: object, items: Collection[object]) -> str:
-    """The sentence that `container` has none of `items`."""
+    """Return the sentence which says that `container`, named `what`, contains none of `items`."""
     words = [say(item) for item in items]
     listed = words[0] if len(words) == 1 else ", ".join(words[:-1]) + f" or {words[-1]}"
     return (
@@ -92,7 +93,7 @@ def lacks(what: str, container: object, items: Collection[object]) -> str:
 
 
 def fault(sentence: str) -> str:
-    """The reason why `sentence` is not fit for a reader; "" if it is."""
+    """Return the reason why the report must not have `sentence`; "" if there is no reason."""
     for name, pattern in _MARKS.items():
         if match := re.search(pattern, sentence):
             return f"it has {name}: {match[0]}"
@@ -100,13 +101,16 @@ def fault(sentence: str) -> str:
 
 
 def show(value: object, limit: int = 160) -> str:
-    """`value` on one line, cut at `limit` characters; for messages about failures only."""
+    """Return `value` on one line, cut at `limit` characters; only for messages about failures."""
     text = " ".join(pretty(value).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def pretty(value: object) -> str:
-    """`value` in exact form, for failures; a long collection has one member per line."""
+    """Return the exact form of `value`, for messages about failures.
+
+    A long collection has one member per line.
+    """
     if isinstance(value, str):
         return value if value.strip() else repr(value)
     if isinstance(value, Set):

@@ -1,4 +1,4 @@
-"""The world of a step: its namespace, names, files and commands, and the current cluster.
+"""The world of a chapter: its namespace, placeholders, files and commands, and the lab's cluster.
 
 A check reads everything through `world`, and a break changes everything through it.
 """
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from lab.observe.pod import Pod
 
 NAMESPACE_TIMEOUT = 60.0
-"""Seconds for the deletion of a namespace; pods of the lab have grace periods of 1 to 2 s."""
+"""Time limit in seconds for the deletion of a namespace; its pods have 1 to 2 s to end."""
 
 
 class Names(dict[str, str | Callable[[], str]]):
-    """The values of `{name}` placeholders. A callable is called each time the name is used."""
+    """The values of `{name}` placeholders. A callable value is called at each use of its name."""
 
     def resolve(self, name: str) -> str:
-        """The current value of `name`. Raises ScenarioError if it is not set."""
+        """Return the current value of `name`. Raises ScenarioError if there is no value."""
         if name not in self:
             raise ScenarioError(
                 f"no value is set for {{{name}}}",
@@ -50,8 +50,8 @@ class World:
 
     ns        the chapter's namespace
     names     values for `{name}` in commands: texts, or callables that are called at each use
-    memory    values that one step leaves for a later step of the same chapter
-    workdir   the folder in which commands run and the walkthrough's files are written
+    memory    values that a step or a set-up keeps for later steps of the same chapter
+    workdir   the folder in which the chapter's commands run and its files are written
     mesh      the properties of the lab's mesh (lab.scenario.mesh_differences)
     """
 
@@ -70,27 +70,28 @@ class World:
     # --- the cluster ---------------------------------------------------------------------
     @property
     def cluster(self) -> "Cluster":
-        """The lab's cluster, for reading (lab.observe)."""
+        """The client that reads the lab's cluster (lab.observe)."""
         return self._lab().cluster
 
     def pod(self, which: str = "") -> "Pod":
-        """A pod of the namespace: by name, by selector ("app=jiuxi"), or the only one ("").
+        """Return one pod of the namespace. `which` is its name, or a selector like "app=jiuxi".
 
-        A selector ignores pods that are being deleted. Raises ObservationError if no pod fits, or
-        more than one.
+        "" stands for the only pod. Except by name, pods that are being deleted are not found.
+        Raises ObservationError if no pod or more than one pod fits.
         """
         if which and "=" not in which:
             return self.cluster.pod(self.ns, which)
         return self.cluster.only_pod(self.ns, selector(which))
 
     def pods(self, which: str = "") -> tuple["Pod", ...]:
-        """The pods that fit the selector and are not being deleted, oldest first."""
+        """The pods that match the selector `which` and are not being deleted, oldest first."""
         return self.cluster.pods(self.ns, selector(which))
 
     def ready(self, which: str = "", *, count: int = 1, within: float = 60.0) -> tuple["Pod", ...]:
-        """Wait until exactly `count` pods fit, all Ready and none being deleted; return them.
+        """Wait until exactly `count` pods match the selector `which`; return them.
 
-        Raises ExpectationFailed, with the last observation, after `within` seconds.
+        All must be Ready and none being deleted. After `within` seconds this raises
+        ExpectationFailed with the last observation.
         """
         what = f"the Ready pods of {which or self.ns}"
         with _as_expectation(what):
@@ -101,13 +102,13 @@ class World:
     def rolled_out(self, deployment: str, *, within: float = 60.0) -> tuple["Pod", ...]:
         """Wait until the deployment is rolled out and its old pods are gone; return its pods.
 
-        Raises ExpectationFailed, with the last observation, after `within` seconds.
+        After `within` seconds this raises ExpectationFailed with the last observation.
         """
         with _as_expectation(f"the rollout of deployment {deployment}"):
             return self.cluster.wait_rollout(self.ns, deployment, timeout=waiting.bounded(within))
 
     def gone(self, pod: str, *, within: float = 60.0) -> None:
-        """Wait until no pod has that name. Raises ExpectationFailed after `within` seconds."""
+        """Wait until no pod has the name `pod`. After `within` seconds raise ExpectationFailed."""
         with _as_expectation(f"the end of pod {pod}"):
             self.cluster.wait_gone(self.ns, pod, timeout=waiting.bounded(within))
 
@@ -119,9 +120,9 @@ class World:
         check: bool = True,
         timeout: float = 60.0,
     ) -> Completed:
-        """Run a program in `workdir` with the lab's environment. Raises CommandError.
+        """Run a program in `workdir` with the environment of the chapter's commands.
 
-        With `check=False` an exit code other than 0 does not raise.
+        Raises CommandError if it fails; with `check=False` an exit code other than 0 is no error.
         """
         return command.run(
             argv,
@@ -139,20 +140,26 @@ class World:
         check: bool = True,
         timeout: float = 60.0,
     ) -> Completed:
-        """`kubectl -n <this namespace> ARGV…` (a later -n or -A wins). Raises CommandError."""
+        """Run `kubectl -n NAMESPACE ARGV…` with the chapter's namespace. Raises CommandError.
+
+        A -n or -A in ARGV has precedence.
+        """
         self._lab()
         return self.run("kubectl", "-n", self.ns, *argv, stdin=stdin, check=check, timeout=timeout)
 
     def json(self, *argv: str) -> Any:
-        """`kubectl ARGV… -o json`, decoded: world.json("get", "pods", "-l", "app=jiuxi")."""
+        """Run `kubectl ARGV… -o json` and return the decoded output.
+
+        For instance `world.json("get", "pods", "-l", "app=jiuxi")`.
+        """
         return json.loads(self.kubectl(*argv, "-o", "json").stdout)
 
     def apply(self, manifest: str) -> None:
-        """`kubectl apply -f -` of a YAML text, in this namespace. Raises CommandError."""
+        """Apply the YAML text `manifest` in the chapter's namespace. Raises CommandError."""
         self.kubectl("apply", "-f", "-", stdin=manifest)
 
     def docker(self, *argv: str, check: bool = True, timeout: float = 60.0) -> Completed:
-        """`docker ARGV…` on the lab's daemon. Raises CommandError."""
+        """Run `docker ARGV…` on the Docker daemon of the lab. Raises CommandError."""
         return self.run("docker", *argv, check=check, timeout=timeout)
 
     def start_in(self, pod: str, container: str, *argv: str) -> Callable[[], None]:
@@ -182,7 +189,7 @@ class World:
 
     # --- files -----------------------------------------------------------------------------
     def take(self, manifest: str, name: str = "") -> Path:
-        """Copy a file of `manifests/` into `workdir` (as `name`), for commands to use."""
+        """Copy the file `manifest` of `manifests/` into `workdir`, under its own name or `name`."""
         source = paths.manifests() / manifest
         target = self.workdir / (name or source.name)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -190,14 +197,14 @@ class World:
         return target
 
     def write(self, name: str, text: str) -> Path:
-        """Write a file in `workdir`, as UTF-8, with the line ends of `text`."""
+        """Write `text` to a file in `workdir`, in UTF-8, with unchanged line ends."""
         target = self.workdir / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(text.encode())
         return target
 
     def read(self, name: str) -> str:
-        """Text of a file in `workdir`."""
+        """Return the text of a file in `workdir`."""
         return (self.workdir / name).read_bytes().decode()
 
     # --- the report ------------------------------------------------------------------------
@@ -208,11 +215,11 @@ class World:
         before: Iterable[object] | None = None,
         after: Iterable[object] | None = None,
     ) -> None:
-        """Add a table to the report: before and after side by side, with differences marked.
+        """Add a comparison to the report: the tables `before` and `after` with marked differences.
 
         `before` and `after` are iterables of dataclasses or mappings (their fields become columns)
-        or of other values (one column of texts). Sets are sorted. A second call with the same name
-        replaces the first.
+        or of other values (one column of texts). The members of a set are sorted. A second call
+        with the same name replaces the first.
         """
         self.attachments[name] = Attachment(
             name,
@@ -222,10 +229,10 @@ class World:
 
     # --- used by the runner ------------------------------------------------------------------
     def fresh(self, others: Iterable[str] = (), *, create: bool = True) -> None:
-        """Empty `workdir`, and delete and create this namespace and `others`.
+        """Empty `workdir`; delete the chapter's namespace and `others` and create them anew.
 
-        With `create=False` this namespace is deleted but not created. Raises ScenarioError while
-        another run uses the chapter's namespace.
+        With `create=False` the chapter's namespace is only deleted. Raises ScenarioError if another
+        run is using this namespace.
         """
         self.workdir.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -252,7 +259,10 @@ class World:
             self.kubectl("create", "namespace", name)
 
     def leave(self, others: Iterable[str] = ()) -> None:
-        """Delete the namespaces without waiting for the end; the next run of the chapter waits."""
+        """Start to delete the chapter's namespace and `others`; do not wait until they are gone.
+
+        The next run of the chapter waits for this.
+        """
         try:
             if self.lab is not None:
                 self.kubectl(
@@ -263,21 +273,24 @@ class World:
 
     def _lab(self) -> LabAccess:
         if self.lab is None:
-            raise ScenarioError(f"the world of {self.ns} has no cluster")
+            raise ScenarioError(f"the chapter in {self.ns} needs a lab, but runs without a lab")
         return self.lab
 
 
 def world_of(lab: LabAccess, namespace: str) -> World:
-    """The world of a chapter in `namespace` on `lab`; `{node}` names the node's container."""
+    """Return the world of the chapter in `namespace` on `lab`, with a value for `{node}`.
+
+    `{node}` is the name of the container that is the lab's node.
+    """
     world = World(namespace, lab.work / namespace, lab)
     world.names["node"] = lab.node
     return world
 
 
 def selector(text: str) -> Mapping[str, str] | None:
-    """Parse "app=jiuxi,tier=web" into labels; None for "". Only equality is supported.
+    """Parse a selector like "app=jiuxi,tier=web" into labels; "" gives None.
 
-    Raises ScenarioError for any other selector.
+    Only `=` is supported. Raises ScenarioError for a part that has no key or no `=`.
     """
     if not text:
         return None

@@ -1,7 +1,8 @@
 """Writes a failure bundle: the files that a reader needs to find the cause of a failure.
 
-Each failed step gets a folder, written before the world changes. Size and time are limited. A part
-that cannot be read does not stop the others; the index names it with the reason.
+Each failed step gets a folder, which is written before anything else changes the world. Size and
+time are limited. If a part of the bundle cannot be read, the others are still written, and the
+index names the missing part with the reason.
 """
 
 import dataclasses
@@ -22,20 +23,20 @@ from lab.observe.cluster import Cluster
 from lab.observe.pod import Pod
 
 FILE_LIMIT = 1 << 20
-"""Largest size of one part in bytes. A longer part keeps its begin and end, with a note between."""
+"""Largest size of one part in bytes. Of a longer part the middle is replaced by a note."""
 BUNDLE_LIMIT = 32 << 20
-"""Largest size of a whole bundle in bytes."""
+"""When a bundle has this many bytes, no further part is written."""
 TIME_LIMIT = 30.0
-"""Time limit for a whole bundle in seconds; later parts are listed as missing."""
+"""After this many seconds no further part is read; the index lists it as missing."""
 INDEX = "index.txt"
 
 Part = tuple[str, Callable[[], str]]
-"""A file's path within the bundle, and the function that reads its text."""
+"""The path of a file in the bundle, and the function that reads the text for this file."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk. `files` are paths within `folder`, `missing` pairs of path and reason."""
+    """A bundle on disk. `files` are paths in `folder`; `missing` has pairs of path and reason."""
 
     folder: Path
     files: tuple[str, ...]
@@ -50,7 +51,7 @@ def write_bundle(
     about: str = "",
     seconds: float = TIME_LIMIT,
 ) -> Bundle:
-    """Empty `folder` and write everything about `namespace` and the mesh's control plane into it.
+    """Empty `folder` and write a bundle about `namespace` and the mesh's control plane into it.
 
     The index begins with `about` (the step, the failure, the diagnosis). Raises OSError when the
     folder cannot be written.
@@ -61,7 +62,7 @@ def write_bundle(
 def write_parts(
     folder: Path, wanted: Iterable[Part], *, about: str = "", seconds: float = TIME_LIMIT
 ) -> Bundle:
-    """Empty `folder`; write each part that can be read within the limits, then the index."""
+    """Empty `folder`; write each part that can be read within the limits; then write the index."""
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
@@ -93,7 +94,10 @@ def write_parts(
 
 
 def bounded(text: str, limit: int = FILE_LIMIT) -> bytes:
-    """The text as UTF-8, cut in its middle to about `limit` bytes: causes come first or last."""
+    """Return `text` as UTF-8. If it is longer than `limit` bytes, its middle is left out.
+
+    The cause of a failure is usually at the beginning or at the end of a log.
+    """
     data = text.encode("utf-8", errors="replace")
     if len(data) <= limit:
         return data
@@ -103,7 +107,7 @@ def bounded(text: str, limit: int = FILE_LIMIT) -> bytes:
 
 
 def parts(cluster: Cluster, namespace: str) -> Iterator[Part]:
-    """Yield the parts of a bundle, the most useful first. A part is read when it is called."""
+    """Yield the parts of a bundle, the most useful first. Their texts are not read yet."""
     yield "events.txt", lambda: _lines(cluster.events(namespace))
     yield "workloads.yaml", lambda: _workloads(cluster, namespace)
     yield from _pods(cluster, namespace, "")

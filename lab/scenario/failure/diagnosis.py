@@ -1,8 +1,8 @@
 """Finds the first broken link of the chain, so that a failure tells the reader where to look.
 
 admission → scheduling → init → rules → agent → discovery → Envoy → app. Each link works only when
-the links before it work, so the first broken link explains the others. `diagnose` is pure and takes
-Evidence; `gather` (in lab/scenario/failure/gather.py) collects it from a namespace.
+the links before it work, so the first broken link explains the others. `diagnose` does no I/O: it
+takes Evidence, which `gather` (lab/scenario/failure/gather.py) collects from a namespace.
 """
 
 from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ class Broken:
 
 
 def diagnose(evidence: Evidence) -> Broken | None:
-    """The first broken link of all pods of the namespace; None when every link holds."""
+    """Return the first link that is broken for any pod of the namespace; None if all links hold."""
     broken_links = [broken for look in _LOOKS for broken in look(evidence)]
     return min(broken_links, key=lambda broken: LINKS.index(broken.link), default=None)
 
@@ -140,7 +140,7 @@ def _rules(evidence: Evidence) -> Iterator[Broken]:
 
 
 def lacking_rules(nat: Table) -> tuple[str, ...]:
-    """The chains and rules that the redirection needs and the table lacks, in words."""
+    """Name, in words, the chains and rules that the redirection needs but `nat` does not have."""
     lacking = [f"chain {name}" for name in contract.CHAINS if not nat.has(name)]
     for chain, target in (
         ("OUTPUT", contract.CHAIN_OUTPUT),

@@ -1,4 +1,4 @@
-"""Frozen data about the pods of a namespace and the mesh at the moment of a failure."""
+"""Frozen dataclasses: the state of a namespace's pods and of the mesh when a step failed."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,11 @@ from lab.observe.readings import Listener, Process, Table
 
 @dataclass(frozen=True)
 class EnvoyEvidence:
-    """Envoy's state, and its numbers of accepted (`lds`, `cds`) and rejected updates."""
+    """The state of an Envoy, and how many updates it has accepted and rejected.
+
+    `lds` counts the accepted updates of listeners, `cds` those of clusters; `rejected` counts the
+    rejected updates of both.
+    """
 
     state: str
     lds: int
@@ -18,13 +22,17 @@ class EnvoyEvidence:
 
     @property
     def received(self) -> bool:
-        """Whether it has listeners and clusters from discovery."""
+        """Whether Envoy has accepted listeners and clusters from discovery."""
         return self.lds > 0 and self.cds > 0
 
 
 @dataclass(frozen=True)
 class PodEvidence:
-    """One pod that is not being deleted. Readings that failed are None."""
+    """One pod that is not being deleted.
+
+    `nat`, `listeners`, `processes` and `envoy` are None if they could not be read, or if the pod
+    has no running sidecar.
+    """
 
     name: str
     containers: tuple[Container, ...] = ()
@@ -38,12 +46,12 @@ class PodEvidence:
     nat: Table | None = None
     listeners: frozenset[Listener] | None = None
     processes: tuple[Process, ...] | None = None
-    """The processes of the proxy's container."""
+    """The processes in the container istio-proxy."""
     envoy: EnvoyEvidence | None = None
 
     @property
     def proxy(self) -> Container | None:
-        """The sidecar, classic or native."""
+        """The sidecar's container (classic or native); None if the pod has no sidecar."""
         containers = (*self.containers, *(init for init in self.inits if init.sidecar))
         return next(
             (container for container in containers if container.name == contract.PROXY_CONTAINER),
@@ -60,9 +68,9 @@ class PodEvidence:
 class Evidence:
     """A namespace at the moment of a failure.
 
-    `expect_injected`: True when its pods must have a sidecar, False when they must not, None when
-    the caller does not know. `webhook` and `discovery` are the deployments of the mesh; None if
-    absent. `missing` lists the readings that failed, with the reason.
+    `expect_injected` is True if the namespace's pods must have a sidecar, False if they must not,
+    None if the caller does not know. `webhook` and `discovery` are the mesh's deployments; None if
+    they do not exist or could not be read. `missing` lists the readings that failed, with reasons.
     """
 
     namespace: str

@@ -18,12 +18,15 @@ Reading = TypeVar("Reading")
 def first_broken(
     cluster: Cluster, namespace: str, *, expect_injected: bool | None = None
 ) -> Broken | None:
-    """The first broken link in a namespace now; None when all hold. Raises no ObservationError."""
+    """Read the namespace and return its first broken link; None if all links hold.
+
+    Raises no ObservationError: what cannot be read is left out of the evidence.
+    """
     return diagnose(gather(cluster, namespace, expect_injected=expect_injected))
 
 
 def gather(cluster: Cluster, namespace: str, *, expect_injected: bool | None = None) -> Evidence:
-    """Read everything about the namespace's pods. Failed readings go to Evidence.missing."""
+    """Read the evidence about the namespace's pods. Evidence.missing lists what cannot be read."""
     missing: list[str] = []
     look = _Looker(missing)
     events = look("events", lambda: cluster.events(namespace)) or ()
@@ -43,7 +46,7 @@ def gather(cluster: Cluster, namespace: str, *, expect_injected: bool | None = N
 
 @dataclass
 class _Looker:
-    """Calls a reader. If it raises ObservationError, notes that in `missing` and returns None."""
+    """Calls a reader. If the reader raises ObservationError, adds the error to `missing`."""
 
     missing: list[str]
 

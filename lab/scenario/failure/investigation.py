@@ -12,12 +12,15 @@ from lab.scenario.world import World
 
 @dataclass(frozen=True)
 class Investigation:
-    """The runner's aftermath of a failed step; a bundle goes to `folder`/NAMESPACE-STEP."""
+    """The Aftermath (see ChapterRunner) of a lab; it writes bundles to `folder`/NAMESPACE-STEP."""
 
     folder: Path
 
     def __call__(self, world: World, step: str, failure: Failure) -> Failure:
-        """Add link, diagnosis and bundle to the failure; errors here never hide the failure."""
+        """Return `failure` with the first broken link, the diagnosis and the bundle's folder.
+
+        If the bundle cannot be written, the field `bundle` says why.
+        """
         if world.lab is None:
             return failure
         broken = first_broken(world.cluster, world.ns)

@@ -21,17 +21,18 @@ AGAIN = "`nox -s docs` writes it again"
 def write(
     page: Path, chapters: Sequence[Chapter], where: paths.LabPaths, *, with_pictures: bool
 ) -> list[Path]:
-    """Write the page, and the picture in its folder, from the lab's last records; return the files.
+    """Write `page`, and the picture in its folder, from the lab's last records; return the files.
 
-    Raises ScenarioError when a chapter has no complete record, CommandError when the browser
-    fails.
+    Raises ScenarioError if a chapter has no record in which all its steps passed, and CommandError
+    if the browser fails.
     """
     records = {record.number: record for record in store.load_chapters(where.records)}
     for chapter in chapters:
         known = records.get(chapter.number)
         if known is None or not known.passed or len(known.steps) != len(chapter.steps):
             raise ScenarioError(
-                f"chapter {chapter.number} has no complete record", hint="run `lab docs` again"
+                f"chapter {chapter.number} has no record in which all its steps passed",
+                hint="run `lab docs` without --from-records",
             )
     scrub = _scrub(where)
     page.parent.mkdir(parents=True, exist_ok=True)
@@ -47,10 +48,10 @@ def write(
 
 
 def check(page: Path, chapters: Sequence[Chapter]) -> tuple[list[Path], list[Chapter]]:
-    """Check that page and pictures fit the chapters.
+    """Check that `page` and the pictures in its folder were made from these chapters.
 
     Returns the checked files, and the chapters that the page does not have yet. Raises
-    ScenarioError, which names the first place that does not fit.
+    ScenarioError, which names the first line or picture that does not fit the chapters.
     """
     try:
         text = page.read_text(encoding="utf-8")
@@ -61,8 +62,8 @@ def check(page: Path, chapters: Sequence[Chapter]) -> tuple[list[Path], list[Cha
     wrong = walkthrough.stale(text, recorded)
     if wrong is not None:
         raise ScenarioError(
-            f"{page}:{wrong.line} is not what the chapters say: found {wrong.found!r}, "
-            f"wanted {wrong.wanted!r}",
+            f"{page}:{wrong.line} is not what the chapters say: the page has {wrong.found!r}, "
+            f"the chapters {wrong.wanted!r}",
             hint=AGAIN,
         )
     wanted = pictures.fingerprint(recorded)
@@ -81,7 +82,10 @@ def _is_of(picture: Path, wanted: str) -> bool:
 
 
 def _run(where: paths.LabPaths, chapters: tuple[ChapterRecord, ...]) -> RunRecord:
-    """The last run if it had exactly these chapters; else a run put together from their records."""
+    """Return the record of the last run, if it has exactly these chapters.
+
+    Otherwise return a record that is put together from the records of these chapters.
+    """
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     try:
         last = store.load_run(where.records)

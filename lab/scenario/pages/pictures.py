@@ -25,7 +25,7 @@ TIMEOUT = 120.0
 
 
 def fingerprint(chapters: Sequence[Chapter]) -> str:
-    """A hash of what a report shows of the chapters: prose, steps, command lines."""
+    """Return a hash of those parts of the chapters that a report shows: prose, steps, commands."""
     digest = hashlib.sha256()
     for chapter in chapters:
         _add(digest, str(chapter.number), chapter.title, chapter.namespace, chapter.prose or "")
@@ -35,7 +35,7 @@ def fingerprint(chapters: Sequence[Chapter]) -> str:
 
 
 def stamped(png: bytes, stamp: str) -> bytes:
-    """Put `stamp` into the picture, in place of an older one. Raises ValueError if it is no PNG."""
+    """Return `png` with `stamp` in place of any older stamp. ValueError if `png` is not a PNG."""
     first, *rest = _chunks(png)
     kept = [chunk for chunk in rest if _stamp(chunk) is None]
     text = _chunk(b"tEXt", KEYWORD + b"\0" + stamp.encode("latin-1"))
@@ -43,7 +43,7 @@ def stamped(png: bytes, stamp: str) -> bytes:
 
 
 def stamp_of(png: bytes) -> str | None:
-    """The stamp of a picture; None when it has none. Raises ValueError if `png` is not a PNG."""
+    """The stamp in `png`; None if there is no stamp. Raises ValueError if `png` is not a PNG."""
     return next((stamp for chunk in _chunks(png) if (stamp := _stamp(chunk)) is not None), None)
 
 
@@ -53,13 +53,16 @@ def browser() -> str:
         if program := shutil.which(name):
             return program
     raise ScenarioError(
-        "there is no browser for the pictures",
-        hint="Debian: apt-get install chromium; or --no-pictures",
+        "there is no browser that can take the pictures",
+        hint="install Chromium (Debian: apt-get install chromium), or use --no-pictures",
     )
 
 
 def take(html: str, picture: Path, stamp: str) -> None:
-    """Render the page `html` with `browser()`, stamp it, write `picture`. Raises CommandError."""
+    """Take a picture of the page `html` with `browser()`; write it, with its stamp, to `picture`.
+
+    Raises CommandError if the browser fails.
+    """
     with tempfile.TemporaryDirectory() as folder:
         page, shot = Path(folder, "page.html"), Path(folder, "shot.png")
         page.write_text(html, encoding="utf-8")
@@ -92,15 +95,15 @@ def _add(digest: "hashlib._Hash", *texts: str) -> None:
 
 def _chunks(png: bytes) -> Iterator[bytes]:
     if not png.startswith(SIGNATURE):
-        raise ValueError("no PNG")
+        raise ValueError("these bytes are not a PNG")
     at = len(SIGNATURE)
     while at < len(png):
         if at + 12 > len(png):
-            raise ValueError("a PNG that is cut off")
+            raise ValueError("the end of the PNG is missing")
         (length,) = struct.unpack_from(">I", png, at)
         end = at + 12 + length
         if end > len(png):
-            raise ValueError("a PNG that is cut off")
+            raise ValueError("the end of the PNG is missing")
         yield png[at:end]
         at = end
 

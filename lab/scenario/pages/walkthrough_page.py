@@ -20,9 +20,9 @@ run. `nox -s workshop` takes you through the same steps on your own lab."""
 CHECKED = "What was checked:"
 FAILS = "It fails, as it must, when"
 LONGEST = 60
-"""The largest number of lines of an output on the page; configuration dumps are longer."""
+"""An output with more lines, for instance a dump of Envoy's configuration, is cut on the page."""
 WIDEST = 200
-"""The largest number of characters of one line of output."""
+"""A line of output with more characters is cut on the page."""
 _HOLE = re.compile(r"\{[a-z][a-z0-9_]*\}")
 
 
@@ -44,7 +44,11 @@ def walkthrough(
     records: Mapping[int, ChapterRecord],
     scrub: Mapping[str, str] | None = None,
 ) -> str:
-    """The page's text. `scrub` maps texts in outputs, for instance paths, to replacements."""
+    """Return the page's text.
+
+    `scrub` maps texts of outputs that the page must not show, for instance paths of this machine,
+    to their replacements.
+    """
     parts = [HEAD]
     for chapter in chapters:
         parts += [f"## {chapter.number}. {chapter.title}", _flow(chapter.prose or "")]
@@ -55,7 +59,9 @@ def walkthrough(
 
 
 def stale(page: str, chapters: Sequence[Chapter]) -> Stale | None:
-    """The first difference in structure between page and chapters; None if there is none."""
+    """Return the first heading, prose, command line or break of `page` that differs from the
+    chapters; None if there is no difference.
+    """
     lines = _structure(page)
     for wanted in _wanted(chapters):
         number, actual = next(lines, (0, ""))
@@ -97,7 +103,7 @@ def _breaks(step: Step) -> list[str]:
 
 
 def _plain(sentence: str) -> str:
-    """A sentence as Markdown: `code` in backticks stays, other special characters are escaped."""
+    """Return `sentence` as Markdown; special characters, except backticks, are escaped."""
     return re.sub(r"([*<\[\\])", r"\\\1", " ".join(sentence.split()))
 
 

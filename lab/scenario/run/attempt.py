@@ -8,10 +8,11 @@ from lab.scenario.seen import Output
 
 @dataclass
 class Attempt:
-    """One attempt at a step. `error` is None when commands, templates and check all held.
+    """One attempt at a step. `error` is None if commands, templates and check all held.
 
-    `outputs` are those of its commands, `checked` the sentences of the expectations that held and
-    `claims` these expectations. `red` are the findings: several, if the check went on after one.
+    `outputs` are the outputs of the commands. `claims` are the expectations that held, `checked`
+    their sentences for the report. `red` are the failed expectations; there can be more than one
+    only if the check went on after the first.
     """
 
     outputs: list[Output]

@@ -1,4 +1,4 @@
-"""Proves that a check can fail: green → break → red → undo → green, for each of its breaks."""
+"""Proves that a check can fail: green → break → red → undo → green, for each break of its step."""
 
 import inspect
 import time
@@ -18,9 +18,10 @@ from lab.scenario.wording import show
 from lab.scenario.world import World
 
 DEADLINE = 2.0
-"""Limit in seconds of an `eventually` in a broken world; it must fail, so it takes all of it."""
+"""Time limit in seconds of each `eventually` after a break. It is short, because an `eventually`
+that fails, as it must then, lasts until its time limit."""
 REACTION = 4.0
-"""Seconds within which a break must turn the check red; the cluster reacts with a delay."""
+"""Seconds within which a break must turn the check red; the cluster needs time to react to it."""
 RECOVERY = 30.0
 """Seconds within which the check must be green again after the undo."""
 
@@ -36,16 +37,19 @@ class Go(Protocol):
         *,
         goes_on: bool = False,
     ) -> Attempt:
-        """Attempt the step until it holds or `within` seconds are over; the last attempt."""
+        """Attempt the step until it holds or `within` seconds are over; return the last attempt."""
 
 
 class UndoError(Exception):
-    """A break could not be applied or undone, so later steps would find a wrong world."""
+    """A break could not be applied or undone, so the world is not as later steps need it."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """The result of the breaks of one step: records of breaks and claims, and the first failure."""
+    """What the breaks of one step showed: records of the breaks and of the claims.
+
+    `failure` says why they did not prove the check; None if they did.
+    """
 
     breaks: tuple[BreakRecord, ...] = ()
     claims: tuple[ClaimRecord, ...] = ()
@@ -60,7 +64,11 @@ class BreakProtocol:
         self.go = go
 
     def all(self, step: Step, green: Attempt) -> Proof:
-        """Try the breaks in order until one fails. A step without breaks is a failure."""
+        """Try the breaks in order; stop after the first that gives a failure.
+
+        A break gives a failure if the check stays green, or does not get green again after the
+        undo. A step without breaks is a failure, too.
+        """
         if not step.broken_by:
             nothing = Failure(
                 "break",
@@ -134,13 +142,16 @@ class BreakProtocol:
 
 
 def findings(attempt: Attempt) -> list[ExpectationFailed]:
-    """The findings of an attempt, without those where the value could not be read."""
+    """Return the failed expectations of an attempt, except those whose value could not be read."""
     return [finding for finding in attempt.red if not isinstance(finding, NotSeenError)]
 
 
 @contextmanager
 def broken(break_: Break, world: World) -> Iterator[None]:
-    """Break the world for the `with` block and always restore it. Raises UndoError on failure."""
+    """Apply the break for the `with` block and then always undo it.
+
+    Raises UndoError if the break cannot be applied or undone.
+    """
     undo = _applied(break_, world)
     try:
         yield
@@ -160,7 +171,7 @@ def _applied(break_: Break, world: World) -> Callable[[], object]:
             next(course)
         except StopIteration:
             return
-        raise UndoError("the break yields more than once")
+        raise UndoError("the break's function yields more than once")
 
     return rest
 

@@ -1,4 +1,4 @@
-"""Runs the command lines of a step without a shell; each stage reads the output before it."""
+"""Runs the command lines of a step, and connects the commands of a pipeline, without a shell."""
 
 import os
 import shutil
@@ -18,15 +18,16 @@ from lab.scenario.waiting import bounded
 from lab.scenario.world import World
 
 Kept = Mapping[int, Output]
-"""Outputs of a step's commands by number (from 0), used instead of running them again."""
+"""Maps the numbers (from 0) of commands that do not run again to their earlier outputs."""
 PAUSE = 0.2
-"""Seconds between two tries of a command in the step's `waits`."""
+"""Seconds between two tries of a command that the step's `waits` repeats."""
 
 
 def carry_out(step: Step, world: World, kept: Kept, outputs: list[Output]) -> Seen:
-    """Run the step's commands, except those in `kept`; append each output to `outputs` at once.
+    """Run the step's commands, except those in `kept`, and return what the check gets to see.
 
-    Raises CommandError, and ExpectationFailed when an output does not fit its template.
+    Each output is also appended to `outputs`, so that the caller has it even if a later command
+    fails. Raises CommandError, and ExpectationFailed if an output does not fit its template.
     """
     holes: dict[str, str] = {}
     for number in range(len(step.commands)):
@@ -75,10 +76,10 @@ def _claim(step: Step, number: int, output: Output, match: Match) -> None:
 
 
 def execute(line: CommandLine, world: World, *, timeout: float) -> Output:
-    """Fill the placeholders and run the pipeline. The first stage that fails ends it.
+    """Fill the placeholders and run the commands of the pipeline, up to the first that fails.
 
-    The output has that stage's exit code, which `demand` checks. Raises CommandError when a stage
-    cannot be started or the pipeline takes longer than `timeout` seconds.
+    The exit code in the output is that of the last command that ran; `demand` checks it. Raises
+    CommandError if a command cannot be started or the pipeline takes longer than `timeout` seconds.
     """
     filled = line.fill(world.names.resolve)
     environment = world.environment()
@@ -117,7 +118,7 @@ def execute(line: CommandLine, world: World, *, timeout: float) -> Output:
 
 
 def demand(output: Output, also: Collection[int] = ()) -> None:
-    """Raise CommandError unless the exit code is 0 or one of `also`."""
+    """Raise CommandError unless the exit code in `output` is 0 or one of `also`."""
     if output.returncode and output.returncode not in also:
         raise CommandError(output.argv, output.returncode, output.stdout, output.stderr)
 

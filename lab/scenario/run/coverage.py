@@ -9,7 +9,10 @@ from lab.scenario.claims import Claim
 def claim_records(
     held: Iterable[Claim], red_by: Mapping[Claim, str], unbroken: Mapping[str, str]
 ) -> tuple[ClaimRecord, ...]:
-    """A record of each claim that held, with the break that turned it red or the listed reason."""
+    """Return a record of each claim that held in the green world.
+
+    It names the break that turned the claim red, or the reason that `unbroken` gives for the claim.
+    """
     return tuple(
         ClaimRecord(
             f"{claim.what or 'the condition'} ({claim.method})",
@@ -24,7 +27,11 @@ def claim_records(
 def shortfall(
     step: str, held: Iterable[Claim], red_by: Mapping[Claim, str], unbroken: Mapping[str, str]
 ) -> Failure | None:
-    """The failure if a claim never turned red and is not listed, or if the list is wrong."""
+    """Return a failure if a claim never turned red and is not in `unbroken`.
+
+    Each name in `unbroken` must be that of exactly one claim that never turned red; otherwise this
+    is a failure, too.
+    """
     about = f"the breaks of step {step}"
     unseen = [claim for claim in dict.fromkeys(held) if claim not in red_by]
     missing = [str(claim) for claim in unseen if claim.what not in unbroken]

@@ -11,7 +11,7 @@ from lab.scenario.seen import Output
 
 
 def failure_of(error: Exception, hint: str = "") -> Failure:
-    """The record of an exception, with expected and seen value if it has them."""
+    """Return the record of an exception, with the expected and the seen value if it has them."""
     if isinstance(error, ExpectationFailed):
         return Failure(
             "check", error.what, error.expected, error.observed, error.difference, hint=hint

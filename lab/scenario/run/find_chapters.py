@@ -11,18 +11,21 @@ from lab.errors import ScenarioError
 from lab.scenario.chapter import Chapter, Step
 
 MOST_UNBROKEN = 10
-"""The largest number of expectations in all chapters that may be listed as unbreakable."""
+"""How many expectations, in all chapters together, can be declared with `cannot_break`."""
 
 
 def folder() -> Path:
-    """The folder of the lab's own chapters."""
+    """The folder of the package `scenarios`."""
     import scenarios
 
     return Path(scenarios.__path__[0])
 
 
 def load(file: Path) -> Chapter:
-    """Import a module and return its `chapter`. Raises ScenarioError without chapter or steps."""
+    """Import the module `file` and return its `chapter`.
+
+    Raises ScenarioError if the module has no `chapter` or the chapter has no steps.
+    """
     if file.parent.resolve() == folder().resolve():
         module = importlib.import_module(f"scenarios.{file.stem}")
     else:
@@ -35,7 +38,9 @@ def load(file: Path) -> Chapter:
         spec.loader.exec_module(module)
     chapter = getattr(module, "chapter", None)
     if not isinstance(chapter, Chapter):
-        raise ScenarioError(f"{file.name} has no `chapter`", hint="chapter = Chapter(…)")
+        raise ScenarioError(
+            f"{file.name} has no variable `chapter`", hint="write `chapter = Chapter(…)` in it"
+        )
     if not chapter.steps:
         raise ScenarioError(f"{file.name}: chapter {chapter.number} has no steps")
     return chapter
@@ -44,8 +49,8 @@ def load(file: Path) -> Chapter:
 def load_all(where: Path | None = None) -> list[Chapter]:
     """All chapters, sorted by number.
 
-    Raises ScenarioError when two chapters have the same number or namespace, and when more than
-    MOST_UNBROKEN expectations are listed as unbreakable.
+    Raises ScenarioError if two chapters have the same number or namespace, or if more than
+    MOST_UNBROKEN expectations are declared with `cannot_break`.
     """
     chapters = sorted((load(file) for file in files(where)), key=lambda chapter: chapter.number)
     for first, second in itertools.pairwise(chapters):
@@ -65,8 +70,8 @@ def load_all(where: Path | None = None) -> list[Chapter]:
     ]
     if len(listed) > MOST_UNBROKEN:
         raise ScenarioError(
-            f"{len(listed)} expectations are listed as unbroken: {'; '.join(listed)}",
-            hint=f"at most {MOST_UNBROKEN} may be",
+            f"{len(listed)} expectations are declared with `cannot_break`: {'; '.join(listed)}",
+            hint=f"in all chapters together at most {MOST_UNBROKEN} are allowed",
         )
     return chapters
 
@@ -77,7 +82,7 @@ def files(where: Path | None = None) -> list[Path]:
 
 
 def find_step(chapters: Sequence[Chapter], name: str) -> tuple[Chapter, Step]:
-    """The step with the id "CHAPTER.STEP", and its chapter.
+    """Return the step with the id `name`, for instance "2.3", and its chapter.
 
     Raises ScenarioError, with the existing ids, if there is no such step.
     """
@@ -86,4 +91,6 @@ def find_step(chapters: Sequence[Chapter], name: str) -> tuple[Chapter, Step]:
             if step.id == name:
                 return chapter, step
     ids = [f"{known.number}.1-{len(known.steps)}" for known in chapters]
-    raise ScenarioError(f"there is no step {name!r}", hint=f"there are {', '.join(ids) or 'none'}")
+    raise ScenarioError(
+        f"there is no step {name!r}", hint=f"the steps are: {', '.join(ids) or 'none'}"
+    )

@@ -1,8 +1,8 @@
-"""pytest plugin that runs the chapters: each step is an item with one line of output.
+"""pytest plugin that runs the chapters: each step is a test with one line of output.
 
-`-p lab.scenario.run.pytest_plugin` loads it. It writes records and, at the end, the reports.
-Chapters may run side by side (`-n N --dist loadfile`): all steps of a chapter stay in one worker.
-A selected step also runs the steps before it.
+`-p lab.scenario.run.pytest_plugin` loads the plugin. It writes records and, at the end, reports.
+With `-n N --dist loadfile` several chapters run at the same time, each in one worker process. If
+only some steps of a chapter are selected, the steps before them run, too.
 """
 
 import datetime
@@ -60,7 +60,7 @@ class Run:
 
     @property
     def lab(self) -> lab_access.LabAccess:
-        """The lab; it is opened once. Raises ClusterError when it is not up."""
+        """The lab, opened at first use. Raises ClusterError if the lab is not up."""
         if self._lab is None:
             self._lab = lab_access.open_lab(self.paths)
         return self._lab
@@ -97,7 +97,10 @@ class Run:
 
 
 def numbers(text: str) -> frozenset[int]:
-    """Parse chapter numbers like "1,3-5"; an empty set for "" (all). Raises pytest.UsageError."""
+    """Parse chapter numbers like "1,3-5"; "" (all chapters) gives an empty set.
+
+    Raises pytest.UsageError if `text` has another form.
+    """
     selected: set[int] = set()
     try:
         for part in filter(None, text.split(",")):
@@ -110,7 +113,7 @@ def numbers(text: str) -> frozenset[int]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Create the run, and replace the terminal reporter's output for steps by our own lines."""
+    """Create the Run of this session, and register Lines, which prints the lines of the steps."""
     run = config.stash[RUN] = Run(config)
     if not hasattr(config, "workerinput"):
         reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -120,7 +123,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Open the lab before the first step. If it is not up, write the reports and exit."""
+    """Open the lab before the first step. If the lab is not up, write the reports and exit."""
     run = session.config.stash[RUN]
     if run.local or session.config.option.collectonly or hasattr(session.config, "workerinput"):
         return
@@ -135,8 +138,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def hand_over(config: pytest.Config, lab: lab_access.LabAccess) -> None:
     """Make the lab the cluster of pytest-kind's fixture `kind_cluster`.
 
-    A --cluster-name of the user is respected. The fixture re-uses an existing cluster with that
-    name, and the option `keep_cluster` makes it keep the cluster at the end.
+    If the user gave --cluster-name, nothing is changed. The fixture takes an existing cluster of
+    the given name instead of creating one; because of `keep_cluster` it does not delete it.
     """
     option = config.option
     if getattr(option, "cluster_name", None) != "pytest-kind":
@@ -150,7 +153,7 @@ def hand_over(config: pytest.Config, lab: lab_access.LabAccess) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Pass the run's id to a worker of pytest-xdist."""
+    """Pass the run's id to a worker process of pytest-xdist."""
     node.workerinput["lab_run"] = node.config.stash[RUN].id
 
 
@@ -162,7 +165,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> "ChapterFi
 
 
 class ChapterFile(pytest.File):
-    """A module that holds a chapter."""
+    """A module with a chapter, as pytest collects it."""
 
     runner: ChapterRunner | None = None
     chapter: Chapter
@@ -181,11 +184,11 @@ class ChapterFile(pytest.File):
 
 
 class StepFailed(Exception):  # noqa: N818 - the step's record has the failure
-    """A step that did not pass."""
+    """Tells pytest that a step did not pass; the step's record says why."""
 
 
 class StepItem(pytest.Item):
-    """One step."""
+    """One step, as a test of pytest."""
 
     parent: ChapterFile
 
@@ -195,7 +198,7 @@ class StepItem(pytest.Item):
         self.fixturenames: list[str] = []
 
     def runtest(self) -> None:
-        """Run the chapter up to this step, and pass the records to the reporting process."""
+        """Run the chapter up to this step; pass the records to the process that prints lines."""
         chapter = self.parent
         if chapter.runner is None:
             chapter.runner = self.config.stash[RUN].runner(chapter.chapter)
@@ -216,7 +219,7 @@ class StepItem(pytest.Item):
             raise StepFailed(record.id)
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> str:
-        """The lines of the step's failure; a traceback only for an error of the runner itself."""
+        """Return the lines about the step's failure; for an error of the runner, a traceback."""
         runner = self.parent.runner
         if not isinstance(excinfo.value, StepFailed) or runner is None:
             return str(super().repr_failure(excinfo))
@@ -230,7 +233,7 @@ class StepItem(pytest.Item):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
-    """Write the chapter's record after each step, and end the chapter after its last."""
+    """Write the chapter's record after each step; finish the chapter after its last step."""
     result = yield
     if isinstance(item, StepItem) and (runner := item.parent.runner) is not None:
         last = not isinstance(nextitem, StepItem) or nextitem.parent is not item.parent
@@ -243,14 +246,14 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 class Lines:
-    """Prints to the terminal: a line when a step ends, and the closing lines."""
+    """Prints a line to the terminal when a step ends, and the summary at the end."""
 
     def __init__(self, run: Run, reporter: Any) -> None:
         self.run = run
         self.reporter = reporter
 
     def pytest_report_teststatus(self, report: Any) -> tuple[str, str, str] | None:
-        """Suppress pytest's letter for a step, because the step has a line."""
+        """Suppress the letter that pytest prints for each test, because each step has a line."""
         if report.when == "call" and _steps(report):
             return report.outcome, "", ""
         return None
@@ -266,7 +269,7 @@ class Lines:
             self._line(step_line(step), red=not step.passed)
 
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
-        """Write the reports, and print counts and paths before pytest's closing line."""
+        """Write the reports; print the summary and the reports' paths before pytest's last line."""
         if config.option.collectonly:
             return
         record = self._record(unreadable(terminalreporter.stats.get("error", [])))
@@ -290,7 +293,7 @@ class Lines:
 
 
 def unreadable(errors: Iterable[Any]) -> ScenarioError | None:
-    """The error for the chapters that pytest could not collect; None when it collected all."""
+    """Return the error for the chapters that pytest could not collect; None if there are none."""
     problems = [f"{error.nodeid}: {error.longreprtext}" for error in errors]
     return (
         ScenarioError("not every chapter can be read:\n" + "\n".join(problems))

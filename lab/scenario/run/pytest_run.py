@@ -15,8 +15,8 @@ from lab.scenario.run import find_chapters
 from lab.scenario.run.failures import failure_of
 
 WORKERS = 3
-"""Chapters that run side by side. A chapter waits a quarter of its time, so two would leave one of
-two cores partly idle."""
+"""How many chapters run at the same time. A chapter spends a quarter of its time waiting, so two
+chapters would not keep a machine with two cores busy."""
 
 
 END_SECONDS = 60.0
@@ -31,7 +31,11 @@ def pytest_arguments(
     workers: int = WORKERS,
     more: Sequence[str] = (),
 ) -> list[str]:
-    """Arguments for `python -m lab.scenario`; `only`: chapters like "1,3-5", or "" for all."""
+    """Return the arguments for `python -m lab.scenario` that run chapters on the lab `name`.
+
+    `only` selects chapters, for instance "1,3-5"; "" selects all. `more` are further arguments for
+    pytest.
+    """
     arguments = [
         "-p",
         "lab.scenario.run.pytest_plugin",
@@ -49,10 +53,10 @@ def pytest_arguments(
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run pytest in a separate process on this terminal and return its exit code.
+    """Run pytest in a separate process on this terminal and return pytest's exit code.
 
-    An interrupt of this process is passed on to pytest once; then this function waits for its
-    end, up to END_SECONDS, and raises KeyboardInterrupt.
+    An interrupt (Ctrl-C) is passed on to pytest once. Then this function waits up to END_SECONDS
+    for the end of pytest, and raises KeyboardInterrupt.
     """
     argv = [sys.executable, "-m", "lab.scenario", *arguments]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}

@@ -1,4 +1,4 @@
-"""Runs one chapter: set-up, the steps in order, each step's breaks; keeps records of all."""
+"""Runs one chapter: its set-up, its steps in order, and their breaks; keeps records of them all."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -31,7 +31,10 @@ class Aftermath(Protocol):
     """Examines the world after a failure: finds the first broken link and writes a bundle."""
 
     def __call__(self, world: World, step: str, failure: Failure) -> Failure:
-        """The failure, with `link`, `diagnosis` and `bundle` filled in as far as they are known."""
+        """Return `failure` with the fields `link`, `diagnosis` and `bundle`, as far as known.
+
+        `step` is the step's id, or "set-up".
+        """
 
 
 def no_aftermath(world: World, step: str, failure: Failure) -> Failure:
@@ -40,9 +43,9 @@ def no_aftermath(world: World, step: str, failure: Failure) -> Failure:
 
 
 class ChapterRunner:
-    """Runs one chapter in one world. `step` runs a step after all earlier ones, each once.
+    """Runs one chapter in one world. Before a step, all earlier steps run; each step runs once.
 
-    A step after a failed step, or after a failed set-up, is `not reached`.
+    After a failed set-up or step the later steps do not run; their outcome is `not reached`.
     """
 
     def __init__(
@@ -68,7 +71,8 @@ class ChapterRunner:
     def stopped_by(self) -> str:
         """The failed set-up or step because of which later steps do not run; "" if there is none.
 
-        A step whose check did not notice a break is no reason, if the world was restored.
+        A step that failed only because its breaks did not prove its check does not stop the later
+        steps, if its check was green again after each undo.
         """
         for part in self.setup:
             if part.failure is not None:
@@ -76,7 +80,10 @@ class ChapterRunner:
         return next((f"step {record.id}" for record in self.records if _stops(record)), "")
 
     def prepare(self) -> None:
-        """Create the namespaces and run every `given`, once. Failures are recorded, not raised."""
+        """Create the namespaces and run the set-up functions; only the first call does this.
+
+        A failure is recorded, not raised.
+        """
         if self._prepared:
             return
         self._prepared = True
@@ -91,7 +98,7 @@ class ChapterRunner:
                 self._set_up(setup.__name__.replace("_", " "), setup)
 
     def step(self, number: int) -> StepRecord:
-        """Run the chapter up to the step with that number (from 1) and return the step's record."""
+        """Run the chapter up to step `number` (from 1) and return the record of this step."""
         self.prepare()
         started = time.monotonic()
         while len(self.records) < number:
@@ -181,10 +188,10 @@ class ChapterRunner:
         *,
         goes_on: bool = False,
     ) -> Attempt:
-        """Run commands and check, again until they hold or `within` seconds are over.
+        """Run the step's commands and check; repeat both until they hold or the time is over.
 
-        Commands with an output in `kept` do not run. With `goes_on` the check does not stop at
-        its first finding.
+        The time is `within` seconds, or the step's own `within`. A command with an output in `kept`
+        does not run. With `goes_on` the check does not stop at its first failed expectation.
         """
         limit = bounded(step.within) if within is None else within
         end = time.monotonic() + limit
@@ -229,7 +236,7 @@ def _unreadable(checked: Iterable[str]) -> Failure | None:
 def attempt(body: Callable[[], Any]) -> Exception | None:
     """Call `body` and return the exception that it raised, if any.
 
-    An error in a check's own code is a result too: it fails the check's step.
+    An error in a chapter's own code must not end the run: it only fails its step or set-up.
     """
     try:
         body()

@@ -19,9 +19,9 @@ NewRunner = Callable[[Chapter], ChapterRunner]
 
 @dataclass(frozen=True)
 class Route:
-    """The steps to walk, from `first` to `last` (ids like "2.3"; "" for the very first or last).
+    """The steps to walk: from `first` to `last` (ids like "2.3"; "" for no limit).
 
-    `chapter` limits the route to one chapter.
+    With `chapter`, the number of a chapter, the route has only steps of this chapter.
     """
 
     first: str = ""
@@ -29,9 +29,10 @@ class Route:
     chapter: int | None = None
 
     def stages(self, chapters: Sequence[Chapter]) -> list[tuple[Chapter, int, int]]:
-        """The route as (chapter, first step, last step), in order.
+        """Return (chapter, number of the first step, number of the last step) for each chapter.
 
-        Raises ScenarioError for an unknown id.
+        Chapters without a step on the route are left out. Raises ScenarioError if `first` or `last`
+        is not the id of a step.
         """
         begin = find_chapters.find_step(chapters, self.first) if self.first else None
         end = find_chapters.find_step(chapters, self.last) if self.last else None
@@ -69,7 +70,7 @@ class Workshop:
     def walk(self, chapters: Sequence[Chapter], route: Route) -> bool:
         """Walk the route, stop at the first step that fails, and return whether everything held.
 
-        The namespaces of a chapter are deleted at its end; if the walk stops inside a chapter, they
+        After the last step of a chapter its namespaces are deleted; if the walk stops earlier, they
         stay.
         """
         for chapter, first, last in route.stages(chapters):

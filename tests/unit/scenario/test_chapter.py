@@ -75,7 +75,7 @@ def test_more_than_ten_unbroken_expectations_are_refused(tmp_path: Path) -> None
 def test_acts_and_waits_name_commands() -> None:
     with pytest.raises(ScenarioError, match="`acts` must be numbers of its commands"):
         chapter().step("a", acts=[1])(check)
-    with pytest.raises(ScenarioError, match="`waits` numbers of commands with a template"):
+    with pytest.raises(ScenarioError, match="`waits` must have numbers of commands that have"):
         chapter().step("a", waits={0: 5})(check)
 
 
@@ -111,7 +111,7 @@ def test_sets_become_sorted_tables_and_empty_columns_go() -> None:
 def test_a_step_that_proves_what_no_list_holds_is_a_mistake_of_its_author() -> None:
     chapter = Chapter(9, "Nine", namespace="nine", prose="Why.")
     with pytest.raises(
-        ScenarioError, match=r"step 9\.1 \(odd\) proves 16, which lab/records/proofs"
+        ScenarioError, match=r"step 9\.1 \(odd\) proves number 16, which is not in lab/records"
     ):
 
         @chapter.step("true", proves=(1, 16))
