@@ -1,1 +1,1 @@
-"""The walkthrough, one module a chapter."""
+"""The walkthrough: one module for each chapter, and their helper modules."""

@@ -1,4 +1,4 @@
-"""The walkthrough's nginx, with which several chapters begin: plain, injected, with a neighbour."""
+"""Creates the walkthrough's nginx, with or without a sidecar, and pods that take its place."""
 
 import json
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ spec:
   selector: {app: web}
   ports: [{name: http, port: 80, targetPort: 80}]
 """
-"""A second nginx without a sidecar, behind a Service: the neighbour for requests."""
+"""Manifest of the neighbour: a second nginx, without a sidecar, behind the Service `web`."""
 
 STAND_IN = """\
 apiVersion: v1
@@ -48,50 +48,53 @@ spec:
 
 
 def plain(world: World) -> Pod:
-    """Apply the corrected manifest as it is; return its pod."""
+    """Apply the corrected manifest without injection; return the Deployment's pod."""
     world.take(MANIFEST)
     world.kubectl("apply", "-f", MANIFEST)
     return adopt(world)
 
 
 def injected(world: World) -> Pod:
-    """Inject the corrected manifest with the mesh's kube-inject and apply it; return its pod."""
+    """Inject the corrected manifest with the mesh's kube-inject, apply it, and return the pod."""
     world.take(MANIFEST)
     return inject_again(world)
 
 
 def inject_again(world: World) -> Pod:
-    """Inject and apply the manifest in the work folder; return the new pod."""
+    """Inject and apply the manifest as it is in the work folder now; return the new pod."""
     world.kubectl("apply", "-f", "-", stdin=kube_inject(world, MANIFEST))
     return adopt(world)
 
 
 def kube_inject(world: World, file: str, stdin: str | None = None) -> str:
-    """The output of the mesh's kube-inject for a file, or for `stdin` if `file` is "-"."""
+    """Return the output of the mesh's kube-inject for `file`, or for `stdin` if `file` is "-"."""
     return world.run(world.mesh.cli, "kube-inject", "-f", file, stdin=stdin).stdout
 
 
 def follow(world: World) -> None:
-    """Let `{pod}`, `{pid}` and `{ip}` refer to the Deployment's pod at the time of each use."""
+    """Give `{pod}`, `{pid}` and `{ip}` the values of the Deployment's current pod at each use."""
     world.names["pod"] = lambda: world.pod(APP).name
     world.names["ip"] = lambda: spoken_of(world).ip
     world.names["pid"] = lambda: str(spoken_of(world).pid("nginx"))
 
 
 def spoken_of(world: World) -> Pod:
-    """The pod that `{pod}` names now, so that a check reads the pod of its commands."""
+    """Return the pod that `{pod}` names now, so that a check reads the same pod as the commands."""
     return world.pod(world.names.resolve("pod"))
 
 
 def adopt(world: World) -> Pod:
-    """Wait for the rollout and until nginx listens; let the names follow the pod; return it."""
+    """Wait until the Deployment is rolled out and its nginx listens; return its pod.
+
+    From now on `{pod}`, `{pid}` and `{ip}` belong to the Deployment's pod (see `follow`).
+    """
     (pod,) = world.rolled_out("jiuxi")
     follow(world)
     return _listening(pod)
 
 
 def web(world: World) -> Pod:
-    """Apply a plain neighbour behind the Service `web`; `{web}` names its pod. Return the pod."""
+    """Apply the neighbour (see WEB); let `{web}` name its pod, and return this pod."""
     world.apply(WEB)
     (pod,) = world.rolled_out("web")
     world.names["web"] = pod.name
@@ -111,7 +114,10 @@ def _listening(pod: Pod) -> Pod:
 
 
 def container(name: str, command: str = "", *, image: str = NGINX_IMAGE, more: str = "") -> str:
-    """YAML of a stand-in's container that runs `command` in a shell ("": the image's program)."""
+    """Return YAML of a container for a stand-in pod.
+
+    The container runs `command` in a shell, or the image's own program if `command` is "".
+    """
     run = f", command: [sh, -c, {json.dumps(command)}]" if command else ""
     extra = f", {more}" if more else ""
     return f"  - {{name: {name}, image: {image}, imagePullPolicy: IfNotPresent{run}{extra}}}\n"
@@ -120,10 +126,11 @@ def container(name: str, command: str = "", *, image: str = NGINX_IMAGE, more: s
 def stand_in(
     world: World, *, init: str = "", nginx: str = "", proxy: str = "", ready: bool = True
 ) -> Iterator[None]:
-    """Let `{pod}` refer to a pod without the mesh's programs, whose containers have their names.
+    """Create a stand-in for the injected pod and let `{pod}` name it; delete it after the `yield`.
 
-    `init`, `nginx` and `proxy` are YAML of containers (see `container`). By default nginx and
-    proxy sleep, and there is no init container. After the `yield` the pod is deleted.
+    Its containers have the names of those in an injected pod, but run other programs. `init`,
+    `nginx` and `proxy` are YAML of containers (see `container`). By default nginx and istio-proxy
+    sleep, and there is no init container.
     """
     inits = f"  initContainers:\n{init}" if init else ""
     sleeping = "exec sleep 1000"
@@ -136,7 +143,7 @@ def stand_in(
 
 
 def another_pod(world: World, name: str) -> Iterator[None]:
-    """Let `{pod}` refer to the pod with that name; after the `yield`, to the former pod."""
+    """Let `{pod}` stand for the pod `name`; after the `yield`, for the former pod again."""
     followed = world.names["pod"]
     world.names["pod"] = name
     yield
@@ -144,5 +151,8 @@ def another_pod(world: World, name: str) -> Iterator[None]:
 
 
 def endless_init(image: str = NGINX_IMAGE) -> str:
-    """YAML of an istio-init that never ends; kubelet starts the other containers beside it."""
+    """Return YAML of a container istio-init that never ends.
+
+    With `restartPolicy: Always` kubelet starts the pod's other containers nevertheless.
+    """
     return container(INIT_CONTAINER, "exec sleep 1000", image=image, more="restartPolicy: Always")

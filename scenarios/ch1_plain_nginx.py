@@ -25,7 +25,7 @@ REFUSED = "refused.yaml"
 
 @chapter.given
 def the_manifests(world: World) -> None:
-    """Copy the walkthrough's manifest as printed, and the corrected one."""
+    """Copy the manifest as the walkthrough prints it, and the corrected manifest."""
     world.take(PRINTED)
     world.take(application.MANIFEST)
     world.memory["printed"] = world.read(PRINTED)
@@ -52,7 +52,7 @@ def a_namespace_of_its_own(world: World, seen: Seen) -> None:
 
 @a_namespace_of_its_own.breaks("the namespace asks for injection")
 def a_labelled_namespace(world: World) -> Iterator[None]:
-    """Label it, then take the label off."""
+    """Label the namespace for injection; then remove the label."""
     world.kubectl("label", "ns", world.ns, f"{INJECTION_LABEL}=enabled")
     yield
     world.kubectl("label", "ns", world.ns, f"{INJECTION_LABEL}-")
@@ -84,7 +84,7 @@ def the_printed_manifest_is_refused(world: World, seen: Seen) -> None:
 
 @the_printed_manifest_is_refused.breaks("the file has no mistakes")
 def a_sound_file(world: World) -> Iterator[None]:
-    """Replace the printed file by the corrected one; then restore it."""
+    """Replace the manifest as printed by the corrected one; then restore it."""
     printed = world.read(PRINTED)
     world.write(PRINTED, world.read(application.MANIFEST))
     yield
@@ -94,7 +94,10 @@ def a_sound_file(world: World) -> Iterator[None]:
 
 @the_printed_manifest_is_refused.breaks("kube-inject prints what it could make of it")
 def half_a_manifest(world: World) -> Iterator[None]:
-    """Call a program that prints the file's first lines and ends with kube-inject's exit code."""
+    """Let `{cli}` be a script that prints a part of the manifest; then restore `{cli}`.
+
+    The script ends with the exit code that kube-inject has when it rejects the manifest.
+    """
     kept = world.names["cli"]
     script = f"#!/bin/sh\nhead -n 5 {PRINTED}\nexit {world.mesh.refusal.exit_code}\n"
     world.write("half", script).chmod(0o755)
@@ -211,7 +214,7 @@ def no_redirection(world: World, seen: Seen) -> None:
 
 @no_redirection.breaks("somebody makes one of the chains")
 def a_foreign_chain(world: World) -> Iterator[None]:
-    """Create an empty ISTIO_REDIRECT in the pod's nat table; then delete it."""
+    """Create an empty chain ISTIO_REDIRECT in the pod's nat table; then delete the chain."""
     pod = world.pod("app=jiuxi")
     pod.run(["iptables", "-t", "nat", "-N", CHAINS[0]])
     yield

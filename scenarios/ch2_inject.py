@@ -27,7 +27,7 @@ NEVER = 'sidecar.istio.io/inject: "false"'
 
 @chapter.given
 def the_plain_pod(world: World) -> None:
-    """Apply the plain nginx of chapter 1; remember its listeners, routes, hash and name."""
+    """Apply the plain nginx of chapter 1; keep its listeners, routes, template hash and name."""
     pod = application.plain(world)
     world.memory["listeners"] = pod.listeners()
     world.memory["routes"] = pod.routes()
@@ -117,7 +117,7 @@ def the_plain_manifest(world: World) -> Iterator[None]:
 
 @a_new_pod_takes_over.breaks("a pod of the old name is there")
 def the_old_name(world: World) -> Iterator[None]:
-    """Create a pod that does not belong to the Deployment; then delete it."""
+    """Create a pod with the name of the first pod, outside the Deployment; then delete it."""
     image = "--image=docker.io/sidecar-lab/nowhere:lab"
     world.kubectl("run", world.memory["name"], image, "--image-pull-policy=Never")
     yield
@@ -156,13 +156,13 @@ def one_network_two_containers(world: World, seen: Seen) -> None:
 
 @one_network_two_containers.breaks("nginx has a network namespace of its own")
 def apart(world: World) -> Iterator[None]:
-    """Use a pod whose nginx container leaves the pod's network namespace."""
+    """Let `{pod}` name a pod whose nginx runs in a network namespace of its own."""
     yield from _apart(world)
 
 
 @one_network_two_containers.breaks("somebody adds an interface")
 def a_third_interface(world: World) -> Iterator[None]:
-    """Add a pair of virtual interfaces to the pod; then delete it."""
+    """Add a pair of virtual interfaces to the pod; then delete the interfaces."""
     pod = world.pod(application.APP)
     pod.run(["ip", "link", "add", "extra0", "type", "veth", "peer", "name", "extra1"])
     pod.run(["ip", "addr", "add", "192.0.2.9/24", "dev", "extra0"])
@@ -208,13 +208,13 @@ def the_same_routes(world: World, seen: Seen) -> None:
 
 @the_same_routes.breaks("nginx has a network namespace of its own")
 def routes_apart(world: World) -> Iterator[None]:
-    """Use the same pod as before: nginx's container has a network without routes."""
+    """Let `{pod}` name a pod whose nginx runs in a network namespace of its own, without routes."""
     yield from _apart(world)
 
 
 @the_same_routes.breaks("somebody adds a route")
 def another_route(world: World) -> Iterator[None]:
-    """Add a route to an unused network; then delete it."""
+    """Add a route to a network that nobody uses; then delete the route."""
     pod = world.pod(application.APP)
     pod.run(["ip", "route", "add", "192.0.2.0/24", "dev", "eth0"])
     yield
@@ -259,7 +259,7 @@ def _places(sockets: frozenset[tuple[str, int]]) -> frozenset[str]:
 
 @five_more_ports.breaks("nginx has a network namespace of its own")
 def ports_apart(world: World) -> Iterator[None]:
-    """Use the same pod as before: nginx's port is not in the pod's network."""
+    """Let `{pod}` name a pod whose nginx listens in a network namespace of its own."""
     yield from _apart(world)
 
 

@@ -27,7 +27,7 @@ ANSWERS = "web.*local.?.upstream_rq_200$'"
 
 @chapter.given
 def an_injected_nginx_and_a_neighbour(world: World) -> None:
-    """Apply an injected nginx, and a plain web server behind a Service."""
+    """Apply an injected nginx, and the neighbour: a plain nginx behind a Service."""
     application.web(world)
     application.injected(world)
     world.memory["requests"] = 0

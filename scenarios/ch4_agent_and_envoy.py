@@ -30,7 +30,7 @@ spec:
 
 @chapter.given
 def an_injected_nginx_and_a_neighbour(world: World) -> None:
-    """Apply an injected nginx, a plain web server behind a Service, and a second injected pod."""
+    """Apply an injected nginx, a plain nginx behind a Service, and a second injected pod."""
     world.take("kinds/pod.yaml")
     world.kubectl("apply", "-f", "-", stdin=application.kube_inject(world, "pod.yaml"))
     application.injected(world)

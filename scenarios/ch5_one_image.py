@@ -212,7 +212,7 @@ IN_DOCKER = "docker run --network none --label sidecar-lab.name={lab}"
 
 
 def _started(case: Case) -> str:
-    """The `docker run` command line for one case, in the background, with a container name."""
+    """Return the `docker run` command line that starts the container of `case` in background."""
     start = f"{IN_DOCKER} --detach --name {{lab}}-{case.name}"
     entry, *rest = case.command or ("",)
     words = [*rest, *(case.args or ())]

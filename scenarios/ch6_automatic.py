@@ -36,7 +36,7 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 @chapter.given
 def a_plain_nginx(world: World) -> None:
-    """Apply the plain nginx in a namespace without the label, and copy the manifest of a pod."""
+    """Apply the plain nginx, while the namespace has no label yet; copy the manifest of a pod."""
     _remember(world, application.plain(world))
     world.take("kinds/pod.yaml")
 
@@ -85,7 +85,10 @@ def a_label_leaves_running_pods_alone(world: World, seen: Seen) -> None:
 
 @a_label_leaves_running_pods_alone.breaks("the pods are made anew, and the label is gone")
 def pods_made_anew(world: World) -> Iterator[None]:
-    """Restart the pods and remove the label; then restore a plain pod in the labelled namespace."""
+    """Restart the pod in the labelled namespace, so that it is injected, and remove the label.
+
+    Then restart the pod without the label, and label the namespace again.
+    """
     _restart(world)
     _unlabel(world)
     yield
@@ -125,7 +128,7 @@ def a_new_pod_is_injected(world: World, seen: Seen) -> None:
 
 
 def _the_pod(world: World, ready: str) -> Pod:
-    """Wait until the Deployment has one pod, whose READY column is `ready`; return it."""
+    """Wait until the Deployment has exactly one pod, with `ready` under READY; return this pod."""
 
     def only() -> object:
         columns = [pod.ready for pod in world.pods(application.APP)]
@@ -137,7 +140,7 @@ def _the_pod(world: World, ready: str) -> Pod:
 
 @a_new_pod_is_injected.breaks("the namespace has lost its label")
 def a_namespace_without_its_label(world: World) -> Iterator[None]:
-    """Remove the label and restart the pod; then the reverse."""
+    """Remove the namespace's label and restart the pod; then set the label and restart it again."""
     _unlabel(world)
     _restart(world)
     yield
@@ -147,9 +150,9 @@ def a_namespace_without_its_label(world: World) -> Iterator[None]:
 
 @a_new_pod_is_injected.breaks("a pod of the old name is there, and the template has a sidecar")
 def a_pod_of_before(world: World) -> Iterator[None]:
-    """Create a pod that does not belong to the Deployment, and add a container to its template.
+    """Create a pod with the name of the first pod; add a container to the Deployment's template.
 
-    The rollout is paused, so the new template makes no pod.
+    Then undo both. The rollout is paused meanwhile, so the changed template makes no pod.
     """
     name, deployment = world.memory["name"], ("deployment", "jiuxi", "--type=json", "-p")
     second = {"name": "second", "image": NGINX_IMAGE}
@@ -231,7 +234,7 @@ def without_the_label_pods_are_plain(world: World, seen: Seen) -> None:
 
 @without_the_label_pods_are_plain.breaks("the namespace asks for injection again")
 def a_label_that_is_back(world: World) -> Iterator[None]:
-    """Label the namespace and restart the pod; then the reverse."""
+    """Label the namespace and restart the pod; then remove the label and restart it again."""
     _label(world)
     _restart(world)
     yield
@@ -240,12 +243,12 @@ def a_label_that_is_back(world: World) -> Iterator[None]:
 
 
 def _comparable(pod: dict[str, Any], unlike: frozenset[str]) -> dict[str, Any]:
-    """Labels, annotations and spec of a pod, without the parts that differ between equal pods.
+    """Return those parts of a pod that must be equal, whichever way the pod was injected.
 
-    The environment variables in `unlike` keep only their names.
-
-    The API server adds the token's volume before it calls a webhook but after `kube-inject`, so
-    volumes are sorted by name and mounts by path; their order has no meaning.
+    These are its labels, annotations and spec, without the random name of the token's volume. Of
+    the environment variables in `unlike` only the names must be equal. Volumes are sorted by name
+    and mounts by path: their order differs, because the API server adds the token's volume before
+    it calls the webhook, but after `kube-inject` ran.
     """
     meta, spec = pod["metadata"], pod["spec"]
     annotations = {k: v for k, v in (meta.get("annotations") or {}).items() if k != LAST_APPLIED}

@@ -31,7 +31,7 @@ FILES = (
 
 @chapter.given
 def the_manifests(world: World) -> None:
-    """Copy a small manifest of each kind; apply the Secret and the ConfigMap."""
+    """Copy a small manifest of each kind of object; apply the Secret and the ConfigMap."""
     for file in FILES:
         world.take(f"kinds/{file}")
     world.kubectl("apply", "-f", "secret.yaml", "-f", "configmap.yaml")

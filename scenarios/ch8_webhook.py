@@ -26,21 +26,22 @@ chapter = Chapter(8, "The webhook as a dependency", namespace="jiuxi-webhook", p
 Hook = dict[str, Any]
 NAME = "jiuxi-webhook"
 DEAD_PORT = 4444
-"""A port that the Service of the webhook does not have."""
+"""A port that the webhook's Service does not have."""
 WITHIN = 8.0
-"""Seconds within which the API server applies a changed webhook configuration."""
+"""Seconds within which the API server must use a changed webhook configuration."""
 APPLY = "kubectl apply --dry-run=server -n {ns} -f pod.yaml"
 SHOWN = (
     APPLY + ' -o jsonpath=\'{.spec.initContainers[*].name}{"\\n"}'
     '{.spec.containers[*].name}{"\\n"}{.spec.containers[?(@.name=="istio-proxy")]'
     '.env[?(@.name=="ISTIO_META_APP_CONTAINERS")].value}{"\\n"}\''
 )
-"""Prints three lines about the resulting pod: init containers, containers, the proxy's apps."""
+"""Prints three lines about the pod that the API server would create: the names of its init
+containers, the names of its containers, and the application containers that its proxy knows of."""
 
 
 @chapter.given
 def another_injector_and_the_meshs_entry(world: World) -> None:
-    """Copy a pod's manifest, run another injector, and read the mesh's webhook entry."""
+    """Run another injector, read the mesh's webhook entry, and write the files for the steps."""
     world.take("kinds/pod.yaml")
     world.memory["uid"] = world.json("get", "namespace", world.ns)["metadata"]["uid"]
     entries = world.json("get", "mutatingwebhookconfiguration", world.mesh.injector)["webhooks"]
@@ -75,11 +76,11 @@ def _here(world: World) -> Hook:
 
 
 _LABELLED = {"matchLabels": {"app": "kind-pod"}}
-"""Selects the pod of this chapter, but not the pod of the other injector."""
+"""Selects the pod of `pod.yaml`, but not the pod of the other injector."""
 
 
 def _mesh(world: World, **changes: Any) -> Hook:
-    """A copy of the mesh's webhook entry for this namespace only, with `changes`."""
+    """Return the mesh's webhook entry with `changes`, for this chapter's namespace and pod only."""
     return {**copy.deepcopy(world.memory["mesh"]), **_here(world), **changes}
 
 
@@ -161,7 +162,7 @@ def with_fail_no_pod_is_made(world: World, seen: Seen) -> None:
 
 
 with_fail_no_pod_is_made.breaks("the policy is Ignore")(
-    _instead("fail.json", FILES["ignore.json"], "The same with `failurePolicy: Ignore`.")
+    _instead("fail.json", FILES["ignore.json"], "Write `failurePolicy: Ignore`; then restore it.")
 )
 
 
@@ -179,7 +180,7 @@ with_ignore_the_pod_is_plain.breaks("the webhook can be asked")(
     _instead(
         "ignore.json",
         lambda world: _configuration(world, _mesh(world, failurePolicy="Ignore")),
-        "The right port again, and still Ignore.",
+        "Write the webhook's right port, and still `failurePolicy: Ignore`; then restore the file.",
     )
 )
 
@@ -196,7 +197,7 @@ a_webhook_that_is_not_believed.breaks("the bundle is the mesh's own")(
     _instead(
         "disbelieved.json",
         lambda world: _configuration(world, _mesh(world)),
-        "The mesh's entry as it is.",
+        "Write the mesh's webhook entry with its own CA; then restore the file.",
     )
 )
 
@@ -205,7 +206,7 @@ a_webhook_that_is_not_believed.breaks("the bundle is the mesh's own")(
 
 
 def _shown(seen: Seen) -> list[list[str]]:
-    """Parse the output of SHOWN: init containers, containers, the proxy's applications."""
+    """Parse the three lines that SHOWN prints, each into a list of names."""
     return [re.findall(r"[^\s,]+", line) for line in seen.last.stdout.split("\n")[:3]]
 
 
@@ -220,7 +221,7 @@ def _the_other_alone(world: World) -> str:
     return _configuration(world, _other(world))
 
 
-ALONE = "The other injector's entry alone."
+ALONE = "Write only the webhook entry of the other injector; then restore the file."
 
 
 @chapter.step("kubectl apply -f before.json", SHOWN, within=WITHIN)
@@ -233,7 +234,9 @@ def another_injector_before_ours(world: World, seen: Seen) -> None:
 
 another_injector_before_ours.breaks("the other injector is not asked")(
     _instead(
-        "before.json", lambda world: _configuration(world, _mesh(world)), "The mesh's entry alone."
+        "before.json",
+        lambda world: _configuration(world, _mesh(world)),
+        "Write only the mesh's webhook entry; then restore the file.",
     )
 )
 
@@ -248,7 +251,9 @@ def another_injector_after_ours(world: World, seen: Seen) -> None:
 
 another_injector_after_ours.breaks("the other injector is not asked")(
     _instead(
-        "after.json", lambda world: _configuration(world, _mesh(world)), "The mesh's entry alone."
+        "after.json",
+        lambda world: _configuration(world, _mesh(world)),
+        "Write only the mesh's webhook entry; then restore the file.",
     )
 )
 
@@ -262,7 +267,9 @@ def asked_again_there_is_still_one_sidecar(world: World, seen: Seen) -> None:
 
 
 asked_again_there_is_still_one_sidecar.breaks("it is asked only once")(
-    _instead("again.json", FILES["after.json"], "The same with `reinvocationPolicy: Never`.")
+    _instead(
+        "again.json", FILES["after.json"], "Write `reinvocationPolicy: Never`; then restore it."
+    )
 )
 
 

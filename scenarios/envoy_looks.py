@@ -1,4 +1,4 @@
-"""Commands, readers and breaks of chapter 4, about the agent and its Envoy."""
+"""Chapter 4, about the agent and its Envoy: commands, functions that read their output, breaks."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,8 @@ RESTARTS = (
     '.status.containerStatuses[?(@.name=="istio-proxy")].restartCount\''
 )
 RESTLESS = "test -e /once/ran && exec sleep 1000; touch /once/ran"
-"""Script of a stand-in for istio-proxy: it ends once, so kubelet restarts it, and then sleeps."""
+"""Shell script in place of istio-proxy's program. At its first run it ends, so that kubelet
+restarts the container; at its second run it sleeps."""
 CLUSTERS = f'{ADMIN}clusters | grep -E "{{service}}.*::cx_active"\''
 FRESH_CLUSTERS = CLUSTERS.replace("{service}", "fresh.{ns}")
 WEB_CLUSTERS = CLUSTERS.replace("{service}", "web.{ns}")
@@ -28,12 +29,12 @@ def bootstrap_file(pod: Pod) -> str:
 
 
 def restarts(world: World) -> int:
-    """The number of restarts of istio-proxy in the pod of the commands."""
+    """Return the number of restarts of istio-proxy in the pod that `{pod}` names."""
     return application.spoken_of(world).restarts(PROXY_CONTAINER)
 
 
 def restless(world: World) -> Iterator[None]:
-    """Use a pod whose istio-proxy was restarted and has no Envoy."""
+    """Let `{pod}` name a pod whose istio-proxy was restarted once and has no Envoy."""
     once = "volumeMounts: [{name: once, mountPath: /once}]"
     proxy = application.container(PROXY_CONTAINER, RESTLESS, more=once)
     volume = "  volumes: [{name: once, emptyDir: {}}]\n"
@@ -46,34 +47,37 @@ def restless(world: World) -> Iterator[None]:
 
 
 def endpoints(text: str) -> set[str]:
-    """The endpoints' addresses in Envoy's lines `name::address:port::cx_active::0`."""
+    """Return the addresses of the endpoints in lines like `name::address:port::cx_active::0`.
+
+    Envoy's admin page `/clusters` has these lines.
+    """
     return set(re.findall(r"(?m)::(\d+(?:\.\d+){3}):\d+::cx_active", text))
 
 
 def value(line: str) -> str:
-    """The text in `"key": "text",`; "" where there is none."""
+    """Return the text of a line like `"key": "text",` in JSON; "" if there is none."""
     match = re.search(r': "(.*)"', line)
     return match[1] if match else ""
 
 
 def number(line: str) -> int | None:
-    """The number in `"key": 1,`; None where there is none."""
+    """Return the number of a line like `"key": 1,` in JSON; None if there is none."""
     match = re.search(r": (\d+)", line)
     return int(match[1]) if match else None
 
 
 def reconfigured(world: World) -> str:
-    """The object whose annotation changes Envoy's configuration."""
+    """Return KIND/NAME of the object whose annotation changes the configuration of Envoy."""
     return world.mesh.reconfigured.replace("POD", world.names.resolve("pod"))
 
 
 def wish(world: World, count: int) -> str:
-    """The patch that asks for `count` worker threads."""
+    """Return the patch with the annotation that asks for `count` worker threads of Envoy."""
     return world.mesh.reconfiguration.replace("COUNT", str(count))
 
 
 def ask(world: World, count: int) -> None:
-    """Ask for `count` worker threads, and wait until Envoy has them."""
+    """Patch the annotation to `count` worker threads, and wait until Envoy runs with them."""
     world.kubectl("patch", reconfigured(world), "--type", "merge", "-p", wish(world, count))
 
     def workers() -> bool:
@@ -87,7 +91,7 @@ def ask(world: World, count: int) -> None:
 
 
 def a_third_program(world: World) -> Iterator[None]:
-    """Start `sleep` in istio-proxy by an exec; then end it."""
+    """Start `sleep` in the container istio-proxy with `kubectl exec`; then end it."""
     end = world.start_in(world.names.resolve("pod"), PROXY_CONTAINER, "sleep", "120")
     pod = world.pod(application.APP)
     eventually(lambda: len(pod.processes(PROXY_CONTAINER)) == 3, "sleep runs", within=10)
@@ -97,12 +101,12 @@ def a_third_program(world: World) -> Iterator[None]:
 
 
 def no_agent(world: World) -> Iterator[None]:
-    """Use a pod whose istio-proxy sleeps."""
+    """Let `{pod}` name a pod whose istio-proxy runs `sleep` and neither agent nor Envoy."""
     yield from application.stand_in(world)
 
 
 def a_foreign_envoy(world: World) -> Iterator[None]:
-    """Use the other injected pod, with its own file and Envoy."""
+    """Let `{pod}` name the second injected pod, which has its own bootstrap file and Envoy."""
     yield from application.another_pod(world, "kind-pod")
 
 
@@ -118,7 +122,7 @@ def a_foreign_bootstrap(world: World) -> Iterator[None]:
 
 
 def no_service(world: World) -> Iterator[None]:
-    """Delete the Service and wait until Envoy has forgotten it; then create it again."""
+    """Delete the Service `fresh`, until Envoy has no cluster for it; then create it again."""
     pod = world.pod(application.APP)
     name = f"outbound|8081||fresh.{world.ns}.svc.cluster.local"
     world.kubectl("delete", "service", "fresh")
@@ -129,7 +133,7 @@ def no_service(world: World) -> Iterator[None]:
 
 
 def one_pod_less(world: World) -> Iterator[None]:
-    """Scale the Deployment to one pod; then to two again."""
+    """Scale the Deployment `web` to one pod; then to two pods again."""
     world.kubectl("scale", "deployment/web", "--replicas=1")
     world.ready("app=web", count=1)
     yield
@@ -138,9 +142,10 @@ def one_pod_less(world: World) -> Iterator[None]:
 
 
 def a_stopped_agent(world: World) -> Iterator[None]:
-    """Send SIGSTOP to the agent and kill Envoy; then let the agent go on.
+    """Stop the agent with SIGSTOP and kill Envoy; then let the agent go on.
 
-    The signal comes from the node, because process 1 cannot be stopped from inside.
+    The signal is sent from the node: in its own container the agent is process 1, which no process
+    of that container can stop.
     """
     pod = world.pod(application.APP)
     agent = str(pod.pid(PROXY_CONTAINER))
@@ -154,7 +159,7 @@ def a_stopped_agent(world: World) -> Iterator[None]:
 
 
 def another_wish(world: World) -> Iterator[None]:
-    """Ask for two worker threads; then for one again."""
+    """Ask for two worker threads of Envoy; then for one again."""
     ask(world, 2)
     yield
     ask(world, 1)

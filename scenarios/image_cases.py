@@ -11,9 +11,10 @@ from scenarios import application
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table: the pod's settings, and the argument list of its first process.
+    """One row of the chapter's table: `command` and `args` of the pod, and what the pod `runs`.
 
-    nginx changes its own title: the argument list follows "nginx: master process ".
+    `runs` is the pod's first process as `ps` prints it. nginx changes this text: its argument list
+    comes after "nginx: master process ".
     """
 
     name: str
@@ -36,12 +37,12 @@ CASES = (
 
 
 EXPECTED = {case.name: case.runs for case in CASES}
-"""The expected first process of each case. The image has ENTRYPOINT ["nginx"] and CMD ["-g",
-"daemon off;"]."""
+"""The first process that is expected in each case. The image has ENTRYPOINT ["nginx"] and
+CMD ["-g", "daemon off;"]."""
 
 
 def pod(name: str, case: Case) -> str:
-    """The manifest of the pod `name` with the settings of `case`."""
+    """Return the manifest of a pod `name` with the `command` and `args` of `case`."""
     lines = [
         "apiVersion: v1",
         "kind: Pod",
@@ -60,19 +61,25 @@ def pod(name: str, case: Case) -> str:
 
 
 def another_image(world: World) -> Iterator[None]:
-    """Use a pod whose istio-init has the control plane's image and istio-proxy nginx's."""
+    """Let `{pod}` name a pod whose containers do not have the proxy's image.
+
+    Its istio-init has the control plane's image, its istio-proxy the image of nginx.
+    """
     init = application.container(INIT_CONTAINER, "true", image=CONTROL_IMAGE)
     yield from application.stand_in(world, init=init)
 
 
 def a_missing_image(world: World) -> Iterator[None]:
-    """Use a pod whose istio-init has an image that does not exist, so it has no digest."""
+    """Let `{pod}` name a pod whose istio-init has an image that does not exist (no digest)."""
     init = application.container(INIT_CONTAINER, image="docker.io/sidecar-lab/nowhere:lab")
     yield from application.stand_in(world, init=init, ready=False)
 
 
 def an_image_with_a_cmd(world: World) -> Iterator[None]:
-    """Build an image from the proxy's with another Entrypoint and a Cmd; then remove it."""
+    """Let `{proxy_image}` name an image that is the proxy's with another Entrypoint and a Cmd.
+
+    Then restore the name and remove the image.
+    """
     own = 'ENTRYPOINT ["sh"]\nCMD ["proxy", "--help"]\n'
     yield from _derived(world, "proxy_image", "proxy-with-cmd", own)
 
@@ -92,7 +99,7 @@ def _derived(world: World, name: str, title: str, instructions: str) -> Iterator
 
 
 def other_commands(world: World) -> Iterator[None]:
-    """Use a pod whose istio-init and istio-proxy run commands in a shell."""
+    """Let `{pod}` name a pod whose istio-init and istio-proxy run commands in a shell."""
     init = application.container(INIT_CONTAINER, "true")
     yield from application.stand_in(world, init=init)
 
@@ -122,5 +129,8 @@ ENTRYPOINT ["other"]
 
 
 def an_image_with_another_entrypoint(world: World) -> Iterator[None]:
-    """Build an image from nginx's with another Entrypoint, `sleep` and `ps`; then remove it."""
+    """Let `{nginx_image}` name an image that is nginx's with another Entrypoint, `sleep` and `ps`.
+
+    Then restore the name and remove the image.
+    """
     yield from _derived(world, "nginx_image", "nginx-with-entrypoint", OTHER_PROGRAMS)

@@ -17,7 +17,7 @@ def _replace(world: World, file: str, manifest: str) -> None:
 
 
 def plain_instead(kind: str) -> Callable[[World], Iterator[None]]:
-    """Return the break that applies the plain manifest of `kind`."""
+    """Return a break that replaces the injected object of `kind` by one without a sidecar."""
 
     def instead(world: World) -> Iterator[None]:
         file, app = f"{kind}.yaml", f"app=kind-{kind}"
@@ -27,7 +27,7 @@ def plain_instead(kind: str) -> Callable[[World], Iterator[None]]:
         _replace(world, file, application.kube_inject(world, file))
         world.ready(app)
 
-    instead.__doc__ = f"The {kind} as its manifest says, without a sidecar; then injected again."
+    instead.__doc__ = f"Create the {kind} without a sidecar; then create it with a sidecar again."
     return instead
 
 
@@ -40,7 +40,7 @@ def _work_ended(world: World, app: str) -> None:
 
 
 def a_proxy_that_quits(world: World) -> Iterator[None]:
-    """Send a request to the agent's `/quitquitquit`; then create the Job again."""
+    """Request the agent's `/quitquitquit`, so that the Job completes; then create the Job again."""
     quit_url = f"http://127.0.0.1:{AGENT_PORT}/quitquitquit"
     pod = world.pod("app=kind-job")
     world.kubectl(
@@ -58,7 +58,10 @@ def _again(world: World) -> None:
 
 
 def work_that_fails(world: World) -> Iterator[None]:
-    """Run the Job without a sidecar and with exit code 3; then create it again."""
+    """Replace the Job by one without a sidecar, whose work ends with exit code 3.
+
+    Then create the injected Job again.
+    """
     _replace(world, "job.yaml", _failing(world.read("job.yaml")))
     _work_ended(world, "kind-job")
     yield
@@ -70,7 +73,10 @@ def _failing(manifest: str) -> str:
 
 
 def a_classic_sidecar(world: World) -> Iterator[None]:
-    """Run the other Job under this Job's name, until its work has ended; then the native one."""
+    """Replace the Job by one with a classic sidecar, whose work ends with exit code 3.
+
+    Then create the Job with the native sidecar again.
+    """
     classic = world.read("job.yaml").replace("kind-job", "kind-job-native")
     injected = application.kube_inject(world, "-", _failing(classic))
     _replace(world, "job-native.yaml", injected)
@@ -81,7 +87,7 @@ def a_classic_sidecar(world: World) -> Iterator[None]:
 
 
 def with_a_pod(*files: str) -> Callable[[World], Iterator[None]]:
-    """Return the break that adds a Pod to each of the files."""
+    """Return a break that appends the manifest of a Pod to each of `files`."""
 
     def added(world: World) -> Iterator[None]:
         pod = world.read("pod.yaml")
@@ -92,7 +98,7 @@ def with_a_pod(*files: str) -> Callable[[World], Iterator[None]]:
         for file, text in before.items():
             world.write(file, text)
 
-    added.__doc__ = f"The manifest of a Pod added to {' and '.join(files)}, and taken out again."
+    added.__doc__ = f"Append the manifest of a Pod to {' and '.join(files)}; then remove it again."
     return added
 
 
@@ -109,7 +115,7 @@ def another_selector(world: World) -> Iterator[None]:
 
 
 def is_injected(world: World, app: str) -> None:
-    """Expect the pod with the label `app` to have its sidecar, and istio-init to have succeeded."""
+    """Expect a Ready sidecar, and an istio-init that succeeded, in the pod with the label `app`."""
     pod = world.pod(f"app={app}")
     expect(pod.ready, "READY").equal("2/2")
     expect({container.name for container in pod.containers()}, "the containers").equal(
@@ -119,12 +125,12 @@ def is_injected(world: World, app: str) -> None:
 
 
 def ended(pod: Pod) -> dict[str, int | None]:
-    """The exit codes of the init containers that are not native sidecars, by name."""
+    """Map the names of the pod's init containers, except native sidecars, to their exit codes."""
     return {init.name: init.exit_code for init in pod.inits() if not init.sidecar}
 
 
 def complete(world: World, job: str) -> str | None:
-    """The status of the Job's condition Complete, in lower case; None when it has none."""
+    """Return the status of the Job's condition Complete, in lower case; None if there is none."""
     conditions = world.json("get", "job", job)["status"].get("conditions") or ()
     statuses = [
         condition["status"].lower() for condition in conditions if condition["type"] == "Complete"
@@ -143,9 +149,9 @@ def expect_good_work(pod: Pod) -> None:
 
 
 def untouched(world: World, file: str, injected: str, kind: str) -> None:
-    """Expect `injected`, the output of kube-inject for `file`, to equal it byte for byte.
+    """Expect the file `injected`, the output of kube-inject, to have the same bytes as its input.
 
-    `file` holds one object of the kind `kind`.
+    The input is `file`, with one object of the kind `kind`. istioctl adds a separator at the end.
     """
     before, after = ((world.workdir / name).read_bytes() for name in (file, injected))
     expect(_kinds(world.read(file)), f"the kinds in {file}").equal([kind])

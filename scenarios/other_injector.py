@@ -42,7 +42,10 @@ spec:
 
 
 def certificate(name: str) -> tuple[str, str]:
-    """Create a self-signed certificate and its key, as PEM texts; it is valid for an hour."""
+    """Create a self-signed certificate for the DNS name `name`, valid for an hour, and its key.
+
+    Both are texts in PEM.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -67,7 +70,7 @@ def certificate(name: str) -> tuple[str, str]:
 
 
 def running(world: World) -> str:
-    """Run the injector in the chapter's namespace; return its CA bundle in base64."""
+    """Run the other injector in the chapter's namespace; return its `caBundle` in base64."""
     pem, key = certificate(f"{NAME}.{world.ns}.svc")
     world.take(f"webhooks/{PROGRAM}")
     world.write("other.crt", pem)

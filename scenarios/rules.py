@@ -1,4 +1,4 @@
-"""The redirection rules that chapter 3 expects, the readers of its commands, and its breaks."""
+"""Chapter 3: the redirection rules it expects, functions that read commands' output, breaks."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -39,15 +39,16 @@ RULES = """\
 -A ISTIO_OUTPUT -j ISTIO_REDIRECT
 -A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001
 """
-"""The output of `iptables-save -t nat` after Istio's own program ran with the same arguments."""
+"""The rules that Istio's own istio-iptables makes with the arguments of istio-init, as
+`iptables-save -t nat` prints them."""
 REFERENCES = {CHAIN_REDIRECT: 1, CHAIN_IN_REDIRECT: 3, CHAIN_INBOUND: 1, CHAIN_OUTPUT: 1}
-"""The number of these rules that jump to each chain."""
+"""How many of these RULES jump to each chain."""
 FOREIGN = "FOREIGN"
 """Name of a chain that does not belong to the mesh."""
 TO_ENVOY = {CHAIN_REDIRECT: "15001", CHAIN_IN_REDIRECT: "15006"}
 LIST = "docker exec --privileged {node} nsenter -t {pid} -n iptables -nvL"
 STATS = "kubectl exec -n {ns} {pod} -c istio-proxy -- curl -s 'http://127.0.0.1:15000/stats?filter="
-"""Command line that prints counters of Envoy; a pattern and a closing quote must follow."""
+"""Command line that prints counters of Envoy. A pattern for their names and a quote must follow."""
 LOG = "kubectl logs -n {ns} {pod} -c istio-proxy --tail=3"
 LOGGED = """
     ......
@@ -58,17 +59,20 @@ PLANNED = "are the 18 that Istio's own program makes, in the same order"
 
 
 def planned() -> Table:
-    """The nat table with RULES."""
+    """Return RULES as a nat table."""
     return parse_iptables_save(f"*nat\n{RULES}COMMIT\n")["nat"]
 
 
 def texts(table: Table) -> list[str]:
-    """Each rule of a table as iptables-save would print it."""
+    """Return each rule of a table as iptables-save would print it."""
     return [str(rule) for rule in table.rules]
 
 
 def iptables(pod: Pod, *words: str) -> None:
-    """Change the pod's nat table. Raises ObservationError when iptables refuses."""
+    """Run iptables with the arguments `words` on the pod's nat table.
+
+    Raises ObservationError if iptables fails.
+    """
     # The observer's iptables is used, because no container of the pod may change the rules.
     ran = pod.run(["iptables", "-w", "-t", "nat", *words])
     if ran.returncode:
@@ -76,7 +80,7 @@ def iptables(pod: Pod, *words: str) -> None:
 
 
 def flushed(world: World, chain: str) -> Iterator[None]:
-    """Empty a chain that has one rule; then put the rule back."""
+    """Remove the only rule of `chain`, which redirects to Envoy; then add this rule again."""
     pod = world.pod(application.APP)
     iptables(pod, "-F", chain)
     yield
@@ -84,9 +88,10 @@ def flushed(world: World, chain: str) -> Iterator[None]:
 
 
 def nft_rules(text: str) -> Mapping[str, int]:
-    """The number of rules of each chain in the output of nft.
+    """Count the rules of each chain in the output of nft.
 
-    Chains without rules are left out, because a client may create built-in chains when it reads.
+    Chains without rules are left out: iptables sometimes creates empty built-in chains when it only
+    reads.
     """
     counts: dict[str, int] = {}
     chain = ""
@@ -99,13 +104,13 @@ def nft_rules(text: str) -> Mapping[str, int]:
 
 
 def expect_counted(before: Output, after: Output, chain: str) -> None:
-    """Expect the rules of a chain to have matched packets between two listings."""
+    """Expect the rules of `chain` to have matched packets between two listings of iptables."""
     first, then = (parse_iptables_list(output.stdout).chain(chain) for output in (before, after))
     expect(then.hits, f"the number of packets that {chain} counted").more_than(first.hits)
 
 
 def expect_grown(before: Output, after: Output, counter: str) -> None:
-    """Expect the sum of Envoy's counters to have grown between two outputs."""
+    """Expect the sum of Envoy's counters in the output `after` to be larger than in `before`."""
     expect(_sum(after), f"Envoy's counter of {counter}").more_than(_sum(before))
 
 
@@ -114,14 +119,17 @@ def _sum(output: Output) -> int:
 
 
 def field(output: Output, request: str, name: str) -> str:
-    """A field ("cluster") of the request's line in Envoy's access log; "" where there is none."""
+    """Return the field `name`, for instance "cluster", of a request in Envoy's access log.
+
+    The request's line is the first one with `request` in its URL. "" if there is no such field.
+    """
     line = next((row for row in output.lines if f"/?{request} " in row), "")
     match = re.search(rf'{name}="?([^"\s]+)', line)
     return match[1] if match else ""
 
 
 def header(output: Output, name: str) -> str:
-    """A header of an HTTP answer in the output of `curl -i`; "" where there is none."""
+    """Return the header `name` of the HTTP answer that `curl -i` printed; "" if there is none."""
     match = re.search(rf"(?im)^{name}:[ \t]*(.*?)\r?$", output.stdout)
     return match[1] if match else ""
 
@@ -136,7 +144,7 @@ def expect_answered(output: Output) -> None:
 
 
 def another_log(world: World) -> Iterator[None]:
-    """Use a pod whose istio-init prints fewer rules, and the chains in reverse order."""
+    """Let `{pod}` name a pod whose istio-init prints fewer rules, and chains in reverse order."""
     chains = "\n".join(f"-N {chain}" for chain in reversed(world.mesh.chain_order))
     log = f"* nat\n{chains}\n-A PREROUTING -p tcp -j ISTIO_INBOUND\nCOMMIT\n"
     init = application.container(INIT_CONTAINER, f"printf '{log}'")
@@ -144,12 +152,15 @@ def another_log(world: World) -> Iterator[None]:
 
 
 def an_excluded_port(world: World) -> Iterator[None]:
-    """Exclude port 443 by an annotation, which adds a rule to the log; then restore the pod."""
+    """Exclude port 443 with an annotation, which adds a rule to the log; then restore the pod."""
     original = world.read(application.MANIFEST)
     annotation = "annotations: {traffic.sidecar.istio.io/excludeOutboundPorts: '443'}"
     template = "  template:\n    metadata:\n"
     if template not in original:
-        raise ObservationError(f"{application.MANIFEST} has no pod template where it is expected")
+        raise ObservationError(
+            f"{application.MANIFEST} has no `template:` followed by `metadata:`, "
+            "so the annotation cannot be added"
+        )
     world.write(application.MANIFEST, original.replace(template, f"{template}      {annotation}\n"))
     application.inject_again(world)
     yield
@@ -158,7 +169,7 @@ def an_excluded_port(world: World) -> Iterator[None]:
 
 
 def one_rule_too_many(world: World) -> Iterator[None]:
-    """Append a rule that returns for port 9 to ISTIO_OUTPUT; then delete it."""
+    """Append to ISTIO_OUTPUT a rule with the target RETURN for port 9; then delete the rule."""
     rule = (CHAIN_OUTPUT, "-p", "tcp", "--dport", "9", "-j", "RETURN")
     pod = world.pod(application.APP)
     iptables(pod, "-A", *rule)
@@ -167,7 +178,10 @@ def one_rule_too_many(world: World) -> Iterator[None]:
 
 
 def chains_too_many(world: World) -> Iterator[None]:
-    """Add a foreign chain that jumps to one of the four, and one of the four to the neighbour."""
+    """Add to the pod a chain FOREIGN that jumps to ISTIO_REDIRECT; then delete this chain.
+
+    Also add an empty chain ISTIO_REDIRECT to the neighbour, and delete it then.
+    """
     pod, neighbour = world.pod(application.APP), world.pod("app=web")
     iptables(pod, "-N", FOREIGN)
     iptables(pod, "-A", FOREIGN, "-j", CHAIN_REDIRECT)
@@ -179,17 +193,17 @@ def chains_too_many(world: World) -> Iterator[None]:
 
 
 def an_endless_init(world: World) -> Iterator[None]:
-    """Use a pod whose istio-init sleeps beside the other containers."""
+    """Let `{pod}` name a pod whose istio-init sleeps while the other containers run."""
     yield from application.stand_in(world, init=application.endless_init())
 
 
 def no_outbound_rule(world: World) -> Iterator[None]:
-    """Empty ISTIO_REDIRECT; then put its rule back."""
+    """Remove the rule of ISTIO_REDIRECT; then add it again."""
     yield from flushed(world, CHAIN_REDIRECT)
 
 
 def one_rule_too_few(world: World) -> Iterator[None]:
-    """Delete the rule for Envoy's port 15090; then insert it at its place."""
+    """Delete the rule for Envoy's port 15090; then insert it at the same place again."""
     rule = ("-p", "tcp", "--dport", "15090", "-j", "RETURN")
     pod = world.pod(application.APP)
     iptables(pod, "-D", CHAIN_INBOUND, *rule)
@@ -198,27 +212,35 @@ def one_rule_too_few(world: World) -> Iterator[None]:
 
 
 def no_rule(world: World) -> Iterator[None]:
-    """Empty ISTIO_REDIRECT, so that nothing goes to port 15001; then put its rule back."""
+    """Remove the rule of ISTIO_REDIRECT, which redirects to port 15001; then add it again."""
     yield from flushed(world, CHAIN_REDIRECT)
 
 
 def the_neighbour_answers_itself(world: World) -> Iterator[None]:
-    """Empty ISTIO_REDIRECT, so that the request goes directly to the neighbour's nginx."""
+    """Remove the rule of ISTIO_REDIRECT, so that the request goes directly to the neighbour's
+    nginx; then add the rule again.
+    """
     yield from flushed(world, CHAIN_REDIRECT)
 
 
 def a_neighbour_without_a_page(world: World) -> Iterator[None]:
-    """Move the neighbour's page away: its nginx answers 403, and Envoy passes that on."""
+    """Move the neighbour's page away, so that its nginx answers 403, also through Envoy; then move
+    the page back.
+    """
     yield from _without_a_page(world, world.names.resolve("web"))
 
 
 def nginx_takes_it_itself(world: World) -> Iterator[None]:
-    """Empty ISTIO_IN_REDIRECT, so that the connection reaches nginx without Envoy."""
+    """Remove the rule of ISTIO_IN_REDIRECT, so that the connection reaches nginx without Envoy;
+    then add the rule again.
+    """
     yield from flushed(world, CHAIN_IN_REDIRECT)
 
 
 def an_nginx_without_a_page(world: World) -> Iterator[None]:
-    """Move the page away: nginx answers 403, and Envoy passes that on."""
+    """Move the page of the injected nginx away, so that it answers 403, also through Envoy; then
+    move the page back.
+    """
     yield from _without_a_page(world, world.names.resolve("pod"))
 
 
