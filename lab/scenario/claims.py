@@ -54,14 +54,14 @@ class ExpectationFailed(AssertionError):  # noqa: N818 - a finding, not an error
         super().__init__(text + (f"\n  difference:\n{difference}" if difference else ""))
 
     def with_heading(self, what: str) -> "ExpectationFailed":
-        """Return a copy of this failure with another `what`, which can say how long was waited."""
+        """Return a copy of this failure with another `what`, for instance with the time waited."""
         return type(self)(
             what, self.expected, self.observed, difference=self.difference, claim=self.claim
         )
 
 
 class NotSeenError(ExpectationFailed):
-    """A value could not be read. This fails a step, but does not show that it notices a break."""
+    """A value could not be read. This fails a step, but does not count as noticing a break."""
 
 
 @dataclass

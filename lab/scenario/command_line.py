@@ -86,7 +86,7 @@ def parse(text: str) -> CommandLine:
             assert isinstance(token, Word)
             (into if redirected else stages[-1]).append(token)
     if not all(stages):
-        raise ScenarioError(f"`{text}`: there is no command at the end or before `>`")
+        raise ScenarioError(f"`{text}`: there is no command before `>`, after `|` or at all")
     if len(into) != int(redirected):
         raise ScenarioError(f"`{text}`: the line must end with one file name after `>`")
     return CommandLine(tuple(tuple(stage) for stage in stages), into[0] if into else None)

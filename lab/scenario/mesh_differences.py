@@ -60,7 +60,7 @@ class Mesh:
     program_in: str
     """The field that holds istio-init's program name: `command` or `args`."""
     bootstrap: str
-    """Pattern of the file name of Envoy's bootstrap in Envoy's command line."""
+    """Regular expression of the path of the bootstrap file, as it is in Envoy's command line."""
     restarts_per_death: int
     """How many restarts of istio-proxy kubelet counts when Envoy dies once."""
     back_within: float
@@ -69,12 +69,13 @@ class Mesh:
     """KIND/NAME of the object whose annotation changes Envoy's configuration. POD stands for the
     pod's name."""
     reconfiguration: str
-    """The merge patch for that object; COUNT stands for the number of worker threads."""
+    """The merge patch for the object `reconfigured`. COUNT stands for Envoy's number of threads."""
     place_dependent: frozenset[str]
     """Environment variables of istio-proxy whose values kube-inject, unlike the webhook, cannot
     know."""
     inbound_answers: str
-    """Pattern of Envoy's counter of successful answers from the pod's own application."""
+    """Pattern of the name of the counter with which Envoy counts successful answers from the pod's
+    own application."""
     after_untouched: bytes
     """The bytes that kube-inject adds after a document that it does not change."""
     refusal: Refusal

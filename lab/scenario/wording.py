@@ -21,7 +21,8 @@ _MARKS = {
     "a pattern": r"\.[*+?]|\(\?|[*+?]\)|\$$|\^",
     "a Python value": r"\b(?:None|True|False)\b|\w\(| object at 0x",
 }
-"""Signs of Python syntax or of a cut text, which no sentence can have: names and patterns."""
+"""Signs of Python syntax or of a cut text, which a sentence must not have: their names and regular
+expressions."""
 
 
 def say(value: object) -> str:

@@ -56,7 +56,7 @@ class World:
     """
 
     def __init__(self, namespace: str, workdir: Path, lab: LabAccess | None = None) -> None:
-        """`lab` is None only for a world without a cluster (tests of the runner itself)."""
+        """`lab` is None only for a world without a cluster, in tests of the runner itself."""
         self.ns = namespace
         self.workdir = workdir
         self.mesh = MESHES[lab.mesh] if lab else OURS

@@ -1,4 +1,4 @@
-"""Collects the evidence for `diagnose` from a namespace; failed readings are noted, not raised."""
+"""Collects the evidence for `diagnose` from a namespace; notes the readings that fail."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

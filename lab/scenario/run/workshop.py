@@ -1,4 +1,4 @@
-"""The paced workshop: shows prose, commands, output and checks; Enter goes to the next step."""
+"""The workshop: shows prose, commands, output and checks of a step, and waits for the reader."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
