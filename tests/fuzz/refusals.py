@@ -57,7 +57,7 @@ REFUSALS: Final = (
     ),
     Refusal(
         "nodes of another system",
-        r"the sidecar runs on Linux alone",
+        r"the sidecar runs only on Linux",
         _WINDOWS,
         "taken",
         (f"{APP}  nodeSelector: {{kubernetes.io/os: darwin}}\n",),
@@ -71,7 +71,7 @@ REFUSALS: Final = (
     ),
     Refusal(
         "too many annotations",
-        r"with the sidecar's these are \d+ bytes",
+        r"with the sidecar's own, the annotations are \d+ bytes",
         "the API server counts the sidecar's annotations, too",
         "taken, and refused when injected",
         (APP.replace("{name: p}", f"{{name: p, annotations: {{a: {'x' * (256 * 1024 - 1)}}}}}"),),
@@ -106,14 +106,14 @@ REFUSALS: Final = (
     ),
     Refusal(
         "a setting of the pod's own istio-init",
-        r"istio-iptables would refuse",
+        r"istio-init could not use its settings",
         "the API server knows no program's grammar; the init program refuses what it is given",
         "taken",
         (f"{POD}  - {{name: istio-init, image: auto, args: [-z, surely]}}\n",),
     ),
     Refusal(
         "a volume of the mesh",
-        r"is a volume of the mesh, and an application mounts this one",
+        r"is a volume of the mesh, and a container mounts the pod's volume",
         "the application would find Envoy's folder in place of its own volume",
         "taken",
         (

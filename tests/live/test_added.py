@@ -21,9 +21,9 @@ EXAMPLES: Final = 1500
 DELIBERATE: Final = (
     "is no field that Kubernetes knows",  # kubectl refuses it, and a webhook's patch loses it
     "choose another name",  # the pod's volume would be lost
-    "an application mounts this one",
+    "a container mounts the pod's volume",
     "is for Windows",
-    "istio-iptables would refuse",
+    "istio-init could not use its settings",
     "emptyDir.mode must",  # a field behind a gate, which the API server drops
 )
 

@@ -255,7 +255,7 @@ ROWS: Final = (
             "'istio-envoy' is a volume of the mesh",
             "something else is mounted at '/etc/istio/proxy' already",
             "the pod has no volume 'mine'",
-            "metadata.annotations: with the sidecar's these are",
+            "metadata.annotations: with the sidecar's own, the annotations are",
             "secret.secretName is missing",
             "imagePullPolicy must be one of",
         ),

@@ -1,1 +1,1 @@
-"""The injector: adds a sidecar to pods and manifests. Pure."""
+"""The injector: adds a sidecar to pods and manifests, or removes it."""

@@ -1,7 +1,7 @@
 """Builds the two containers that injection adds to a pod. Pure.
 
-istio-init has a `command` and istio-proxy has `args`, on one image, as the walkthrough shows:
-a command replaces the image's ENTRYPOINT, args are passed to it.
+Both containers run the same image. istio-init has a `command`, which replaces the image's
+ENTRYPOINT; istio-proxy has only `args`, which the ENTRYPOINT gets. The walkthrough shows this.
 
 Parts that are equal in every pod are built once and shared: nobody may change them in place.
 """
@@ -52,7 +52,7 @@ def init_container(wishes: Wishes) -> dict[str, Any]:
 
 
 def iptables_arguments(wishes: Wishes) -> list[str]:
-    """Returns the arguments of istio-iptables: the mesh's defaults and the pod's exclusions."""
+    """Returns the arguments of istio-iptables: the mesh's ports and the settings of annotations."""
     annotations = wishes.annotations
     excluded_inbound = [
         str(contract.ENVOY_STATS_PORT),
@@ -95,8 +95,9 @@ def proxy_container(
 ) -> dict[str, Any]:
     """Returns istio-proxy, which runs the agent (the image's ENTRYPOINT) and, as its child, Envoy.
 
-    `labels`: the pod's; `app_containers`: names joined by commas; `app_ports`: JSON list;
-    `probers`: JSON or "".
+    `labels`: the pod's labels. `app_containers`: the names of the application's containers, joined
+    by commas. `app_ports`: the pod's declared ports as a JSON list. `probers`: the application's
+    original probes as JSON, or "".
     """
     tproxy = wishes.mode == "TPROXY"
     container: dict[str, Any] = {
@@ -217,7 +218,10 @@ def _image(wishes: Wishes) -> str:
 
 
 def _resources(wishes: Wishes) -> dict[str, Any]:
-    """Returns resources. One resource annotation drops all of the mesh's defaults, as in Istio."""
+    """Returns the requests and limits of an injected container.
+
+    As in Istio, a single resource annotation drops all of the mesh's defaults.
+    """
     annotations = wishes.annotations
     if not any(name in annotations for name in names.RESOURCES):
         return {"requests": dict(wishes.settings.requests), "limits": dict(wishes.settings.limits)}

@@ -1,8 +1,8 @@
 """Decides whether a pod is injected, and gives the reason in a sentence. Pure.
 
-Order (Istio's): host network, ignored namespace, the pod's own label (else annotation), never
-selectors, always selectors, policy. Namespace and revision labels are matched by the webhook's
-selectors in the API server, not here.
+The first of these that applies decides, in Istio's order: host network, ignored namespace, the
+pod's own label (else annotation), never selectors, always selectors, policy. The API server, not
+this module, matches namespace and revision labels, with the webhook's selectors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ else:  # kube-inject needs selectors only with a configuration, which loads them
 
 
 class Reason(Enum):
-    """What decided about an injection; the value is the sentence that a reader gets."""
+    """What decided whether a pod is injected; the value is the sentence for the user."""
 
     ASKED = "the pod asks for it by {label}=true"
     ALWAYS_SELECTOR = "an always-inject selector matches the pod's labels"
@@ -35,10 +35,11 @@ _YES = frozenset({Reason.ASKED, Reason.ALWAYS_SELECTOR, Reason.POLICY})
 
 
 class Policy(NamedTuple):
-    """The mesh's answer for pods that do not choose; the default is that of a local kube-inject.
+    """What the mesh decides for pods that do not choose by label or annotation.
 
-    `never`, `always`: selectors of pods. Unlike the API server's, one without requirements matches
-    nothing, as in Istio's injector.
+    The defaults are those of kube-inject without a configuration. `never`, `always`: label
+    selectors. A selector without requirements matches no pod, as in Istio's injector (in an API
+    server it would match every pod).
     """
 
     policy: str = "enabled"
@@ -47,7 +48,7 @@ class Policy(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Whether to inject, what decided that, and the sentence about it."""
+    """Whether to inject a pod, what decided that, and the same as a sentence for the user."""
 
     inject: bool
     reason: Reason
@@ -55,7 +56,10 @@ class Decision(NamedTuple):
 
 
 def decide(pod: Mapping[str, Any], namespace: str, policy: Policy) -> Decision:
-    """Decides about a pod or pod template {metadata, spec} whose field types were checked."""
+    """Decides whether to inject a pod or pod template ({metadata, spec}).
+
+    Its field types must have been checked.
+    """
     reason = _reason(pod, namespace, policy)
     sentence = reason.value.format(
         label=contract.INJECT_POD_LABEL, namespace=namespace, policy=policy.policy

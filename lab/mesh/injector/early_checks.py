@@ -1,13 +1,15 @@
-"""Plans for the probes and hooks that kubelet asks before the proxy can run. Pure.
+"""Plans what happens to the probes and hooks that kubelet sends while no agent runs. Pure.
 
 The agent answers kubelet's probes and hooks in the application's place, so it must run in time. In
 native mode it does: istio-proxy starts before all containers that may have a probe. In classic
-mode istio-proxy is a container beside the application's, and
+mode istio-proxy is a container beside the application's, and there are three cases:
 
-- a native sidecar of the user runs, and is stopped, while there is no agent: kubelet asks it
-  directly, on a port that is not captured;
-- kubelet waits for a postStart hook before it starts the next container: the proxy comes first;
-- a container that starts before the agent may fail its probes too often: the proxy comes first.
+- A native sidecar of the user runs before the agent starts and after it has ended. Kubelet sends
+  its checks directly to the sidecar, on a port that is not captured.
+- Kubelet waits for a postStart hook before it starts the next container, so the proxy is placed
+  before the application's containers.
+- A container that starts before the agent could fail its probes so often that kubelet kills it, so
+  the proxy is placed before the application's containers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,25 +21,26 @@ Container = Mapping[str, Any]
 
 ALL: Final = frozenset((*probes.PATHS, *probes.HOOKS))
 LATER: Final = frozenset(("readinessProbe",))
-"""Checks that may fail until the agent runs: no pod is ready before its proxy is."""
+"""Checks that may fail until the agent runs: the pod is not ready before the proxy anyway."""
 DEADLY: Final = ("startupProbe", "livenessProbe")
-"""Checks that end a container if they fail."""
+"""Checks that make kubelet kill the container if they fail."""
 PATIENCE: Final = 10
-"""Seconds in which the agent answers if only the proxy starts in between."""
+"""Seconds within which the agent answers if the proxy is the next container to start."""
 
 
 class Spared(NamedTuple):
-    """A port that is not captured, since kubelet asks `container` there without the agent."""
+    """A port that is not captured, so that kubelet's checks reach `container` without the agent."""
 
     port: int
     container: str
 
 
 class ProbePlan(NamedTuple):
-    """What is planned for a pod's probes. `handed`: the checks that go to the agent, by container.
+    """What happens to a pod's probes and hooks (checks).
 
-    `spared`: ports to leave uncaptured. `first`: the proxy stands before the application's
-    containers; `hold`: these wait for it.
+    `handed`: for each container, the checks that go to the agent. `spared`: the ports that must not
+    be captured. `first`: whether istio-proxy is placed before the application's containers. `hold`:
+    whether the application's containers wait until the proxy runs.
     """
 
     handed: Mapping[str, frozenset[str]]
@@ -54,8 +57,10 @@ def plan(
     hold: bool,
     may_hold: bool = True,
 ) -> ProbePlan:
-    """Returns the plan for a pod's own containers. `may_hold`: the pod does not forbid that its
-    containers wait for the proxy.
+    """Returns the plan for a pod's own containers (`apps`) and init containers (`inits`).
+
+    `native`: istio-proxy is a native sidecar. `hold`: the pod's containers wait for the proxy in
+    any case. `may_hold`: the plan may make them wait.
     """
     handed = {container["name"]: ALL for container in apps}
     spared: list[Spared] = []
@@ -84,7 +89,7 @@ def plan(
 
 
 def spare(command: Sequence[str], ports: Sequence[Spared]) -> list[str]:
-    """Returns the arguments of istio-iptables, changed so that these ports are not captured."""
+    """Returns a command of istio-iptables, changed so that it does not capture these ports."""
     spared = dict.fromkeys(str(entry.port) for entry in ports)
     changed = list(command)
     if not spared:
@@ -106,13 +111,13 @@ def _direct(container: Container, keys: frozenset[str]) -> list[Spared]:
 
 
 def _port(container: Container, key: str) -> int | None:
-    """Returns the port at which kubelet asks this over the pod's network; None if it does not."""
+    """Returns the port of the pod to which kubelet sends the check `key`; None if there is none."""
     holder = container if key in probes.PATHS else container.get("lifecycle") or {}
     return probes.asked_port(holder.get(key) or {}, container, hook=key in probes.HOOKS)
 
 
 def _patience(probe: Mapping[str, Any]) -> int:
-    """Returns the seconds from a container's start to the failed check that ends it."""
+    """Returns after how many seconds kubelet kills a container whose `probe` always fails."""
     delay, period = probe.get("initialDelaySeconds") or 0, probe.get("periodSeconds") or 10
     failures = probe.get("failureThreshold") or 3
     numbers = (setting if isinstance(setting, int) else 0 for setting in (delay, period, failures))

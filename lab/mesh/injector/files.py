@@ -1,7 +1,7 @@
 """Adds sidecars to manifests, or removes them. Pure.
 
-This module opens the kinds of workloads.py and Lists of them; every other document passes byte for
-byte.
+This module changes only the kinds in workloads.py and Lists of them; it copies every other document
+byte for byte.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from lab.mesh.workloads import WORKLOADS, Workload
 
 
 class Outcome:
-    """The documents of every file, with their pods changed, and notes for the user.
+    """The documents of all files after an injection or its removal, and notes for the user.
 
     `injected` counts the pods and pod templates that were changed.
     """
@@ -36,7 +36,11 @@ class Outcome:
 
 
 class Subject(NamedTuple):
-    """One pod or pod template, at `where` in its `holder`, which is at `path` in a document."""
+    """One pod or pod template.
+
+    `holder`: the object that contains it, at `path` in the document. `where`: the path of the
+    template inside `holder`; () for a Pod. `owner`: its workload.
+    """
 
     template: Mapping[str, Any]
     namespace: str
@@ -54,13 +58,16 @@ class Change(NamedTuple):
 
 
 Action = Callable[[Subject], Change]
-"""Changes a subject whose field types were checked. Raises AnnotationError or UnfitError."""
+"""A function that takes a subject with checked field types and returns the change to make.
+
+Raises AnnotationError or UnfitError.
+"""
 
 
 def inject_files(sources: Sequence[tuple[str, bytes]], settings: Settings) -> Outcome:
-    """Reads and injects (file name, content) pairs.
+    """Injects the pods and pod templates in `sources`, which are pairs (file name, content).
 
-    Raises DocumentErrors with every mistake of every file; then no file is injected.
+    Raises DocumentErrors with all mistakes of all files; in that case no file is injected.
     """
 
     def action(subject: Subject) -> Change:
@@ -75,7 +82,7 @@ def inject_files(sources: Sequence[tuple[str, bytes]], settings: Settings) -> Ou
 
 
 def uninject_files(sources: Sequence[tuple[str, bytes]]) -> Outcome:
-    """Reads (file name, content) pairs and removes what an injection added.
+    """Removes what an injection added to `sources`, which are pairs (file name, content).
 
     Raises DocumentErrors as `inject_files` does.
     """
@@ -91,8 +98,9 @@ def uninject_files(sources: Sequence[tuple[str, bytes]]) -> Outcome:
 
 
 def survey(document: Document) -> tuple[list[Subject], list[DocumentError]]:
-    """Returns the pods and pod templates of one document on which `inject_files` would
-    decide, and the mistakes for which it would refuse the document before that.
+    """Returns the pods and pod templates of one document, and mistakes; changes nothing.
+
+    The mistakes are those that `inject_files` finds before it decides whether to inject a pod.
     """
     subjects: list[Subject] = []
 
@@ -129,7 +137,7 @@ def _change_files(sources: Sequence[tuple[str, bytes]], action: Action) -> Outco
 
 
 class _Walk:
-    """Visits one document and collects its mistakes."""
+    """Applies an action to each pod and pod template of one document; collects the mistakes."""
 
     def __init__(self, document: Document, action: Action, outcome: Outcome) -> None:
         self.document, self.action, self.outcome = document, action, outcome
@@ -168,7 +176,7 @@ class _Walk:
     def subject(
         self, value: Mapping[str, Any], workload: Workload, path: FieldPath
     ) -> Subject | None:
-        """Returns the pod in an object of a known kind; None and new errors if it is unusable."""
+        """Returns the pod or pod template of a workload; if it has mistakes, records them: None."""
         where = workload.template
         metadata = value.get("metadata")
         template: Any = value
@@ -222,7 +230,7 @@ def _annotation_error(document: Document, path: FieldPath, error: AnnotationErro
 
 
 def _replaced(value: Mapping[str, Any], where: Sequence[str], template: Any) -> Mapping[str, Any]:
-    """Returns a copy of `value` with another template and the keys in their order."""
+    """Returns a copy of `value` with `template` at the path `where`; keeps the order of keys."""
     if not where:
         return dict(template)
     inner = _replaced(value[where[0]], where[1:], template)
@@ -234,5 +242,5 @@ def _notes(sentences: Sequence[str]) -> tuple[str, ...]:
 
 
 def _name(metadata: Mapping[str, Any]) -> str:
-    """Returns the name of an object for a sentence."""
+    """Returns the name of an object for a message."""
     return str(metadata.get("name") or metadata.get("generateName") or "without a name")

@@ -1,7 +1,7 @@
-"""Adds a sidecar to a pod or pod template. Pure; CLI and webhook both call it.
+"""Adds a sidecar to a pod or pod template, for kube-inject and the webhook. Pure.
 
-Injecting twice equals injecting once: what the status annotation lists as added is removed first,
-the probes are restored, and then the pod is injected from scratch.
+Injecting a pod twice gives the same result as injecting it once: what the status annotation lists
+as added is removed first, the probes are restored, and then the pod is injected from scratch.
 """
 
 import json
@@ -34,7 +34,7 @@ _PORT_KEYS: Final = ("name", "containerPort", "protocol", "hostPort", "hostIP")
 
 
 class Injected(NamedTuple):
-    """The decision, and the template: with a sidecar, or unchanged if the decision is no.
+    """The decision, and the template with a sidecar (unchanged if the decision is no).
 
     `warnings`: sentences about what may not work as the user expects.
     """
@@ -45,10 +45,11 @@ class Injected(NamedTuple):
 
 
 def inject(template: Template, namespace: str, owner: Owner, settings: Settings) -> Injected:
-    """Decides about one pod or pod template ({metadata, spec}), and injects it.
+    """Decides whether to inject one pod or pod template ({metadata, spec}), and injects it if so.
 
-    Parts of the result are shared with `template` and with other results.
-    Raises DocumentError for a field of the wrong type, AnnotationError for a bad annotation.
+    The result shares parts with `template` and with other results: do not change it in place.
+    Raises AnnotationError for a bad annotation, DocumentError for a field that has a wrong type or
+    rules out a sidecar.
     """
     for fault in field_types.template_faults(template):
         place = Place("pod", field=field_types.show(fault.path) or None)
@@ -97,7 +98,10 @@ def inject_checked(
 def _path_in_original(
     path: FieldPath, stripped: Mapping[str, Any], original: Mapping[str, Any]
 ) -> FieldPath:
-    """Returns a field's path in the original pod, which may hold what was added before."""
+    """Returns the path in the original pod of a field of the stripped pod.
+
+    The paths differ if the original pod has containers that an earlier injection added.
+    """
     if len(path) < 3 or not isinstance(index := path[2], int):
         return path
     group = str(path[1])
@@ -198,7 +202,7 @@ def _inject(template: Template, owner: Owner, wishes: Wishes) -> dict[str, Any]:
 def _early(
     apps: Sequence[Template], inits: Sequence[Template], wishes: Wishes
 ) -> early_checks.ProbePlan:
-    """Returns the plan for probes. No check goes to the agent if probes stay as they are."""
+    """Returns the plan for probes and hooks; if they are not rewritten, none goes to the agent."""
     native, wanted = wishes.native and bool(apps), not wishes.native and wishes.hold
     if not wishes.rewrite_probes:
         return early_checks.ProbePlan({}, (), first=wishes.hold, hold=wanted)
@@ -244,14 +248,14 @@ def _annotations(
 
 
 def _spared(template: Template, wishes: Wishes) -> list[str]:
-    """Returns a sentence about each port that is not captured."""
+    """Returns a warning for each port that the plan for probes leaves uncaptured."""
     spec = template["spec"]
     apps, inits = (
         [container for container in spec.get(group) or () if container["name"] not in OURS]
         for group in ("containers", "initContainers")
     )
     return [
-        f"port {spared.port} is not captured: kubelet asks container {spared.container} there"
+        f"port {spared.port} is not captured: kubelet checks container {spared.container} on it"
         " while no proxy can run"
         for spared in _early(apps, inits, wishes).spared
     ]

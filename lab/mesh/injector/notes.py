@@ -1,5 +1,7 @@
-"""Writes sentences about what may not work as a user expects: notes of the CLI, warnings of the
-webhook. None of them keeps a pod from being injected. Pure.
+"""Writes warnings about what may not work as a user expects. Pure.
+
+kube-inject prints them as notes, and the webhook returns them to the API server's client. None of
+them prevents an injection.
 """
 
 from collections.abc import Iterator, Mapping
@@ -37,7 +39,10 @@ _WISHES: Final = {
 
 
 def of_wishes(template: Template) -> Iterator[str]:
-    """Yields a sentence about each wish of a pod, injected or not, that is neither yes nor no."""
+    """Yields a warning for each label or annotation that should be true or false and is neither.
+
+    The pod need not be injected.
+    """
     metadata = template.get("metadata") or {}
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     key = contract.INJECT_POD_LABEL
@@ -57,7 +62,7 @@ def _undecided(where: str, key: str, value: str | None) -> Iterator[str]:
 
 
 def of_injected(template: Template, wishes: Wishes) -> Iterator[str]:
-    """Yields sentences about a pod that gets a sidecar; `template` is the pod without it."""
+    """Yields the warnings for a pod that gets a sidecar; `template` is the pod before injection."""
     spec = template["spec"]
     yield from _users(spec)
     policy = spec.get("dnsPolicy")
@@ -79,11 +84,11 @@ def _users(spec: Mapping[str, Any]) -> Iterator[str]:
     }
     for who, context in users.items():
         if context.get("runAsUser") == uid or context.get("runAsGroup") == uid:
-            yield f"{who} runs as {uid}, the proxy's own: its traffic is not redirected"
+            yield f"{who} runs as {uid}, the id of the proxy: traffic of {who} is not redirected"
 
 
 def _ports(spec: Mapping[str, Any], wishes: Wishes) -> Iterator[str]:
-    """Yields a sentence about each port of the mesh that the application uses, too."""
+    """Yields a warning for each port of the mesh that the application declares or probes, too."""
     taken = {wishes.status_port or contract.AGENT_PORT: "the agent"} | _LISTENS
     for group in GROUPS:
         for container in spec.get(group) or ():
@@ -97,7 +102,7 @@ def _ports(spec: Mapping[str, Any], wishes: Wishes) -> Iterator[str]:
                 if number in taken:
                     yield (
                         f"{who} declares port {number}, on which istio-proxy listens "
-                        f"({taken[number]}): only one of the two can"
+                        f"({taken[number]}): only one of them can listen"
                     )
                 elif number in _PASSED_BY and wishes.mode != "NONE":
                     yield f"{who} declares port {number}, which is never redirected to the proxy"
@@ -111,7 +116,7 @@ def _ports(spec: Mapping[str, Any], wishes: Wishes) -> Iterator[str]:
 
 
 def _probed_port(container: Mapping[str, Any], key: str) -> Any:
-    """Returns the port of a probe; None if it has none or asks the agent."""
+    """Returns the port of a probe; None if the probe has no port or asks the agent."""
     probe = container.get(key) or {}
     for action in ("httpGet", "tcpSocket", "grpc"):
         target = probe.get(action) or {}
@@ -127,7 +132,10 @@ def _probed_port(container: Mapping[str, Any], key: str) -> Any:
 
 
 def misplaced(value: Mapping[str, Any], workload: workloads.Workload) -> Iterator[str]:
-    """Yields a sentence about each wish above a pod template, where the injector does not look."""
+    """Yields a warning for each of the injector's labels and annotations that is misplaced.
+
+    It is misplaced on a workload: the injector reads only the metadata of the pod template.
+    """
     where = workload.template
     metadata = (workload.pod_in(value) or {}).get("metadata") or {}
     right = show((*where, "metadata"))

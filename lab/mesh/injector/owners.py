@@ -1,7 +1,7 @@
 """Finds the workload that a pod belongs to, in the pod's own metadata. Pure.
 
-The rules are those of Istio (pkg/kube/util.go, GetDeployMetaFromPod), so that both meshes give a
-pod the same name.
+The rules are those of Istio (pkg/kube/util.go, GetDeployMetaFromPod), so that both meshes
+name the same workload for a pod.
 """
 
 import re
@@ -12,20 +12,20 @@ from lab.mesh.injector.settings.pod_settings import Owner
 
 TEMPLATE_HASH: Final = "pod-template-hash"
 ROLLOUT_HASH: Final = "rollouts-pod-template-hash"
-"""The labels that a Deployment, and an Argo Rollout, put on the pods of their ReplicaSets."""
+"""TEMPLATE_HASH is a label of a Deployment's pods, ROLLOUT_HASH of an Argo Rollout's pods."""
 DEPLOYMENT_CONFIG: Final = "deploymentconfig"
-"""OpenShift's label on the pods of a DeploymentConfig's ReplicationControllers: its name."""
+"""A label of a DeploymentConfig's pods (OpenShift); the value is the DeploymentConfig's name."""
 ROLLOUT_API: Final = "v1alpha1"
-"""Without its group, as Istio writes it."""
+"""The API version of a Rollout; the group is missing, as in Istio."""
 _MINUTE: Final = r"[0-9]{8,10}"
-"""End of the name of a CronJob's Job: the minute at which the Job was due."""
+"""The last part of the name of a CronJob's Job: the minute at which the Job was due."""
 
 
 def owner_of(pod: Mapping[str, Any]) -> Owner:
-    """Returns the workload of a pod {metadata, ...} whose field types were checked.
+    """Returns the workload of a pod ({metadata, ...}); its field types must have been checked.
 
-    A pod without a generated name belongs to itself, even if it has a controller; its name may
-    be "".
+    A pod without generateName is its own workload, even if it has a controller. The name of the
+    workload is "" if the pod has no name yet and no controller.
     """
     metadata = pod.get("metadata") or {}
     own = Owner(metadata.get("name") or "")

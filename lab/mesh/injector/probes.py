@@ -1,9 +1,9 @@
-"""Sends kubelet's probes of the application to the agent, and restores them. Pure.
+"""Changes the application's probes and hooks to ask the agent, and restores them. Pure.
 
-The rules would capture a probe from kubelet like any inbound connection. Rewritten, it asks the
-agent (port 15020, outside the capture), and the agent asks the application on localhost.
-The agent gets the originals in ISTIO_KUBE_APP_PROBERS, with ports resolved to numbers; from there,
-and from the names of those ports, they can be restored.
+The redirection rules would capture a probe from kubelet like any inbound connection. A rewritten
+probe asks the agent (port 15020, which is not captured), and the agent asks the application. The
+agent gets the original probes in ISTIO_KUBE_APP_PROBERS, with each port as a number. That variable,
+and the names of ports in the status annotation, are enough to restore the probes.
 """
 
 import json
@@ -32,9 +32,10 @@ Probers = dict[str, dict[str, Any]]
 
 
 class Originals:
-    """The original checks of a pod's containers, by the path at which the agent answers each.
+    """The original probes and hooks of a pod's containers, by the agent's path for each of them.
 
-    `probers`: what the agent asks; `ports`: ports as the user wrote them, unless as numbers.
+    `probers`: the probe or hook, with its port as a number. `ports`: the port as the user wrote it,
+    if the user wrote it as text.
     """
 
     def __init__(self) -> None:
@@ -45,12 +46,12 @@ class Originals:
 def rewrite(
     container: Container, status_port: int, originals: Originals, keys: Collection[str] = ALL_CHECKS
 ) -> Container:
-    """Returns the container with probes and lifecycle hooks sent to the agent; `originals` grows.
+    """Returns the container with probes and hooks that ask the agent; adds them to `originals`.
 
-    `keys`: the checks to send. These stay unchanged: exec, probes of another host, probes of a
-    port name that the container does not have (kubelet reports it, as without a mesh), probes
-    that already ask the agent, those that the agent could not ask, and TCP hooks, which kubelet
-    does not know.
+    `keys`: the probes and hooks to change. These stay unchanged: exec and sleep; probes of another
+    host; probes of a port name that the container does not declare (kubelet reports it, as without
+    a mesh); probes that already ask the agent; probes that the agent could not send; and TCP hooks,
+    which kubelet does not support.
     """
     changed = dict(container)
     for holder, paths in ((container, PATHS), (container.get("lifecycle") or {}, HOOKS)):
@@ -93,7 +94,7 @@ def _rewritten(
 
 
 def asked_port(check: Mapping[str, Any], container: Container, *, hook: bool) -> int | None:
-    """Returns the port of the pod that kubelet asks for `check`; None if it asks no such port."""
+    """Returns the pod's port to which kubelet sends `check`; None if `check` uses no such port."""
     for action in ACTIONS[:1] if hook else ACTIONS:
         if target := check.get(action):
             port = _number(target.get("port"), container)
@@ -102,8 +103,9 @@ def asked_port(check: Mapping[str, Any], container: Container, *, hook: bool) ->
 
 
 def _can_be_asked(action: str, target: Mapping[str, Any], probe: Any, port: int) -> bool:
-    """Whether the agent can ask it. A check with a mistake stays in the pod, where the API server
-    reports it; in a variable it would not.
+    """Whether the agent can send this probe or hook to the application.
+
+    False for one with a mistake: it stays in the pod, so that the API server reports the mistake.
     """
     timeout, headers = probe.get("timeoutSeconds"), target.get("httpHeaders") or ()
     return (
@@ -119,7 +121,7 @@ def _can_be_asked(action: str, target: Mapping[str, Any], probe: Any, port: int)
 
 
 def _can_be_sent(name: str, value: object) -> bool:
-    """Whether the agent can send a header. A Host beyond ASCII would need Punycode."""
+    """Whether the agent can send a header. It cannot send a Host that would need Punycode."""
     if value is None:
         return True
     if not isinstance(value, str) or any(c in name + value for c in "\r\n\0"):
@@ -130,7 +132,7 @@ def _can_be_sent(name: str, value: object) -> bool:
 def restore(
     container: Container, probers: Mapping[str, Any], ports: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Returns the container with the checks that `rewrite` replaced."""
+    """Returns the container with its original probes and hooks (see `Originals`)."""
     changed = dict(container)
     for holder, paths in ((container, PATHS), (container.get("lifecycle") or {}, HOOKS)):
         for key, template in paths.items():
@@ -152,19 +154,19 @@ def restore(
 
 
 def unknown(container: Container, probers: Mapping[str, Any]) -> list[str]:
-    """Returns phrases for the probes and hooks that ask the agent and have no known original."""
+    """Returns a phrase for each probe or hook that asks the agent and is not in `probers`."""
     lost = []
     for holder, paths in ((container, PATHS), (container.get("lifecycle") or {}, HOOKS)):
         for key, template in paths.items():
             path = template.format(container.get("name"))
             asked = ((holder.get(key) or {}).get("httpGet") or {}).get("path")
             if asked == path and not isinstance(probers.get(path), Mapping):
-                lost.append(f"what {key} asked")
+                lost.append(f"the original {key}")
     return lost
 
 
 def _swapped(probe: Mapping[str, Any], old: str, new: str, action: Any) -> dict[str, Any]:
-    """Returns the probe with another action in place of the old one."""
+    """Returns the probe with the action `new` in place of the action `old`."""
     kept = ((k, v) for k, v in probe.items() if k == old or k not in ACTIONS)
     return {(new if k == old else k): (action if k == old else v) for k, v in kept}
 
@@ -175,7 +177,7 @@ def encode(probers: Probers) -> str:
 
 
 def decode(value: str) -> dict[str, Any]:
-    """Returns the sound entries of an encoded value; a user may have written the variable."""
+    """Returns the usable entries of ISTIO_KUBE_APP_PROBERS, which a user may have written."""
     try:
         decoded = json.loads(value)
     except (ValueError, RecursionError):
@@ -185,7 +187,7 @@ def decode(value: str) -> dict[str, Any]:
 
 
 def _is_sound(entry: Any) -> bool:
-    """Whether an API server would accept the types of a recorded action, once it is restored."""
+    """Whether the actions in an entry of ISTIO_KUBE_APP_PROBERS have no field of a wrong type."""
     from lab.mesh.manifest import pod_types  # a table that few pods need
 
     return isinstance(entry, Mapping) and not any(

@@ -41,8 +41,10 @@ _MOUNTS: Final = (
 
 
 def volumes(wishes: Wishes) -> list[dict[str, Any]]:
-    """Returns the volumes that istio-proxy mounts: its configuration, the pod's labels, the mesh's
-    root certificate, and those of the pod's annotations.
+    """Returns the volumes that injection adds.
+
+    They hold istio-proxy's configuration and data, the pod's labels and annotations, and the mesh's
+    root certificate; further ones come from the pod's annotations.
     """
     override = wishes.annotations.get(names.BOOTSTRAP_OVERRIDE)
     custom = {"name": VOLUME_BOOTSTRAP, "configMap": {"name": override}}
@@ -54,7 +56,7 @@ def volumes(wishes: Wishes) -> list[dict[str, Any]]:
 
 
 def mounts(wishes: Wishes) -> list[dict[str, Any]]:
-    """Returns the mounts of `volumes` in istio-proxy, and those of the pod's annotations."""
+    """Returns the mounts of istio-proxy: those of the mesh, and those that annotations ask for."""
     override = names.BOOTSTRAP_OVERRIDE in wishes.annotations
     custom = {"name": VOLUME_BOOTSTRAP, "mountPath": BOOTSTRAP_DIR}
     return [

@@ -1,7 +1,7 @@
 """Removes what an earlier injection added to a pod or pod template. Pure.
 
-The status annotation lists the additions. The result means the same as the pod before its
-injection, but empty mappings and the layout of the text are lost.
+The status annotation lists the additions. To Kubernetes, the result means the same as the pod
+before its injection, but empty mappings and the layout of the text are lost.
 """
 
 import json
@@ -64,10 +64,12 @@ def not_undone(template: Template) -> list[str]:
     sentences = []
     if not any(status.named.values()):
         sentences.append(
-            f"{contract.STATUS_ANNOTATION} names nothing: only this annotation is removed"
+            f"{contract.STATUS_ANNOTATION} lists nothing: only this annotation is removed"
         )
     elif not status.named["annotations"]:
-        sentences.append("another injector injected this pod: its labels and annotations stay")
+        sentences.append(
+            "another injector injected this pod: the labels and annotations it added stay"
+        )
     spec = template["spec"]
     probers = _old_probers(spec)
     for group in GROUPS:
@@ -89,7 +91,7 @@ def keep(holder: dict[str, Any], key: str, value: Any) -> None:
 
 
 class Status:
-    """The content of a status annotation. People edit annotations, so it may hold anything."""
+    """The usable parts of a status annotation; ignores the rest, since people edit annotations."""
 
     def __init__(self, value: str) -> None:
         try:
@@ -134,7 +136,7 @@ def _is_place(group: Any, index: Any, container: Any) -> bool:
 
 
 def _put_back(spec: dict[str, Any], places: list[tuple[str, int, Any]]) -> None:
-    """Restores the user's own istio-proxy and istio-init, each at its position."""
+    """Restores the istio-proxy and istio-init that the user wrote, each at its old position."""
     for group, index, container in places:
         there = [c for c in spec.get(group) or () if c["name"] != container["name"]]
         there.insert(max(index, 0), container)

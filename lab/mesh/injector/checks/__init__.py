@@ -1,1 +1,1 @@
-"""Refuses pods that an API server or the sidecar would refuse once injected, by the cause."""
+"""Refuses pods that an API server or the sidecar would refuse after injection; names the cause."""

@@ -1,8 +1,9 @@
-"""Checks whether an API server accepts what annotations and users' containers add. Pure.
+"""Checks whether an API server accepts what users add to the injected containers. Pure.
 
-An API server names fields of containers that the user never wrote. These checks name the annotation
-or the container that asked for them. They check the pod as it will be, since the volume of a mount
-may come from the pod, the mesh or an annotation.
+Users add to them by annotation, or by a container of their own named istio-proxy or istio-init. An
+API server would name fields of containers that the user never wrote. These checks name the
+annotation or the user's container that is the cause. They check the pod as it is after injection,
+since the volume of a mount may come from the pod, the mesh or an annotation.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,16 +18,16 @@ from lab.mesh.manifest.field_types import Fault
 
 Container = Mapping[str, Any]
 _GRACE: Final = 30
-"""Seconds in which a pod has to end by default."""
+"""The default of terminationGracePeriodSeconds in Kubernetes."""
 
 
 def check_container(
     container: Container, spec: Mapping[str, Any], annotations: Mapping[str, str], own: Own
 ) -> None:
-    """Checks whether an API server accepts one of our containers with the user's additions.
+    """Checks whether an API server accepts an injected container with the user's additions.
 
-    `spec`: of the pod as it will be. Raises AnnotationError, or UnfitError for a container of
-    the pod itself.
+    `container`: istio-init or istio-proxy, with the additions. `spec`: the pod's, after injection.
+    Raises AnnotationError if an annotation is the cause, UnfitError if a container of the pod is.
     """
     settings = own.settings.get(container["name"])
     user_mounts = names.named(annotations.get(names.USER_VOLUME_MOUNT, "{}"))
@@ -72,7 +73,7 @@ def _in_the_pod(container: Container, spec: Mapping[str, Any]) -> Iterator[Fault
     unmasked = (container.get("securityContext") or {}).get("procMount") == "Unmasked"
     if unmasked and spec.get("hostUsers") is not False:
         where = ("securityContext", "procMount")
-        yield Fault(where, "must be Default where the pod uses the host's users")
+        yield Fault(where, "must be Default unless the pod sets hostUsers: false")
     volumes = {volume["name"]: volume for volume in spec.get("volumes") or ()}
     for index, mount in enumerate(container.get("volumeMounts") or ()):
         if mount["name"] not in volumes:
@@ -81,10 +82,10 @@ def _in_the_pod(container: Container, spec: Mapping[str, Any]) -> Iterator[Fault
     for index, device in enumerate(container.get("volumeDevices") or ()):
         volume = volumes.get(device["name"], {})
         if not volume.get("persistentVolumeClaim") and not volume.get("ephemeral"):
-            yield Fault(("volumeDevices", index), f"the pod has no claim {device['name']!r}")
+            yield Fault(("volumeDevices", index), f"the pod has no claim volume {device['name']!r}")
         taken = {mount["name"] for mount in mounts} | {mount["mountPath"] for mount in mounts}
         if {device["name"], device["devicePath"]} & taken:
-            yield Fault(("volumeDevices", index), "is mounted, too")
+            yield Fault(("volumeDevices", index), "is in volumeMounts, too")
     yield from _of_the_pod(container, spec)
 
 

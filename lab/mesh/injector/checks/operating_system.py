@@ -1,4 +1,4 @@
-"""Checks whether a pod is for nodes on which the sidecar cannot run: those without Linux. Pure."""
+"""Checks whether a pod can run only on nodes without Linux, where no sidecar can run. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -7,7 +7,7 @@ from lab.mesh.manifest.reading import FieldPath
 
 LINUX: Final = "linux"
 OS_LABELS: Final = ("kubernetes.io/os", "beta.kubernetes.io/os")
-"""Kubelet puts both on its node; the second is deprecated."""
+"""Labels of a node that name its operating system; the second is deprecated."""
 WINDOWS_BUILD: Final = "node.kubernetes.io/windows-build"
 """A label that only Windows nodes have."""
 _TERMS: Final = (
@@ -17,10 +17,10 @@ _TERMS: Final = (
 
 
 def not_for_linux(pod: Mapping[str, Any]) -> tuple[FieldPath, str] | None:
-    """Returns the field that keeps a pod {spec} from all Linux nodes, and a sentence; or None.
+    """Returns the field that keeps a pod off all Linux nodes, and a sentence about it; or None.
 
-    Reads spec.os, the node selector and the required node affinity, of which all terms must shut
-    Linux out; it does not know what a RuntimeClass or a node's name adds.
+    `pod`: a mapping with `spec`. Reads spec.os, the node selector and the required node affinity,
+    in which every term must exclude Linux. Ignores spec.runtimeClassName and spec.nodeName.
     """
     spec = pod.get("spec") or {}
     system = spec.get("os")
@@ -42,7 +42,7 @@ def not_for_linux(pod: Mapping[str, Any]) -> tuple[FieldPath, str] | None:
 
 
 def _shut_out_by(term: Mapping[str, Any]) -> Sequence[Any] | None:
-    """Returns the values that a term asks for if it shuts Linux out; else None."""
+    """Returns the values that a node selector term asks for if it excludes Linux, else None."""
     for expression in _list(term.get("matchExpressions")):
         if isinstance(expression, Mapping):
             values = _list(expression.get("values"))
@@ -64,7 +64,7 @@ def _shuts_out(key: Any, operator: Any, values: Sequence[Any]) -> bool:
 def _sentence(asked: Sequence[Any]) -> str:
     other = [value for value in asked if value != "windows" and not str(value)[:1].isdigit()]
     if other:
-        return f"the sidecar runs on Linux alone, and this asks for {other[0]!r}"
+        return f"the sidecar runs only on Linux, and this field asks for {other[0]!r}"
     return "the sidecar does not run on Windows"
 
 

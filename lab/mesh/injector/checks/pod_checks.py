@@ -1,7 +1,7 @@
-"""Checks whether a sidecar fits a pod, before an API server refuses the injected pod. Pure.
+"""Checks before injection whether a pod can have a sidecar. Pure.
 
-An API server names fields of containers that the user never wrote. These checks name the
-annotation or the field that asked for them.
+An API server would refuse the injected pod, and would name fields of containers that the user
+never wrote. These checks name the annotation or the field of the user that is the cause.
 """
 
 import math
@@ -22,11 +22,14 @@ _PAIRS: Final = (
 
 
 _MOST_ANNOTATIONS: Final = 256 * 1024
-"""Bytes of all keys and values that an API server accepts."""
+"""The most bytes that an API server accepts in all annotations, keys and values together."""
 
 
 def check_pod(template: Mapping[str, Any]) -> None:
-    """Checks a pod before its injection. Raises UnfitError or AnnotationError."""
+    """Checks the pod's nodes, container names and resources before injection.
+
+    Raises UnfitError if a field of the pod is the cause, AnnotationError if an annotation is.
+    """
     if elsewhere := not_for_linux(template):
         hint = "label the pod sidecar.istio.io/inject=false"
         raise UnfitError(*elsewhere, hint=hint)
@@ -45,7 +48,10 @@ def check_pod(template: Mapping[str, Any]) -> None:
 
 
 def _check_budget(spec: Mapping[str, Any], annotations: Mapping[str, str]) -> None:
-    """Checks that the proxy's resources stay within the pod's own. Raises AnnotationError."""
+    """Checks that the proxy's annotations stay within the pod's spec.resources.
+
+    Raises AnnotationError.
+    """
     budget = spec.get("resources")
     if not isinstance(budget, Mapping):
         return
@@ -70,7 +76,10 @@ def _check_sum(
     name: str,
     annotations: Mapping[str, str],
 ) -> None:
-    """Checks that all containers stay within the pod's own resources. Raises AnnotationError."""
+    """Checks that the proxy and the pod's containers together stay within spec.resources.
+
+    `resource`: cpu or memory; `name`: the annotation for the proxy. Raises AnnotationError.
+    """
     groups = [group for group in ("requests", "limits") if _amount(budget, group, resource)]
     if not groups or not annotations.get(name):
         return
@@ -82,20 +91,20 @@ def _check_sum(
     ]
     allowed = budget[groups[0]][resource]
     if sum(others) + _units(annotations[name]) > _units(allowed):
-        problem = "and what the pod's containers request are together above spec.resources"
+        problem = "together with the requests of the pod's containers this is above spec.resources"
         raise AnnotationError(
             name, annotations[name], f"{problem}.{groups[0]}.{resource} of the pod, {allowed}"
         )
 
 
 def _amount(resources: object, group: str, resource: str) -> int:
-    """Returns thousandths of a resource, 0 if it is missing or no quantity."""
+    """Returns the amount of a resource in thousandths; 0 if it is missing or not a quantity."""
     amounts = resources.get(group) if isinstance(resources, Mapping) else None
     return _units(amounts.get(resource)) if isinstance(amounts, Mapping) else 0
 
 
 def _units(amount: object) -> int:
-    """Returns thousandths, rounded up as an API server does."""
+    """Returns a quantity in thousandths, rounded up as in an API server; 0 for anything else."""
     try:
         return math.ceil(round(quantity(str(amount)) * 1000, 6))
     except (ValueError, OverflowError):
@@ -105,10 +114,11 @@ def _units(amount: object) -> int:
 def check_volumes(
     spec: Mapping[str, Any], added: Sequence[Mapping[str, Any]], annotations: Mapping[str, str]
 ) -> None:
-    """Checks that the added volumes (ours, then the annotation's) agree with the pod's volumes.
+    """Checks that the names of the added volumes do not clash with each other or the pod's volumes.
 
-    `spec`: of the pod before its injection. Raises AnnotationError, and UnfitError for a volume of
-    the pod that an application mounts and the mesh would replace by another.
+    `spec`: the pod's, before injection. `added`: the mesh's volumes, then those of the annotation
+    userVolume. Raises AnnotationError if that annotation is the cause, and UnfitError if the mesh
+    would replace a volume of the pod that an application mounts.
     """
     if names.USER_VOLUME not in annotations and not spec.get("volumes"):
         return
@@ -127,12 +137,12 @@ def check_volumes(
             problem = f"the pod has another volume {name!r} already; choose another name"
             raise AnnotationError(names.USER_VOLUME, annotations[names.USER_VOLUME], problem)
         if set(_source(volume)) != set(_source(there[name])) and _mounted(spec, name):
-            problem = f"{name!r} is a volume of the mesh, and an application mounts this one"
+            problem = f"{name!r} is a volume of the mesh, and a container mounts the pod's volume"
             raise UnfitError(("spec", "volumes", index, "name"), problem, hint="rename it")
 
 
 def _source(volume: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns the source of a volume; the API server makes an empty folder if there is none."""
+    """Returns the source of a volume; emptyDir if it has none, as in an API server."""
     fields = {key: value for key, value in volume.items() if key != "name" and value is not None}
     return fields or {"emptyDir": {}}
 
@@ -148,11 +158,11 @@ def _mounted(spec: Mapping[str, Any], name: str) -> bool:
 
 
 def check_annotations(entries: Mapping[str, str]) -> None:
-    """Raises UnfitError if an API server does not accept so many bytes of annotations."""
+    """Raises UnfitError if the annotations have more bytes than an API server accepts."""
     size = sum(len(text.encode(errors="replace")) for pair in entries.items() for text in pair)
     if size > _MOST_ANNOTATIONS:
         problem = (
-            f"with the sidecar's these are {size} bytes; "
+            f"with the sidecar's own, the annotations are {size} bytes; "
             f"an API server takes at most {_MOST_ANNOTATIONS}"
         )
         raise UnfitError(("metadata", "annotations"), problem, hint="shorten the largest")

@@ -1,7 +1,8 @@
-"""Checks whether the programs in our containers accept arguments and environment. Pure.
+"""Checks whether the programs in the injected containers accept their settings. Pure.
 
-A pod whose init program or agent refuses its settings never starts, and the reason is in a log that
-few look for. These checks name the annotation or the container that brought the setting.
+The settings are arguments and environment variables. If istio-iptables or the agent refused them,
+the pod would never start, and only a container's log would have the reason. These checks name the
+annotation or the user's container that set the value.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,23 +18,23 @@ from lab.mesh.manifest import field_types
 from lab.mesh.manifest.reading import FieldPath
 
 MOST: Final = 128 * 1024 - 1
-"""Bytes of the longest argument or variable that Linux passes to a program."""
+"""The most bytes that Linux passes to a program in one argument or variable (`NAME=value`)."""
 DNS_VARIABLES: Final = ("ISTIO_META_DNS_CAPTURE", "REDIRECT_DNS")
-"""With them the rules would send DNS to the agent, and this agent does not answer it."""
+"""Variables that would redirect DNS to the agent, which does not answer DNS in this mesh."""
 _OF_CONTAINERS: Final = {
     "ISTIO_META_APP_CONTAINERS": "names",
     "ISTIO_META_POD_PORTS": "ports",
     contract.PROBES_VARIABLE: "probes",
 }
-"""Variables of istio-proxy made from the pod's containers, and what each holds of them."""
+"""Variables of istio-proxy that describe the pod's containers, and what each one lists."""
 _ELSEWHERE: Final = "network-namespace"
 
 
 def check_init(init: Mapping[str, Any], wishes: Wishes, own: Own) -> None:
-    """Checks whether istio-iptables accepts its settings. Raises AnnotationError or UnfitError.
+    """Checks whether istio-iptables accepts the settings of istio-init.
 
-    `own`: the user's settings for our containers. A container that runs another program is the
-    user's own business.
+    `own`: the user's settings for the injected containers. If the user replaced the program of
+    istio-init by another one, nothing is checked. Raises AnnotationError or UnfitError.
     """
     if not wishes.config.metadata and not own.settings:
         return  # These are our own arguments, and the same grammar has read their values.
@@ -51,7 +52,7 @@ def check_init(init: Mapping[str, Any], wishes: Wishes, own: Own) -> None:
                 _read(name, value)
         chosen = traffic_flags.chosen_settings(traffic_flags.split(command[1:]), variables)
         if (elsewhere := chosen.pop(_ELSEWHERE, None)) and elsewhere.text.strip():
-            problem = f"{elsewhere.where}: the init container sets the rules of its own pod"
+            problem = f"{elsewhere.where}: istio-init sets the rules of its own pod only"
             raise SettingError(problem, setting=elsewhere.where)
         for setting in chosen.values():
             setting.value()
@@ -60,7 +61,7 @@ def check_init(init: Mapping[str, Any], wishes: Wishes, own: Own) -> None:
 
 
 def _words(container: Mapping[str, Any], key: str) -> list[str]:
-    """Returns the words of a command; [] for a wrong type, which an API server refuses."""
+    """Returns the words of `command` or `args`, or [] for a wrong type, refused later."""
     words = container.get(key) or []
     usable = isinstance(words, list) and all(isinstance(word, str) for word in words)
     return words if usable else []
@@ -74,7 +75,7 @@ def _read(name: str, value: str) -> None:
 
 
 def _blamed(bad: SettingError, wishes: Wishes, own: Own) -> AnnotationError | UnfitError:
-    """Returns the error, which names the annotation or the container that brought the setting."""
+    """Returns the error that names the annotation or the user's container that set the value."""
     name = bad.setting.removeprefix("$")
     annotations = wishes.annotations
     user = own.settings.get(contract.INIT_CONTAINER) or {}
@@ -82,7 +83,7 @@ def _blamed(bad: SettingError, wishes: Wishes, own: Own) -> AnnotationError | Un
     if bad.setting.startswith("$") and name in wishes.config.metadata and name not in variables:
         problem = f"field proxyMetadata.{name}: {bad.message.partition(': ')[2]}"
         return AnnotationError(names.PROXY_CONFIG, annotations.get(names.PROXY_CONFIG, ""), problem)
-    problem = f"istio-iptables would refuse {bad.message}"
+    problem = f"istio-init could not use its settings: {bad.message}"
     if not user and (place := own.place(contract.PROXY_CONTAINER)):
         return UnfitError((*place, "securityContext", "runAsUser"), problem)
     if not (place := own.place(contract.INIT_CONTAINER)):
@@ -93,9 +94,9 @@ def _blamed(bad: SettingError, wishes: Wishes, own: Own) -> AnnotationError | Un
 
 
 def check_sizes(containers: Sequence[Mapping[str, Any]], wishes: Wishes, own: Own) -> None:
-    """Checks whether Linux can pass every argument and variable to the programs.
+    """Checks that no argument or variable is too long for Linux to pass to its program.
 
-    Raises AnnotationError, or UnfitError if a container of the pod brought a text too long.
+    Raises UnfitError if a field of the pod is the cause, AnnotationError if an annotation is.
     """
     for container in containers:
         for path, text in _texts(container):
@@ -107,7 +108,7 @@ def check_sizes(containers: Sequence[Mapping[str, Any]], wishes: Wishes, own: Ow
 def _too_long(
     path: FieldPath, text: str, name: str, wishes: Wishes, own: Own
 ) -> AnnotationError | UnfitError:
-    """Returns the error, which names the container, else the annotation, that brought the text."""
+    """Returns the error for a text that is too long; names the field or annotation that set it."""
     problem = f"would have more than {MOST} bytes, the most that Linux passes to a program"
     if place := own.place(name):
         for field, user_text in _texts(own.settings[name]):
@@ -126,7 +127,7 @@ def _too_long(
 
 
 def _texts(container: Mapping[str, Any]) -> Iterator[tuple[FieldPath, str]]:
-    """Yields the field and the text of each argument and variable, as a program gets it."""
+    """Yields the field and the text of each argument and of each variable (`NAME=value`)."""
     for key in ("command", "args"):
         for index, word in enumerate(_words(container, key)):
             yield (key, index), word

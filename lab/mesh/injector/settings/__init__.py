@@ -1,1 +1,1 @@
-"""Settings of a sidecar, by mesh and pod: policy, annotations, ProxyConfig, own containers."""
+"""Reads the settings of a sidecar: those of the mesh, and those of the pod, which win."""

@@ -1,7 +1,7 @@
-"""Defines the pod annotations that shape a sidecar: their names, values and meanings.
+"""Defines the pod annotations that configure a sidecar: their names, values and meanings.
 
-Names and accepted values are Istio's. If a value cannot be honoured, the injector refuses the pod
-and names the annotation, the value and what is expected.
+Names and accepted values are Istio's. If the injector cannot use a value, it refuses the pod and
+names the annotation, the value and what it expected.
 """
 
 import json
@@ -67,14 +67,14 @@ _NAME: Final = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?"
 
 
 def check(annotations: Mapping[str, str]) -> Iterator[AnnotationError]:
-    """Yields an error for each annotation with a value that cannot be honoured, in their order."""
+    """Yields an error for each annotation that has an unusable value, in the annotations' order."""
     for name, value in annotations.items():
         if (rule := RULES.get(name)) and (problem := rule(value)):
             yield AnnotationError(name, value, problem)
 
 
 def flag(value: str | None, default: bool) -> bool:
-    """Returns a truth value as Go reads it (1, t, true, ...); `default` for anything else."""
+    """Parses a truth value as Go does (1, t, true, ...); returns `default` for anything else."""
     try:
         return traffic_grammar.boolean(value or "")
     except ValueError:
@@ -82,10 +82,10 @@ def flag(value: str | None, default: bool) -> bool:
 
 
 def named(value: str) -> list[dict[str, Any]]:
-    """Reads userVolume and userVolumeMount: a JSON object of objects by name, or a list of them.
+    """Parses userVolume or userVolumeMount: JSON, either objects by name or a list of objects.
 
-    As in Istio, a name in an object beats its key, and the key in a list is the position. Raises
-    ValueError.
+    Returns the objects, each with its `name`. As in Istio, an object without a `name` field gets
+    its key as its name, or its position in the list. Raises ValueError.
     """
     decoded = _json(value)
     if isinstance(decoded, dict):
@@ -95,7 +95,7 @@ def named(value: str) -> list[dict[str, Any]]:
     else:
         raise ValueError("neither an object nor a list")
     if not all(isinstance(entry, dict) for _, entry in entries):
-        raise ValueError("not of objects")
+        raise ValueError("an entry is not an object")
     return [{"name": key, **entry} for key, entry in entries]
 
 
@@ -126,7 +126,7 @@ def _number(least: int, most: int) -> Callable[[str], str]:
 
 
 def status_port(value: str) -> int:
-    """Returns the agent's port; 0: no probes go to it. Raises ValueError."""
+    """Parses the agent's port; 0 means that no probes go to the agent. Raises ValueError."""
     port = traffic_grammar.any_port(value)
     if port in contract.ENVOY_PORTS:
         raise ValueError(f"Envoy listens on {port} already")
@@ -161,7 +161,10 @@ def _templates(value: str) -> str:
 
 
 def _all_are(kind: str, example: str) -> Callable[[str], str]:
-    """Returns the rule that all entries of `named` have a type of the API."""
+    """Returns the rule that the value holds valid objects of an API type (`kind`), by name.
+
+    `example`: a value for the message.
+    """
 
     def rule(value: str) -> str:
         from lab.mesh.manifest import field_types, pod_rules  # a table that few pods need
@@ -211,11 +214,11 @@ RULES: Final[dict[str, Callable[[str], str]]] = {
     USER_VOLUME: _all_are("Volume", '{"data": {"emptyDir": {}}}'),
     USER_VOLUME_MOUNT: _all_are("VolumeMount", '{"data": {"mountPath": "/d"}}'),
 }
-"""The rule of each annotation: returns what is wrong with a value, "" if nothing is."""
+"""For each annotation, a function that returns what is wrong with a value ("": nothing)."""
 
 
 def config(annotations: Mapping[str, str]) -> ProxyConfig:
-    """Reads proxy.istio.io/config (YAML or JSON). Raises AnnotationError."""
+    """Returns the ProxyConfig in proxy.istio.io/config (YAML or JSON). Raises AnnotationError."""
     value = annotations.get(PROXY_CONFIG, "")
     settings, problem = proxy_config.read(value)
     if problem:

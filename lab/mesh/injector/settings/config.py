@@ -1,13 +1,13 @@
-"""Reads the injector's configuration file: which pods it injects by default, and how. Pure.
+"""Reads the injector's configuration file: which pods it injects by default, and how.
 
 YAML or JSON, with Istio's names where Istio has them:
 
     policy: enabled                 # or disabled
-    neverInjectSelector:            # any that matches decides; an empty one matches nothing
+    neverInjectSelector:            # one match is enough; an empty selector matches no pod
     - matchLabels: {job: batch}
     alwaysInjectSelector: []
     revision: default               # in the pod's status annotation and istio.io/rev
-    nativeSidecars: disabled        # enabled, or auto: by the nodes' Kubernetes version
+    nativeSidecars: disabled        # or enabled, or auto (by the nodes' Kubernetes version)
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,10 +32,10 @@ WITHOUT_VALUES: Final = ("Exists", "DoesNotExist")
 def read(
     text: str, file: str, base: Settings | None = None, kubelets: Iterable[str] = ()
 ) -> Settings:
-    """Returns `base` (default: the default settings) with the settings of the file.
+    """Parses `text`; returns `base` (None: the default settings) with the settings in `text`.
 
-    `kubelets`: versions of the nodes' kubelets, for nativeSidecars: auto.
-    Raises DocumentError, which names file and field.
+    `file`: the file's name for messages. `kubelets`: the versions of the nodes' kubelets, which
+    `nativeSidecars: auto` needs. Raises DocumentError, which names file and field.
     """
     reading = yaml_reader.read(text)
     if reading.problems:
@@ -64,7 +64,10 @@ def read(
 
 
 def read_file(path: Path, base: Settings, kubelets: Iterable[str] = ()) -> Settings:
-    """Reads a file. Also raises SidecarLabError, and DocumentErrors for a file that is no text."""
+    """Reads the configuration file at `path`, and parses it as `read` does.
+
+    Also raises SidecarLabError if the file cannot be read, and DocumentErrors if it is not UTF-8.
+    """
     try:
         data = path.read_bytes()
     except OSError as bad:
@@ -103,12 +106,15 @@ def _selectors(found: Mapping[str, Any], name: str, file: str) -> tuple[LabelSel
 
 
 def selector(given: Any, file: str, place: str) -> LabelSelector:
-    """A Kubernetes label selector. Raises DocumentError naming `file` and `place`."""
+    """Returns a label selector from its parsed YAML.
+
+    Raises DocumentError, which names `file` and the field `place`.
+    """
     if not isinstance(given, dict) or not given.keys() <= {"matchLabels", "matchExpressions"}:
         raise _wrong(file, place, "must hold matchLabels, matchExpressions or both")
     labels = given.get("matchLabels") or {}
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
-        raise _wrong(file, f"{place}.matchLabels", "must be labels with their texts")
+        raise _wrong(file, f"{place}.matchLabels", "must be a mapping of labels to texts")
     expressions = given.get("matchExpressions") or []
     if not isinstance(expressions, list):
         raise _wrong(file, f"{place}.matchExpressions", "must be a list")

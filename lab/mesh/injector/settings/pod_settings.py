@@ -1,4 +1,4 @@
-"""Holds what the mesh decides for every sidecar, and what one pod wishes for its own. Pure."""
+"""Holds the mesh's settings for every sidecar, and one pod's settings for its own. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,16 +11,16 @@ from lab.mesh.injector.settings import annotations as names
 from lab.mesh.injector.settings.proxy_config import ProxyConfig
 
 NATIVE_SINCE: Final = (1, 33)
-"""Version of Kubernetes since which native sidecars are stable; earlier ones may lack them."""
+"""The first version of Kubernetes in which native sidecars are stable."""
 _VERSION: Final = r"v?([0-9]+)\.([0-9]+)(?:[.+-].*)?"
 
 
 class Settings(NamedTuple):
-    """What the mesh decides for every sidecar; pods override by annotation.
+    """The mesh's settings for every sidecar; a pod overrides many of them by annotation.
 
-    `requests`, `limits`: Kubernetes quantities. Requests are small so that many lab pods fit
-    a node of two CPUs. Periods are in seconds. `native_sidecar` is False as the walkthrough
-    shows the classic kind; `native_by_version` chooses as Istio does.
+    `requests`, `limits`: Kubernetes quantities. Requests are small so that many lab pods fit on
+    a node with two CPUs. Periods are in seconds. `native_sidecar` is False by default because the
+    walkthrough shows the classic kind of sidecar; Istio chooses as `native_by_version` does.
     """
 
     image: str = contract.PROXY_IMAGE
@@ -41,9 +41,9 @@ class Settings(NamedTuple):
 
 
 def native_by_version(versions: Iterable[str]) -> bool:
-    """Whether all kubelets, of these versions ("v1.34.2"), support native sidecars.
+    """Whether kubelets of all these versions (such as "v1.34.2") support native sidecars.
 
-    Raises ValueError for what is no version. Returns False if there are no versions.
+    False if there are no versions. Raises ValueError if a text is not a version of Kubernetes.
     """
     read = []
     for version in versions:
@@ -63,7 +63,7 @@ class Owner(NamedTuple):
 
     @property
     def address(self) -> str:
-        """The value of Istio's ISTIO_META_OWNER; kubelet fills in the namespace."""
+        """The value of the variable ISTIO_META_OWNER; kubelet fills in the namespace."""
         plural = self.kind.lower() + "s"
         return (
             f"kubernetes://apis/{self.api_version}/namespaces/$(POD_NAMESPACE)/{plural}/{self.name}"
@@ -71,7 +71,11 @@ class Owner(NamedTuple):
 
 
 class Wishes(NamedTuple):
-    """What one pod wishes for its sidecar: its annotations, read and checked, and the defaults."""
+    """The settings for one pod's sidecar.
+
+    `annotations`: the pod's, already checked. `config`: the pod's ProxyConfig. `settings`: the
+    mesh's, which hold where the pod sets nothing.
+    """
 
     annotations: Mapping[str, str]
     config: ProxyConfig
@@ -79,12 +83,12 @@ class Wishes(NamedTuple):
 
     @property
     def mode(self) -> str:
-        """REDIRECT, TPROXY or NONE."""
+        """How traffic reaches Envoy: REDIRECT, TPROXY or NONE."""
         return self.annotations.get(names.INTERCEPTION_MODE) or self.config.mode
 
     @property
     def status_port(self) -> int:
-        """The agent's port; 0: no probes go to it."""
+        """The agent's port; 0 means that no probes go to the agent."""
         annotation = self.annotations.get(names.STATUS_PORT)
         return int(annotation) if annotation else self.config.status_port or contract.AGENT_PORT
 
@@ -100,7 +104,7 @@ class Wishes(NamedTuple):
         return self.settings.hold_application if self.config.hold is None else self.config.hold
 
     def holding(self) -> "Wishes":
-        """Returns the same, but the application waits for the proxy, unless its config decides."""
+        """Returns a copy with `hold` true, unless the pod's ProxyConfig sets it to false."""
         return self._replace(settings=self.settings._replace(hold_application=True))
 
     @property
@@ -112,7 +116,7 @@ class Wishes(NamedTuple):
 
     @property
     def merge_metrics(self) -> bool:
-        """Whether annotations send Prometheus to the agent."""
+        """Whether the pod gets annotations that make Prometheus scrape the agent."""
         return bool(self.status_port) and names.flag(
             self.annotations.get(names.MERGE_METRICS), True
         )

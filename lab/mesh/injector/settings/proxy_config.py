@@ -1,4 +1,4 @@
-"""Reads and checks proxy.istio.io/config: the ProxyConfig that a pod brings along. Pure."""
+"""Parses and checks the annotation proxy.istio.io/config: a pod's own ProxyConfig. Pure."""
 
 import json
 import re
@@ -18,7 +18,7 @@ _TYPES: Final = {
     "statusPort": int,
 }
 _SHORT: Final = 4096
-"""Characters; a longer text is not kept in memory."""
+"""Only texts with fewer characters are cached."""
 _VARIABLE: Final = r"[!-<>-~][ -<>-~]*"
 _READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "discoveryAddress": proxy_grammar.host_port,
@@ -26,46 +26,46 @@ _READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "terminationDrainDuration": proxy_grammar.seconds,
 }
 _OURS: Final = frozenset({"INSTANCE_IPS", contract.PROBES_VARIABLE, "PROXY_CONFIG"})
-"""Variables from the injector to the agent, which does not start if a user changes them."""
+"""Variables of the agent that users must not set: it might not start with their values."""
 _KINDS: Final = {dict: "a mapping", bool: "true or false", int: "a whole number"}
 
 
 class ProxyConfig(NamedTuple):
-    """The content of proxy.istio.io/config; `fields` is all of it, for the agent."""
+    """The content of proxy.istio.io/config; `fields` holds every field, as the agent gets them."""
 
     fields: Mapping[str, Any]
 
     @property
     def hold(self) -> bool | None:
-        """holdApplicationUntilProxyStarts; None if the pod does not set it."""
+        """The field holdApplicationUntilProxyStarts; None if the pod does not set it."""
         value = self.fields.get("holdApplicationUntilProxyStarts")
         return value if isinstance(value, bool) else None
 
     @property
     def mode(self) -> str:
-        """interceptionMode; REDIRECT if the pod does not set it."""
+        """The field interceptionMode; REDIRECT if the pod does not set it."""
         return str(self.fields.get("interceptionMode") or traffic_grammar.MODES[0])
 
     @property
     def status_port(self) -> int | None:
-        """statusPort; None if the pod does not set it, or sets 0."""
+        """The field statusPort; None if the pod does not set it, or sets it to 0."""
         return self.fields.get("statusPort") or None
 
     @property
     def metadata(self) -> dict[str, str]:
-        """proxyMetadata: further environment of the proxy, values as text."""
+        """The field proxyMetadata: more environment variables of the proxy, with values as text."""
         return {
             key: _as_text(value) for key, value in (self.fields.get("proxyMetadata") or {}).items()
         }
 
     @property
     def environment(self) -> str:
-        """The value of PROXY_CONFIG: JSON, keys sorted so that equal settings are equal text."""
+        """The value of PROXY_CONFIG: JSON with sorted keys, so equal settings give equal text."""
         return json.dumps(self.fields, separators=(",", ":"), sort_keys=True)
 
 
 def read(value: str) -> tuple[ProxyConfig, str]:
-    """Returns the ProxyConfig in `value` (YAML or JSON), and its mistake, "" if there is none."""
+    """Parses YAML or JSON; returns the ProxyConfig and its first mistake ("" if it has none)."""
     return _remembered(value) if len(value) < _SHORT else _understood(value)
 
 
@@ -75,7 +75,7 @@ def _understood(value: str) -> tuple[ProxyConfig, str]:
 
 
 _remembered = lru_cache(maxsize=256)(_understood)
-"""The pods of a workload bring the same text, and each injection reads it twice."""
+"""Caches, because all pods of a workload have the same text and each injection reads it twice."""
 
 
 def _read(value: str) -> tuple[dict[str, Any], str]:
@@ -106,11 +106,11 @@ def _problem(key: str, entry: Any) -> str:
             if isinstance(inner, dict | list) or inner is None:
                 return f"field {key}.{name} must be a plain value"
             if key == "proxyMetadata" and not re.fullmatch(_VARIABLE, name):
-                return f"field {key}: {name!r} is no name of a variable"
+                return f"field {key}: {name!r} is not the name of a variable"
             if key == "proxyMetadata" and name in _OURS:
-                return f"field {key}: {name} is set by the injector alone"
+                return f"field {key}: a pod cannot set {name}"
             if key == "proxyMetadata" and "\0" in str(inner):
-                return f"field {key}.{name}: holds a NUL, which no environment can"
+                return f"field {key}.{name}: holds a NUL character, which no variable can"
     if key == "interceptionMode" and entry not in traffic_grammar.MODES:
         return f"field 'interceptionMode' must be one of {', '.join(traffic_grammar.MODES)}"
     if key == "statusPort" and (not 0 <= entry <= 65535 or entry in contract.ENVOY_PORTS):
@@ -125,7 +125,7 @@ def _problem(key: str, entry: Any) -> str:
     try:
         json.dumps(entry, allow_nan=False)
     except ValueError:
-        return f"field {key!r} holds a number that JSON cannot"
+        return f"field {key!r} has a number that JSON cannot hold"
     return ""
 
 

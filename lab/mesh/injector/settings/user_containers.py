@@ -1,8 +1,9 @@
-"""Applies what users set on the injected containers themselves; their settings win. Pure.
+"""Merges the user's own settings into the injected containers; the user's settings win. Pure.
 
-The settings come as a container named istio-proxy or istio-init in the pod (`image: auto` keeps our
-image), or in the annotation proxy.istio.io/overrides, where an injection keeps them:
-{"containers": [...], "initContainers": [...]}.
+The user writes them as a container named istio-proxy or istio-init in the pod (`image: auto` keeps
+the mesh's image), or in the annotation proxy.istio.io/overrides:
+{"containers": [...], "initContainers": [...]}. An injection copies such a container into this
+annotation.
 """
 
 import json
@@ -27,7 +28,7 @@ _NOT_FOR_INIT: Final = (
     "restartPolicyRules",
     "resizePolicy",
 )
-"""Fields that a container that ends cannot have."""
+"""Fields that istio-init cannot have, since it is an init container that ends."""
 GROUPS: Final = ("initContainers", "containers")
 AUTO: Final = "auto"
 _LIST_KEYS: Final = {
@@ -39,23 +40,24 @@ _LIST_KEYS: Final = {
 
 
 class Own(NamedTuple):
-    """The user's own settings for our containers, by container name.
+    """The user's own settings for the injected containers.
 
-    `places`: (group, index in it, container) of each such container in the pod.
+    `settings`: by container name, from the annotation or the pod. `places`: (group, index in the
+    group, container) of each istio-init and istio-proxy that the user wrote in the pod.
     """
 
     settings: Mapping[str, Container]
     places: tuple[tuple[str, int, Container], ...]
 
     def place(self, name: str) -> FieldPath | None:
-        """Returns the path of the pod's container that holds these settings; None if none does."""
+        """Returns the path of the pod's container that set the settings of `name`; else None."""
         for group, index, container in self.places:
             if container is self.settings.get(name):
                 return ("spec", group, index)
         return None
 
     def annotation(self) -> str:
-        """Returns the value of proxy.istio.io/overrides that keeps those containers of the pod."""
+        """Returns a value of proxy.istio.io/overrides with the containers in `places`."""
         kept: dict[str, list[Container]] = {}
         for group, _, container in self.places:
             kept.setdefault(group, []).append(container)
@@ -63,9 +65,10 @@ class Own(NamedTuple):
 
 
 def find(spec: Mapping[str, Any], annotations: Mapping[str, str]) -> Own:
-    """Returns the user's settings; the annotation beats a container, as in Istio.
+    """Returns the user's settings for the injected containers.
 
-    Raises AnnotationError, and UnfitError for a field of such a container that has a wrong type.
+    As in Istio, the annotation wins over a container in the pod. Raises AnnotationError for a bad
+    annotation, UnfitError for a field of a wrong type in a container.
     """
     places = tuple(
         (group, index, container)
@@ -85,7 +88,10 @@ def find(spec: Mapping[str, Any], annotations: Mapping[str, str]) -> Own:
 
 
 def parse(annotations: Mapping[str, str]) -> dict[str, list[Container]]:
-    """Returns the containers in proxy.istio.io/overrides by group. Raises AnnotationError."""
+    """Parses proxy.istio.io/overrides; returns its containers by group (see `GROUPS`).
+
+    Raises AnnotationError.
+    """
     value = annotations.get(names.OVERRIDES)
     if value is None:
         return {}
@@ -107,7 +113,7 @@ def parse(annotations: Mapping[str, str]) -> dict[str, list[Container]]:
 
 
 def _kept(containers: Any) -> Any:
-    """Returns containers without the fields that istio-init does not take over."""
+    """Returns the containers; istio-init without the fields that it cannot have."""
     if not isinstance(containers, list):
         return containers
     return [
@@ -119,7 +125,7 @@ def _kept(containers: Any) -> Any:
 
 
 def apply(base: dict[str, Any], own: Own) -> dict[str, Any]:
-    """Returns our container with the user's settings merged over it."""
+    """Returns the injected container `base` with the user's settings merged into it."""
     settings = own.settings.get(base["name"])
     if not settings:
         return base
@@ -133,7 +139,7 @@ def apply(base: dict[str, Any], own: Own) -> dict[str, Any]:
 
 
 def _beside(ours: dict[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns our part of a mapping, without what contradicts the user's part."""
+    """Returns our entries of a mapping without those that contradict the user's entries."""
     dropped: set[str] = set()
     user_capabilities = user.get("capabilities")
     capabilities = user_capabilities.get("add") if isinstance(user_capabilities, Mapping) else None
@@ -154,7 +160,11 @@ def _beside(ours: dict[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merged(base: dict[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
-    """Merges mappings by key and known lists by entry; replaces other values, but not by null."""
+    """Returns `base` with the user's values.
+
+    Mappings are merged by key, lists in `_LIST_KEYS` by entry. Any other value of the user replaces
+    ours, except null.
+    """
     merged = _beside(base, user)
     for key, value in user.items():
         ours = merged.get(key)
@@ -170,9 +180,11 @@ def _merged(base: dict[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merged_list(ours: Sequence[Any], theirs: Sequence[Any], key: str) -> list[Any]:
-    """Returns our entries that no entry of theirs replaces, by key or by name, and theirs.
+    """Returns the user's entries (`theirs`), after those of ours that they do not replace.
 
-    Users cannot replace the variable with the pod's own probes, or these could not be restored.
+    An entry replaces ours if both have the same value at `key`; a port also if both have the same
+    name. The user cannot replace the variable that holds the pod's original probes, because without
+    it the probes could not be restored.
     """
     theirs = [entry for entry in theirs if entry.get("name") != contract.PROBES_VARIABLE]
     by = {key, "name"} if key == "containerPort" else {key}
@@ -182,9 +194,10 @@ def _merged_list(ours: Sequence[Any], theirs: Sequence[Any], key: str) -> list[A
 
 
 def agree_on_user(init: dict[str, Any], proxy: dict[str, Any], own: Own, mode: str) -> None:
-    """Makes the rules exempt the uid of the proxy, if the user's settings choose one.
+    """Makes the rules exempt the uid that the user's settings choose for istio-proxy, if any.
 
-    Changes both containers. With TPROXY the proxy stays root: it binds foreign addresses.
+    Changes both containers in place. With TPROXY istio-proxy stays root, because it must bind
+    addresses that are not its own.
     """
     settings = own.settings.get(contract.PROXY_CONTAINER) or {}
     uid = (settings.get("securityContext") or {}).get("runAsUser")

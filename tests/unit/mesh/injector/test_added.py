@@ -100,7 +100,7 @@ def test_an_override_that_mounts_no_volume_is_refused_by_name() -> None:
 
 def test_an_unmasked_proc_needs_users_of_the_pods_own() -> None:
     own = '{"containers": [{"name": "istio-proxy", "securityContext": {"procMount": "Unmasked"}}]}'
-    with pytest.raises(AnnotationError, match="must be Default where the pod uses the host's"):
+    with pytest.raises(AnnotationError, match="must be Default unless the pod sets hostUsers"):
         inject(annotated(OVERRIDES=own))
     template = annotated(OVERRIDES=own)
     template["spec"]["hostUsers"] = False

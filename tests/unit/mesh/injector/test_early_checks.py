@@ -93,7 +93,7 @@ def test_what_kubelet_asks_has_somebody_to_answer(
     else:
         assert is_spared(made.template)
         assert made.warnings == (
-            "port 8080 is not captured: kubelet asks container one there while no proxy can run",
+            "port 8080 is not captured: kubelet checks container one on it while no proxy can run",
         )
     assert uninject.strip(made.template)["spec"] == template["spec"]
     assert injected(dict(made.template)).template == made.template

@@ -97,7 +97,7 @@ def test_a_users_port_of_our_ports_name_replaces_it() -> None:
 @pytest.mark.parametrize(
     ("name", "fields", "said"),
     [
-        ("istio-init", {"args": ["-z", "surely"]}, r"containers\[1\]\.args: .* would refuse"),
+        ("istio-init", {"args": ["-z", "surely"]}, r"containers\[1\]\.args: .* could not use"),
         ("istio-init", {"command": ["istio-iptables", "-p", "x"]}, r"\[1\]\.command: "),
         (
             "istio-init",
@@ -170,7 +170,7 @@ def test_all_containers_together_stay_within_the_pods_own_budget(
     if fits:
         inject(made)
         return
-    with pytest.raises(AnnotationError, match=r"together above spec\.resources"):
+    with pytest.raises(AnnotationError, match=r"the requests of the pod.s containers this is above spec\.resources"):
         inject(made)
 
 

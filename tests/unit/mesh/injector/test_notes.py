@@ -226,7 +226,7 @@ def test_a_pod_that_linux_nodes_may_run_is_injected(spec: dict[str, Any]) -> Non
 @pytest.mark.parametrize(("label", "value"), [*product(OS_LABELS, ["darwin", "Windows"])])
 def test_a_pod_for_nodes_of_another_system_is_refused_by_its_value(label: str, value: str) -> None:
     said = refused(pod(nodeSelector={label: value}))
-    assert said.endswith(f"the sidecar runs on Linux alone, and this asks for {value!r}")
+    assert said.endswith(f"the sidecar runs only on Linux, and this field asks for {value!r}")
 
 
 def test_a_pod_for_windows_that_declines_is_left_alone() -> None:

@@ -205,13 +205,13 @@ def test_a_volume_named_as_ours_is_replaced_and_comes_back() -> None:
 def test_what_cannot_be_undone_is_said() -> None:
     template = pod()
     template["metadata"]["annotations"] = {contract.STATUS_ANNOTATION: "no JSON"}
-    assert "names nothing" in uninject.not_undone(template)[0]
+    assert "lists nothing" in uninject.not_undone(template)[0]
     probe = {"httpGet": {"path": "/app-health/app/livez", "port": 15020}}
     template["spec"]["containers"][0]["livenessProbe"] = probe
     template["metadata"]["annotations"] = {
         contract.STATUS_ANNOTATION: '{"containers": ["istio-proxy"]}'
     }
     assert uninject.not_undone(template) == [
-        "another injector injected this pod: its labels and annotations stay",
-        "what livenessProbe asked of container app is not known",
+        "another injector injected this pod: the labels and annotations it added stay",
+        "the original livenessProbe of container app is not known",
     ]
