@@ -170,7 +170,7 @@ def test_all_containers_together_stay_within_the_pods_own_budget(
     if fits:
         inject(made)
         return
-    with pytest.raises(AnnotationError, match=r"the requests of the pod.s containers this is above spec\.resources"):
+    with pytest.raises(AnnotationError, match=r"containers this is above spec\.resources"):
         inject(made)
 
 

@@ -95,7 +95,7 @@ def test_automatic_sidecars_are_native_where_every_kubelet_has_them(
         ("nativeSidecars: true", "field nativeSidecars: must be one of auto, enabled, disabled"),
         ("neverInjectSelector: {a: b}", "must be a list of label selectors"),
         ("alwaysInjectSelector: [{labels: {}}]", "field alwaysInjectSelector[0]: must hold"),
-        ("alwaysInjectSelector: [{matchLabels: {a: 1}}]", "[0].matchLabels: must be a mapping of labels"),
+        ("alwaysInjectSelector: [{matchLabels: {a: 1}}]", "[0].matchLabels: must be a mapping"),
         ("alwaysInjectSelector: [{matchExpressions: 3}]", "[0].matchExpressions: must be a list"),
         ("alwaysInjectSelector: [{matchExpressions: [{operator: In}]}]", "[0].key: must be"),
         ("alwaysInjectSelector: [{matchExpressions: [{key: a, operator: Is}]}]", "operator: must"),
