@@ -78,7 +78,7 @@ REFUSALS: Final = (
     ),
     Refusal(
         "binary that is no text",
-        r"!!binary that is no base64 of UTF-8 text",
+        r"the value of !!binary is not UTF-8 text in base64",
         "the API server puts replacement characters there, so that the text is lost unsaid",
         "taken",
         (f"{POD}  - {{name: c, image: i, args: [!!binary /w==]}}\n",),

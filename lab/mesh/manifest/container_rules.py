@@ -1,6 +1,7 @@
-"""Rules of an API server for a container and its parts beyond the types of fields. Pure.
+"""Defines an API server's rules for a container, other than the types of its fields. Pure.
 
-They come from Kubernetes' own validation, one for each type that has any; `pod_rules` applies them.
+The rules come from Kubernetes' own validation: one function for each API type that has rules.
+`pod_rules` applies them.
 """
 
 import re
@@ -16,9 +17,9 @@ _MAX_ID: Final = 2**31 - 1
 
 def _environment(variable: Object) -> Violations:
     if not re.fullmatch(r"[ -<>-~]+", variable["name"]):
-        yield ("name",), "is no name of a variable"
+        yield ("name",), "is not the name of a variable"
     if variable.get("value") and variable.get("valueFrom"):
-        yield ("valueFrom",), "cannot stand beside a value"
+        yield ("valueFrom",), "cannot be set together with value"
 
 
 def _field_reference(reference: Object) -> Violations:
@@ -106,7 +107,7 @@ def _profile(profile: Object) -> Violations:
     if (profile["type"] == "Localhost") != (local is not None):
         yield ("localhostProfile",), "is required with type Localhost, and forbidden with any other"
     elif local is not None and (not local.strip() or local.startswith("/") or climbs(local)):
-        yield ("localhostProfile",), "must be a path below the profiles"
+        yield ("localhostProfile",), "must be a relative path without '..'"
 
 
 def _resources(resources: Object) -> Violations:
@@ -123,12 +124,12 @@ def _resources(resources: Object) -> Violations:
             ):
                 yield (group, name), "is no resource"
             elif not _is_whole(amount, page[1] if page else "1"):
-                yield (group, name), "must be a whole number, of huge pages at least one"
+                yield (group, name), "must be a whole number; of huge pages, at least one"
             elif group == "requests" and str(limits.get(name)) != str(amount):
                 yield (group, name), "must be the same as the limit"
     pages = [name for name in (*limits, *requests) if name.startswith("hugepages-")]
     if pages and not {"cpu", "memory"} & {*limits, *requests}:
-        yield (), "needs cpu or memory beside huge pages"
+        yield (), "must have cpu or memory if it has huge pages"
 
 
 def _is_whole(amount: object, unit: str) -> bool:
@@ -148,7 +149,7 @@ def _restart_rule(rule: Object) -> Violations:
         yield ("exitCodes", "operator"), "must be In or NotIn"
 
 
-_THERE: Final = "{!r} is there already"
+_THERE: Final = "{!r} is in the list twice"
 
 
 def _twice(entries: Iterable[Object], group: str, key: str) -> Violations:
@@ -177,12 +178,12 @@ def _container(container: Object) -> Violations:
         if probe != "readinessProbe" and asked.get("successThreshold", 1) not in (0, 1):
             yield (probe, "successThreshold"), "must be 1"
         if probe == "readinessProbe" and asked.get("terminationGracePeriodSeconds") is not None:
-            yield (probe, "terminationGracePeriodSeconds"), "is not for readiness probes"
+            yield (probe, "terminationGracePeriodSeconds"), "cannot be set for a readiness probe"
     security = container.get("securityContext") or {}
     for index, mount in enumerate(container.get("volumeMounts") or ()):
         if mount.get("mountPropagation") == "Bidirectional" and not security.get("privileged"):
             where = ("volumeMounts", index, "mountPropagation")
-            yield where, "Bidirectional is for privileged containers alone"
+            yield where, "can be Bidirectional only in a privileged container"
 
 
 RULES: Final[Mapping[str, Callable[[Object], Violations]]] = {

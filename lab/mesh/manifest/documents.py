@@ -1,6 +1,6 @@
 """Reads files of manifests into documents and writes them; an unchanged document keeps its bytes.
 
-streams.py cuts a stream, so every document holds its own exact text.
+streams.py splits a file's text, so every document holds its own exact text.
 """
 
 import json
@@ -23,8 +23,8 @@ class Document(NamedTuple):
     """One document of a file.
 
     `number` counts the documents that have content, from 1; `line` is the line of the file on
-    which `text` starts. `value` is None if there are only comments. `is_json`: the document is
-    written as a JSON value.
+    which `text` starts. `value` is None if the document has only comments. `is_json`: the document
+    is written as a JSON value.
     """
 
     file: str
@@ -37,7 +37,7 @@ class Document(NamedTuple):
     """Characters at the start of `text` (a separator, byte order marks) that the reader skips."""
 
     def place(self, path: FieldPath = (), line: int | None = None) -> Place:
-        """Returns the place of a field. Reads the text again for the line: for messages only."""
+        """Returns the place of a field, for messages. Slow: reads the text again for the line."""
         if line is None and self.text:
             line = self.line + _line_of(self, path) - 1
         return Place(self.file, self.number, line, field_types.show(path) or None)
@@ -47,7 +47,7 @@ class Document(NamedTuple):
         return DocumentError(problem, self.place(path), hint=hint)
 
     def fault(self, fault: Fault, path: FieldPath = ()) -> DocumentError:
-        """Returns the DocumentError for a field's fault; `path`: the object that has the field."""
+        """Returns the DocumentError for `fault`, which is in the object at `path`."""
         where = (*path, *fault.path)
         reworded = _as_written(fault, _reading(streams.readable(self.text, self.skip)), where)
         return self.error(reworded.text, where, hint=reworded.hint)
@@ -60,9 +60,9 @@ class Document(NamedTuple):
 
 
 def read(data: bytes, file: str) -> list[Document]:
-    """Cuts a file into documents and reads them. The texts of the documents, joined, are the file.
+    """Splits a file into documents and reads them. The documents' texts, joined, are the file.
 
-    Every document is a Kubernetes object (a mapping with apiVersion and kind) or empty.
+    Every document must be a Kubernetes object (a mapping with apiVersion and kind) or empty.
     Raises DocumentErrors with every mistake that one reading can find.
     """
     text = decode(data, file)
@@ -125,7 +125,7 @@ def decode(data: bytes, file: str) -> str:
 
 
 def _understand(text: str) -> tuple[Any, list[Problem]]:
-    """Returns the data of a text, and every mistake that one reading can find."""
+    """Returns the data of a YAML document, and every mistake that one reading can find."""
     reading = yaml_reader.read(text)
     problems: list[Problem] = []
     if not reading.complete or (reading.problems and "{{" in text):
@@ -174,12 +174,15 @@ def _line_of(document: Document, path: FieldPath) -> int:
 
 @lru_cache(maxsize=1)
 def _reading(text: str) -> Reading:
-    """Reads with lines. Keeps the last result: a document with one mistake may have thousands."""
+    """Reads a text with the line of every field.
+
+    Caches the last result, because a document may have thousands of mistakes.
+    """
     return yaml_reader.read(text, with_lines=True)
 
 
 def _nearest(lines: dict[FieldPath, int], path: FieldPath) -> int:
-    """Returns the line of the field, or of the nearest field that holds it."""
+    """Returns the line of a field, or of the nearest field around it that has a line."""
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)

@@ -21,7 +21,7 @@ NAMED_LISTS: Final = (
     ("volumeMounts", "mountPath"),
     ("volumeDevices", "devicePath"),
 )
-"""Lists of a container, and the key that identifies an entry of each."""
+"""Lists in a container, each with the key that identifies its entries."""
 PROBES: Final = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
@@ -38,11 +38,13 @@ class Fault(NamedTuple):
     wants: type | None = None
     value: Any = None
     lead: str = ""
-    """What `as_written` puts before its sentence: the field's name, if `text` begins with it."""
+    """The start of `text` that names the field, or ""; `as_written` keeps it."""
 
     def as_written(self, written: str) -> "Fault":
-        """Returns the fault with the value as the file spells it, if kubectl reads it as
-        something else: `1.10` and `0123` are numbers, `NO` is false.
+        """Returns the fault with a text that shows `written`, the value as the file spells it.
+
+        This helps if kubectl reads it as something else: `1.10` and `0123` are numbers, `NO` is
+        false.
         """
         if self.wants is None or isinstance(self.value, str | dict | list):
             return self
@@ -57,7 +59,7 @@ class Fault(NamedTuple):
 
 
 def show(path: FieldPath) -> str:
-    """Returns a field as people write it: spec.containers[0].name, metadata.labels["a/b"]."""
+    """Returns a path as people write it: spec.containers[0].name, metadata.labels["a/b"]."""
     shown = ""
     for part in path:
         if isinstance(part, int):
@@ -70,7 +72,7 @@ def show(path: FieldPath) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """Returns what a value is, in words for messages."""
+    """Returns the kind of a value in words for messages, such as "a list"."""
     if value is None:
         return "nothing"
     for cls in (bool, str, dict, list):
@@ -80,7 +82,7 @@ def kind_of(value: Any) -> str:
 
 
 def object_faults(value: dict[str, Any]) -> list[Fault]:
-    """Returns the faults that make a value no object, or an object that no API server knows."""
+    """Returns the faults of apiVersion and kind: missing, or unknown to every API server."""
     faults = [
         fault._replace(text=f"{key} {fault.text}", lead=f"{key} ")
         for key in ("apiVersion", "kind")
@@ -198,7 +200,10 @@ def _probe_faults(probe: dict[str, Any], path: FieldPath) -> Iterator[Fault]:
 def _named_list(
     holder: dict[str, Any], path: FieldPath, key: str, name: str = "name"
 ) -> Iterator[Fault]:
-    """Yields a fault unless `key` is a list of mappings, each with text at `name`."""
+    """Yields the faults of the list at `key`, which need not exist.
+
+    Its entries must be mappings, each with text at `name`.
+    """
     yield from _optional(holder, path, key, list)
     for index, entry in enumerate(_items(holder.get(key))):
         here = (*path, key, index)
@@ -209,7 +214,7 @@ def _named_list(
 
 
 def _needed(holder: dict[str, Any], path: FieldPath, key: str) -> Iterator[Fault]:
-    """Yields a fault unless `key` holds text that is not empty."""
+    """Yields a fault unless `holder` has text at `key` that is not empty."""
     value = holder.get(key)
     if value is None or value == "":
         yield Fault((*path, key), "is missing", wants=str if key in holder else None)

@@ -1,8 +1,9 @@
 """Resolves a null (a key without a value) as an API server does. Pure.
 
-An API server drops the key; in a mapping of texts the value is "", in one of quantities "0"
-(recorded from dry runs: tests/unit/mesh/manifest/data/nulls.json). This module changes only the
-fields that the injector reads; others stay as written, as some tools read a null in other ways.
+An API server drops the key. But in a mapping of texts, such as labels, the value becomes "", and
+in a mapping of quantities, such as limits, it becomes "0" (recorded from dry runs:
+tests/unit/mesh/manifest/data/nulls.json). This module changes only the fields that the injector
+reads; others stay as written, because some tools read a null in other ways.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ _READ: Final = (
     *("ports", "env", "volumeMounts", "volumeDevices", "securityContext", "lifecycle"),
     *("livenessProbe", "readinessProbe", "startupProbe"),
 )
-"""Fields of a container; none of them holds a mapping of texts or of quantities."""
+"""Fields of a container in which every null is dropped."""
 _BUDGETS: Final = ("limits", "requests")
 
 
@@ -38,14 +39,15 @@ def resolved(template: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def texts(entries: Mapping[str, str | None] | None) -> Mapping[str, str]:
-    """Returns labels or annotations with each null as "", as an API server reads it."""
+    """Returns labels or annotations with "" in place of each null, as an API server reads it."""
     return {key: value or "" for key, value in (entries or {}).items()}
 
 
 def kept(before: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    """Returns `result`, which was made from `before`, with the nulls in labels and annotations
-    put back: `kubectl apply` omits such a label, other ways to create an object do not. The
-    injector only reads the pod's own resources, so they stay as written.
+    """Returns `result` with the nulls that `before` has in labels and annotations.
+
+    `kubectl apply` omits a label with a null, other tools do not; the injector leaves this to the
+    tool. spec.resources are also those of `before`, because the injector only reads them.
     """
     old, new = before.get("metadata") or {}, dict(result["metadata"])
     for key in _TEXTS:

@@ -1,9 +1,9 @@
 """Finds what breaks an API server's rules in a container or volume. Pure.
 
 This module holds the rules that are the same for every type, such as ranges, and those that are a
-table of fields, such as allowed words. The other rules, one for each type, are in
-container_rules.py and volume_rules.py. All come from Kubernetes' own validation; tests/live
-compares the rules with an API server on generated objects, in both directions.
+table of fields, such as allowed words. The other rules are functions for single types, in
+container_rules.py and volume_rules.py. All come from Kubernetes' own validation. tests/live checks
+on generated objects that an API server and these rules refuse the same ones.
 """
 
 import re
@@ -23,7 +23,7 @@ _ONE_OF: Final = {
     "EnvFromSource": ("prefix",),
     "LifecycleHandler": (),
 }
-"""Types of which exactly one field must be set, and the fields that do not count."""
+"""Types in which exactly one field must be set, not counting the fields in the tuple."""
 _WORDS_OF: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("Container", "imagePullPolicy"): ("Always", "IfNotPresent", "Never"),
     ("Container", "terminationMessagePolicy"): ("File", "FallbackToLogsOnError"),
@@ -59,11 +59,11 @@ _NOT_NEGATIVE: Final = {
     *(("Probe", f"{what}Threshold") for what in ("success", "failure")),
 }
 _RULES: Final = {**volume_rules.RULES, **container_rules.RULES}
-"""By type: the function that yields the violations of its rule."""
+"""For each type, the function that yields the violations of its rules."""
 
 
 def faults(value: Any, kind: str, path: FieldPath = ()) -> Iterator[Fault]:
-    """Yields the faults of a value of an API type: wrong types, or else what breaks a rule."""
+    """Yields the faults of a value of the API type `kind`: wrong types; if none, broken rules."""
     wrong = list(pod_types.faults(value, kind, path))
     yield from wrong
     if wrong:
@@ -81,7 +81,7 @@ def _nothing(_: Object) -> Violations:
 
 
 def _of_any(name: str, fields: Object) -> Violations:
-    """Yields the violations of the rules that hold for fields of every type."""
+    """Yields the violations of this module's rules in an object of the type `name`."""
     kinds = pod_types.types()[name]
     for key, entry in fields.items():
         kind = kinds[key]
@@ -110,7 +110,7 @@ def _of_any(name: str, fields: Object) -> Violations:
 
 
 def _defaulted(name: str, key: str) -> bool:
-    """Whether an API server reads an empty text as unset, and sets the default."""
+    """Whether an API server treats an empty text as an unset field and sets the default."""
     never = ("procMount", "type", "mountPropagation", "recursiveReadOnly")
     return key not in never or name == "HostPathVolumeSource"
 

@@ -1,4 +1,4 @@
-"""The types of the fields of a container and of a volume, as Kubernetes defines them. Pure.
+"""Defines the types of the fields of a container and of a volume, as Kubernetes does. Pure.
 
 The table repeats the API server's own description (OpenAPI); tests/live compares the two.
 """
@@ -147,12 +147,12 @@ VsphereVirtualDiskVolumeSource fsType:text storagePolicyID:text storagePolicyNam
 WindowsSecurityContextOptions gmsaCredentialSpec:text gmsaCredentialSpecName:text
   hostProcess:bool runAsUserName:text
 """
-"""Each type with its fields. `[`: a list of the type; `{`: a mapping to it; `!`: required."""
+"""API types, each with its fields. `[T`: a list of T; `{T`: a mapping to T; `T!`: required."""
 
 
 @lru_cache(maxsize=1)
 def types() -> Mapping[str, Mapping[str, str]]:
-    """Returns the table: by type, the kind of each field."""
+    """Returns TABLE as mappings: API type → field → type of the field."""
     fields_by_type: dict[str, dict[str, str]] = {}
     name = ""
     for line in TABLE.splitlines():
@@ -169,7 +169,10 @@ def types() -> Mapping[str, Mapping[str, str]]:
 
 
 def walk(value: Any, kind: str, path: FieldPath = ()) -> Iterator[tuple[str, Any, FieldPath]]:
-    """Yields each object of a known type in a value whose types were checked: (type, it, path)."""
+    """Yields (type, object, path) for each object in `value` whose type is in TABLE.
+
+    The types of `value` must have been checked (see `faults`).
+    """
     if kind[:1] in ("[", "{"):
         inside = enumerate(value) if kind[0] == "[" else value.items()
         for key, entry in inside:
@@ -184,9 +187,9 @@ def walk(value: Any, kind: str, path: FieldPath = ()) -> Iterator[tuple[str, Any
 def faults(
     value: Any, kind: str, path: FieldPath = (), *, types_alone: bool = False
 ) -> Iterator[Fault]:
-    """Yields a fault for each field of a wrong type, unknown field and missing field.
+    """Yields a fault for each field that has a wrong type, is unknown or is missing.
 
-    A null counts as missing. `types_alone`: only the fields of a wrong type.
+    A null counts as missing. `types_alone`: yields only the faults of wrong types.
     """
     if kind[0] in "[{":
         listed = kind[0] == "["
@@ -218,7 +221,7 @@ def faults(
 
 
 def known(value: Any, kind: str) -> Any:
-    """Returns the value as an API server keeps it: without the fields that it does not know."""
+    """Returns the value without unknown fields, as an API server stores it."""
     if kind[0] == "[" and isinstance(value, list):
         return [known(entry, kind[1:]) for entry in value]
     if not isinstance(value, Mapping):

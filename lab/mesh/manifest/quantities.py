@@ -7,7 +7,7 @@ _BINARY: Final = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 
 
 def exceeds(request: object, limit: object) -> bool:
-    """Whether a request is above a limit; False where one is missing or no quantity."""
+    """Whether a request is above a limit; False if one of them is missing or not a quantity."""
     try:
         return quantity(str(request)) > quantity(str(limit))
     except ValueError:
@@ -15,7 +15,7 @@ def exceeds(request: object, limit: object) -> bool:
 
 
 def quantity(text: str) -> float:
-    """Returns the number that a quantity means. Raises ValueError if `text` is no quantity."""
+    """Returns the number that a quantity means. Raises ValueError if `text` is not a quantity."""
     if text[-2:] in _BINARY:
         return float(text[:-2]) * 2.0 ** _BINARY[text[-2:]]
     if text[-1:] in _UNITS:

@@ -1,12 +1,12 @@
-"""The result of reading one document: plain data, and the mistakes with their lines."""
+"""Defines the result of reading one document: plain data, and mistakes with their lines."""
 
 from typing import Any, Final, NamedTuple
 
 FieldPath = tuple[str | int, ...]
-"""A field: keys and list indices from the document's root."""
+"""The path of a field: keys and list indices from the document's root."""
 
 MAX_DEPTH: Final = 200
-"""Levels of nesting. A pod needs about 12; the bound keeps recursion safe."""
+"""The most levels of nesting. A pod needs about 12; the limit keeps recursion safe."""
 
 
 def is_deeper(value: Any, most: int) -> bool:
@@ -31,8 +31,9 @@ class Problem(NamedTuple):
 class Reading:
     """The data and the mistakes of one text.
 
-    `complete` is false if the parser had to stop at `problems[-1]`. `lines` and `written` are
-    empty unless `read` was asked for lines.
+    `complete` is false if the parser had to stop at `problems[-1]`. `lines` holds the line of each
+    field, and `written` each unquoted scalar as the text spells it; both are empty unless
+    yaml_reader.read was called with `with_lines`.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
 """Cuts a stream into documents, as kubectl does (k8s.io/apimachinery/pkg/util/yaml). Pure.
 
-The syntax of a JSON value shows its end; after one value YAML may follow, after several only JSON.
-YAML is cut at each line that starts with `---`, wherever the line is. A byte order mark may begin
-the stream and each document.
+A JSON value ends where its syntax ends. YAML may follow a single JSON value, but only JSON may
+follow several. YAML is cut at each line that starts with `---`, even inside a quoted text. A byte
+order mark may begin the stream and each document.
 """
 
 import json
@@ -17,15 +17,16 @@ from lab.mesh.manifest.yaml_scalars import json_number
 
 BOM: Final = "\ufeff"
 SEPARATOR: Final = re.compile(r"---[ \t]*(?:#[^\n]*)?(?:\r*\n)?")
-"""A line that is a separator and nothing else."""
+"""A line with a separator and nothing else, except a comment."""
 _MARK: Final = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _TOUCHES_MARGIN: Final = re.compile(r"^[^ \t\r\n]", re.MULTILINE)
 
 
 class Piece(NamedTuple):
-    """The text of one document. `value` holds JSON's data; YAML begins after `skip` characters.
+    """The text of one document.
 
-    Nobody must read a piece that has problems.
+    `value`: the data, if the document is JSON. `skip`: the length of what stands in `text` before
+    the content (separator, byte order marks). A text with `problems` must not be parsed.
     """
 
     text: str
@@ -44,7 +45,7 @@ def cut(text: str) -> Iterator[Piece]:
     if len(values) > 1 and rest:
         message = f"after {len(values)} JSON values kubectl takes only JSON, and this is not JSON"
         line = text[start : len(text) - len(rest)].count("\n") + 1
-        problem = Problem(line, message, "put a line `---` between every two of them")
+        problem = Problem(line, message, "put a line `---` between the values")
         yield Piece(text[start:], problems=[problem])
         return
     directives, passed = text.startswith("%", start), False
@@ -66,10 +67,11 @@ def _line_end(text: str, at: int) -> int:
 
 
 def _piece(text: str, passed: bool, first: bool) -> Piece:
-    """Returns a piece of YAML. `passed`: kubectl skips its separator; `first`: it begins the file.
+    """Returns a piece of YAML.
 
-    A document may begin with a byte order mark, and a file with another one. With one mark more,
-    kubectl takes the first letter of every later line for a mark, too.
+    `passed`: kubectl skips the separator at the start of `text`. `first`: the file begins with
+    `text`. kubectl accepts one byte order mark at the start of a document, and a second one at the
+    start of the file. With one more, it also drops the first letter of every later line.
     """
     separator = SEPARATOR.match(text) if passed else None
     skip = separator.end() if separator and separator.end() == _line_end(text, 0) else 0
@@ -83,7 +85,7 @@ def _piece(text: str, passed: bool, first: bool) -> Piece:
 
 
 def readable(text: str, skip: int) -> str:
-    """Returns the text for the reader; empty lines in place of skipped ones keep the numbers."""
+    """Returns the text to parse; skipped lines become empty, so that line numbers stay right."""
     return "\n" * text.count("\n", 0, skip) + text[skip:]
 
 
@@ -114,7 +116,7 @@ def _cut_json(text: str) -> list[Piece]:
         elif is_deeper(value, MAX_DEPTH):
             problems.append(Problem(line, f"nested deeper than {MAX_DEPTH} levels"))
         elif "\\ud" in raw.lower() and not _encodable(value):
-            problems.append(Problem(line, "half a UTF-16 pair is no character"))
+            problems.append(Problem(line, "half a UTF-16 pair is not a character"))
         skip = len(raw) - len(raw.lstrip(BOM))
         pieces.append(Piece(raw, value, True, skip, problems))
         start = at

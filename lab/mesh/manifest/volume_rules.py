@@ -1,6 +1,7 @@
-"""Rules of an API server for a volume and its mount beyond the types of fields. Pure.
+"""Defines an API server's rules for a volume and its mount, other than types of fields. Pure.
 
-They come from Kubernetes' own validation, one for each type that has any; `pod_rules` applies them.
+The rules come from Kubernetes' own validation: one function for each API type that has rules.
+`pod_rules` applies them.
 """
 
 import re
@@ -42,7 +43,7 @@ def _mount(mount: Object) -> Violations:
         if _leaves(mount.get(key) or ""):
             yield (key,), "must be a path below the volume"
     if mount.get("subPath") and mount.get("subPathExpr"):
-        yield ("subPathExpr",), "cannot stand beside subPath"
+        yield ("subPathExpr",), "cannot be set together with subPath"
     if mount.get("recursiveReadOnly") in ("IfPossible", "Enabled") and (
         not mount.get("readOnly") or mount.get("mountPropagation") not in (None, "None")
     ):
@@ -85,7 +86,7 @@ def _nfs(source: Object) -> Violations:
 
 
 def climbs(path: str) -> bool:
-    """Whether a path leads upwards: whether it has an element `..`."""
+    """Whether a path leads upwards, because it has an element `..`."""
     return ".." in path.split("/")
 
 

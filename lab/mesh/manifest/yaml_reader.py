@@ -1,7 +1,7 @@
 """Reads the text of one YAML document into plain data, as kubectl does.
 
-It uses libyaml's events (PyYAML) and not PyYAML's constructors: those read `on`, `1e3`, `22:22`
-and dates differently from Kubernetes, accept a duplicate key, and keep no line numbers.
+This module uses libyaml's events (PyYAML), not PyYAML's constructors: those read `on`, `1e3`,
+`22:22` and dates differently from Kubernetes, accept a duplicate key, and keep no line numbers.
 yaml_scalars.py decides what a scalar means.
 """
 
@@ -15,7 +15,7 @@ from lab.mesh.manifest.reading import MAX_DEPTH, Problem, Reading
 from lab.mesh.manifest.yaml_scalars import go_value, json_number, key_text
 
 MAX_ALIAS_NODES: Final = 100_000
-"""Nodes that aliases may add to one document: no honest one needs as many, a bomb needs more."""
+"""The most nodes that aliases may add to a document: an alias bomb would add far more."""
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG: Final = "tag:yaml.org,2002:"
 _TAG_TYPES: Final[dict[str, tuple[type, ...]]] = {
@@ -31,10 +31,10 @@ DROPPED_HINT: Final = "begin another document with a line `---`; indent a docume
 
 
 def read(text: str, *, with_lines: bool = False) -> Reading:
-    """Reads one document. Reports every mistake in the result; no text makes it raise.
+    """Reads one document. Never raises: the result holds every mistake.
 
-    Reading goes on after a duplicate key, a key that is no text, an alias without its anchor and
-    an unknown tag. It ends at bad syntax, at a second document, at too deep a nesting and where
+    Reading goes on after a duplicate key, a key that is not text, an alias without its anchor and
+    an unknown tag. It stops at bad syntax, at a second document, at too deep a nesting and where
     aliases add too many nodes. `with_lines` fills `lines` with the line of every field, and
     `written` with every unquoted scalar as the text spells it (slower). A byte order mark at the
     start of `text` is skipped; at the start of a later line it is text, as in kubectl.
@@ -46,7 +46,7 @@ def read(text: str, *, with_lines: bool = False) -> Reading:
         builder.document()
     except UnicodeEncodeError:
         reading.complete = False
-        reading.problems.append(Problem(1, "half a UTF-16 pair is no character"))
+        reading.problems.append(Problem(1, "half a UTF-16 pair is not a character"))
     except yaml.YAMLError as error:
         reading.complete = False
         reading.problems.append(_syntax_problem(error, builder.ended))
@@ -57,9 +57,10 @@ def read(text: str, *, with_lines: bool = False) -> Reading:
 
 
 def _without_marks(text: str) -> tuple[str, str]:
-    """Returns the text without the byte order mark at its start, and the character that replaces
-    the marks at the start of other lines ("": there are none). libyaml drops such a mark, kubectl
-    reads it as text.
+    """Returns the text without the byte order mark at its start, and a stand-in character.
+
+    The stand-in replaces the marks at the start of other lines, because libyaml would drop them
+    and kubectl reads them as text. It is "" if there are none.
     """
     text = text.removeprefix(_MARK)
     if _MARK not in text:
@@ -102,7 +103,7 @@ class _Builder:
         self.depth = 0
 
     def document(self) -> None:
-        """Reads the document. Raises _Stop if another one follows, which kubectl would drop."""
+        """Reads the document. Raises _Stop if a second one follows, which kubectl would drop."""
         self.next = _LOADER(self.text).get_event
         event = self.next()
         while event is not None and not isinstance(event, yaml.NodeEvent):
@@ -167,7 +168,7 @@ class _Builder:
         return json_number(value)
 
     def go_scalar(self, event: Any) -> Any:
-        """Returns the value with the type that Go's YAML reader gives it."""
+        """Returns the value of a scalar, with the type that Go's YAML reader gives it."""
         text: str = event.value
         if self.stand_in:
             text = text.replace(self.stand_in, _MARK)
@@ -187,7 +188,7 @@ class _Builder:
             try:
                 return base64.b64decode(text, validate=False).decode()
             except ValueError:
-                self.problem(event, "!!binary that is no base64 of UTF-8 text")
+                self.problem(event, "the value of !!binary is not UTF-8 text in base64")
                 return ""
         value = go_value(text)
         if name == "timestamp":
@@ -232,7 +233,7 @@ class _Builder:
         return entries
 
     def key(self, event: Any) -> Any:
-        """Returns a key as text: Kubernetes turns numbers and truth values into JSON's text."""
+        """Returns a key as text, as Kubernetes spells numbers and truth values; _MERGE for `<<`."""
         if type(event) is yaml.ScalarEvent and event.value == "<<" and event.implicit[0]:
             return _MERGE
         if type(event) is yaml.ScalarEvent and not event.anchor:
@@ -256,7 +257,10 @@ class _Builder:
         return ""
 
     def merged(self, event: Any) -> dict[str, Any]:
-        """Returns what `<<` adds: a mapping, or a list of mappings of which the first wins."""
+        """Returns the entries that `<<` adds, from a mapping or a list of mappings.
+
+        If a key is in several mappings of the list, the first one wins.
+        """
         value = self.node(event)
         parts = value if isinstance(value, list) else [value]
         merged: dict[str, Any] = {}

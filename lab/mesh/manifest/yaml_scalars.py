@@ -1,7 +1,8 @@
 """Decides what an unquoted scalar of YAML means to Kubernetes, and how a number is spelt. Pure.
 
-Source: go.yaml.in/yaml/v2 (resolve.go) below sigs.k8s.io/yaml, which then writes JSON: a number
-has the type of its JSON, so `8080.0` and `1e3` are integers.
+The rules are those of go.yaml.in/yaml/v2 (resolve.go). Kubernetes calls it through
+sigs.k8s.io/yaml, which turns YAML into JSON. So a number has the type that it has in JSON: `8080.0`
+and `1e3` are integers.
 """
 
 import math
@@ -31,7 +32,7 @@ _NUMBER_STARTS: Final = frozenset("0123456789+-.")
 
 
 def resolve(text: str) -> Scalar:
-    """Returns what an unquoted scalar means to kubectl, which makes JSON of it."""
+    """Returns the value that an unquoted scalar has for kubectl, after its conversion to JSON."""
     value = go_value(text)
     return json_number(value) if isinstance(value, float) else value
 
@@ -51,7 +52,7 @@ def json_number(value: float) -> int | float:
 
 
 def go_value(text: str) -> Scalar:
-    """Returns the value with the type that Go's YAML reader gives it: 1e3 is a float."""
+    """Returns the value that Go's YAML reader gives an unquoted scalar: 1e3 is a float."""
     if text in _WORDS:
         return _WORDS[text]  # type: ignore[no-any-return]
     if text[0] not in _NUMBER_STARTS:
@@ -73,13 +74,13 @@ def go_value(text: str) -> Scalar:
 
 
 def _finite(plain: str, text: str) -> str | float:
-    """Returns the number, or the text if the number is outside Go's range."""
+    """Returns `plain` as a number, or `text` if the number is outside Go's range."""
     value = float(plain)
     return text if math.isinf(value) else value
 
 
 def key_text(value: float) -> str:
-    """Returns a number as Kubernetes spells it in a key: the shortest spelling of its 32 bits."""
+    """Returns a number as Kubernetes spells it in a key: the shortest text for a 32-bit float."""
     if math.isnan(value):
         return ".nan"
     try:

@@ -27,12 +27,12 @@ class Corrected:
 
     @property
     def is_template(self) -> bool:
-        """Whether the text must be rendered first; its other mistakes then mean nothing."""
+        """Whether the text is a template; its other mistakes mean nothing before it is rendered."""
         return any(problem.text == TEMPLATE for problem in self.problems)
 
 
 def find(source: str) -> Corrected:
-    """Finds keys without a colon, colons and dashes without a blank, tabs, and templates."""
+    """Finds keys without a colon, colons and dashes without a blank after them, tabs, templates."""
     problems: list[Problem] = []
     lines = source.splitlines(keepends=True)
     block_indent: int | None = None
@@ -56,7 +56,7 @@ def find(source: str) -> Corrected:
 
 
 def _begins_text(line: str) -> bool:
-    """Whether lines of text follow: the line ends in the sign of a block scalar (`key: |-`)."""
+    """Whether a line begins a block scalar (`key: |-`), so that the lines after it are text."""
     header = line.partition("#")[0].rstrip()
     sign = header.rstrip("-+0123456789")
     key = sign[:-1]
@@ -67,7 +67,7 @@ def _begins_text(line: str) -> bool:
 
 
 def _mistake(line: str, following: str | None) -> tuple[str, str, str] | None:
-    """Returns (the mistake, a hint, the corrected line), or None."""
+    """Returns (mistake, hint, corrected line) for a line; None if no mistake is found."""
     if "{{" in line and "}}" in line:
         return (TEMPLATE, "render it first, for instance `helm template`", "")
     margin = line[: len(line) - len(line.lstrip())]
@@ -91,7 +91,7 @@ def _mistake(line: str, following: str | None) -> tuple[str, str, str] | None:
 
 
 def _opens_block(line: str, hit: re.Match[str], following: str | None) -> bool:
-    """Whether a bare word is a key without its colon: the following line is nested in it."""
+    """Whether a line with one word is a key without its colon, as the next line is nested in it."""
     if following is None or "- " in hit[1]:
         return False
     deeper = len(following) - len(following.lstrip()) > len(line) - len(line.lstrip())
