@@ -1,1 +1,1 @@
-"""Reads the texts of annotations, flags and variables: one grammar for all programs."""
+"""Parses the values of annotations, flags and variables, in the same way for all programs."""

@@ -1,4 +1,4 @@
-"""Reads the application's probes and hooks, which the injector hands to the agent. Pure."""
+"""Parses the application's probes and hooks that the injector passes to the agent. Pure."""
 
 import json
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ _KINDS: Final = {"httpGet": "http", "tcpSocket": "tcp", "grpc": "grpc"}
 
 @dataclass(frozen=True)
 class Probe:
-    """One rewritten probe or lifecycle hook: `kind` is http, tcp or grpc. `timeout` in s.
+    """One probe or lifecycle hook of the application, which the agent runs in kubelet's place.
 
-    `path` and `headers` are those of the manifest, unchanged.
+    `kind` is http, tcp or grpc; `timeout` is in seconds. `path` and `headers` are those of the
+    manifest, unchanged.
     """
 
     kind: str
@@ -28,10 +29,11 @@ class Probe:
 
 
 def probes(text: str) -> dict[str, Probe]:
-    """Returns the probes in ISTIO_KUBE_APP_PROBERS, by path. Raises BootstrapError.
+    """Parses ISTIO_KUBE_APP_PROBERS; returns the probes by the agent's path for each of them.
 
-    Shape, Istio's: `{"/app-health/<container>/livez": {"httpGet"|"tcpSocket"|"grpc": {…},
+    The format is Istio's: `{"/app-health/<container>/livez": {"httpGet"|"tcpSocket"|"grpc": {…},
     "timeoutSeconds": 1}}`; ports are numbers, since only the injector knows the names of ports.
+    Raises BootstrapError.
     """
     if not text:
         return {}
@@ -49,7 +51,7 @@ def _probe(value: object, where: str) -> Probe:
         raise BootstrapError(f"{where}: not an object")
     timeout = value.get("timeoutSeconds") or 1
     if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or timeout <= 0:
-        raise BootstrapError(f"{where}: timeoutSeconds {timeout!r} is no positive number")
+        raise BootstrapError(f"{where}: timeoutSeconds {timeout!r} is not a positive number")
     for key, kind in _KINDS.items():
         action = value.get(key)
         if action is None:
@@ -57,20 +59,20 @@ def _probe(value: object, where: str) -> Probe:
         if not isinstance(action, dict):
             raise BootstrapError(f"{where}: {key} is not an object")
         return _action(kind, action, float(timeout), f"{where}: {key}")
-    raise BootstrapError(f"{where}: none of httpGet, tcpSocket, grpc")
+    raise BootstrapError(f"{where}: has none of httpGet, tcpSocket, grpc")
 
 
 def _action(kind: str, action: dict[str, Any], timeout: float, where: str) -> Probe:
     port = str(action.get("port", ""))
     if not (port.isascii() and port.isdigit()) or not 0 < int(port[:6]) < 65536:
-        raise BootstrapError(f"{where}.port {action.get('port')!r} is no port number")
+        raise BootstrapError(f"{where}.port {action.get('port')!r} is not a port number")
     scheme = str(action.get("scheme") or "HTTP").lower()
     if scheme not in ("http", "https"):
         raise BootstrapError(f"{where}.scheme {action['scheme']!r} is not HTTP or HTTPS")
     headers = tuple(_header(header, where) for header in action.get("httpHeaders") or ())
     path, host = str(action.get("path") or "/"), str(action.get("host") or "")
     if any(c.isspace() or not c.isprintable() for c in host):
-        raise BootstrapError(f"{where}.host {host!r} is no host")
+        raise BootstrapError(f"{where}.host {host!r} is not a host")
     service = str(action.get("service") or "")
     return Probe(kind, int(port), timeout, path, scheme, host, headers, service)
 
@@ -79,5 +81,5 @@ def _header(value: object, where: str) -> tuple[str, str]:
     name = value.get("name") if isinstance(value, dict) else None
     text = (value.get("value") or "") if isinstance(value, dict) else None
     if not isinstance(name, str) or not isinstance(text, str) or not name:
-        raise BootstrapError(f"{where}.httpHeaders: {value!r} is no name and value")
+        raise BootstrapError(f"{where}.httpHeaders: {value!r} must have a name and a value")
     return name, text

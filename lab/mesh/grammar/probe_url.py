@@ -1,7 +1,7 @@
-"""Reads URLs as kubelet does, which is Go's way: where a probe goes, where a redirect leads.
+"""Parses URLs as kubelet (Go) does, to find where a probe goes and where a redirect leads.
 
-Go and Python disagree on odd URLs: invalid escapes, a path without a leading slash, an address in
-brackets. Texts hold one character for each byte (Latin-1).
+Python parses some URLs differently: those with invalid escapes, a path without a leading slash, or
+an address in brackets. All texts have one character for each byte (Latin-1).
 """
 
 import ipaddress
@@ -25,9 +25,10 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Url:
-    """A URL or a reference to one. `path` is decoded; `written` is its spelling, "" if usual.
+    """An absolute or relative URL.
 
-    `host` includes the port, if the URL names one; `user` is name and password.
+    `path` is decoded; `written` is the path as the URL spells it, or "" if that is the usual
+    spelling. `host` includes the port, if the URL has one; `user` is name and password.
     """
 
     scheme: str = ""
@@ -42,12 +43,12 @@ class Url:
 
     @property
     def hostname(self) -> str:
-        """The host without port and brackets, which kubelet compares at a redirect."""
+        """The host without port and brackets; kubelet compares it when it follows a redirect."""
         return _split(self.host)[0]
 
     @property
     def port(self) -> int:
-        """The port, or the default of the scheme. Raises ValueError above 65535."""
+        """The port, or the scheme's default. Raises ValueError if the port is above 65535."""
         digits = _split(self.host)[1]
         port = int(digits[:6]) if digits else _DEFAULT_PORTS.get(self.scheme, 0)
         if port > 65535:
@@ -63,7 +64,7 @@ class Url:
 
     @property
     def request_uri(self) -> str:
-        """The target in the request line."""
+        """The target in the request line of HTTP."""
         asked = self.opaque or self.escaped_path or "/"
         if self.opaque.startswith("//"):
             asked = f"{self.scheme}:{asked}"
@@ -71,7 +72,7 @@ class Url:
 
     @property
     def without_user(self) -> str:
-        """The URL as a Referer header has it. Only for a URL with a scheme."""
+        """The URL without name and password, as in a Referer header. The URL must have a scheme."""
         if self.opaque:
             return f"{self.scheme}:{self.opaque}{self._question}"
         path = self.escaped_path
@@ -83,7 +84,7 @@ class Url:
         return f"?{self.query}" if self.query or self.bare_query else ""
 
     def resolve(self, reference: str) -> "Url":
-        """Returns the URL to which `reference` (a Location) leads from here. Raises ValueError."""
+        """Returns the URL to which `reference` (a Location header) leads. Raises ValueError."""
         to = parse(reference)
         if to.scheme or to.host or to.user:
             return replace(to, scheme=to.scheme or self.scheme)._at(_resolve(to.escaped_path, ""))
@@ -104,10 +105,11 @@ class Url:
 
 
 def probe_url(scheme: str, address: str, port: int, path: str) -> Url:
-    """Returns the URL of an httpGet; `path` is the manifest's. Raises ValueError as kubelet does.
+    """Returns the URL to which an httpGet with the manifest's `path` goes.
 
-    kubelet parses the path as a URL and then sets scheme and host, so that a path may bring a
-    query, lose its host, or be no path.
+    kubelet parses the path as a URL and then sets scheme and host. So a query in the path is kept,
+    a host in it is replaced, and a path that is not a URL is used as it is. Raises ValueError where
+    kubelet reports an error.
     """
     text = path.encode().decode("latin-1")
     try:
@@ -125,10 +127,10 @@ def probe_url(scheme: str, address: str, port: int, path: str) -> Url:
 
 
 def parse(text: str) -> Url:
-    """Parses a URL or a reference. Raises ValueError with the reason."""
+    """Parses an absolute or relative URL. Raises ValueError with the reason."""
     text, _, fragment = text.partition("#")
     if _CONTROL.search(text):
-        raise ValueError("a control character in a URL")
+        raise ValueError("the URL has a control character")
     _unescape(fragment)
     if text == "*":
         return Url(path="*")
@@ -136,14 +138,14 @@ def parse(text: str) -> Url:
     if match := _SCHEME.fullmatch(text):
         scheme, rest = match[1].lower(), match[2]
     elif text.startswith(":"):
-        raise ValueError("a URL without its scheme")
+        raise ValueError("the URL has no scheme before its colon")
     bare = rest.endswith("?") and rest.count("?") == 1
     rest, _, query = rest.partition("?")
     if not rest.startswith("/"):
         if scheme:
             return Url(scheme, opaque=rest, query=query, bare_query=bare)
         if ":" in rest.partition("/")[0]:
-            raise ValueError("a colon in the first segment of a path")
+            raise ValueError("the first segment of the path has a colon")
     host, user = "", None
     if rest.startswith("//") and (scheme or not rest.startswith("///")):
         authority, slash, path = rest[2:].partition("/")
@@ -158,18 +160,18 @@ def _authority(scheme: str, text: str) -> tuple[tuple[str, str | None] | None, s
     if not at:
         return None, checked
     if not set(user) <= _ALWAYS | set(":!$&'()*+,;=%@"):
-        raise ValueError("an invalid user in a URL")
+        raise ValueError("the user in the URL has a character that is not allowed")
     name, colon, password = user.partition(":")
     return (_unescape(name), _unescape(password) if colon else None), checked
 
 
 def _host(scheme: str, text: str) -> str:
     if text.rfind("[") > 0:
-        raise ValueError("a bracket that is not at the start of the host")
+        raise ValueError("the host has a bracket that is not at its start")
     if text.startswith("["):
         inside, closed, port = text[1:].rpartition("]")
         if not closed:
-            raise ValueError("a bracket that is not closed")
+            raise ValueError("the host has a bracket that is not closed")
         name, percent, zone = inside.partition("%25")
         name = _unescape(name, host=True) + _unescape(percent + zone, zone=True)
         ipaddress.IPv6Address(name)
@@ -183,7 +185,7 @@ def _host(scheme: str, text: str) -> str:
 
 def _check_port(text: str) -> None:
     if not _PORT.fullmatch(text):
-        raise ValueError(f"{text!r} is no port")
+        raise ValueError(f"{text!r} is not a port")
 
 
 def _split(host: str) -> tuple[str, str]:
@@ -199,7 +201,7 @@ def _unescape(text: str, *, host: bool = False, zone: bool = False) -> str:
     for match in _ESCAPE.finditer(text):
         digits = match[1] or ""
         if not _HEX.fullmatch(digits):
-            raise ValueError(f"{match[0]!r} is no escape")
+            raise ValueError(f"{match[0]!r} is not an escape")
         byte = chr(int(digits, 16))
         in_host = host and byte < "\x80" and digits != "25"
         if in_host or (zone and byte not in _HOST and byte != " " and digits != "25"):
@@ -207,7 +209,7 @@ def _unescape(text: str, *, host: bool = False, zone: bool = False) -> str:
     if host or zone:
         plain = _ESCAPE.sub("", text)
         if any(c < "\x80" and c not in _HOST for c in plain):
-            raise ValueError(f"{plain!r} is no host")
+            raise ValueError(f"{plain!r} is not a host")
     return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
 
 
@@ -222,7 +224,7 @@ def _user_text(user: tuple[str, str | None]) -> str:
 
 
 def _resolve(base: str, reference: str) -> str:
-    """Returns the path to which `reference` leads from `base`, without dot segments."""
+    """Returns the path to which `reference` leads from the path `base`, without `.` and `..`."""
     if not reference:
         full = base
     elif reference.startswith("/"):

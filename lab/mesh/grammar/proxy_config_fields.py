@@ -46,4 +46,4 @@ ELSEWHERE: Final = frozenset(
         "zipkinAddress",
     }
 )
-"""Istio's other ProxyConfig fields: the injector acts on them, or this lab does not."""
+"""Istio's other ProxyConfig fields: the injector acts on some, the others do nothing here."""

@@ -1,7 +1,7 @@
-"""Reads the settings of agent and Envoy: text → value. Pure; needs only the standard library.
+"""Parses the settings of agent and Envoy: text → value. Pure; needs only the standard library.
 
-The injector checks annotations with this module, agent and bootstrap read their settings with it,
-so all accept the same texts. Every reader raises ValueError that states what was expected.
+The injector checks annotations with this module, and the agent parses its settings and Envoy's with
+it, so both accept the same texts. Every parser raises ValueError, which states what was expected.
 """
 
 import re
@@ -21,9 +21,9 @@ _LOGGERS: Final = """
     thrift tracing upstream udp wasm websocket golang stats_sinks dynamic_modules
     ip_tagging"""
 LOGGERS: Final = frozenset(_LOGGERS.split())
-"""Envoy's components. Envoy does not start if a log level names another component."""
+"""Envoy's components that can have a log level. Envoy does not start if another is named."""
 MAX_DRAIN: Final = 24 * 60 * 60
-"""Seconds. Envoy's own limit is 2^32; nobody drains for a day."""
+"""The longest drain time, in seconds: one day. Envoy's own limit, 2^32, is never needed."""
 MAX_CONCURRENCY: Final = 128
 _SCOPE: Final = r"(?:[A-Za-z][\w.-]*)?"
 _DURATION: Final = r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+"
@@ -32,14 +32,14 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def log_level(text: str) -> str:
-    """Returns a log level of Envoy."""
+    """Returns the text if it is a log level of Envoy."""
     if text not in LOG_LEVELS:
         raise ValueError(f"expected one of {', '.join(LOG_LEVELS)}, found {shown(text)}")
     return text
 
 
 def component_log_levels(text: str) -> dict[str, str]:
-    """Returns log levels by component of Envoy, as in misc:error,http:debug; of "" none."""
+    """Parses log levels of Envoy's components, such as misc:error,http:debug, into a mapping."""
     levels = {}
     for entry in text.split(",") if text else ():
         component, _, level = entry.partition(":")
@@ -53,7 +53,7 @@ def component_log_levels(text: str) -> dict[str, str]:
 
 
 def agent_log_level(text: str) -> str:
-    """Returns the last LEVEL of comma-separated LEVEL or SCOPE:LEVEL: the agent's log level."""
+    """Parses comma-separated LEVEL or SCOPE:LEVEL; returns the last LEVEL, which the agent uses."""
     level = ""
     for entry in text.split(","):
         scope, _, level = entry.rpartition(":")
@@ -65,7 +65,7 @@ def agent_log_level(text: str) -> str:
 
 
 def seconds(text: str) -> float:
-    """Returns the seconds of a duration in Go's notation ("1m30s", "500ms"), at most a day."""
+    """Parses a duration of at most a day in Go's notation ("1m30s", "500ms") into seconds."""
     fits = len(text) <= 50 and re.fullmatch(_DURATION, text)
     total = (
         sum(float(count) * _UNITS[unit] for count, unit in re.findall(_DURATION_PART, text))
@@ -80,7 +80,7 @@ def seconds(text: str) -> float:
 
 
 def host_port(text: str) -> tuple[str, int]:
-    """Returns host and port of `host:port`, in which an IPv6 host is in brackets."""
+    """Parses `host:port` into host and port; an IPv6 host must be in brackets."""
     host, _, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host

@@ -1,7 +1,8 @@
-"""Defines the flags and variables of istio-iptables: their names, and the reader of each. Pure.
+"""Defines the flags and variables of istio-iptables: their names, and the parser of each.
 
-Every flag has the long name and the variables of Istio's program. istio-iptables reads its settings
-with this module; the injector learns from it whether the program would accept its container.
+Every flag has the long name and the variables of Istio's program. istio-iptables parses its
+settings with this module; the injector uses it to check whether istio-iptables would accept the
+settings of an istio-init container.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +17,11 @@ NumberOf = Callable[[str], int | None]
 
 
 class Flag(NamedTuple):
-    """One setting. `switch`: the flag may stand without a value, which means true. `variables`:
-    the first that is set counts. `blank_is_default`: an empty text means the default, rather than
-    a value or a mistake.
+    """One setting of istio-iptables, which a flag or an environment variable chooses.
+
+    `read`: parses the text. `variables`: if several are set, the first one counts. `switch`: the
+    flag may stand without a value, which means true. `blank_is_default`: an empty text means the
+    default, rather than a value or a mistake.
     """
 
     short: str
@@ -30,19 +33,19 @@ class Flag(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The name of the setting in messages."""
+        """The name of the flag in messages."""
         return f"{self.short}/--{self.name}" if self.short else f"--{self.name}"
 
 
 class ChosenSetting(NamedTuple):
-    """A setting that the user chose: its flag, `where` (flag or `$VARIABLE`), and its text."""
+    """A setting that the user chose: its flag, its text, and `where` (the flag or `$VARIABLE`)."""
 
     flag: Flag
     where: str
     text: str
 
     def value(self) -> Any:
-        """Returns the setting's value, None for its default. Raises SettingError."""
+        """Parses the text; returns the value, or None for the default. Raises SettingError."""
         text = self.text.strip()
         # No shell removes the quotes of "" if the arguments come from YAML.
         quoted = text in ('""', "''")
@@ -82,7 +85,7 @@ _TO_THE_LETTER: Final = frozenset(
         *(grammar.ranges, grammar.ranges_or_all, grammar.interfaces, grammar.mode),
     }
 )
-"""Annotations use these readers, too, so these get the text with its blanks, as there."""
+"""Parsers that get the text with the blanks around it, as they do from annotations."""
 
 VALUES: Final = (
     # Istio's program does not read $ENVOY_PORT, so neither does this one.
@@ -125,7 +128,7 @@ LOOPBACK_RANGE: Final = "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR"
 
 
 def _variables(number_of: NumberOf) -> tuple[Flag, ...]:
-    """Returns the settings that only environment variables can choose."""
+    """Returns the settings that have no flag, only an environment variable."""
     groups = grammar.groups_known(number_of)
 
     def some_or_all(text: str) -> tuple[str, ...] | grammar.Everything:
@@ -146,9 +149,10 @@ def chosen_settings(
     env: Mapping[str, str],
     number_of: NumberOf = grammar.IMAGE_GROUPS.get,
 ) -> dict[str, ChosenSetting]:
-    """Returns the chosen settings by name; a flag wins over the environment.
+    """Returns the settings that the user chose, by name; a flag wins over a variable.
 
-    `texts`: of flags, by the flag's name. `number_of` returns the id of a group's name, or None.
+    `texts`: the values of flags, by the flag's name (see `split`). `env`: the environment.
+    `number_of`: returns the id of the group with a name, or None.
     """
     chosen = {}
     for flag in (*FLAGS, *_variables(number_of)):
@@ -166,7 +170,10 @@ def _by_name() -> dict[str, Flag]:
 
 
 def split(argv: Sequence[str]) -> dict[str, str]:
-    """Returns the texts of flags by name. Raises SettingError: unknown flag, missing value."""
+    """Parses a command line; returns the values of flags by name.
+
+    Raises SettingError for an unknown flag and for a missing value.
+    """
     by_name = _by_name()
     texts: dict[str, str] = {}
     words = list(reversed(argv))
@@ -177,7 +184,7 @@ def split(argv: Sequence[str]) -> dict[str, str]:
             name, assigned, text = word[:2], "=", word[2:].removeprefix("=")
         flag = by_name.get(name)
         if flag is None:
-            raise SettingError(f"{word!r} is no flag of istio-iptables", hint=_HELP, setting=word)
+            raise SettingError(f"istio-iptables has no flag {word!r}", hint=_HELP, setting=word)
         if assigned:
             texts[flag.name] = text
         elif not flag.switch:

@@ -1,8 +1,8 @@
-"""Reads the settings of the redirection: text → value. Pure; needs only the standard library.
+"""Parses the settings of the redirection: text → value. Pure; needs only the standard library.
 
-Annotations of pods, flags and variables of istio-iptables carry the same texts. The injector
-checks annotations with this module and istio-iptables reads its flags with it, so both accept the
-same texts. Every reader raises ValueError that states what was expected and what was found.
+The same settings come from annotations of pods and from flags and variables of istio-iptables. The
+injector checks annotations with this module and istio-iptables parses its flags with it, so both
+accept the same texts. Every parser raises ValueError, which states what was expected and found.
 """
 
 import re
@@ -18,16 +18,16 @@ Everything = Literal["*"]
 EVERYTHING: Final[Everything] = "*"
 Mode = Literal["REDIRECT", "TPROXY"]
 MODES: Final[tuple[Mode, ...]] = ("REDIRECT", "TPROXY")
-"""The modes of the rules. A pod may also choose NONE, and then has no rules."""
+"""How the rules redirect inbound traffic. A pod can also choose NONE: then it has no rules."""
 
 MAX_OWNER_GROUPS: Final = 64
-"""One rule has a condition for each group; the kernel limits the conditions of a rule."""
+"""The most groups: a rule has a condition for each, and the kernel limits a rule's conditions."""
 MAX_ID: Final = 2**32 - 2
-"""The last id; the one after it means "nobody" to the kernel."""
+"""The highest id of a user or group; to the kernel, the id after it means "no id"."""
 MAX_INTERFACE: Final = 15
-"""Characters in the name of an interface; Linux allows no more."""
+"""The most characters that Linux allows in the name of a network interface."""
 _SHOWN: Final = 300
-"""Characters of a value that a message repeats."""
+"""The most characters of a value that a message repeats."""
 IMAGE_GROUPS: Final = {
     **{"root": 0, "daemon": 1, "bin": 2, "sys": 3, "adm": 4, "tty": 5, "disk": 6, "lp": 7},
     **{"mail": 8, "news": 9, "uucp": 10, "man": 12, "proxy": 13, "kmem": 15, "dialout": 20},
@@ -36,7 +36,7 @@ IMAGE_GROUPS: Final = {
     **{"shadow": 42, "utmp": 43, "video": 44, "sasl": 45, "plugdev": 46, "staff": 50, "games": 60},
     **{"users": 100, "nogroup": 65534, "istio-proxy": 1337},
 }
-"""Groups that the proxy's image knows by name: Debian's own, and the proxy's."""
+"""Ids of the groups in the proxy's image, by name: Debian's own groups, and the proxy's."""
 
 # A pattern is compiled at its first use, which for most pods never comes.
 _INTERFACE: Final = r"[A-Za-z][A-Za-z0-9_.-]*"
@@ -62,7 +62,7 @@ def entries(text: str) -> list[str]:
 
 
 def number(text: str, low: int, high: int, what: str) -> int:
-    """Returns a whole number in decimal digits, from `low` to `high`."""
+    """Parses a decimal number from `low` to `high`; `what` describes it in the message."""
     plain = text.isascii() and text.isdigit() and (text == "0" or text[0] != "0")
     # 010 would be eight to iptables and ten to Go. A long text is not even converted.
     if not plain or len(text) > 10 or not low <= int(text) <= high:
@@ -71,45 +71,45 @@ def number(text: str, low: int, high: int, what: str) -> int:
 
 
 def port(text: str) -> int:
-    """Returns a TCP port on which a program can listen."""
+    """Parses a TCP port on which a program can listen, so not 0."""
     return number(text, 1, 65535, "a port")
 
 
 def any_port(text: str) -> int:
-    """Returns a port of a packet, which may be 0. Ignores blanks around it, as Istio does."""
+    """Parses a port, which can be 0 in a packet. Ignores blanks around it, as Istio does."""
     return number(text.strip(), 0, 65535, "a port")
 
 
 def ports(text: str) -> tuple[int, ...]:
-    """Returns comma-separated ports."""
+    """Parses comma-separated ports."""
     return tuple(any_port(entry) for entry in entries(text))
 
 
 def ports_with_gaps(text: str) -> tuple[int, ...]:
-    """Returns comma-separated ports and ignores empty entries.
+    """Parses comma-separated ports and ignores empty entries.
 
-    Istio reads includeOutboundPorts like this, since only its iptables program reads it.
+    Istio accepts empty entries in includeOutboundPorts, since only its iptables program parses it.
     """
     return tuple(any_port(entry) for entry in text.split(",") if entry) if text.strip() else ()
 
 
 def ports_or_all(text: str) -> tuple[int, ...] | Everything:
-    """Returns comma-separated ports, or `*`."""
+    """Parses comma-separated ports; `*` means all ports."""
     return EVERYTHING if text == EVERYTHING else ports(text)
 
 
 def table(text: str) -> int:
-    """Returns the number of a route table."""
+    """Parses the number of a route table."""
     return number(text, 1, 2**32 - 1, "a route table")
 
 
 def mark(text: str) -> int:
-    """Returns a packet mark. Only decimal: Istio's program makes no route for another spelling."""
+    """Parses a decimal packet mark. For any other spelling, Istio's program makes no route."""
     return number(text, 1, 2**32 - 1, "a packet mark")
 
 
 def mode(text: str) -> Mode:
-    """Returns REDIRECT or TPROXY."""
+    """Returns the text if it is REDIRECT or TPROXY."""
     for known in MODES:
         if text == known:
             return known
@@ -117,7 +117,7 @@ def mode(text: str) -> Mode:
 
 
 def network(text: str) -> "Network":
-    """Returns an address range without its host bits."""
+    """Parses an address range such as 10.0.0.0/8; host bits in it are cleared."""
     import ipaddress  # 2 ms that few pods need
 
     problem = f"expected a range such as 10.0.0.0/8 or fd00::/8, found {shown(text)}"
@@ -130,17 +130,17 @@ def network(text: str) -> "Network":
 
 
 def ranges(text: str) -> "tuple[Network, ...]":
-    """Returns address ranges from a text with commas and without blanks, as in Istio."""
+    """Parses address ranges that are separated by commas without blanks, as in Istio."""
     return tuple(network(entry) for entry in text.split(",")) if text else ()
 
 
 def ranges_or_all(text: str) -> "tuple[Network, ...] | Everything":
-    """Returns address ranges, or `*`."""
+    """Parses comma-separated address ranges; `*` means all addresses."""
     return EVERYTHING if text == EVERYTHING else ranges(text)
 
 
 def names_loopback(text: str) -> bool:
-    """Whether the text of one of the ranges has a loopback address; False for `*`."""
+    """Whether one of the ranges is written with a loopback address; False for `*`."""
     import ipaddress
 
     return text not in ("", EVERYTHING) and any(
@@ -149,7 +149,7 @@ def names_loopback(text: str) -> bool:
 
 
 def loopback(text: str) -> "IPv4Network":
-    """Returns a range within 127.0.0.0/8."""
+    """Parses an address range within 127.0.0.0/8."""
     import ipaddress
 
     allowed = network(text)
@@ -159,7 +159,7 @@ def loopback(text: str) -> "IPv4Network":
 
 
 def interfaces(text: str) -> tuple[str, ...]:
-    """Returns comma-separated interface names. A wildcard of iptables (eth+) is no name."""
+    """Parses comma-separated interface names. A wildcard of iptables (eth+) is refused."""
     names = tuple(entry.strip() for entry in text.split(",")) if text else ()
     for entry in names:
         if len(entry) > MAX_INTERFACE or not re.fullmatch(_INTERFACE, entry):
@@ -171,7 +171,7 @@ def interfaces(text: str) -> tuple[str, ...]:
 
 
 def owners(text: str) -> tuple[str, ...]:
-    """Returns comma-separated ids of users or groups; `LOW-HIGH` is a range."""
+    """Parses comma-separated ids of users or groups; an entry `LOW-HIGH` is a range of ids."""
     return tuple(_owner(entry) for entry in entries(text) if entry)
 
 
@@ -184,36 +184,37 @@ def _owner(text: str) -> str:
 
 
 def groups_known(number_of: Callable[[str], int | None]) -> Callable[[str], tuple[str, ...]]:
-    """Returns a reader of comma-separated group ids or names; `number_of`: a name's id, or None."""
+    """Returns a parser of comma-separated group ids or names.
+
+    `number_of` returns the id of the group with a name, or None.
+    """
 
     def group(text: str) -> str:
         if re.fullmatch(_OWNER, text):
             return _owner(text)
         if (known := number_of(text)) is None:
-            raise ValueError(
-                f"expected groups that are known here, or numbers, found {shown(text)}"
-            )
+            raise ValueError(f"expected names of known groups, or ids, found {shown(text)}")
         return str(known)
 
     return lambda text: tuple(group(entry) for entry in entries(text) if entry)
 
 
 def at_most(groups: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the groups. Raises ValueError if they are too many for one rule."""
+    """Returns `groups` unchanged. Raises ValueError if there are too many for one rule."""
     if len(groups) > MAX_OWNER_GROUPS:
         raise ValueError(f"expected at most {MAX_OWNER_GROUPS} groups, found {len(groups)}")
     return groups
 
 
 def boolean(text: str) -> bool:
-    """Returns a truth value as Go reads it."""
+    """Parses a truth value as Go does (1, t, true, ...)."""
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
     raise ValueError(f"expected true or false, found {shown(text)}")
 
 
 def duration(text: str) -> float:
-    """Returns the seconds of a time in Go's notation, such as `5s` or `1m30s`."""
+    """Parses a time in Go's notation, such as `5s` or `1m30s`, into seconds."""
     parts = re.findall(_TIME, text) if re.fullmatch(f"(?:{_TIME})+", text) else ()
     if not parts:
         raise ValueError(f"expected a time such as 5s, found {shown(text)}")
