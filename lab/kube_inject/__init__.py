@@ -1,1 +1,1 @@
-"""Implements `lab kube-inject`: the injector on files, without the cost of click."""
+"""Implements `lab kube-inject`, which injects files and usually starts without loading click."""

@@ -38,7 +38,7 @@ HELP: Final = f"""Inject the sidecar into manifests, as the webhook does into po
     metavar="FILE|-|DIR",
     help="Manifest, folder of manifests (*.yaml, *.yml, *.json), or - for stdin. Repeatable.",
 )
-@click.option("-o", "--output", metavar="FILE", help="Write there instead of to stdout.")
+@click.option("-o", "--output", metavar="FILE", help="Write to FILE instead of stdout.")
 @click.option(
     "--native/--no-native",
     default=None,
@@ -69,5 +69,5 @@ def kube_inject(
     config: str | None,
     uninject: bool,
 ) -> None:
-    """Parses the command line and runs it."""
+    """Runs `lab kube-inject` with the options that click has parsed."""
     run(KubeInjectRequest(filenames, output, native, kubernetes_version, config, uninject))

@@ -1,7 +1,8 @@
-"""Runs `lab kube-inject` without its command line: the injector on files.
+"""Runs `lab kube-inject` with parsed options: reads manifests, injects them, writes them.
 
-This module loads neither click nor what one file to stdout does not need, because a user may start
-it for every file, and loading click takes longer than injecting.
+A user may run the command once for every file, and loading click takes longer than an injection. So
+this module loads click, and whatever an injection of one file to stdout does not need, only when it
+is needed.
 """
 
 import gc
@@ -23,7 +24,7 @@ SUFFIXES = (".yaml", ".yml", ".json")
 
 
 class KubeInjectRequest(NamedTuple):
-    """What a command line of kube-inject asks for; None: the option is not there."""
+    """The options of one run of kube-inject; None means that the option was not used."""
 
     filenames: tuple[str, ...]
     output: str | None = None
@@ -34,8 +35,11 @@ class KubeInjectRequest(NamedTuple):
 
 
 def run(request: KubeInjectRequest) -> None:
-    """Reads, injects and writes; notes go to stderr. Raises SidecarLabError."""
-    # For the reason in lab.start, where a command line that click reads does not pass.
+    """Reads manifests, injects or uninjects them, and writes them; notes go to stderr.
+
+    Raises SidecarLabError.
+    """
+    # lab.start gives the reason. It does not do this for a command line that click parses.
     gc.disable()
     sources = [source for name in request.filenames for source in _sources(name)]
     if request.uninject:
@@ -56,7 +60,7 @@ def run(request: KubeInjectRequest) -> None:
 
 
 def _settings(request: KubeInjectRequest) -> Settings:
-    """Returns the settings. --native beats the configuration, which beats --kubernetes-version."""
+    """Returns the settings; --native wins over --config, which wins over --kubernetes-version."""
     version = request.kubernetes_version
     versions = [version] if version is not None else []
     try:
@@ -96,7 +100,7 @@ def _read(name: str) -> bytes:
     except IsADirectoryError:
         raise
     except FileNotFoundError as missing:
-        hint = "look at the path after -f; `-` reads stdin"
+        hint = "check the path after -f; `-` reads stdin"
         raise SidecarLabError(f"no such file: {name}", hint=hint) from missing
     except OSError as bad:
         raise SidecarLabError(f"cannot read {name}: {bad.strerror}") from bad
@@ -116,7 +120,7 @@ def _to_stdout(outcome: Outcome) -> None:
 
 
 def _to_file(outcome: Outcome, target: "Path") -> None:
-    """Writes beside the target and renames: a reader sees the old file or all of the new."""
+    """Writes another file and renames it to `target`: readers see the old or the whole new file."""
     if not target.parent.is_dir():
         hint = f"make it first: mkdir -p {target.parent}"
         raise SidecarLabError(f"no such folder: {target.parent}", hint=hint)
