@@ -82,7 +82,7 @@ def kind_of(value: Any) -> str:
 
 
 def object_faults(value: dict[str, Any]) -> list[Fault]:
-    """Returns the faults of apiVersion and kind: missing, or unknown to every API server."""
+    """Returns the faults of apiVersion and kind: missing, not text, or no pair that exists."""
     faults = [
         fault._replace(text=f"{key} {fault.text}", lead=f"{key} ")
         for key in ("apiVersion", "kind")

@@ -3,7 +3,7 @@
 The user writes them as a container named istio-proxy or istio-init in the pod (`image: auto` keeps
 the mesh's image), or in the annotation proxy.istio.io/overrides:
 {"containers": [...], "initContainers": [...]}. An injection copies such a container into this
-annotation.
+annotation, unless the pod already has the annotation.
 """
 
 import json
