@@ -1,7 +1,7 @@
-"""The `lab` command, and the only place that turns exceptions into `error:`, `hint:`, exit code.
+"""The `lab` command; it alone turns exceptions into `error:` and `hint:` lines and an exit code.
 
-Subcommands live beside the code that they run and are imported when called, so that
-`lab kube-inject` never loads cluster libraries.
+Each subcommand is in the package whose code it runs and is imported only when it is called, so
+that `lab kube-inject` never loads the libraries for clusters.
 """
 
 import importlib
@@ -18,9 +18,9 @@ COMMANDS = {
     "up": ("lab.cluster.cli", "up", "Bring the lab up; if it is up already, check it."),
     "down": ("lab.cluster.cli", "down", "Remove the lab and count what is left of it."),
     "pause": ("lab.cluster.cli", "pause", "Freeze the lab; `lab up` thaws it."),
-    "rotate": ("lab.cluster.cli", "rotate", "Give the webhook a new certificate and authority."),
+    "rotate": ("lab.cluster.cli", "rotate", "Give the webhook a new CA and a new certificate."),
     "status": ("lab.cluster.cli", "status", "Show what is running and what it was built from."),
-    "doctor": ("lab.cluster.cli", "doctor", "Check this machine and report what is missing."),
+    "doctor": ("lab.cluster.cli", "doctor", "Check this machine; say how to fix what is missing."),
     "cache": ("lab.cluster.cli", "cache", "List and prune what was built."),
     "e2e": ("lab.scenario.cli", "e2e", "Run the walkthrough as assertions on the lab."),
     "walk": ("lab.scenario.cli", "walk", "Follow the workshop, paced."),
@@ -33,7 +33,7 @@ class LazyGroup(click.Group):
     """A group whose commands are imported only when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Returns the names in the order in which a reader needs them."""
+        """Returns the commands' names in the order in which a new user needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -79,14 +79,14 @@ INTERRUPTED = {
     "kube-inject": "nothing was written",
     "explain": "nothing was changed",
 }
-"""Command → hint for a user who interrupted it."""
+"""Command → the hint that is printed when the user interrupted the command."""
 
 
 def main(raised: BaseException | None = None) -> None:
     """Run the command line and exit with its code; never ends in a traceback.
 
-    `raised`: the exception that ended a command that ran without click; it is reported like any
-    other.
+    `raised`: the exception of a command that lab.start ran without click. It is reported like an
+    exception of any other command, and no command line is run.
     """
     try:
         code = _run(raised)
@@ -129,14 +129,14 @@ def _command() -> str:
 
 
 def report_error(error: SidecarLabError) -> int:
-    """Print an error on stderr if it has a message; return its exit code."""
+    """Print the error on stderr if it has a message; return its exit code."""
     if error.message:
         print_error(error.message, error.hint)
     return error.exit_code
 
 
 def _internal_error(fault: Exception) -> SidecarLabError:
-    """Returns an unexpected exception as an error of one line; its traceback goes to a file."""
+    """Returns a one-line error for an unexpected exception, whose traceback goes to a log file."""
     import traceback
 
     trace = "".join(traceback.format_exception(fault))

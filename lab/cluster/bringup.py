@@ -1,4 +1,4 @@
-"""The inputs of one `lab up`, and what its steps have found so far."""
+"""The data of one `lab up`: its inputs, and what its steps have found so far."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,9 +17,9 @@ from lab.progress import Progress, Task
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line decides.
+    """The options of `lab up` from the command line.
 
-    `confirm` asks the user before Docker is installed or started; None means do not ask.
+    `confirm` asks the user before Docker is installed or started; None: no question.
     """
 
     source: ImageSource = ImageSource.AUTO
@@ -30,7 +30,7 @@ class Options:
     recreate: bool = False
     """Whether an existing cluster is deleted and created again, whatever its state."""
     confirm_loss: Callable[[str], bool] | None = None
-    """Asks the user before a cluster is deleted; None means do not ask and keep the cluster."""
+    """Asks the user before a cluster is deleted; None: the cluster is kept without a question."""
 
 
 @dataclass
@@ -43,13 +43,13 @@ class Bringup:
     built: Built | None = None
     serving: list[certificates.Serving] = field(default_factory=list)
     wanted: list[Object] = field(default_factory=list)
-    """Every object of the mesh that this `up` installs."""
+    """Every Kubernetes object of the mesh that this `up` installs."""
     ours: list[Object] = field(default_factory=list)
-    """Every object of our own mesh; they are removed when Istio is installed instead."""
+    """Every Kubernetes object of our own mesh; removed when Istio is installed instead."""
     peer_images: dict[str, str] = field(default_factory=dict)
     """Istio's images, when Istio is installed: image reference → tag in Docker."""
     tools: str = ""
-    """Folder with the mesh's own command line (istioctl); "" for our mesh."""
+    """Folder that contains istioctl, when Istio is installed; "" for our mesh."""
     state: LabState | None = None
     api: KubeApi | None = None
 

@@ -1,4 +1,4 @@
-"""`lab cache`: what was built, and what of it may go."""
+"""`lab cache`: lists what was built, and removes what has not been used for a while."""
 
 import json
 import time
@@ -13,9 +13,9 @@ from lab.cluster.images import ensure
 from lab.paths import cache_root
 
 GO = ("mod", "build")
-"""Go's caches of modules and of compiled objects, in the cache's folder `go`."""
+"""Go's caches of modules and of compiled objects: subfolders of `go` in the cache folder."""
 USED = "used"
-"""A file beside them; its modification time is the time of the last compile."""
+"""A file beside these caches; its modification time is the time of the last compilation."""
 
 
 def go_caches() -> dict[str, int]:
@@ -34,7 +34,7 @@ def go_used() -> float:
 
 
 def as_json() -> str:
-    """Returns entries and images as JSON; sizes in bytes, ages in seconds."""
+    """Returns cache entries and the lab's images as JSON; sizes in bytes, ages in seconds."""
     now = time.time()
     entries = [
         {
@@ -54,7 +54,7 @@ def as_json() -> str:
 
 
 def text() -> str:
-    """Returns entries and images as a table, and a last line with the sums."""
+    """Returns cache entries and the lab's images as a table whose last line has the totals."""
     now = time.time()
     entries = cache.entries()
     rows = [
@@ -72,10 +72,13 @@ def text() -> str:
 
 
 def prune(unused_for: float, notify: Callable[[str], None]) -> str:
-    """Remove old entries, Go's caches if they are as old, and images that no container uses.
+    """Remove unused cache entries, Go's caches if they are unused too, and unused images.
 
-    `unused_for` is in seconds. Returns a sentence with what was removed. First waits for running
-    builds, since no list holds what they are about to use; `notify` gets a line about the wait.
+    Entries and Go's caches count as unused after `unused_for` seconds. An image is unused if no
+    container uses it and the next `up` would not need it; with `unused_for` 0, the second
+    condition does not count. Returns a text that tells what was removed. First waits until running
+    builds have ended, because it is not known what a running build will use; calls `notify` with
+    a line of text if it has to wait.
     """
     with ExitStack() as held:
         for name in ("images", go_programs.COMPILING):
@@ -130,9 +133,9 @@ def _in_use() -> frozenset[str]:
 
 
 def _current() -> frozenset[str]:
-    """Returns the tags that the next `up` would otherwise have to build again.
+    """Returns the tags of the images that must stay, so that the next `up` need not build them.
 
-    These are the images that it looks for, and the newest image of every other name.
+    These are the images that `up` looks for, and the newest image of every other name.
     """
     newest: dict[str, str] = {}
     for image in docker_images.ours():

@@ -1,4 +1,4 @@
-"""The commands that drive the lab's life: up, down, pause, status, doctor, cache."""
+"""The commands for the lab itself: up, down, pause, rotate, status, doctor, cache."""
 
 import json
 import sys
@@ -17,19 +17,22 @@ if TYPE_CHECKING:
     from lab.progress import Progress
 
 LOCK_PATIENCE = 900
-"""Seconds to wait for another `lab` command on the same lab: a first `up` takes minutes."""
+"""Seconds to wait for another command on the same lab: a first `up` takes several minutes."""
 
 ROTATION_SECONDS = 60.0
-"""How long one rotation may take; it takes about a second."""
+"""Seconds that one rotation may take; it usually takes about one second."""
 
 with_name = click.option(
-    "--name", default=DEFAULT_NAME, show_default=True, help="Which lab; several run side by side."
+    "--name",
+    default=DEFAULT_NAME,
+    show_default=True,
+    help="Name of the lab; several labs can run at once.",
 )
 with_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask questions.")
 
 
 def progress() -> "Progress":
-    """Returns the progress renderer that fits standard output."""
+    """Returns the progress renderer for standard output: live on a terminal, else plain lines."""
     from lab import console
 
     return console.progress(sys.stdout)
@@ -39,8 +42,8 @@ def progress() -> "Progress":
 def exclusively(paths: LabPaths, notify: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock of the lab, so that one command at a time works on it.
 
-    `notify` gets a line when another command holds the lock. Raises ClusterError after
-    LOCK_PATIENCE.
+    If another command holds the lock, calls `notify` with a line of text and waits for the lock.
+    Raises ClusterError after LOCK_PATIENCE seconds.
     """
     from filelock import Timeout
 
@@ -88,7 +91,7 @@ def up(name: str, source: str, mesh: str, no_provision: bool, recreate: bool, ye
     """Bring the lab up; if it is up already, check it and load what changed.
 
     An existing cluster is deleted only with --recreate, or after you agree on a terminal, or when
-    it was never finished, cannot start, or lost its folder.
+    its creation never finished, when it cannot start, or when its folder is gone.
     """
     from lab.cluster import bringup
     from lab.cluster import up as steps
@@ -122,7 +125,7 @@ def up(name: str, source: str, mesh: str, no_provision: bool, recreate: bool, ye
     "-y", "--yes", is_flag=True, help="Do not ask; also remove a lab whose folder is not here."
 )
 def down(name: str, everything: bool, yes: bool) -> None:
-    """Remove the lab and count what is left of it; exit code 1 unless that is 0."""
+    """Remove the lab and count what is left of it; exit code 1 if anything is left."""
     from lab.cluster import down as teardown
     from lab.cluster.host_changes import apt
 
@@ -145,7 +148,7 @@ def down(name: str, everything: bool, yes: bool) -> None:
 @click.command()
 @with_name
 def pause(name: str) -> None:
-    """Freeze the lab: it takes no processor time until `lab up` thaws it."""
+    """Freeze the lab: it uses no processor time until `lab up` thaws it."""
     from lab.cluster import state
     from lab.cluster.node import container
 
@@ -164,7 +167,7 @@ Examples:
 @with_name
 @click.option("--times", type=click.IntRange(1, 1000), default=1, show_default=True)
 def rotate(name: str, times: int) -> None:
-    """Give the webhook a new certificate and authority; it keeps admitting pods meanwhile."""
+    """Give the webhook a new CA and a new certificate; it keeps admitting pods meanwhile."""
     from lab.cluster import gate
     from lab.cluster import rotate as rotation
     from lab.kube.client import KubeApi
@@ -204,7 +207,7 @@ def status(name: str, as_json: bool, sbom: bool) -> None:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    """Check this machine: what it has, what `lab up` will do, and how to fix the rest."""
+    """Check this machine: what it has, what `lab up` will do, and how to fix what is missing."""
     from lab.cluster import doctor as judged
     from lab.cluster import machine, machine_findings
     from lab.cluster.host_changes import apt
@@ -226,15 +229,20 @@ def cache() -> None:
 @cache.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def cache_list(as_json: bool) -> None:
-    """List the finished entries, Go's caches and the lab's images, with their sizes."""
+    """List what was built, Go's caches and the lab's images, with their sizes."""
     from lab.cluster import cache_list as cachelist
 
     click.echo(cachelist.as_json() if as_json else cachelist.text())
 
 
 @cache.command("prune")
-@click.option("--unused-for", default=14, show_default=True, help="Days without use.")
-@click.option("--all", "everything", is_flag=True, help="Everything that no lab uses.")
+@click.option(
+    "--unused-for",
+    default=14,
+    show_default=True,
+    help="Remove what was not used for this many days.",
+)
+@click.option("--all", "everything", is_flag=True, help="Remove everything that no lab uses.")
 def cache_prune(unused_for: int, everything: bool) -> None:
     """Remove what was not used for a while; the next `up` builds what it needs again."""
     from lab.cluster import cache_list as cachelist

@@ -22,8 +22,8 @@ from lab.progress import Task
 def cluster(up: Bringup, task: Task) -> None:
     """Ensure that a node runs whose API server answers, and load the changed images into it.
 
-    Uses the node that is there, repairs it, or creates a new one. Raises RefusedError when only a
-    new cluster would do and the user did not agree to that.
+    Uses the existing node, repairs it, or creates a new one. Raises RefusedError when the cluster
+    must be created again and the user did not agree to lose it.
     """
     assert up.built is not None
     up.state = states.find(up.paths)
@@ -46,9 +46,9 @@ def cluster(up: Bringup, task: Task) -> None:
 
 
 def agreed(up: Bringup, found: container.NodeDecision) -> container.NodeDecision:
-    """Returns the action "create" if the user agrees to lose the cluster.
+    """Returns the decision to create the cluster again, if the user agrees to lose the old one.
 
-    Raises RefusedError if not.
+    Raises RefusedError if the user does not agree.
     """
     if up.options.recreate:
         return container.NodeDecision("create", found.reason or "--recreate asks for it")
@@ -129,7 +129,7 @@ def _image_refs(built: Built) -> dict[str, str]:
 
 
 def load_changed_images(up: Bringup, task: Task) -> None:
-    """Load the images that changed into the running node, and record them in the state."""
+    """Load the images that changed into the running node, and record them in the lab's state."""
     assert up.built is not None
     assert up.state is not None
     there, ours = dict(up.state.images), _image_refs(up.built)
@@ -155,8 +155,9 @@ def load_changed_images(up: Bringup, task: Task) -> None:
 
 
 def lacks(there: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Whether a wanted image is missing or different on the node.
+    """Whether the node lacks a wanted image or has another version of it.
 
-    `there` and `wanted`: image reference → what identifies its content.
+    `there` (the node's images) and `wanted`: name of the image → its tag in Docker, which changes
+    with the content.
     """
     return any(there.get(reference) != content for reference, content in wanted.items())

@@ -1,4 +1,4 @@
-"""Judgement over what machine.py gathered: pure, so that every machine can be tried in a test."""
+"""Judges the facts that machine.py gathered. It does no I/O, so tests can try any machine."""
 
 from collections.abc import Sequence
 
@@ -10,18 +10,21 @@ from lab.mesh.errors import SidecarLabError
 
 GIB = 1 << 30
 DISK_NEEDED, DISK_WANTED = 4 * GIB, 25 * GIB
-"""Bytes of disk needed to run at all; to build everything from sources."""
+"""Bytes of free disk: needed to run the lab at all; wanted to build everything from sources."""
 MEMORY_NEEDED, MEMORY_WANTED = 2 * GIB, 4 * GIB
 WATCHES_WANTED, INSTANCES_WANTED = 65536, 256
-"""kubelet, containerd and the pods share the machine's inotify limits with the user's editor."""
+"""The wanted inotify limits of the machine.
+
+kubelet, containerd and the pods share these limits with the user's programs, such as an editor.
+"""
 INSTANCES_NEEDED = 16
-"""A running node holds 13; with fewer, no node starts."""
+"""inotify instances without which no node starts: a running node uses 13."""
 
 
 def likely_causes(step: str) -> list[Finding]:
-    """Examine this machine and return the findings that may have made a step fail.
+    """Examine this machine and return the findings that may have made the step of `lab up` fail.
 
-    Returns [] when there is none, or when the machine cannot be examined.
+    Returns [] when there is no such finding, or when the machine cannot be examined.
     """
     if step not in AFFECTS:
         return []
@@ -33,7 +36,7 @@ def likely_causes(step: str) -> list[Finding]:
 
 
 def judge(host: Host) -> list[Finding]:
-    """Returns every finding, in the order in which they would stop `lab up`.
+    """Returns every finding, in the order in which `lab up` would fail because of them.
 
     The last finding tells what `lab up` would do.
     """
@@ -90,16 +93,16 @@ def _about_daemon(host: Host) -> list[Finding]:
         Finding("docker product", *_kind(host, daemon)),
     ]
     if daemon.storage_driver == "vfs":
-        fix = "put Docker's data root on ext4 or xfs (or SIDECAR_LAB_CACHE, if the lab starts it)"
-        detail = "vfs: copies every layer in full"
+        fix = "put Docker's data root (SIDECAR_LAB_CACHE, if the lab starts Docker) on ext4 or xfs"
+        detail = "vfs, which copies every layer in full"
         findings.append(Finding("storage driver", detail, "warn", fix))
     else:
         findings.append(Finding("storage driver", daemon.storage_driver, "ok"))
     findings.append(Finding("cgroup driver", daemon.cgroup_driver or "unknown", "ok"))
     if host.free_pool not in ("", "?"):
         fix = (
-            "`docker network prune`, or other default-address-pools in Docker's settings; "
-            "a VPN may hold all private ranges"
+            "run `docker network prune`, or set other default-address-pools in Docker's settings; "
+            "a VPN may use all private ranges"
         )
         findings.append(Finding("address pool", host.free_pool, "fail", fix))
     elif host.free_pool == "":
@@ -121,7 +124,7 @@ def _cgroup(host: Host) -> Finding:
         return Finding("cgroup", "v2", "ok")
     if host.machine.system != "Linux":
         return Finding("cgroup", "in Docker's virtual machine", "ok")
-    fix = "mount it (apt-get install cgroupfs-mount && cgroupfs-mount)"
+    fix = "mount one (apt-get install cgroupfs-mount && cgroupfs-mount)"
     return Finding("cgroup", "no cgroup hierarchy is mounted", "fail", fix)
 
 
@@ -137,7 +140,7 @@ def _capabilities(host: Host) -> list[Finding]:
         return [Finding("capabilities", detail, "ok")]
     own = "stop that Docker and let `lab up` start its own, which does not request what is missing"
     fix = own if host.machine.root else "as root: " + own
-    return [Finding("capabilities", f"{names} missing: privileged may fail", "warn", fix)]
+    return [Finding("capabilities", f"{names} missing: a privileged node may fail", "warn", fix)]
 
 
 def _size(count: int) -> str:
@@ -146,7 +149,7 @@ def _size(count: int) -> str:
 
 def _disk(host: Host) -> Finding:
     free = f"{_size(host.disk_free)} free in {host.disk_path}"
-    fix = "`lab cache prune`, `docker system prune`, or SIDECAR_LAB_CACHE on a larger disk"
+    fix = "`lab cache prune`, `docker system prune`, or put SIDECAR_LAB_CACHE on a larger disk"
     if host.disk_free < DISK_NEEDED:
         return Finding("disk", free, "fail", fix)
     if host.disk_free < DISK_WANTED:
@@ -234,7 +237,7 @@ def _proxies(host: Host) -> list[Finding]:
 
 def _platform(host: Host) -> list[Finding]:
     if host.machine.wsl and not host.machine.systemd and host.daemon is None:
-        fix = "Docker Desktop with WSL integration, or systemd=true in /etc/wsl.conf"
+        fix = "use Docker Desktop with WSL integration, or set systemd=true in /etc/wsl.conf"
         return [Finding("wsl", "without systemd", "warn", fix)]
     return []
 
@@ -255,5 +258,5 @@ def _will(host: Host, findings: Sequence[Finding]) -> Finding:
         steps.append("start a Docker daemon")
     steps.append("build the images" if host.registry else "pull the stock node, build the images")
     steps.append("create or repair the cluster and install the mesh")
-    running = f"; here already: {', '.join(host.labs)}" if host.labs else ""
-    return Finding("lab up", f"will {', '.join(steps)} (only what is not there){running}", "ok")
+    running = f"; existing labs: {', '.join(host.labs)}" if host.labs else ""
+    return Finding("lab up", f"will {', '.join(steps)} (skips what is done already){running}", "ok")

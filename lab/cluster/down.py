@@ -1,4 +1,4 @@
-"""Removing a lab, all labs, and the Docker daemon that the lab started."""
+"""Removes one lab, or all labs and the Docker daemon that the lab started."""
 
 import shutil
 import time
@@ -17,16 +17,16 @@ from lab.paths import LabPaths
 from lab.progress import Progress
 
 KEPT = frozenset({"records", "logs"})
-"""Folders in `.lab/NAME` that `down` keeps: a reader may still want to look at them."""
+"""Folders in `.lab/NAME` that `down` keeps: the user may still want to read them."""
 SETTLE_SECONDS = 10.0
-"""How long interfaces, rules and processes may take to go after Docker removed their owners."""
+"""Seconds that interfaces, rules and processes may need to vanish after Docker removed the lab."""
 
 
 def down(paths: LabPaths, progress: Progress, *, insist: bool = False) -> list[Leftover]:
     """Remove one lab and return what is left of it.
 
-    `insist` has the meaning that it has in ownership.find. Raises RefusedError when the lab
-    belongs to another checkout.
+    `insist`: the user agrees to remove a lab whose folder is gone (see ownership.find). Raises
+    RefusedError when the name belongs to a lab in another folder, or to a cluster of no lab.
     """
     with progress.task("cluster") as task:
         if _nothing_answers(progress):
@@ -61,17 +61,18 @@ def down(paths: LabPaths, progress: Progress, *, insist: bool = False) -> list[L
 
 
 def _nothing_answers(progress: Progress) -> bool:
-    """Whether no Docker daemon answers.
+    """Whether no Docker daemon answers, so that there is nothing to remove from Docker.
 
-    Starts the lab's own daemon again if it died, so that its containers can be removed. Raises
-    HostError when a daemon that the user named does not answer.
+    If the daemon that the lab started has died, starts it again and returns False, so that its
+    containers can be removed. Raises HostError when the user selected a daemon (DOCKER_HOST or a
+    Docker context) and it does not answer.
     """
     if not engine.why_unreachable():
         return False
     if engine.client() and (where := daemons.address()).by:
         remedy = provision.plan_address(where)
         raise HostError(
-            f"{remedy.sentence}: its containers cannot be listed", hint=remedy.instruction
+            f"{remedy.sentence}: the lab's containers cannot be listed", hint=remedy.instruction
         )
     if daemon_processes.recorded() is None:
         return True
@@ -104,10 +105,11 @@ def down_all(
     force: bool,
     exclusively: Callable[[LabPaths, Callable[[str], None]], AbstractContextManager[None]],
 ) -> list[Leftover]:
-    """Remove every lab of this machine, then stop the daemon that the lab started.
+    """Remove every lab in this Docker daemon, then stop the daemon if the lab started it.
 
-    Returns what is left. Raises RefusedError, and leaves the daemon running, when it has
-    containers or networks of no lab; `force` removes those too.
+    Returns what is left. If that daemon has containers or networks that belong to no lab, `force`
+    removes those too; without `force`, raises RefusedError and leaves the daemon running.
+    `exclusively` takes a lab's lock.
     """
     from pathlib import Path
 
@@ -145,7 +147,7 @@ def down_all(
 
 
 def _remove_packages(progress: Progress) -> None:
-    """Remove the packages that `up` installed, unless a daemon runs that is not ours."""
+    """Remove the packages that `up` installed, unless something else still needs them."""
     if not apt.read().installed:
         return
     with progress.task("packages") as task:
@@ -154,7 +156,7 @@ def _remove_packages(progress: Progress) -> None:
 
 
 def labs() -> list[tuple[str, str]]:
-    """Returns the name and folder of every lab in this Docker daemon, read from network labels."""
+    """Returns the name and folder of every lab in this Docker daemon, from its networks' labels."""
     form = f'{{{{.Label "{engine.LABEL}"}}}}\t{{{{.Label "{kind.HOME_LABEL}"}}}}'
     rows = docker(
         "network", "ls", "--filter", f"label={kind.HOME_LABEL}", "--format", form

@@ -1,7 +1,8 @@
-"""Whether a lab can be worked with now: asked by every command before it begins.
+"""Checks, before a command that needs a running lab begins, whether the lab can be used now.
 
-A lab that is absent, incomplete, paused, stopped or silent is reported at once, with the command
-that fixes it. Otherwise a later step would fail for a reason that is hard to read.
+If the lab is absent, incomplete, paused, stopped, or its API server does not answer, this is
+reported at once, with the command that fixes it. Otherwise the command would fail later, with an
+error that is harder to understand.
 """
 
 from dataclasses import dataclass
@@ -18,16 +19,17 @@ from lab.paths import LabPaths
 
 DOCKER_SECONDS = 10.0
 API_SECONDS = 4.0
-"""How long Docker and the API server may take to answer the one request that each gets."""
+"""Seconds that Docker and the API server may take to answer; each gets one request."""
 
 Kind = Literal["no docker", "gone", "paused", "stopped", "silent"]
 
 
 @dataclass(frozen=True)
 class NodeState:
-    """The state of a node's container as Docker names it; "" when there is no such container.
+    """The state of a node's container.
 
-    `unreachable`: why Docker does not answer; "" when it does.
+    `state`: Docker's word (running, paused, …); "" when there is no such container.
+    `unreachable`: why Docker does not answer; "" when it answers.
     """
 
     state: str = ""
@@ -48,7 +50,7 @@ class Obstacle:
 
 
 def require(paths: LabPaths) -> LabState:
-    """Returns the state of a lab that can be used now. Else raises ClusterError with the reason."""
+    """Returns the lab's state. Raises ClusterError with the reason if it cannot be used now."""
     known = state.load(paths)
     if found := obstacle(paths, known):
         raise found.error()
@@ -56,7 +58,7 @@ def require(paths: LabPaths) -> LabState:
 
 
 def obstacle(paths: LabPaths, known: LabState) -> Obstacle | None:
-    """Returns why a lab that was brought up cannot be used now; None when it can."""
+    """Returns why a lab that was brought up cannot be used now; None when it can be used."""
     node = container(known.node)
     api = "" if node.unreachable or node.state != "running" else _api(paths)
     remedy = provision.plan(provision.look(node.unreachable)) if node.unreachable else None
@@ -71,10 +73,11 @@ def judge(
     api: str,
     remedy: provision.DockerRemedy | None,
 ) -> Obstacle | None:
-    """Makes the decision of `obstacle` from plain data.
+    """Returns what `obstacle` returns, from plain data: it does no I/O.
 
-    `up`: the command that brings the lab up. `node`: the container's name. `api`: why the API
-    server does not answer. `remedy`: what to do about a Docker that does not answer.
+    `up`: the command that brings the lab up. `node`: the name of the node's container. `api`: why
+    the API server does not answer; "" when it answers. `remedy`: what to do when Docker does not
+    answer.
     """
     if node_state.unreachable:
         reason = _line(node_state.unreachable)
@@ -99,7 +102,7 @@ def judge(
 
 
 def container(node: str) -> NodeState:
-    """Returns the state of a node's container; never raises."""
+    """Returns the state of a node's container. If Docker does not answer, the result tells why."""
     try:
         answer = docker(
             *("inspect", "--type", "container", "-f", "{{.State.Status}}", node),

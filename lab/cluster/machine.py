@@ -1,7 +1,8 @@
-"""What this machine is like, gathered as plain facts for lab.cluster.doctor to judge.
+"""Gathers facts about this machine as plain data, which lab.cluster.doctor judges.
 
-This module judges nothing and changes nothing: a test rule is set in a network namespace of its
-own, which ends with the process that set it. Every question has a deadline.
+This module judges nothing and leaves nothing changed: test rules are set in a new network
+namespace, which ends with the process that sets them, and a test network is removed at once.
+Every question has a deadline.
 """
 
 import os
@@ -28,9 +29,9 @@ INOTIFY = Path("/proc/sys/fs/inotify")
 
 @dataclass(frozen=True)
 class Host:
-    """The facts about this machine.
+    """The facts about this machine. Sizes are in bytes.
 
-    Sizes are in bytes. None means that the question has no answer on this system.
+    None means that this system has no such fact (for instance no inotify limits).
     """
 
     machine: provision.Machine
@@ -48,20 +49,20 @@ class Host:
     inotify_watches: int | None
     inotify_instances: int | None
     netfilter: str
-    """Empty when the lab's rules can be set; else what failed; "?" if not tried."""
+    """The error of setting PROBE_RULES; "" when they could be set, "?" when they were not tried."""
     netfilter_where: str
     registry: str
-    """Empty when the registry accepts a connection; else the reason why not."""
+    """Why the registry accepts no connection; "" when it accepts one."""
     go: str
     kubectl: str
     proxies: dict[str, str]
     free_pool: str
-    """Empty when Docker could create a network; else its error; "?" if not tried."""
+    """Why Docker could not create a network; "" when it could, "?" when it was not tried."""
     labs: tuple[str, ...]
 
 
 def gather() -> Host:
-    """Gather all facts; the slow questions are asked in threads beside the rest."""
+    """Gather all facts; the slow ones are gathered in threads at the same time."""
     with ThreadPoolExecutor(max_workers=3) as pool:
         registry = pool.submit(registry_problem)
         netfilter = pool.submit(try_netfilter)
@@ -105,9 +106,9 @@ def _daemon() -> daemons.Daemon | None:
 
 
 def _existing(path: Path) -> Path:
-    """Returns the nearest folder of `path` that exists and is readable.
+    """Returns `path` or its nearest parent that is an existing folder.
 
-    The data root of a Docker in a virtual machine does not exist on this machine.
+    If Docker runs in a virtual machine, its data root does not exist on this machine.
     """
     for folder in (path, *path.parents):
         try:
@@ -150,7 +151,7 @@ def _kubectl() -> str:
 
 
 def registry_problem(address: tuple[str, int] = REGISTRY, seconds: float = 3.0) -> str:
-    """Returns "" when a connection to the registry can be made, else the reason why not."""
+    """Returns why no connection to the registry can be made; "" when it can be made."""
     try:
         socket.create_connection(address, timeout=seconds).close()
     except OSError as error:
@@ -164,15 +165,15 @@ PROBE_RULES = """*nat
 -A OUTPUT -p tcp -j LAB_PROBE
 COMMIT
 """
-"""Rules with the matches and the target that redirection needs."""
+"""iptables rules with the matches and the target that the mesh's redirection needs."""
 
 
 def try_netfilter() -> tuple[str, str]:
-    """Set the lab's rules where they harm nobody; return what failed and where that was.
+    """Try to set PROBE_RULES in a new network namespace; returns the error and the place.
 
-    What failed is "" when the rules could be set, and "?" when they could not be tried. The rules
-    are tried in a user and network namespace of its own if the kernel allows it, else in a
-    running node of a lab.
+    The error is "" when the rules could be set, and "?" when they could not be tried. The place is
+    this machine if the kernel allows it (for a user who is not root, in a new user namespace),
+    else a running kind node.
     """
     if shutil.which("unshare") and shutil.which("iptables-restore"):
         root = getattr(os, "geteuid", lambda: 1)() == 0
@@ -205,7 +206,7 @@ def _running_nodes() -> list[str]:
 def _pool() -> str:
     """Returns "" when Docker has a free address range for a network, else Docker's error.
 
-    Creates a network and removes it again.
+    To find out, creates a network and removes it again.
     """
     name = f"sidecar-lab-doctor-{os.getpid()}"
     try:

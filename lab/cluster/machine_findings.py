@@ -1,4 +1,4 @@
-"""What `lab doctor` finds: as data, as text, and by the step of `lab up` that it may make fail."""
+"""The findings of `lab doctor`: data, text, and which steps of `lab up` each may make fail."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ Verdict = Literal["ok", "warn", "fail"]
 class Finding:
     """One line of `lab doctor`: a name, what was observed (`seen`), a verdict, and a fix.
 
-    `fix` matters only when the verdict is not "ok".
+    `fix` is ignored when the verdict is "ok".
     """
 
     name: str
@@ -37,7 +37,7 @@ AFFECTS: Mapping[str, tuple[str, ...]] = {
 
 
 def affecting(findings: Sequence[Finding], step: str) -> list[Finding]:
-    """Returns the findings that may affect the step: failures first, then warnings."""
+    """Returns the findings that may make the step fail: verdict "fail" first, then "warn"."""
     names = AFFECTS.get(step, ())
     bad = [finding for finding in findings if finding.name in names and finding.verdict != "ok"]
     return sorted(bad, key=lambda finding: (finding.verdict != "fail", names.index(finding.name)))
@@ -49,7 +49,7 @@ def as_json(findings: Sequence[Finding]) -> str:
 
 
 def text(findings: Sequence[Finding]) -> str:
-    """Returns the findings as text: a line for each, with its fix below."""
+    """Returns the findings as text: one line for each finding, and a line with its fix below."""
     lines = []
     for finding in findings:
         lines.append(f"{finding.verdict:<5} {finding.name:<18} {finding.seen}")

@@ -1,4 +1,4 @@
-"""`lab rotate`: ask for a new certificate and authority of the webhook, and see it through."""
+"""`lab rotate`: requests a new CA and certificate of the webhook, and waits until they are used."""
 
 import base64
 import hashlib
@@ -17,15 +17,15 @@ from lab.progress import Task
 
 _SECRETS = collection(("v1", "Secret"), contract.CONTROL_NAMESPACE)
 SECRET = f"{_SECRETS}/{contract.WEBHOOK_SERVICE}"
-"""API path of the webhook's Secret."""
+"""API path of the Secret that holds the webhook's CA and certificate."""
 
 
 @dataclass(frozen=True)
 class Rotated:
     """One finished rotation.
 
-    `fingerprint`: SHA-256 of the new serving certificate. `seconds`: from the request until every
-    webhook served that certificate.
+    `fingerprint`: SHA-256 of the new serving certificate. `seconds`: time from the request until
+    every webhook pod served that certificate.
     """
 
     fingerprint: str
@@ -33,9 +33,10 @@ class Rotated:
 
 
 def request(api: KubeApi) -> str:
-    """Request a rotation and return its id, which discovery writes back when it rotated.
+    """Request a rotation in an annotation of the webhook's Secret; returns the id of the request.
 
-    Raises ClusterError when there is no certificate to rotate.
+    When discovery has made the new certificate, it writes the id into a second annotation. Raises
+    ClusterError when there is no such Secret.
     """
     request_id = uuid.uuid4().hex
     body = {"metadata": {"annotations": {contract.ROTATE_ANNOTATION: request_id}}}
@@ -43,16 +44,16 @@ def request(api: KubeApi) -> str:
         api.request("PATCH", SECRET, body, "application/merge-patch+json")
     except NotFoundError as error:
         raise ClusterError(
-            "there is no certificate to rotate: the control plane is not our mesh's, or not up",
-            hint="`lab status` shows it, `lab up` brings it up",
+            "there is no certificate to rotate: the lab is not up, or its mesh is Istio",
+            hint="`lab status` shows the mesh, `lab up` installs ours",
         ) from error
     return request_id
 
 
 def rotate(api: KubeApi, seconds: float, task: Task) -> Rotated:
-    """Rotate once and wait until every webhook serves the new certificate.
+    """Rotate once and wait until every webhook pod serves the new certificate.
 
-    Raises ClusterError when that takes more than `seconds`.
+    Raises ClusterError when the rotation takes more than `seconds`.
     """
     started = time.monotonic()
     request_id = request(api)
@@ -70,13 +71,13 @@ def rotate(api: KubeApi, seconds: float, task: Task) -> Rotated:
             return Rotated(fingerprint(secret), time.monotonic() - started)
         task.update(why)
     raise ClusterError(
-        f"the rotation was not done in {seconds:.0f} s: {why}",
-        hint=f"the log of deployment/{contract.DISCOVERY_SERVICE} shows what it waits for",
+        f"the rotation was not complete after {seconds:.0f} s: {why}",
+        hint=f"the log of deployment/{contract.DISCOVERY_SERVICE} shows what discovery waits for",
     )
 
 
 def unfinished(secret: Object | None, request_id: str) -> str:
-    """Returns what a rotation still waits for; "" when it is done."""
+    """Returns what the rotation still waits for; "" when the rotation is complete."""
     if secret is None:
         return "the Secret is gone; discovery creates it again"
     if _annotations(secret).get(contract.ROTATED_ANNOTATION) != request_id:
@@ -87,7 +88,7 @@ def unfinished(secret: Object | None, request_id: str) -> str:
 
 
 def fingerprint(secret: Object) -> str:
-    """Returns the SHA-256 of the serving certificate (DER) as hexadecimal digits."""
+    """Returns the SHA-256 of the Secret's serving certificate (DER) as hexadecimal digits."""
     chain = base64.b64decode(secret["data"]["tls.crt"]).decode()
     first = chain[: chain.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)]
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first)).hexdigest()

@@ -1,6 +1,6 @@
-"""What is known of one lab, kept in `.lab/NAME/state.json`; the rest of the project reads it.
+"""The record of one lab, in `.lab/NAME/state.json`: `lab up` writes it, other commands read it.
 
-Imports nothing heavy: `lab up` on a lab that is up, and every scenario, begin here.
+This module imports nothing that loads slowly, since nearly every command needs it.
 """
 
 import json
@@ -14,19 +14,19 @@ from lab.errors import ClusterError
 from lab.paths import LabPaths
 
 SCHEMA = 1
-"""Increase it when a field changes its meaning; a state of another schema is ignored."""
+"""Increase this number when a field changes its meaning; a file with another number is ignored."""
 
 Phase = Literal["creating", "installing", "ready"]
-"""How far `up` came.
+"""How far `lab up` got.
 
-    creating: there is no usable cluster yet. installing: there is a cluster, but its mesh is not
-    proven to work. ready: everything works.
+    creating: there is no usable cluster yet. installing: there is a cluster, but its mesh has not
+    been shown to work. ready: everything works.
     """
 
 
 @dataclass(frozen=True)
 class LabState:
-    """What is known of one lab. Paths are absolute; `created` is in seconds since the epoch."""
+    """The record of one lab. Paths are absolute; `created` is in seconds since the epoch."""
 
     name: str
     phase: Phase
@@ -36,29 +36,29 @@ class LabState:
     """Name of the node's Docker network."""
     kubeconfig: str
     node_image: str
-    """Reference of the image that the node was created from."""
+    """Tag of the node image that the last `up` built or pulled; the node may be older."""
     observer_image: str
     kind: str
     """Path of the kind program."""
     kubectl: str
     """Path of the kubectl program."""
     default_cni: bool
-    """Whether kind installs its own CNI (stock node image) or the image brings one."""
+    """True: kind installs its own CNI (stock node image). False: our node image contains one."""
     kubernetes: str = ""
     mesh: str = "sidecar-lab"
-    """Which mesh's control plane runs: sidecar-lab or istio."""
+    """The mesh whose control plane is installed: sidecar-lab or istio."""
     tools: str = ""
-    """Folder with the mesh's own command line (istioctl); "" when that is `lab` itself."""
+    """Folder that contains istioctl, when the mesh is Istio; "" for our mesh."""
     images: Mapping[str, str] = field(default_factory=dict)
-    """Images in the node: reference → what identifies the content."""
+    """Images in the node: name → tag in Docker, which changes with the content."""
     source: str = ""
-    """Where the node image came from: pull or build."""
+    """How the node image was obtained: pull or build."""
     stage: str = ""
-    """Reference of the part of the node image that holds Kubernetes."""
+    """Reference of the node image's stage with Kubernetes; its change needs a new cluster."""
     created: float = 0.0
 
     def to_json(self) -> str:
-        """Returns the state as JSON, which `parse` reads."""
+        """Returns the state as JSON text for `parse`."""
         return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, sort_keys=True) + "\n"
 
     def having(self, **changes: Any) -> "LabState":
@@ -67,7 +67,7 @@ class LabState:
 
 
 def parse(text: str) -> LabState | None:
-    """Returns the LabState in a JSON text; None when it is damaged or of another schema."""
+    """Parses the JSON text of a LabState; returns None if it is damaged or has another schema."""
     try:
         document = json.loads(text)
     except ValueError:
@@ -82,7 +82,7 @@ def parse(text: str) -> LabState | None:
 
 
 def find(paths: LabPaths) -> LabState | None:
-    """Returns the lab's state; None when there is none or it is damaged."""
+    """Returns the lab's state; None when its file is absent, damaged or of another schema."""
     try:
         return parse(paths.state.read_text())
     except FileNotFoundError:
@@ -90,7 +90,7 @@ def find(paths: LabPaths) -> LabState | None:
 
 
 def load(paths: LabPaths) -> LabState:
-    """Returns the state of a lab that is ready. Raises ClusterError when there is none."""
+    """Returns the lab's state. Raises ClusterError when the lab does not exist or is not ready."""
     state = find(paths)
     if state is None:
         raise ClusterError(f"there is no lab {paths.name!r} here", hint=f"run {up_command(paths)}")
@@ -102,14 +102,14 @@ def load(paths: LabPaths) -> LabState:
 
 
 def save(paths: LabPaths, state: LabState) -> None:
-    """Write the state so that a reader gets the old one or the new one, never a part."""
+    """Write the state so that a reader gets the old state or the new one, never a part of one."""
     write_atomically(paths.state, state.to_json())
 
 
 def write_atomically(file: Path, text: str, mode: int = 0o600) -> None:
-    """Write `text` to a file beside `file`, then rename it.
+    """Write `text` to a new file in the same folder, then rename it to `file`.
 
-    At no moment can a user read the text whom `mode` does not allow to.
+    Users to whom `mode` gives no access cannot read the text at any moment.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(file.name + ".new")

@@ -17,10 +17,10 @@ Report = dict[str, Any]
 
 
 def look(paths: LabPaths) -> Report:
-    """Returns the facts as data that JSON can hold.
+    """Returns the facts about the lab as data that can be printed as JSON.
 
-    The key `lab` is up, paused, incomplete, stopped or absent. It follows from the recorded
-    phase and from what runs now.
+    The value of the key `lab` is up, paused, incomplete, stopped or absent. It is derived from the
+    recorded phase and from what runs now.
     """
     known = state.find(paths)
     report: Report = {
@@ -78,7 +78,7 @@ def _look_inside(report: Report) -> None:
 
 
 def text(report: Report) -> str:
-    """Returns the report as text for people."""
+    """Returns the report as a table for people to read."""
     rows = [("lab", f"{report['name']}: {report['lab']}"), ("folder", report["folder"])]
     whose = " (started by the lab)" if report["docker_started_by_lab"] else ""
     rows.append(("docker", report["docker"] + whose))

@@ -1,4 +1,4 @@
-"""`lab up`, as the visible list of steps it is; every step converges and may be repeated.
+"""`lab up` as a list of steps; each step does only what is still missing, so it can be repeated.
 
 preflight → docker → images → certificates → cluster → control plane → ready
 """
@@ -23,17 +23,17 @@ from lab.paths import manifests
 from lab.progress import Progress, Quiet, Task
 
 MINIMUM_FREE = 4 << 30
-"""Bytes of free disk that `up` needs to begin: a full disk breaks the node in odd ways."""
+"""Bytes of free disk that `up` needs to begin: a full disk causes errors that are hard to read."""
 
 
 GONE_SECONDS = 60.0
-"""How long the objects of a mesh that is replaced may take to be deleted."""
+"""Seconds that the deletion of the other mesh's objects may take when the mesh is replaced."""
 
 
 def preflight(up: Bringup, task: Task) -> None:
     """Create the lab's folders and check that there is enough free disk.
 
-    Raises HostError when there is not.
+    Raises HostError when there is not enough.
     """
     import shutil
 
@@ -52,9 +52,9 @@ def preflight(up: Bringup, task: Task) -> None:
 
 
 def docker(up: Bringup, task: Task) -> None:
-    """Ensure that a Docker daemon answers, and remove this lab's abandoned namesake.
+    """Ensure that a Docker daemon answers, and remove an abandoned lab that has the same name.
 
-    A namesake is a lab of the same name whose folder no longer exists.
+    A lab is abandoned if its folder no longer exists.
     """
     provision.ensure_docker(
         up.progress,
@@ -69,7 +69,7 @@ def docker(up: Bringup, task: Task) -> None:
 
 
 def build_images(up: Bringup, task: Task) -> None:
-    """Build or pull the node image and the lab's images, only those that changed."""
+    """Build or pull the images that are missing: the node image and the lab's other images."""
     up.built = ensure.ensure(up.options.source, up.options.versions, up.progress)
     if up.options.mesh is Mesh.ISTIO:
         from lab.cluster.images import (  # loaded only when Istio is installed
@@ -84,7 +84,7 @@ def build_images(up: Bringup, task: Task) -> None:
 
 
 def make_certificates(up: Bringup, task: Task) -> None:
-    """Create the authority and serving certificates, and the list of objects to install."""
+    """Create the CA and the serving certificates, and the list of Kubernetes objects to install."""
     assert up.built is not None
     up.serving, created = certificates.ensure(up.paths.certificates)
     up.ours = mesh_manifests.documents(
@@ -105,7 +105,7 @@ def make_certificates(up: Bringup, task: Task) -> None:
 
 
 def control_plane(up: Bringup, task: Task) -> None:
-    """Remove the objects of the other mesh and apply those of the wanted mesh."""
+    """Remove the Kubernetes objects of the other mesh and apply those of the wanted mesh."""
     assert up.api is not None
     removed = switch.remove(up.api, switch.other(up.options.mesh), up.ours, GONE_SECONDS, task)
     install.apply(up.api, up.wanted, task)
@@ -114,9 +114,9 @@ def control_plane(up: Bringup, task: Task) -> None:
 
 
 def ready(up: Bringup, task: Task) -> None:
-    """Wait until the control plane's pods are rolled out and a test pod is injected.
+    """Wait until the control plane runs and injects a test pod, then record the lab as ready.
 
-    Then records the lab as ready.
+    "Runs" means that its Deployments are rolled out and its pods are ready since the node's start.
     """
     assert up.api is not None
     assert up.state is not None
@@ -132,7 +132,7 @@ def ready(up: Bringup, task: Task) -> None:
 
 
 def shown(file: Path) -> str:
-    """Returns the path relative to the current folder if `file` is below it, else in full."""
+    """Returns the path of `file`, relative if it is below the current folder, else absolute."""
     try:
         return str(file.relative_to(Path.cwd()))
     except ValueError:
@@ -153,8 +153,8 @@ STEPS = (
 def bring_up(up: Bringup) -> LabState:
     """Run the steps in order and return the lab's state.
 
-    Raises what a step raises; the finished steps are not undone. Before it raises, it prints the
-    findings of `lab doctor` that may have caused the failure, with their fixes.
+    If a step fails, prints the findings of `lab doctor` that may have caused the failure, with
+    their fixes, and raises the step's exception. The finished steps are not undone.
     """
     for step in STEPS:
         try:
@@ -170,7 +170,7 @@ def bring_up(up: Bringup) -> LabState:
 
 
 def explain(error: SidecarLabError, findings: Sequence[Finding], progress: Progress) -> None:
-    """Print the findings, and put the first fix at the beginning of the error's hint."""
+    """Print the findings that may be the cause; put the first fix before the error's hint."""
     if not findings:
         return
     progress.note("what `lab doctor` finds here that may be the cause:")

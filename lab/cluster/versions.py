@@ -1,17 +1,17 @@
-"""Every version the lab is built from. To try another Kubernetes, change DEFAULT (one line)."""
+"""The versions of all that the lab is built from. To try another Kubernetes, change DEFAULT."""
 
 from dataclasses import dataclass
 from typing import Final
 
 DEBIAN_SUITE: Final = "bookworm"
-"""Not newer, on purpose: systemd 252 runs under cgroup v1, systemd 258 no longer does."""
+"""The suite of the images. No newer one: its systemd 252 runs under cgroup v1, 258 does not."""
 PYTHON: Final = "3.11"
-"""Debian's /usr/bin/python3 in the images; wheels are chosen for it."""
+"""The version of /usr/bin/python3 in the images, for which the Python wheels are chosen."""
 
 
 @dataclass(frozen=True)
 class Versions:
-    """What one lab is built from; the Go versions name folders in `sources/`."""
+    """The versions that one lab is built from; those of Go programs name folders in `sources/`."""
 
     kubernetes: str = "1.37.2"
     etcd: str = "v3.7.0"
@@ -20,7 +20,7 @@ class Versions:
     cni_plugins: str = "v1.9.1"
     kind: str = "v0.33.0"
     istio: str = "v0.0.0-20260827124520-eed52ebb66ad"
-    """Master of 1.31: what `lab up --mesh istio` installs and `nox -s peers` compares with."""
+    """A commit of Istio's master (1.31), used by `lab up --mesh istio` and by `nox -s peers`."""
 
     @property
     def kubernetes_minor(self) -> str:
@@ -31,7 +31,7 @@ class Versions:
 KUBERNETES_VERSIONS: Final = ("1.37.2", "1.36.3", "1.35.4", "1.34.4", "1.33.13")
 """The versions with a folder in `sources/`.
 
-1.32.13 has none: the module proxy lacks k8s.io/cri-client of 1.32.12 and 1.32.13.
+1.32.13 has no folder: the Go module proxy lacks k8s.io/cri-client of 1.32.12 and 1.32.13.
 """
 
 STOCK_NODES: Final = {
@@ -39,13 +39,16 @@ STOCK_NODES: Final = {
     "1.37": "kindest/node:v1.37.0@sha256:"
     "a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5",
 }
-"""Node images to pull, by minor version. Other versions are pulled by tag.
+"""Minor version → stock node image to pull. For other minor versions, the tag is derived.
 
 The digest of the pulled image is in our node image's label `org.opencontainers.image.base.name`.
 """
 
 STOCK_BASE: Final = f"debian:{DEBIAN_SUITE}-slim"
-"""The image that our base is built from if a registry answers; the base's label has its digest."""
+"""The image that our base image is built from when images are pulled.
+
+A label of our base image holds its digest.
+"""
 
 DEFAULT: Final = Versions(kubernetes="1.37.2")
 

@@ -1,1 +1,1 @@
-"""Docker: the client, the daemon that the lab starts, what answers, how it gets here."""
+"""Calls the Docker client, judges the daemon, and installs or starts Docker if it is missing."""

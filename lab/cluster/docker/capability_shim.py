@@ -1,12 +1,12 @@
-"""An OCI runtime that removes the capabilities that this machine lacks, then becomes runc.
+"""An OCI runtime that removes capabilities that this machine lacks, then runs runc in its place.
 
 `docker run --privileged` requests every capability. If the bounding set lacks one (some sandboxes
 remove CAP_SYS_RESOURCE), runc refuses the whole container. Docker starts this program instead of
 runc: it removes what the bounding set lacks from the bundle (`create`, `run`) or from the process
-file (`exec`), then becomes runc. Where no capability is missing, it changes nothing.
+file (`exec`), then replaces itself by runc. If no capability is missing, it changes no file.
 
-The lab registers it only with a Docker daemon that the lab itself starts. It is copied out of
-the package and run as one file, so it needs nothing but the standard library.
+The lab configures this runtime only in a Docker daemon that the lab itself starts. The file is
+copied out of the package and run alone, so it may import only the standard library.
 Source: the OCI runtime specification, `process.capabilities`; runc's own command line.
 """
 
@@ -59,14 +59,14 @@ NAMES = (
     "CAP_BPF",
     "CAP_CHECKPOINT_RESTORE",
 )
-"""Capability names; the index in the tuple is the bit number (linux/capability.h)."""
+"""Names of capabilities; the index of a name is its bit number (linux/capability.h)."""
 
 VALUED = ("--log", "--log-format", "--root", "--criu", "--rootless")
-"""runc's global options that take a value as the next word."""
+"""runc's global options whose value is the next word of the command line."""
 
 
 def bounding_set(status: str) -> frozenset[str]:
-    """Returns the capabilities in the `CapBnd:` line of a /proc/PID/status text.
+    """Parses the text of /proc/PID/status; returns the capabilities in its `CapBnd:` line.
 
     Raises ValueError when there is no such line.
     """
@@ -81,9 +81,10 @@ def bounding_set(status: str) -> frozenset[str]:
 def permitted(
     capabilities: Mapping[str, Sequence[str]], bounding: Collection[str]
 ) -> dict[str, list[str]]:
-    """Returns the OCI `capabilities` object without the names that `bounding` lacks, in order.
+    """Returns the OCI object `capabilities` without the names that `bounding` lacks.
 
-    Unknown names stay: an error of runc is better than a silent loss.
+    The order of the names stays. Names that NAMES lacks stay too: if runc rejects one, the user
+    sees an error; if it were removed here, nobody would notice.
     """
     return {
         kind: [name for name in names if name in bounding or name not in NAMES]
@@ -94,8 +95,8 @@ def permitted(
 def edited(document: Mapping[str, object], verb: str, bounding: Collection[str]) -> object:
     """Returns the document without the capabilities that `bounding` lacks.
 
-    `document` is the bundle's config.json (`create`, `run`) or the process file (`exec`). Returns
-    the same object when nothing has to change.
+    `document` is the bundle's config.json (`create`, `run`) or the process file (`exec`); `verb` is
+    runc's subcommand. Returns `document` itself when nothing has to change.
     """
     process = document if verb == "exec" else document.get("process")
     if not isinstance(process, Mapping):
@@ -111,9 +112,9 @@ def edited(document: Mapping[str, object], verb: str, bounding: Collection[str])
 
 
 def file_to_edit(arguments: Sequence[str], cwd: str) -> tuple[str, Path] | None:
-    """Returns the verb of a runc command line and the file that it reads.
+    """Parses a runc command line; returns its verb (subcommand) and the file that runc will read.
 
-    None means that this command line needs no edit.
+    Returns None when that verb reads no file with capabilities.
     """
     rest = list(arguments)
     while rest and rest[0].startswith("-"):
@@ -143,7 +144,7 @@ def _value(arguments: Sequence[str], options: Sequence[str]) -> str | None:
 
 
 def main(arguments: Sequence[str], runc: str) -> None:
-    """Edit the file that this command line names, then become the program `runc`."""
+    """Edit the file that the runc command line names, then replace this process by runc."""
     target = file_to_edit(arguments, str(Path.cwd()))
     if target:
         verb, path = target

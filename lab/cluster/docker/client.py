@@ -1,6 +1,6 @@
-"""Calls of the docker client: whether a daemon answers, and what containers it has.
+"""Calls the docker client: asks whether a daemon answers, lists and removes containers.
 
-Everything goes through the `docker` command, so that contexts, DOCKER_HOST, Docker Desktop and
+Every request goes through the `docker` command, so that contexts, DOCKER_HOST, Docker Desktop and
 remote daemons work as the user configured them.
 """
 
@@ -31,20 +31,20 @@ class Container:
 
 
 def client() -> str | None:
-    """Returns the path of the docker client, or None."""
+    """Returns the path of the docker client; None when it is not on PATH."""
     return shutil.which("docker")
 
 
 def docker(*words: str | Path, timeout: float | None = 60, check: bool = True) -> Completed:
-    """Run the docker client. Raises CommandError as lab.command.run does."""
+    """Run the docker client with these arguments. Raises CommandError as lab.command.run does."""
     return run(["docker", *words], timeout=timeout, check=check)
 
 
 def why_unreachable(host: str = "") -> str:
-    """Returns "" when the daemon answers, else the client's error.
+    """Returns why no Docker daemon answers, as the client says it; "" when one answers.
 
-    `host` selects the daemon at that address (unix:///…), whatever the environment or a context
-    names.
+    `host` is the address of the daemon to ask (unix:///…); "" asks the daemon that the environment
+    or the Docker context selects.
     """
     if client() is None:
         return "there is no docker client on PATH"
@@ -60,7 +60,7 @@ def why_unreachable(host: str = "") -> str:
 
 
 def containers(*filters: str) -> list[Container]:
-    """Returns the containers, stopped ones too, that match every filter (for instance label=x)."""
+    """Returns the containers that match every filter (such as label=x), also the stopped ones."""
     form = "\t".join(
         "{{%s}}" % field  # noqa: UP031 - braces are Go's template here
         for field in (".ID", ".Names", ".State", ".Image", ".Labels")
@@ -77,7 +77,7 @@ def names(kind: str, *filters: str) -> list[str]:
 
 
 def images_of(lab: str) -> list[str]:
-    """Returns the tags of the images that chapters built on this lab."""
+    """Returns the tags of the images that chapters of the walkthrough built for the lab."""
     form = "{{.Repository}}:{{.Tag}}"
     filters = _filters((f"label={LABEL}={lab}",))
     return docker("image", "ls", "--format", form, *filters).stdout.split()
@@ -90,7 +90,7 @@ def container_state(name: str) -> str | None:
 
 
 def started_at(name: str) -> str:
-    """Returns when a container was last started, as RFC 3339 by the daemon's clock."""
+    """Returns the time of a container's last start as RFC 3339 text, by the daemon's clock."""
     return docker("inspect", "-f", "{{.State.StartedAt}}", name).stdout.strip()
 
 

@@ -1,7 +1,7 @@
-"""Configures, starts, restarts and stops a Docker daemon of the lab's own.
+"""Configures, starts, restarts and stops the lab's own Docker daemon.
 
-This is only for machines where no daemon runs and nothing (systemd, Docker Desktop) would start
-one.
+It is used only on machines where no daemon runs and nothing else (systemd, Docker Desktop) would
+start one.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ from lab.errors import HostError
 
 RUNTIME = "sidecar-lab"
 START_DEADLINE = 60.0
-"""Seconds that a daemon may take to answer: it may have to read a large data root first."""
+"""Seconds that a new daemon may take to answer: first it may have to read a large data root."""
 
 
 def runs() -> bool:
-    """Whether the daemon that the lab started last still runs."""
+    """Whether the daemon that the lab last started still runs."""
     return daemon_processes.process(recorded()) is not None
 
 
@@ -43,10 +43,10 @@ def answers() -> bool:
 
 
 def start() -> Started | None:
-    """Start a daemon on the default socket, or restart the one that died; return its record.
+    """Start a daemon on the default socket, or restart the lab's daemon; return its record.
 
-    Returns None when another daemon answers by now, which is as good. Raises HostError with the
-    end of the daemon's log when the daemon does not answer in time.
+    Returns None when a daemon that the lab did not start answers there: then the lab uses that one.
+    Raises HostError with the end of the daemon's log when the daemon does not answer in time.
     """
     home().mkdir(parents=True, exist_ok=True)
     try:
@@ -87,9 +87,9 @@ def _start() -> Started | None:
 
 
 def _spawn() -> Started:
-    """Start dockerd in a session of its own and record it.
+    """Start dockerd in a session of its own and write its record.
 
-    Notes the machine's settings before the start, so that the daemon's changes can be undone.
+    Before the start, notes the machine's settings, so that the daemon's changes can be undone.
     """
     settings = home() / "settings.json"
     settings.write_text(json.dumps(_settings(), indent=1))
@@ -123,17 +123,19 @@ def _spawn() -> Started:
 
 
 def silent() -> str:
-    """Returns why the daemon on the default socket does not answer; "" when it does.
+    """Returns why no daemon answers on the default socket; "" when one answers.
 
-    DOCKER_HOST is ignored: if it names another daemon, that is no reason to replace ours.
+    DOCKER_HOST is ignored: the lab's daemon listens on the default socket, and must not be replaced
+    because another daemon does not answer.
     """
     return why_unreachable(f"unix://{DEFAULT_SOCKET}")
 
 
 def _settings() -> dict[str, object]:
-    """Returns the daemon's complete configuration; the user's /etc/docker/daemon.json is not read.
+    """Returns the complete configuration of the lab's daemon.
 
-    live-restore keeps the node running while a daemon that died is restarted.
+    The daemon reads it in place of the user's /etc/docker/daemon.json. With live-restore, the node
+    keeps running when the daemon dies and is restarted.
     """
     settings: dict[str, object] = {
         "data-root": str(home() / "data"),
@@ -151,7 +153,7 @@ def _settings() -> dict[str, object]:
 
 
 def lacking_capabilities() -> frozenset[str]:
-    """Returns the capabilities that the kernel knows and this machine's bounding set lacks."""
+    """Returns the capabilities that the kernel knows but this process's bounding set lacks."""
     try:
         last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
         has = capability_shim.bounding_set(Path("/proc/self/status").read_text())
@@ -161,9 +163,9 @@ def lacking_capabilities() -> frozenset[str]:
 
 
 def _install_shim() -> Path:
-    """Copy the shim out of the package and write a launcher; return the launcher's path.
+    """Copy capability_shim.py beside the daemon's data and write a launcher; return its path.
 
-    The copy is needed because the daemon may outlive this checkout.
+    The daemon runs the copy, because this checkout may be deleted while the daemon still runs.
     """
     runc = shutil.which("runc")
     if runc is None:
@@ -178,7 +180,7 @@ def _install_shim() -> Path:
 
 
 def _wait(running: psutil.Process) -> None:
-    """Wait until the daemon answers. Raises HostError when it ends or the deadline passes."""
+    """Wait until the daemon answers. Raises HostError if it ends, or after START_DEADLINE."""
     deadline = time.monotonic() + START_DEADLINE
     while reason := silent():
         ended = daemon_processes.ended(running, 0.01)
@@ -204,8 +206,8 @@ def stop() -> list[str] | None:
     """Stop the daemon that the lab started and undo its changes to this machine.
 
     Returns a sentence for each change that could not be undone; None when the lab started no
-    daemon. The caller must remove containers and networks before: live-restore would leave them
-    running.
+    daemon. The caller must remove all containers and networks first: because of live-restore,
+    containers keep running when the daemon stops.
     """
     record = recorded()
     living = daemon_processes.process(record)
@@ -227,7 +229,7 @@ def stop() -> list[str] | None:
 
 
 def note_what_it_made() -> None:
-    """Complete the notes of a start that was interrupted before the daemon answered."""
+    """Note what the running daemon added, if its start was interrupted before it answered."""
     if runs():
         notes.settle(_notes())
 
@@ -237,7 +239,7 @@ def _notes() -> Path:
 
 
 def _unmount(folder: Path) -> None:
-    """Unmount what a killed daemon left mounted at or below a folder."""
+    """Unmount every file system that a killed daemon left mounted at the folder or below it."""
     mounted = [partition.mountpoint for partition in psutil.disk_partitions(all=True)]
     for place in sorted(mounted, reverse=True):
         if Path(place) == folder or folder in Path(place).parents:

@@ -1,6 +1,6 @@
 """Finds the processes of the Docker daemon that the lab started, and ends them.
 
-The record names the daemon by pid and start time, since the system reuses pids.
+The daemon's record (daemon.json) has its pid and its start time, since the system reuses pids.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ EXEC_ROOT = Path("/run/sidecar-lab-docker")
 
 @dataclass(frozen=True)
 class Started:
-    """A daemon that the lab started. `born` is its start time in seconds since the epoch."""
+    """The record of a daemon that the lab started. `born`: start time, seconds since the epoch."""
 
     pid: int
     born: float
@@ -34,9 +34,9 @@ def home() -> Path:
 
 
 def recorded() -> Started | None:
-    """Returns the daemon that the lab started last, whether it still runs or not.
+    """Returns the record of the daemon that the lab last started, even if that daemon has ended.
 
-    None when there is no record or it is damaged.
+    Returns None when there is no record or it is damaged.
     """
     try:
         return Started(**json.loads((home() / "daemon.json").read_text()))
@@ -45,7 +45,7 @@ def recorded() -> Started | None:
 
 
 def process(started: Started | None) -> psutil.Process | None:
-    """Returns the running process of a record; None when it ended (its pid may be reused)."""
+    """Returns the daemon's process; None when it has ended, even if its pid is in use again."""
     if started is None:
         return None
     try:
@@ -57,10 +57,11 @@ def process(started: Started | None) -> psutil.Process | None:
 
 
 def clear_stale() -> None:
-    """Remove pid files whose process ended or is another program (the system reuses pids).
+    """Remove the daemon's pid files that do not name a running dockerd or containerd.
 
-    dockerd does not start if its pid file names a running process, and it takes any running
-    process in containerd's pid file for its containerd.
+    The system reuses pids: a pid file of a killed daemon may name another program. dockerd does not
+    start if its pid file names any running process, and it believes that any running process
+    in containerd's pid file is containerd.
     """
     for file, program in (
         (EXEC_ROOT.with_suffix(".pid"), "dockerd"),
@@ -113,7 +114,7 @@ def ended(running: psutil.Process, seconds: float) -> bool:
 
 
 def still_there() -> list[str]:
-    """Returns the running processes of the lab's daemon: dockerd, containerd, its shims."""
+    """Returns a line (pid, command) for each dockerd, containerd and shim of the lab's daemon."""
     marks = (str(EXEC_ROOT), str(home() / "settings.json"))
     lines = []
     for candidate in psutil.process_iter(["pid", "cmdline"]):

@@ -1,7 +1,7 @@
-"""Which daemon the docker command talks to, where it runs, and whether the lab can run there.
+"""Finds which daemon the docker command talks to, and judges whether the lab can run on it.
 
-The answers of `docker info` and `docker version` are read as plain data. They distinguish Podman,
-rootless Docker, Docker Desktop and daemons of other machines.
+From the answers of `docker info` and `docker version`, this module recognizes Podman, rootless
+Docker, Docker Desktop and daemons on other machines.
 """
 
 import ipaddress
@@ -20,15 +20,16 @@ from lab.errors import CommandError, HostError
 
 Kind = Literal["Docker Engine", "Docker Desktop", "rootless Docker", "Podman", "Windows containers"]
 FORWARDERS = ("docker-desktop", "colima", "lima-", "rancher-desktop", "orbstack", "finch")
-"""Prefixes of the names of virtual machines that share 127.0.0.1 with this machine."""
+"""Host-name prefixes of virtual machines that forward published ports to this 127.0.0.1."""
 
 
 @dataclass(frozen=True)
 class Address:
     """The daemon that the docker client is configured to use.
 
-    `by`: the setting that names it ("" for the client's default). `host`: its address (unix:///…,
-    tcp://…, ssh://…). `lost`: the name of the selected context if that context does not exist.
+    `by`: the setting that selects the daemon (such as DOCKER_HOST); "" for the client's default.
+    `host`: the daemon's address (unix:///…, tcp://…, ssh://…); "" for the default. `lost`: the name
+    of the selected Docker context if that context does not exist, else "".
     """
 
     by: str = ""
@@ -70,18 +71,21 @@ class Daemon:
     data_root: str
     cpus: int
     memory: int
-    """Bytes."""
+    """Memory of the daemon's machine, in bytes."""
     rootless: bool
     limits: bool
-    """Whether it can limit memory, processes and CPU time; kind needs that of rootless Docker."""
+    """Whether the daemon can limit memory, processes and CPU time: needed in rootless Docker."""
     http_proxy: str
     runtime: str
-    """The default OCI runtime of containers; "" when the daemon does not report it."""
+    """The name of the default OCI runtime; "" when the daemon does not report it."""
 
 
 @dataclass(frozen=True)
 class Here:
-    """What identifies this machine, to recognize a daemon of another machine."""
+    """Operating system, host name and kernel release of this machine.
+
+    They are compared with those that a daemon reports, to recognize a daemon on another machine.
+    """
 
     system: str
     name: str
@@ -90,7 +94,7 @@ class Here:
 
 @dataclass(frozen=True)
 class DaemonCheck:
-    """What answers to the docker command, whether the lab can run there, and how to fix that."""
+    """The kind of daemon that answers, whether the lab can run on it, and the fix if it cannot."""
 
     finding: str
     verdict: Literal["ok", "warn", "fail"]
@@ -98,7 +102,7 @@ class DaemonCheck:
 
 
 def address() -> Address:
-    """Returns the daemon that the client is configured to use; asks the client for its contexts."""
+    """Returns the daemon that the client is configured to use, by environment or Docker context."""
     if host := os.environ.get("DOCKER_HOST", ""):
         return Address("DOCKER_HOST", host)
     named = os.environ.get("DOCKER_CONTEXT", "")
@@ -110,9 +114,9 @@ def address() -> Address:
 
 
 def read_context(named: str, stdout: str, stderr: str) -> Address:
-    """Returns the address in the output of `docker context inspect`.
+    """Parses the output of `docker context inspect`; returns the address of the context's daemon.
 
-    `named` is the context that was inspected; "" is the current one.
+    `named` is the context that DOCKER_CONTEXT selects; "" if the current context was inspected.
     """
     by = "DOCKER_CONTEXT" if named else "the current Docker context"
     if "context not found" in stderr or "not found on the file system" in stderr:
@@ -128,7 +132,7 @@ def read_context(named: str, stdout: str, stderr: str) -> Address:
 
 
 def daemon() -> Daemon:
-    """Returns what the daemon reports about itself. Raises HostError when none answers."""
+    """Returns what the daemon reports about itself. Raises HostError when no daemon answers."""
     reason = why_unreachable()
     if reason:
         raise HostError(f"no Docker daemon answers: {reason}", hint="run `lab doctor`")
@@ -140,9 +144,9 @@ def daemon() -> Daemon:
 
 
 def parse(info: Mapping[str, Any], version: Mapping[str, Any]) -> Daemon:
-    """Returns a Daemon from the answers of `docker info` and `docker version`.
+    """Makes a Daemon from the answers of `docker info` and `docker version`.
 
-    Fields that a daemon leaves out become empty.
+    What the daemon does not report becomes "", 0 or False.
     """
     if isinstance(info.get("host"), Mapping) and "store" in info:
         return _from_podman(info)
@@ -191,7 +195,7 @@ def parse(info: Mapping[str, Any], version: Mapping[str, Any]) -> Daemon:
 
 
 def _from_podman(info: Mapping[str, Any]) -> Daemon:
-    """Returns a Daemon from `podman info`, for when the docker command is Podman itself."""
+    """Makes a Daemon from the answer of `podman info`: the `docker` command may be Podman."""
     host, store = info["host"], info["store"]
     security = host.get("security") or {}
     return Daemon(
@@ -217,12 +221,12 @@ def _from_podman(info: Mapping[str, Any]) -> Daemon:
 
 
 def here() -> Here:
-    """Returns what identifies this machine."""
+    """Returns operating system, host name and kernel release of this machine."""
     return Here(platform.system(), socket.gethostname(), platform.release())
 
 
 def judge(daemon: Daemon, where: Address, here: Here, cache: Path) -> DaemonCheck:
-    """Decides whether the lab can run on this daemon; `cache` is the lab's cache folder."""
+    """Decides whether the lab can run on the daemon; no I/O. `cache`: the lab's cache folder."""
     unset = _unset(where)
     if daemon.kind == "Podman":
         mode = "rootless Podman" if daemon.rootless else "Podman"
@@ -273,7 +277,7 @@ def _rootless(daemon: Daemon) -> DaemonCheck:
 
 
 def _another_machine(daemon: Daemon, here: Here) -> bool:
-    """Whether a daemon behind a local socket runs on another machine (a tunnel, a bare VM)."""
+    """Whether a daemon on a local socket runs on another machine (behind a tunnel, or in a VM)."""
     if here.system != "Linux" or daemon.kind == "Docker Desktop" or not daemon.kernel:
         return False
     known = daemon.name.startswith(FORWARDERS)
@@ -284,7 +288,7 @@ _DEFAULT = "`docker context use default`"
 
 
 def _unset(where: Address) -> str:
-    """Returns how to go back to the client's default daemon, to put before a fix."""
+    """Returns the command that selects the default daemon, as the beginning of a fix; else ""."""
     if where.by in ("DOCKER_HOST", "DOCKER_CONTEXT"):
         return f"`unset {where.by}`; "
     return f"{_DEFAULT}; " if where.by else ""

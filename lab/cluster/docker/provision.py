@@ -1,4 +1,4 @@
-"""Installs or starts Docker where the lab may, else tells the user exactly what to do."""
+"""Installs or starts Docker where that is allowed; elsewhere tells the user what to do."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ PACKAGES = ("docker.io", "iptables", "ca-certificates")
 
 @dataclass(frozen=True)
 class Machine:
-    """The facts that decide how to get Docker; `distribution` is ID and ID_LIKE of os-release."""
+    """The facts for `plan`; `distribution` is the words of ID and ID_LIKE in /etc/os-release."""
 
     system: str
     distribution: frozenset[str]
@@ -37,16 +37,16 @@ class Machine:
     address: Address
     """The daemon that the docker command is configured to use."""
     unreachable: str
-    """Why no daemon answers; "" when one does."""
+    """Why no daemon answers; "" when one answers."""
     wsl: bool = False
 
 
 @dataclass(frozen=True)
 class DockerRemedy:
-    """What `lab up` does to get a Docker that answers.
+    """What must be done so that Docker answers.
 
-    `sentence`: the situation and what `lab up` does. `instruction`: what the user has to do; ""
-    when the user has to do nothing.
+    `sentence`: the situation and what `lab up` does about it, if it can do anything. `instruction`:
+    what the user has to do; "" when the user has to do nothing.
     """
 
     action: Action
@@ -55,7 +55,7 @@ class DockerRemedy:
 
 
 def plan(machine: Machine) -> DockerRemedy:
-    """Decides what to do about Docker from plain facts; a daemon that answers is never touched."""
+    """Decides how to get a Docker that answers; does no I/O. If one answers, nothing is done."""
     if not machine.unreachable:
         return DockerRemedy("nothing", "Docker answers")
     if "permission denied" in machine.unreachable.lower():
@@ -79,9 +79,9 @@ def plan(machine: Machine) -> DockerRemedy:
 
 
 def plan_address(address: Address) -> DockerRemedy:
-    """Decides what to do about a daemon that the user selected and that does not answer.
+    """Decides what to do when the daemon that the user selected does not answer.
 
-    It is never replaced by a daemon of the lab: the user gets an instruction.
+    The lab never starts its own daemon in its place: the user gets an instruction.
     """
     by, host = address.by, address.host
     context = by != "DOCKER_HOST"
@@ -136,7 +136,7 @@ def _plan_linux(machine: Machine) -> DockerRemedy:
 
 
 def look(unreachable: str) -> Machine:
-    """Gather the facts that `plan` needs; `unreachable` is the answer of client.why_unreachable."""
+    """Gather the facts for `plan`; `unreachable` is the result of client.why_unreachable."""
     release = Path("/etc/os-release")
     ids: set[str] = set()
     if release.is_file():
@@ -168,9 +168,9 @@ def ensure_docker(
 ) -> None:
     """Ensure that a Docker daemon answers: install and start one if needed.
 
-    `allowed` False (`--no-provision`) forbids to install or start anything. `confirm` asks the
-    user first; None means do not ask, and only print what is done. Raises HostError with an
-    instruction when Docker cannot be used.
+    If `allowed` is False (`--no-provision`), nothing is installed or started. `confirm` asks the
+    user first; if it is None, the user is not asked. Raises HostError with an instruction when no
+    usable Docker answers in the end.
     """
     if note := apt.settle():
         progress.note(note)
@@ -193,7 +193,9 @@ def ensure_docker(
         by_hand = f"{fetch}dockerd --data-root {daemon_processes.home() / 'data'} &"
         raise HostError(f"{remedy.sentence}, but --no-provision forbids it", hint=by_hand)
     if confirm is not None and not confirm(f"{remedy.sentence}. Go on?"):
-        raise HostError("Docker is needed", hint="install and start it yourself")
+        raise HostError(
+            "Docker is needed", hint="install and start Docker, then run `lab up` again"
+        )
     progress.note(remedy.sentence)
     if remedy.action == "install":
         install(task, logs / "apt.log")
@@ -204,16 +206,16 @@ def ensure_docker(
 
 
 def refuse_where_it_cannot_run() -> None:
-    """Raises HostError when the lab cannot run on the daemon that answers."""
+    """Raise HostError if the lab cannot run on the daemon that answers."""
     check = daemons.judge(daemons.daemon(), daemons.address(), daemons.here(), cache_root())
     if check.verdict == "fail":
         raise HostError(check.finding, hint=check.fix)
 
 
 def install(task: Task, log: Path) -> None:
-    """Install Debian's docker.io without letting the package start a daemon of its own.
+    """Install Debian's package docker.io, and prevent it from starting a daemon itself.
 
-    Raises HostError with the name of the log.
+    Raises HostError with the path of the log when the installation fails.
     """
     task.update("installing docker.io")
     if apt.install(PACKAGES, log) and shutil.which("dockerd"):

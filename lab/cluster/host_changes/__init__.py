@@ -1,1 +1,1 @@
-"""Notes what the lab changes on this machine outside its own folders, and undoes exactly that."""
+"""Notes what the lab changes on this machine outside its own folders, and undoes these changes."""

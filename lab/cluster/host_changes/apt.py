@@ -1,10 +1,10 @@
-"""Installs Debian packages, notes which packages that added, and removes them again.
+"""Installs Debian packages, notes which packages were added, and removes them again.
 
-    <cache root>/machine/apt.json   the packages before, those being installed, those installed
+    <cache root>/machine/apt.json   the note: which packages the lab installed, or installs now
     /usr/sbin/policy-rc.d           while we install, forbids package scripts to start services
 
-The policy file carries a mark of ours. Whatever interrupts an installation (even SIGKILL), the
-next `up`, `down` or `doctor` calls `settle`, which removes that file and completes the note.
+The policy file (policy-rc.d) contains MARK. If anything interrupts an installation (even SIGKILL),
+the next `up`, `down` or `doctor` calls `settle`, which removes this file and completes the note.
 `down --all` removes the packages.
 """
 
@@ -28,41 +28,44 @@ from lab.paths import cache_root
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 MARK = "# made by sidecar-lab while it installs packages; it removes this file again:"
-"""Our mark in the policy file; the process that wrote the file follows it."""
+"""Text by which the lab recognizes its own policy file; the pid and start time of `lab` follow."""
 APT = ("apt-get", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", "-q", "-y")
 OPTIONS = ("--no-install-recommends", "--no-upgrade")
-"""Options with which apt-get changes no package that the user has."""
+"""Options with which `apt-get install` changes no package that is installed already."""
 GROUPS = ("docker",)
-"""Groups that the packages' scripts may create."""
+"""System groups that the scripts of the packages may create."""
 _PLANNED = re.compile(r"^Inst (\S+)", re.MULTILINE)
 _REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class InstallNote:
-    """What the lab installed. `planned` and `before` belong to the installation in progress."""
+    """The note in apt.json: what the lab installed, and the installation in progress, if any."""
 
     installed: tuple[str, ...] = ()
-    """Packages that the lab's installations added."""
+    """Packages that finished installations of the lab added."""
     groups: tuple[str, ...] = ()
-    """Groups of the system that those packages added."""
+    """System groups that these packages added."""
     planned: tuple[str, ...] = ()
-    """Packages that the installation in progress adds."""
+    """Packages that the installation in progress will add."""
     before: tuple[str, ...] = ()
-    """Packages that were installed before it."""
+    """Packages that were installed before the installation in progress."""
     owner: Process | None = None
-    """The `lab` that installs now; None when no installation is in progress."""
+    """The `lab` process that installs now; None when no installation is in progress."""
     residue: tuple[str, ...] = ()
-    """Packages whose settings the user had kept; with any of them, `remove` does not purge."""
+    """Packages that had been removed before, but whose configuration files the user had kept.
+
+    If the lab installed any of these, `remove` does not purge, so that the files stay.
+    """
     new_groups: tuple[str, ...] = ()
-    """Groups that did not exist before and that the installation may create."""
+    """Groups that did not exist before the installation and that it may create."""
 
 
 def install(names: Sequence[str], log: Path) -> bool:
-    """Install those packages that are missing; apt-get's output goes to `log`.
+    """Install the packages among `names` that are missing; apt-get's output goes to `log`.
 
-    Returns whether apt-get succeeded. Raises KeyboardInterrupt, but only after the package
-    command has ended.
+    Returns whether apt-get succeeded. After a Ctrl-C, raises KeyboardInterrupt only when the
+    package command has ended.
     """
     settle()
     note = replace(
@@ -82,16 +85,17 @@ def install(names: Sequence[str], log: Path) -> bool:
 
 
 def refresh(log: Path) -> None:
-    """Complete what an interrupted package command left half-done, and update the package lists."""
+    """Configure packages that an interrupted dpkg left unconfigured; update the package lists."""
     package_commands.run_logged(["dpkg", "--configure", "-a"], log)
     package_commands.run_logged([*APT, "update"], log)
 
 
 def settle() -> str:
-    """Clean up after an interrupted installation; returns a sentence about it, "" without one.
+    """Clean up after an interrupted installation, if there was one.
 
-    A package command of it that still runs is asked to end and waited for. An installation that
-    another `lab` carries out now is not touched.
+    Returns a sentence for the user; "" when there was nothing to clean up. If a package command of
+    that installation still runs, asks it to end and waits for it. Does not touch an installation
+    that another `lab` process is running now.
     """
     note = read()
     if note.owner is not None and note.owner.living() and note.owner.pid != os.getpid():
@@ -114,15 +118,15 @@ def settle() -> str:
     if not cut_off:
         return ""
     return (
-        "an installation of packages was cut off, and what it left behind is cleaned up; "
-        "`lab up` completes it, `lab down --all` removes the packages"
+        "an installation of packages was interrupted, and its remains were cleaned up; "
+        "`lab up` completes the installation, `lab down --all` removes the packages"
     )
 
 
 def remove(log: Path) -> list[str]:
-    """Remove the packages and groups that the lab added; returns what stays and why, in sentences.
+    """Remove the packages and groups that the lab added; apt-get's output goes to `log`.
 
-    apt-get's output goes to `log`.
+    Returns sentences about the packages that stay, and why; [] when all were removed.
     """
     settle()
     note = read()
@@ -156,7 +160,7 @@ def _remove_packages(present: Sequence[str], log: Path) -> list[str]:
 
 
 def read() -> InstallNote:
-    """Returns the note on disk; an empty one when it is missing or damaged."""
+    """Reads the note apt.json; returns an empty note when the file is missing or damaged."""
     try:
         fields = json.loads(_file().read_text())
         fields["owner"] = fields["owner"] and Process(**fields["owner"])
@@ -176,7 +180,7 @@ def _file() -> Path:
 
 
 def _completed(note: InstallNote) -> InstallNote:
-    """Returns the note of a finished installation: with the packages and groups that it added."""
+    """Returns the note after the installation in progress has ended, with what it added."""
     added = added_packages(note, _packages())
     groups = [group for group in note.new_groups if _group(group)]
     return InstallNote(
@@ -187,9 +191,10 @@ def _completed(note: InstallNote) -> InstallNote:
 
 
 def added_packages(note: InstallNote, now: Sequence[str]) -> list[str]:
-    """Returns the packages that an installation added: planned, installed now, and not before.
+    """Returns the packages that the installation added: planned, installed now, and not before.
 
-    Not simply all that are new: others may have installed packages since it was interrupted.
+    A new package that was not planned is left out: if the installation was interrupted, somebody
+    else may have installed it since then.
     """
     return [package for package in now if package in note.planned and package not in note.before]
 
@@ -201,9 +206,9 @@ def _plan(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _packages(only: str = "") -> tuple[str, ...]:
-    """Returns the packages whose files are installed, even half-installed ones.
+    """Returns the packages whose files are installed, also the half-installed packages.
 
-    With `only`, returns the packages in just that state of dpkg's.
+    If `only` is a state of dpkg (such as "config-files"), returns the packages in that state.
     """
     form = "${db:Status-Status} ${Package}\n"
     listed = run(["dpkg-query", "-W", "-f", form], timeout=30, check=False).stdout
@@ -231,7 +236,7 @@ def _members_line(name: str) -> str:
 
 @contextmanager
 def _no_service_starts() -> Iterator[None]:
-    """Forbid package scripts to start services, unless systemd runs or a policy file exists."""
+    """Forbid package scripts to start services; does nothing if systemd runs or POLICY exists."""
     forbid = not Path("/run/systemd/system").is_dir() and not POLICY.exists()
     if forbid:
         beside = POLICY.with_name(f"{POLICY.name}.sidecar-lab-{os.getpid()}")
@@ -250,7 +255,7 @@ def _no_service_starts() -> Iterator[None]:
 
 
 def _maker(file: Path) -> Process | None:
-    """Returns the `lab` that wrote a policy file; None if nobody or somebody else wrote it."""
+    """Returns the `lab` process that wrote the policy file; None if it is absent or not ours."""
     try:
         match = re.search(rf"^{re.escape(MARK)} (\d+) ([\d.]+)$", file.read_text(), re.MULTILINE)
     except (OSError, UnicodeDecodeError):

@@ -1,9 +1,9 @@
-"""Notes the kernel settings that a node changes, and restores them after the last node.
+"""Notes the kernel settings that a node changes, and restores them when the last node is gone.
 
-A node is privileged, so systemd and kubelet in it change settings of the whole machine. The note is
-<cache root>/machine/kernel.json: name → value before. Only a setting that still has the node's
-value is restored: any other value was set by somebody else since. The limits of inotify stay
-raised, because `lab doctor` tells users to raise them.
+A node is a privileged container, so its systemd and kubelet change settings of the whole machine.
+The note is <cache root>/machine/kernel.json: name → value before the node. Only a setting that
+still has the node's value is restored: somebody else has set any other value since then. The
+inotify limits stay raised, because `lab doctor` tells users to raise them.
 """
 
 import json
@@ -43,7 +43,7 @@ def note() -> None:
 def undo() -> list[str]:
     """Restore the noted values after the last node is gone.
 
-    Returns a sentence about the settings that this user may not change; empty without any.
+    Returns [a sentence about the settings that this user may not change], or [] without any.
     """
     try:
         before = dict(json.loads(_file().read_text()))
@@ -58,7 +58,9 @@ def undo() -> list[str]:
     _file().unlink(missing_ok=True)
     if not refused:
         return []
-    return [f"the node changed settings of this kernel: sudo sysctl {' '.join(refused)} undoes it"]
+    return [
+        f"the node changed settings of this kernel: sudo sysctl {' '.join(refused)} restores them"
+    ]
 
 
 def to_set(before: Mapping[str, str], now: Mapping[str, str | None]) -> dict[str, str]:

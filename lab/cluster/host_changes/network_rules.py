@@ -1,9 +1,9 @@
 """Finds the firewall rules that a Docker daemon added, and the commands that remove just them.
 
-Pure functions: texts of `iptables-save` in, commands out. A rule is the daemon's if it is new since
-the daemon started and refers to something that came with the daemon: a new chain of Docker's, or
-`docker0`. Every other rule belongs to somebody else, whatever it contains. So a set of rules is
-never restored as a whole: that would remove others' rules.
+The functions do no I/O: they take texts of `iptables-save` and return commands. A rule is the
+daemon's if it was added since the daemon started and refers to a new chain of Docker's or to the
+interface `docker0`. Every other rule belongs to somebody else. So the earlier set of rules is never
+restored as a whole: that would remove rules that others added meanwhile.
 """
 
 import shlex
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 PREFIX = "DOCKER"
-"""The prefix of the names of the daemon's chains."""
+"""The names of Docker's chains begin with this prefix."""
 BRIDGE = "docker0"
 _JUMPS = ("-j", "-g", "--jump", "--goto")
 _INTERFACES = ("-i", "-o", "--in-interface", "--out-interface")
@@ -21,7 +21,7 @@ _INTERFACES = ("-i", "-o", "--in-interface", "--out-interface")
 
 @dataclass(frozen=True, order=True)
 class Chain:
-    """One chain. `program` is the iptables variant that shows it; `policy` is "-" without one."""
+    """One chain. `program`: the iptables variant that lists it. `policy`: "-" if it has none."""
 
     program: str
     table: str
@@ -39,7 +39,7 @@ class Rule:
 
     @property
     def words(self) -> list[str]:
-        """The rule as arguments."""
+        """The rule as a list of iptables arguments."""
         return shlex.split(self.text)
 
     @property
@@ -49,13 +49,13 @@ class Rule:
 
     @property
     def target(self) -> str:
-        """The chain or target that the rule jumps to; "" without one."""
+        """The chain or target that the rule jumps to; "" if it jumps to none."""
         return _after(self.words, _JUMPS)[-1] if _after(self.words, _JUMPS) else ""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """All chains and rules that the programs show, in their order."""
+    """All chains and rules that the iptables variants list, in the order of their lists."""
 
     chains: tuple[Chain, ...] = ()
     rules: tuple[Rule, ...] = ()
@@ -63,8 +63,9 @@ class Rules:
 
 @dataclass(frozen=True)
 class DaemonRules:
-    """What a daemon added: chains and rules. `policies`: the chains whose policy it changed, with
-    the policy before.
+    """The chains and rules that the daemon added.
+
+    `policies`: the chains whose policy the daemon changed, each with its earlier policy.
     """
 
     chains: tuple[Chain, ...] = ()
@@ -72,7 +73,7 @@ class DaemonRules:
     policies: tuple[Chain, ...] = ()
 
     def and_then(self, later: "DaemonRules") -> "DaemonRules":
-        """Returns this with what a later start of the daemon added."""
+        """Returns these chains and rules and those that a later start of the daemon added."""
         known = {_key(chain) for chain in self.policies}
         policies = tuple(chain for chain in later.policies if _key(chain) not in known)
         return DaemonRules(
@@ -83,9 +84,9 @@ class DaemonRules:
 
 
 def parse(saved: Mapping[str, str]) -> Rules:
-    """Returns the chains and rules in `saved`, program → its `iptables-save` text.
+    """Parses outputs of `iptables-save`; leaves out counters and comment lines.
 
-    Counters and comment lines are left out.
+    `saved`: iptables variant (iptables-nft, …) → the output of its `-save` program.
     """
     chains: list[Chain] = []
     rules: list[Rule] = []
@@ -103,7 +104,7 @@ def parse(saved: Mapping[str, str]) -> Rules:
 
 
 def difference(before: Rules, after: Rules) -> DaemonRules:
-    """Returns what a daemon added that was started between `before` and `after`."""
+    """Returns what the daemon added; it was started after `before` and prior to `after`."""
     known = {_key(chain): chain.policy for chain in before.chains}
     new = [chain for chain in after.chains if _key(chain) not in known]
     # An unused table has no chains; its first rule brings the built-in ones along.
@@ -135,9 +136,9 @@ def _is_the_daemons(rule: Rule, dockers: set[tuple[str, str, str]]) -> bool:
 
 
 def undo(added: DaemonRules, now: Rules) -> list[list[str]]:
-    """Returns the commands, in order, that remove what the daemon added and what still exists.
+    """Returns the commands, in order, that remove what the daemon added, as far as it still exists.
 
-    A chain stays if somebody else's rule is in it or jumps to it; so does that rule.
+    If somebody else's rule is in a chain or jumps to it, both the chain and that rule stay.
     """
     present = Counter(now.rules)
     removed: Counter[Rule] = Counter()
@@ -176,5 +177,5 @@ def _same(first: Chain, second: Chain) -> bool:
 
 
 def _after(words: Sequence[str], options: Sequence[str]) -> list[str]:
-    """Returns the words that directly follow any of the options."""
+    """Returns every word that directly follows one of the options."""
     return [word for option, word in pairwise(words) if option in options]

@@ -1,10 +1,11 @@
-"""Notes what a Docker daemon of ours changes on this machine outside our folders, and undoes it.
+"""Notes what the lab's Docker daemon changes on this machine outside our folders, and undoes it.
 
-    <cache root>/docker/machine.json   written before the daemon starts, completed once it answers
+    <cache root>/docker/machine.json   the note: written before the daemon starts, completed when
+                                       the daemon answers
 
-While the daemon starts, the note holds the machine's state before (`before`). Its other fields hold
-what all starts added together: firewall rules and chains, the bridge, kernel settings, files. If a
-start is interrupted, the next command completes the note.
+While the daemon starts, the field `before` of the note holds the machine's state before the start.
+The other fields hold what all starts added together: firewall rules and chains, the bridge, kernel
+settings, files. If a start is interrupted, the next command completes the note.
 """
 
 import json
@@ -28,7 +29,7 @@ SYSCTLS = (
     "net.bridge.bridge-nf-call-iptables",
     "net.bridge.bridge-nf-call-ip6tables",
 )
-"""Kernel settings that dockerd sets if they have another value."""
+"""Kernel settings that dockerd may change."""
 FILES = (
     "/etc/docker/key.json",
     "/etc/docker",
@@ -39,12 +40,19 @@ FILES = (
     "/run/docker/libnetwork",
     "/run/docker",
 )
-"""What dockerd and its containerd create outside their own folders; a folder goes when empty."""
+"""Files and folders that dockerd and its containerd create elsewhere than the lab tells them to.
+
+A folder is removed only if it is empty.
+"""
 
 
 @dataclass(frozen=True)
 class MachineState:
-    """The machine's state. `links` are interfaces, `sysctls` name → value, `files` paths."""
+    """The state of this machine, as far as dockerd may change it.
+
+    `links`: names of network interfaces. `sysctls`: kernel setting → value. `files`: those of FILES
+    that exist.
+    """
 
     rules: Rules
     links: tuple[str, ...]
@@ -54,7 +62,7 @@ class MachineState:
 
 @dataclass(frozen=True)
 class DaemonNote:
-    """What the daemon's starts have added so far, and the state before a start in progress."""
+    """What the daemon's starts have added so far; during a start, also the state before it."""
 
     rules: DaemonRules = field(default_factory=DaemonRules)
     links: tuple[str, ...] = ()
@@ -64,7 +72,7 @@ class DaemonNote:
     files: tuple[str, ...] = ()
     """Files and folders that the daemon added."""
     others: tuple[str, ...] = ()
-    """Interfaces that existed before the first start."""
+    """Network interfaces that existed before the daemon's first start."""
     before: MachineState | None = None
     """The state before the start in progress; None when no start is in progress."""
 
@@ -85,21 +93,21 @@ def look() -> MachineState:
 
 
 def before_start(file: Path) -> None:
-    """Note the machine's state before a daemon is started; an earlier note's other fields stay."""
+    """Write the machine's state before the daemon's start into the note; its other fields stay."""
     settle(file)
     note = read(file) or DaemonNote(others=look().links)
     _write(file, replace(note, before=look()))
 
 
 def settle(file: Path) -> None:
-    """Note what the started daemon added; does nothing if no start is in progress."""
+    """Write what the started daemon added into the note; do nothing if no start is in progress."""
     note = read(file)
     if note is not None and note.before is not None:
         _write(file, completed(note, look()))
 
 
 def completed(note: DaemonNote, now: MachineState) -> DaemonNote:
-    """Returns the note with what the daemon added since its `before`, which must be set."""
+    """Returns the note with what the daemon added since `note.before`, which must not be None."""
     was = note.before
     assert was is not None
     changed = {
@@ -119,7 +127,7 @@ def completed(note: DaemonNote, now: MachineState) -> DaemonNote:
 
 
 def undo(file: Path) -> list[str]:
-    """Remove what the ended daemon added; returns what stays and why, in sentences."""
+    """Remove what the daemon added, after its end; returns sentences about what stays and why."""
     settle(file)
     note = read(file)
     if note is None:
@@ -141,21 +149,22 @@ def undo(file: Path) -> list[str]:
         _remove(Path(path))
     file.unlink(missing_ok=True)
     return [
-        f"{name} stays as it is: {', '.join(links)} appeared since" for name, links in kept.items()
+        f"{name} stays as it is: {', '.join(links)} appeared since and may need it"
+        for name, links in kept.items()
     ]
 
 
 def _forwarding(note: DaemonNote, now: MachineState) -> dict[str, list[str]]:
-    """Returns the settings of forwarding that others may need now, with the new interfaces.
+    """Returns the IP-forwarding settings that must stay: name → the interfaces that may need it.
 
-    Others may need them if interfaces appeared that are not the daemon's.
+    These are interfaces that appeared since the daemon's first start and are not the daemon's.
     """
     new_links = [link for link in now.links if link not in (*note.others, *note.links)]
     return {name: new_links for name in note.sysctls or {} if new_links and "forward" in name}
 
 
 def read(file: Path) -> DaemonNote | None:
-    """Returns the note; None when it is missing or damaged."""
+    """Reads the note; returns None when the file is missing or damaged."""
     try:
         return _note(json.loads(file.read_text()))
     except (FileNotFoundError, ValueError, KeyError, TypeError):

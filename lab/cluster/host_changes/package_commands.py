@@ -1,4 +1,4 @@
-"""Runs package commands that no interrupt cuts off, and ends those whose `lab` has ended."""
+"""Runs package-manager commands safe from Ctrl-C, and ends those that outlived their `lab`."""
 
 import contextlib
 import os
@@ -14,25 +14,25 @@ import psutil
 from lab.errors import CommandError
 
 VARIABLE = "SIDECAR_LAB_INSTALLS"
-"""Environment variable of package commands: the `lab` that runs them (pid, start time)."""
+"""Environment variable of a package command: pid and start time of the `lab` that started it."""
 END_SECONDS = 120.0
-"""Seconds that an interrupted package command may take until it ends between two packages."""
+"""Seconds that a package command may take to end: it finishes the current package first."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process by its pid and its start time in seconds since the epoch."""
+    """Identifies a process by its pid and `born`, its start time in seconds since the epoch."""
 
     pid: int
     born: float
 
     @classmethod
     def of(cls, pid: int) -> "Process":
-        """Returns the process of that pid, which must be alive."""
+        """Returns the Process with this pid; a process with this pid must run."""
         return cls(pid, psutil.Process(pid).create_time())
 
     def living(self) -> psutil.Process | None:
-        """Returns the process if it is alive; None if it ended or another process has its pid."""
+        """Returns the running process; None if it has ended, even if its pid is in use again."""
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.born) < 1.0
@@ -44,9 +44,9 @@ class Process:
 def run_logged(argv: Sequence[str], log: Path) -> bool:
     """Run one package command and append its output to `log`; returns whether it succeeded.
 
-    It runs in its own session: what ends this process (a closed terminal, a Ctrl-C) must not
-    interrupt dpkg in the middle of a package. On an interrupt, the command is asked to end and
-    waited for.
+    The command runs in its own session, so that Ctrl-C or a closed terminal does not reach it and
+    interrupt dpkg in the middle of a package. When this process gets the interrupt, it asks the
+    command to end, waits for that, and raises KeyboardInterrupt.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as out:
@@ -74,10 +74,10 @@ def run_logged(argv: Sequence[str], log: Path) -> bool:
 
 
 def orphans() -> list[psutil.Process]:
-    """Returns the package commands that still run although their `lab` has ended.
+    """Returns the package commands that still run although the `lab` that started them has ended.
 
-    They are recognized by their environment, which they have from their first moment; a note of
-    their pid might be written too late.
+    They are recognized by VARIABLE in their environment, which they have from their start. A file
+    with their pids would be written later, and could be missing if the `lab` was killed.
     """
     by_pid: dict[int, psutil.Process] = {}
     for process in psutil.process_iter(["environ", "ppid"]):
@@ -89,7 +89,7 @@ def orphans() -> list[psutil.Process]:
 
 
 def end(command: psutil.Process) -> None:
-    """Ask a package command to end; it does so between two packages. Kill it after two minutes."""
+    """Ask a package command to end after the current package; kill it after END_SECONDS."""
     with contextlib.suppress(psutil.NoSuchProcess):
         family = [command, *command.children(recursive=True)]
         command.send_signal(signal.SIGINT)
