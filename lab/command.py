@@ -1,4 +1,4 @@
-"""The one runner of commands: an argv list in, a typed result out, never a shell string."""
+"""Runs commands from argv lists, never from shell strings, and returns typed results."""
 
 import logging
 import os
@@ -16,7 +16,10 @@ log = logging.getLogger("lab.command")
 
 @dataclass(frozen=True)
 class Completed:
-    """A command that ended. `seconds` is wall time; undecodable output bytes are replaced."""
+    """A command that has ended.
+
+    `seconds`: wall time. In `stdout` and `stderr`, bytes that are not UTF-8 are replaced.
+    """
 
     argv: tuple[str, ...]
     returncode: int
@@ -42,9 +45,9 @@ def run(
 ) -> Completed:
     """Run `argv` to its end and return its exit code and output.
 
-    `env` is added to `base`, by default this process's environment. `timeout` is in seconds.
-    Raises CommandError when the command cannot be started, times out, or (with `check`)
-    exits other than 0.
+    The command's environment is `base` (None: this process's environment) plus `env`. `timeout`
+    is in seconds. Raises CommandError when the program is not found, when the time is over, or,
+    with `check`, when the exit code is not 0.
     """
     words = tuple(str(word) for word in argv)
     log.debug("$ %s", shlex.join(words))
@@ -81,16 +84,17 @@ class Held:
         self._process, self.first_line = process, first_line
 
     def wait(self, seconds: float) -> None:
-        """Wait until the command has ended. Raises subprocess.TimeoutExpired."""
+        """Wait until the command has ended. Raises subprocess.TimeoutExpired after `seconds`."""
         self._process.communicate(timeout=seconds)
 
 
 def hold(
     argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> Held:
-    """Start `argv`, wait for its first line, and leave it running; `env` as for `run`.
+    """Start `argv`, wait until it has printed its first line, and leave it running.
 
-    Raises CommandError when it cannot be started, or ends without printing a line.
+    The command's environment is this process's plus `env`. Raises CommandError when the program is
+    not found, or when it ends without a first line.
     """
     words = tuple(argv)
     log.debug("$ %s &", shlex.join(words))

@@ -1,7 +1,7 @@
-"""Renderers of lab.progress.Progress: a live line on a terminal, plain lines elsewhere.
+"""Renderers of lab.progress.Progress: live lines on a terminal, plain lines in logs and CI.
 
-"Elsewhere" means logs and CI. There a long task prints a line after its start, then at most one
-line every ten seconds, and every task prints how it ended. No colour codes reach a file.
+In logs and CI, a long task prints a line two seconds after its start, then one line every ten
+seconds, and every task prints how it ended. No colour codes are written there.
 """
 
 import os
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 HEARTBEAT = 10.0
-"""Seconds between two lines of one task when there is no terminal."""
+"""Seconds between two lines of one running task in a log."""
 ANNOUNCE_AFTER = 2.0
-"""Seconds after which a task counts as long, so that its start is printed."""
+"""Seconds after its start at which a running task prints its first line in a log."""
 
 
 @dataclass
@@ -37,21 +37,21 @@ class State:
     total: int | None = None
 
     def share(self) -> str:
-        """Returns the count, such as `3/6`; "" when the task does not count."""
+        """Returns the count, such as `3/6`; "" when the task has no count."""
         if self.done is None:
             return ""
         return f"{self.done}/{self.total}" if self.total else str(self.done)
 
 
 def line(mark: str, state: State, now: float) -> str:
-    """Returns one line of a task: mark, title (indented by depth), seconds, count, detail."""
+    """Returns a task's line: mark, title (indented by depth), seconds, count, detail."""
     title = "  " * state.depth + state.title
     tail = " ".join(part for part in (state.share(), state.detail) if part)
     return f"{mark:<4}  {title:<16}  {now - state.started:6.1f} s  {tail}".rstrip()
 
 
 class _Base:
-    """Keeps the stack of open tasks of each thread, which gives a task its depth."""
+    """Counts the open tasks of each thread; a task's depth is the number of tasks around it."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -75,7 +75,7 @@ class _Base:
 
 @dataclass
 class _Open(AbstractContextManager[Task]):
-    """One open task of either renderer."""
+    """One open task of a renderer (Lines or Terminal)."""
 
     progress: _Base
     title: str
@@ -114,7 +114,7 @@ def _mark(kind: type[BaseException] | None) -> str:
 
 
 class Lines(_Base):
-    """For logs: plain lines, a heartbeat, no colour."""
+    """The renderer for logs: plain lines without colour; a running task repeats its line."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class Lines(_Base):
             self._stream.flush()
 
     def started(self, task: _Open) -> None:
-        """Begin the task's heartbeat."""
+        """Start the thread that prints the running task's line from time to time."""
         threading.Thread(target=self._beat, args=(task,), daemon=True).start()
 
     def _beat(self, task: _Open) -> None:
@@ -160,7 +160,7 @@ class Lines(_Base):
 
 
 class Terminal(_Base):
-    """For people: finished tasks above, running tasks live below."""
+    """The renderer for terminals: finished tasks above, running tasks below them, updated live."""
 
     def __init__(self, console: "Console", *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(clock)
@@ -220,7 +220,7 @@ class Terminal(_Base):
 
 
 def progress(stream: TextIO) -> Progress:
-    """Returns the renderer for `stream`: live on a capable terminal, else plain lines."""
+    """Returns the renderer for `stream`: Terminal on a terminal that is not dumb, else Lines."""
     if not stream.isatty() or os.environ.get("TERM", "") in ("", "dumb"):
         return Lines(stream)
     from rich.console import Console

@@ -1,14 +1,14 @@
 """Exceptions of the operator's side; the root is in lab/mesh/errors.py.
 
 SidecarLabError
-├── CommandError         a command we ran ended badly (argv, exit code, output)
+├── CommandError         a command that we ran failed (argv, exit code, output)
 ├── HostError            this machine lacks something (Docker, rights, disk, a kernel feature)
 ├── BuildError           an image or binary could not be built; names the log
 ├── ClusterError         the cluster could not be made, reached or removed
-│   └── RefusedError     nothing failed: the lab refuses what only the user may decide
-├── ObservationError     a pod or its node could not be looked at
+│   └── RefusedError     nothing failed: the lab refuses to decide something for the user
+├── ObservationError     a pod or its node could not be observed
 ├── MisuseError          a command line is not valid
-└── ScenarioError        a scenario is badly declared (not: a check that failed)
+└── ScenarioError        the declaration of a scenario is wrong (not: a check failed)
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from lab.mesh.errors import SidecarLabError
 
 
 class CommandError(SidecarLabError):
-    """A command failed. The error holds all that a reader needs to run it again by hand."""
+    """A command failed. The error has the command's argv, exit code and output."""
 
     def __init__(
         self,
@@ -56,12 +56,12 @@ class ClusterError(SidecarLabError):
 
 
 class RefusedError(ClusterError):
-    """Nothing failed: the request would destroy something that only the user may decide about."""
+    """Nothing failed: the lab refuses to destroy something until the user explicitly agrees."""
 
 
 class ObservationError(SidecarLabError):
-    """A pod or its node could not be looked at."""
+    """A pod or its node could not be observed."""
 
 
 class ScenarioError(SidecarLabError):
-    """A scenario is badly declared."""
+    """The declaration of a scenario is wrong."""

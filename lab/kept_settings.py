@@ -1,10 +1,10 @@
-"""Which of the user's settings reach pip, uv, Go and Python: the table, and the rules around it.
+"""Decides which of the user's settings the lab's commands pass on to pip, uv, Go and Python.
 
 The user decides where packages come from: indexes, proxies, certificates, credentials, time limits
-and caches are kept. The lab decides where packages go and what is built from them: all other
-settings in `PIP_*`, `UV_*`, `PYTHON*`, `GO*` and the clients' files are left out.
+and caches are kept. The lab decides where packages go and what is built from them: other settings
+in `PIP_*`, `UV_*`, `PYTHON*`, `GO*` and in the settings files of pip, uv and Go are left out.
 
-Uses only the standard library: noxfile.py needs this before there is any environment.
+This module uses only the standard library: noxfile.py needs it before an environment exists.
 """
 
 import os
@@ -43,7 +43,10 @@ KEPT: Final[Mapping[str, frozenset[str]]] = {
     "PYTEST_": _names("XDIST_AUTO_NUM_WORKERS THEME THEME_MODE DEBUG"),
     "MYPY": _names("_CACHE_DIR _FORCE_COLOR"),
 }
-"""Prefix → the rest of the names that are kept. Names without any of the prefixes are all kept."""
+"""Prefix of a variable → the rest of those names that are kept.
+
+Variables with none of these prefixes are all kept.
+"""
 _UV_CREDENTIALS = re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)")
 KEPT_IN_UV_FILES: Final = _names(
     "index index-url extra-index-url no-index find-links index-strategy keyring-provider"
@@ -54,7 +57,7 @@ KEPT_OF_GO: Final = (
     *("GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOPRIVATE", "GOINSECURE", "GOAUTH"),
     "GOVCS",
 )
-"""The settings of Go that are kept; the others (GOFLAGS, GOAMD64, …) are left out."""
+"""The settings of Go that are kept: they decide where modules come from, not how Go builds."""
 
 BUNDLES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, Arch
@@ -63,7 +66,7 @@ BUNDLES: Final = (
     "/etc/pki/tls/cert.pem",
     "/etc/ssl/cert.pem",
 )
-"""Files in which Unix systems keep the certificate authorities that they trust."""
+"""Files in which Unix systems keep the CA certificates that they trust."""
 TRUSTSTORE_SINCE: Final = (23, 3)
 """From this version on, pip's `--use-feature=truststore` needs no other package."""
 TRUSTSTORE_ALWAYS: Final = (24, 2)
@@ -71,7 +74,7 @@ TRUSTSTORE_ALWAYS: Final = (24, 2)
 
 
 def kept(environ: Mapping[str, str]) -> Environment:
-    """Returns the environment without settings that would redirect or break our Python tools."""
+    """Returns the environment without the settings that KEPT leaves out."""
     return {name: value for name, value in environ.items() if _is_kept(name)}
 
 
@@ -84,14 +87,14 @@ def _is_kept(name: str) -> bool:
 
 
 def session(environ: Mapping[str, str]) -> Environment:
-    """Returns the environment for commands of noxfile.py: `kept`, with UTF-8 in every locale."""
+    """Returns the environment for the commands of noxfile.py: as `kept`, and with UTF-8 mode."""
     return {**kept(environ), "PYTHONUTF8": "1"}
 
 
 def system_bundle(environ: Mapping[str, str]) -> Path | None:
-    """Returns the file of authorities that SSL_CERT_FILE or this system trusts.
+    """Returns the file with trusted CA certificates: SSL_CERT_FILE, else the system's file.
 
-    None when there is no such file.
+    Returns None when there is no such file.
     """
     defaults = ssl.get_default_verify_paths()
     candidates = [environ.get("SSL_CERT_FILE"), *BUNDLES, defaults.openssl_cafile]
@@ -104,10 +107,10 @@ def system_bundle(environ: Mapping[str, str]) -> Path | None:
 def for_pip(
     environ: Mapping[str, str], files: Mapping[str, str], version: tuple[int, ...], system: str
 ) -> Environment:
-    """Returns pip's environment: the kept settings of `environ` and of pip's files.
+    """Returns the environment to run pip with: the kept settings of `environ` and of pip's files.
 
-    `files`: option → value, as `pip config list` prints them. `version`: pip's version. `system`:
-    sys.platform.
+    `files`: pip's option → value, from the output of `pip config list`. `version`: pip's version.
+    `system`: sys.platform.
     """
     env = kept(environ)
     for option, value in files.items():
@@ -129,7 +132,7 @@ def for_pip(
 
 
 def _uv_default(environ: Mapping[str, str]) -> str:
-    """Returns the URL of the default index in uv's variables; "" when there is none."""
+    """Returns the URL of the default index that uv's environment variables set, else ""."""
     index = environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or ""
     name, equals, url = index.partition("=")
     return url if equals and "://" not in name else index
@@ -138,10 +141,10 @@ def _uv_default(environ: Mapping[str, str]) -> str:
 def for_uv(
     environ: Mapping[str, str], pip: Mapping[str, str], own: bool, system: str
 ) -> Environment:
-    """Returns uv's environment: uv's own settings, else the same settings of pip.
+    """Returns the environment to run uv with: uv's settings, and pip's where uv has none.
 
     `pip`: the result of `for_pip`. `own`: whether uv's files name an index. `system`: sys.platform.
-    The caller must set UV_CONFIG_FILE.
+    The caller must add UV_CONFIG_FILE with the kept settings of uv's files.
     """
     env = kept(environ)
     if not own and not {"UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_NO_INDEX"} & set(env):
@@ -167,7 +170,7 @@ def for_uv(
 
 
 def _indexes_of_pip(env: Environment, pip: Mapping[str, str]) -> None:
-    """Add the indexes of pip's environment to uv's `env`."""
+    """Add the package indexes in pip's environment to `env`, the environment of uv."""
     if url := pip.get("PIP_INDEX_URL"):
         env["UV_DEFAULT_INDEX"] = url
     if extra := pip.get("PIP_EXTRA_INDEX_URL", "").split():
@@ -182,7 +185,7 @@ def _indexes_of_pip(env: Environment, pip: Mapping[str, str]) -> None:
 
 
 def _exists(link: str) -> bool:
-    """Whether `link` is a URL or an existing folder: pip ignores a missing folder, uv fails."""
+    """Whether `link` is a URL or an existing folder: uv would fail on a missing folder."""
     return bool(urlsplit(link).netloc) or Path(link).is_dir()
 
 
@@ -191,10 +194,10 @@ _GO_HARMLESS: Final = frozenset(("GOMAXPROCS", "GOTMPDIR", "GOTRACEBACK", "GODEB
 
 
 def for_go(environ: Mapping[str, str], listed: Mapping[str, str]) -> Environment:
-    """Returns Go's environment: the kept ones of its settings.
+    """Returns the environment to run Go with: `environ` without Go's settings, and the kept ones.
 
-    `listed`: Go's settings as `go env -json` prints them. Go's settings file is switched off;
-    otherwise it would apply wherever a variable is empty.
+    `listed`: Go's settings as `go env -json` prints them. GOENV=off switches off Go's settings
+    file, which Go would otherwise read for every variable that is not set.
     """
     env = {
         name: value

@@ -1,7 +1,7 @@
-"""Long commands of a build: their output goes to a log file and, line by line, to progress.
+"""Runs the long commands of a build; writes their output to a log and passes each line on.
 
-lab.command.run returns output only when the command has ended. A build takes minutes, so its output
-must be shown while it runs.
+lab.command.run returns output only when the command has ended. A build takes minutes, so its
+progress must be shown while it runs.
 """
 
 import logging
@@ -25,7 +25,7 @@ TAIL_LINES = 12
 
 
 def build_log(name: str) -> Path:
-    """Returns the path of a new log file in the cache, with date, pid and `name`."""
+    """Returns the path for a new log file in the cache; its name has date, pid and `name`."""
     folder = cache_root() / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
@@ -47,12 +47,12 @@ def stream(
 ) -> float:
     """Run `argv` to its end and return its wall time in seconds.
 
-    Its output is appended to `logfile` and passed to `on_line` line by line (without the line
-    end). With `stdout`, that is only stderr, and standard output goes to that file.
-    `stdin` and `stdout` are open files with a descriptor.
-    `env` is added to `base`, by default this process's environment.
-    If the wait is interrupted (Ctrl-C too), the command and its children are ended first.
-    Raises BuildError with `what`, the log and its last lines when the command fails.
+    The command's output (stdout and stderr) is appended to `logfile`, and each line that is not
+    empty is passed to `on_line`. If `stdout` is given, standard output goes to that file, and only
+    stderr to the log and to `on_line`. `stdin` and `stdout` must be open files with a descriptor.
+    The command's environment is `base` (None: this process's environment) plus `env`.
+    On Ctrl-C or another exception, ends the command and its children before raising it.
+    Raises BuildError with `what`, the log's path and its last lines when the command fails.
     """
     words = [str(word) for word in argv]
     log.debug("$ %s", shlex.join(words))

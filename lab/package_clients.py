@@ -1,4 +1,4 @@
-"""The environments in which pip and uv are run, and the files of settings they are made from."""
+"""Makes the environments to run pip and uv with, from the user's variables and settings files."""
 
 import ast
 import json
@@ -18,7 +18,7 @@ from lab.kept_settings import KEPT_IN_UV_FILES, Environment, for_pip, for_uv, ke
 
 
 def pip_config(listed: str) -> dict[str, str]:
-    """Returns option → value from the output of `pip config list`; `install` overrides `global`."""
+    """Parses the output of `pip config list`: option → value; `install` overrides `global`."""
     sections: dict[str, dict[str, str]] = {"global": {}, "install": {}}
     for line in listed.splitlines():
         key, equals, value = line.partition("=")
@@ -32,7 +32,7 @@ def pip_config(listed: str) -> dict[str, str]:
 
 
 def uv_files(environ: Mapping[str, str], start: Path, system: str) -> list[Path]:
-    """Returns the settings files that uv reads for a command in `start`, highest priority first."""
+    """Returns the settings files that uv reads in the folder `start`, highest priority first."""
     if named := environ.get("UV_CONFIG_FILE"):
         return [Path(named)]
     if environ.get("UV_NO_CONFIG"):
@@ -57,7 +57,7 @@ def uv_files(environ: Mapping[str, str], start: Path, system: str) -> list[Path]
 
 
 def uv_settings(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns the kept settings of uv's files as one document; the first file has priority."""
+    """Merges the kept settings of uv's settings files; the first file has the highest priority."""
     merged: dict[str, Any] = {}
     for document in documents:
         top = document.get("tool", {}).get("uv", {}) if "tool" in document else document
@@ -69,7 +69,7 @@ def uv_settings(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def toml(value: object) -> str:
-    """Returns a value as TOML in one line."""
+    """Returns the value as TOML text in one line."""
     if isinstance(value, Mapping):
         inner = ", ".join(f"{_quoted(key)} = {toml(item)}" for key, item in value.items())
         return f"{{ {inner} }}"
@@ -81,19 +81,19 @@ def toml(value: object) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Returns a quoted string that is valid in JSON and in TOML.
+    """Returns the text as a quoted TOML string: as JSON writes it, with two exceptions.
 
-    TOML allows neither pairs of surrogates nor an unescaped DEL.
+    TOML allows no surrogate pairs, so non-ASCII characters are not escaped; DEL must be escaped.
     """
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 @contextmanager
 def clients(python: str | Path, start: Path) -> Iterator[tuple[Environment, Environment]]:
-    """Yields the environments for pip of `python` and for uv run in `start`.
+    """Yields two environments: to run the pip of `python`, and to run uv in the folder `start`.
 
-    They are valid inside the context: uv's refers to a temporary file. Raises HostError when a
-    settings file cannot be read.
+    They can be used only inside the `with` block: uv's environment names a temporary file. Raises
+    HostError when a settings file of uv cannot be read.
     """
     files, version = _ask_pip(str(python))
     pip = for_pip(os.environ, files, version, sys.platform)
@@ -120,7 +120,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _ask_pip(python: str) -> tuple[dict[str, str], tuple[int, ...]]:
-    """Returns the settings in pip's files and pip's version; both empty when there is no pip."""
+    """Returns the settings in pip's files, and pip's version. Both are empty without pip."""
     env = kept(os.environ)
     words = _answer([python, "-m", "pip", "--version"], env).split()
     numbers = re.findall(r"\d+", words[1]) if len(words) > 1 else []
@@ -142,9 +142,9 @@ def _uv_cache(environ: Mapping[str, str]) -> Path:
 
 
 def _writable(folder: Path) -> bool:
-    """Whether a file can be created in the folder, or in its nearest existing parent.
+    """Whether files can be created in the folder or, if it is missing, its nearest existing parent.
 
-    False for a relative folder: it begins with "~" when the user has no home.
+    False for a relative path: such a path begins with "~", because the user has no home folder.
     """
     if not folder.is_absolute():
         return False
@@ -155,10 +155,10 @@ def _writable(folder: Path) -> bool:
 
 
 def name_in_ascii(environment: Path, checkout: Path) -> None:
-    """Rewrite the .pth file of an editable install so that it names the checkout in ASCII.
+    """Rewrite the .pth file of an editable install so that it has the checkout's path in ASCII.
 
     Python below 3.13 reads .pth files in the locale's encoding, even in UTF-8 mode. In a C locale,
-    a path with other letters would prevent Python from starting.
+    a path with non-ASCII letters would prevent Python from starting.
     """
     if str(checkout).isascii():
         return

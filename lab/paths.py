@@ -1,4 +1,4 @@
-"""Where things live: the checkout's own files, per-lab state, and the shared cache."""
+"""The folders and files of the lab: in the checkout, of each lab, and in the shared cache."""
 
 import os
 import re
@@ -14,7 +14,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
 def manifests() -> Path:
-    """Returns the folder `manifests/`: beside `lab` in a checkout, inside it when installed."""
+    """Returns the folder of manifests: `manifests` in a checkout, else `lab/_manifests`."""
     inside = PACKAGE / "_manifests"
     return inside if inside.is_dir() else PACKAGE.parent / "manifests"
 
@@ -23,7 +23,7 @@ def cache_root() -> Path:
     """Returns the cache folder, which all labs and checkouts of the user share.
 
     `SIDECAR_LAB_CACHE` sets it; the default is the platform's cache folder. Raises
-    SidecarLabError when the user has no home (a numeric user without HOME in a container).
+    SidecarLabError when the user has no home folder (in a container: a numeric uid without HOME).
     """
     configured = os.environ.get("SIDECAR_LAB_CACHE")
     if configured:
@@ -37,9 +37,9 @@ def cache_root() -> Path:
 
 
 def made_in_cache(name: str) -> Path:
-    """Returns a folder of the cache; creates it if it does not exist.
+    """Returns the folder `name` in the cache; creates the folder if it does not exist.
 
-    Raises SidecarLabError when it cannot be created.
+    Raises SidecarLabError when the folder cannot be created.
     """
     folder = cache_root() / name
     try:
@@ -59,39 +59,39 @@ class LabPaths:
     root: Path
 
     def make(self) -> None:
-        """Create the folder, and let only its owner open it, even if it existed: it holds keys."""
+        """Create the folder if necessary; let only its owner open it, since it contains keys."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.root.stat().st_mode & 0o077:
             self.root.chmod(0o700)
 
     @property
     def kubeconfig(self) -> Path:
-        """The lab's own kubeconfig; the user's is never touched."""
+        """The lab's own kubeconfig; the lab never changes the user's kubeconfig."""
         return self.root / "kubeconfig"
 
     @property
     def certificates(self) -> Path:
-        """CA and serving certificates, PEM."""
+        """Folder of the CA and the serving certificates, PEM."""
         return self.root / "certificates"
 
     @property
     def state(self) -> Path:
-        """JSON: what `up` created and what it was built from."""
+        """JSON file: what `lab up` created, and from what."""
         return self.root / "state.json"
 
     @property
     def logs(self) -> Path:
-        """Logs of long steps."""
+        """Folder of the logs of `lab up`."""
         return self.root / "logs"
 
     @property
     def records(self) -> Path:
-        """Records, JUnit and HTML of the last scenario runs, and failure bundles."""
+        """Folder of the last scenario runs: records, JUnit, HTML and failure bundles."""
         return self.root / "records"
 
 
 def lab_paths(name: str = DEFAULT_NAME, base: Path | None = None) -> LabPaths:
-    """Returns the paths of the lab `name`. Raises SidecarLabError when the name is not usable."""
+    """Returns the paths of the lab `name`. Raises SidecarLabError when the name is not allowed."""
     if not _NAME.fullmatch(name):
         raise SidecarLabError(
             f"lab name {name!r} is not usable",

@@ -5,20 +5,20 @@ from typing import Protocol
 
 
 class Task(Protocol):
-    """One line of progress: what is done, how far it is, how long it has taken."""
+    """One line of progress: the name of the task, its state, and the seconds since its start."""
 
     def update(self, detail: str, *, done: int | None = None, total: int | None = None) -> None:
-        """Show what is happening now; `done` of `total` are in the task's own units."""
+        """Show what the task does now, and the count `done`/`total` in units of the task."""
 
     def skip(self, reason: str) -> None:
-        """Show that nothing had to be done, and why (for instance "cached")."""
+        """Show that the task had nothing to do, and the reason (for instance "cached")."""
 
 
 class Progress(Protocol):
-    """A visible list of tasks. A task ends when its `with` block ends; it failed if that raises."""
+    """Shows a list of tasks. A task ends with its `with` block, and failed if the block raised."""
 
     def task(self, title: str) -> AbstractContextManager[Task]:
-        """Open a task; its line shows elapsed time and ends with a mark."""
+        """Open a task; its line shows the elapsed time, and at the end a mark: ok, stop or FAIL."""
 
     def note(self, text: str) -> None:
         """Print one line that is not a task."""
@@ -28,7 +28,7 @@ class Quiet:
     """A Progress that prints nothing: for tests, and for callers that print their own lines."""
 
     def task(self, title: str) -> AbstractContextManager[Task]:
-        """Open a silent task."""
+        """Open a task that prints nothing."""
         return _Silent()
 
     def note(self, text: str) -> None:

@@ -1,7 +1,7 @@
-"""The program `lab`: a plain `kube-inject` at once, everything else through click.
+"""The program `lab`: runs a simple `kube-inject` directly, every other command line with click.
 
-This module reads a part of the command lines that click reads, with the same meaning. A test
-compares the two.
+This saves the time of loading click. A test checks that the command lines that this module parses
+have the same meaning for click.
 """
 
 import gc
@@ -26,9 +26,10 @@ FILES: Final = ("-f", "--filename")
 
 
 def plain(arguments: Sequence[str]) -> dict[str, Any] | None:
-    """Returns the fields of a kube-inject request whose options are written in full.
+    """Parses a simple kube-inject command line; returns the fields of its KubeInjectRequest.
 
-    Returns None for every command line that click must read.
+    Simple means: only the options in FLAGS, VALUES and FILES, each value a word of its own. Returns
+    None for every other command line, which click must parse.
     """
     if not arguments or arguments[0] != "kube-inject":
         return None
@@ -53,7 +54,7 @@ def plain(arguments: Sequence[str]) -> dict[str, Any] | None:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line of this process."""
     from lab.mesh.errors import SidecarLabError
 
     fields = plain(sys.argv[1:])

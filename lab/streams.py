@@ -1,6 +1,6 @@
-"""Standard streams and signals of our programs: a failure is one line, not a traceback.
+"""Prepares standard streams and signals, so that their failures end in one line, no traceback.
 
-Imports only the standard library, and little of it: `kube-inject` starts here, too.
+This module imports little, so that `lab kube-inject`, which uses it, starts fast.
 """
 
 import errno
@@ -16,15 +16,15 @@ from typing import Any, Final
 from lab.mesh.errors import SidecarLabError
 
 BROKEN_PIPE_CODE: Final = 141
-"""The exit code of a program that SIGPIPE ends, as shells show it (128 + 13)."""
+"""The exit code that shells show for a program that SIGPIPE ended (128 + 13)."""
 INTERRUPTS: Final = ("SIGTERM", "SIGHUP")
-"""Signals that have the same effect as Ctrl-C."""
+"""Signals that we treat like Ctrl-C."""
 
 
 class OutputError(SidecarLabError):
     """Standard output cannot be written.
 
-    The message is "" when the reader of the pipe went away (`| head`): that is no error.
+    The message is "" when the reader of a pipe has ended (`| head`): nothing is reported then.
     """
 
     def __init__(self, reason: OSError) -> None:
@@ -32,22 +32,24 @@ class OutputError(SidecarLabError):
         why = reason.strerror or str(reason)
         super().__init__(
             "" if gone else f"standard output cannot be written: {why}",
-            hint="" if gone else "send it to a terminal, a pipe, or a file on a disk with room",
+            hint=""
+            if gone
+            else "send the output to a terminal, a pipe, or a file on a disk with free space",
         )
         self.exit_code = BROKEN_PIPE_CODE if gone else 1
 
 
 class _Output(io.FileIO):
-    """Descriptor 1. Its first failure is raised once, in the main thread; then nothing is written.
+    """File descriptor 1. After the first failed write, nothing more is written to it.
 
-    It is raised once, so that what is printed while the program ends (tasks, reports) does not
-    fail again. It is raised in the main thread, since in another thread it would be lost.
+    The failure is raised only once, so that what is printed while the program ends (tasks, reports)
+    does not fail again; and only in the main thread: an exception in another thread would be lost.
     """
 
     failed: OSError | None = None
     raised = False
     main = 0
-    """The main thread's identifier."""
+    """The identifier of the main thread."""
     make: Callable[[OSError], BaseException] = OutputError
 
     def write(self, data: Any) -> int:
@@ -65,11 +67,11 @@ class _Output(io.FileIO):
 
 
 def prepare(make: Callable[[OSError], BaseException] = OutputError) -> None:
-    """Prepare the streams and signals of a program: call this first.
+    """Prepare the streams and signals of a program; its main function must call this first.
 
-    Opens the standard streams that are closed, guards standard output, and has the INTERRUPTS
-    raise KeyboardInterrupt. `make` turns a failed write into the exception to raise. Raises
-    OutputError when standard output is closed.
+    Opens closed standard streams on /dev/null, replaces sys.stdout by a stream that writes through
+    _Output, and makes INTERRUPTS raise KeyboardInterrupt. `make` returns the exception to raise for
+    a failed write. Raises OutputError when standard output is closed.
     """
     for name in INTERRUPTS:
         _interrupt_at(getattr(signal, name, None))
@@ -89,7 +91,7 @@ def prepare(make: Callable[[OSError], BaseException] = OutputError) -> None:
 
 
 def finish() -> None:
-    """Flush standard output. Raises OutputError when not everything could be written."""
+    """Flush standard output. Raises OutputError when any part of the output was not written."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     if isinstance(raw, _Output):
         raw.make = OutputError
@@ -99,7 +101,7 @@ def finish() -> None:
 
 
 def _guarded(before: Any, make: Callable[[OSError], BaseException]) -> Any:
-    """Returns a text stream like `before` that writes through _Output."""
+    """Returns a text stream with the settings of `before` that writes through _Output."""
     raw = _Output(1, "w", closefd=False)
     raw.make, raw.main = make, get_ident()
     return io.TextIOWrapper(

@@ -1,1 +1,1 @@
-"""Asks a Kubernetes API server: kubeconfig files, requests, watches. The operator's side only."""
+"""The lab's own client of a Kubernetes API server: reads kubeconfig files, requests, watches."""

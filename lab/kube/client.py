@@ -1,9 +1,9 @@
-"""Requests to one API server, on urllib3.
+"""Sends requests to one API server, with urllib3.
 
-Not on the official client, although `kubernetes` is locked and runs credential plugins
-(lab/kube/kubeconfig.py): importing it takes 0.3 s, half of what `lab up` on a lab that is up
-takes; urllib3, on which it is built, takes 0.02 s. Objects stay the API's own JSON, which is
-what a bundle keeps and a reader sees.
+The official Python client is a dependency (lab/kube/kubeconfig.py runs credential plugins with it),
+but is not used here: importing it takes 0.3 s, half the time of `lab up` on a lab that is up.
+urllib3, which it uses itself, takes 0.02 s. Kubernetes objects stay the JSON of the API, as a
+failure bundle stores them and `kubectl get -o json` shows them.
 """
 
 import base64
@@ -26,22 +26,22 @@ from lab.kube.paths import Object, path_of
 FIELD_MANAGER = "sidecar-lab"
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
-"""How long an API server may be silent within an answer, unless a caller says otherwise."""
-UP_HINT = "is the lab up? `lab status` says, `lab up` makes or heals it"
+"""Default of the seconds for which an API server may send nothing while it answers."""
+UP_HINT = "`lab status` says whether the lab is up; `lab up` creates or repairs it"
 _CONNECTIONS = 4
-"""Kept open at the most."""
+"""Maximum number of connections that are kept open."""
 _PIECE = 65536
 _MESSAGE = 2000
-"""Characters of a refusal that an error repeats."""
+"""Maximum number of characters of the server's reason that an error message quotes."""
 _PARTIAL = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 class KubeApi:
-    """One API server. Safe for several threads; connections are kept and made when needed.
+    """A client of one API server. Threads may share it; it opens and reuses connections.
 
-    Raises KubeconfigError when the login cannot be used (certificates, proxy).
-    Every method that asks raises ApiError: with the server's own words, or with status 0 and
-    `silent_hint` when nothing answers.
+    The constructor raises KubeconfigError when the login cannot be used (certificates, proxy).
+    Every method that sends a request raises ApiError: with the server's message when the server
+    refuses, or with status 0 and the hint `silent_hint` when nothing answers.
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class KubeApi:
 
     @classmethod
     def from_file(cls, kubeconfig: Path, *, timeout: float = READ_SECONDS) -> Self:
-        """With a lab's kubeconfig. Raises KubeconfigError when it is absent or not usable."""
+        """Returns a client by a lab's kubeconfig. Raises KubeconfigError if it cannot be used."""
         if not kubeconfig.is_file():
             raise KubeconfigError(
-                f"there is no {kubeconfig}: the cluster is not made yet, or its making was cut off",
+                f"there is no {kubeconfig}: the cluster was not created, or not completely",
                 hint="run `lab up`",
             )
         try:
@@ -81,7 +81,7 @@ class KubeApi:
         self.close()
 
     def close(self) -> None:
-        """Close idle connections; the next request opens another."""
+        """Close idle connections; a later request opens a new connection."""
         self._pool.clear()
 
     def send(
@@ -96,10 +96,11 @@ class KubeApi:
         timeout: float | None = None,
         whole: bool = True,
     ) -> urllib3.BaseHTTPResponse:
-        """One request, whatever its answer's status. Raises ApiError only when nothing answers.
+        """Send one request; return the answer, also if its status is an error.
 
-        `body`: bytes are sent as they are, anything else as JSON. `timeout`: seconds of silence.
-        `whole`: read the answer to its end; else the caller reads it, and closes it.
+        Raises ApiError only when nothing answers. `body`: bytes are sent unchanged, anything else
+        as JSON. `timeout`: seconds for which the server may send nothing. `whole`: whether to read
+        the whole answer now; if not, the caller must read it and close it.
         """
         url = f"{self.server.rstrip('/')}{path}"
         if query:
@@ -137,37 +138,41 @@ class KubeApi:
         query: Mapping[str, str] | None = None,
         partial: bool = False,
     ) -> Object:
-        """One request; the answer's JSON object. `partial`: of a list, each object's metadata."""
+        """Send one request; return the JSON object of the answer.
+
+        `partial`: request a list in which each object has only its metadata.
+        """
         accept = f"{_PARTIAL},application/json" if partial else "application/json"
         answer = self.send(method, path, query=query, body=body, content=content, accept=accept)
         return dict(json.loads(_accepted(answer, method, path)))
 
     def text(self, path: str, **query: str) -> str:
-        """GET, as text."""
+        """Send GET; return the answer as text."""
         answer = self.send("GET", path, query=query, accept="*/*")
         return _accepted(answer, "GET", path).decode(errors="replace")
 
     def get(self, path: str, **query: str) -> Object:
-        """GET, decoded. Raises NotFoundError, too."""
+        """Send GET; return the JSON object. Raises NotFoundError if it does not exist."""
         return self.request("GET", path, query=query)
 
     def find(self, path: str) -> Object | None:
-        """One object, None when it is not there."""
+        """Returns the object at this path; None when there is no such object."""
         try:
             return self.get(path)
         except NotFoundError:
             return None
 
     def items(self, path: str, **query: str) -> list[Object]:
-        """The objects of a collection."""
+        """Returns the objects of the collection at this path."""
         return list(self.get(path, **query).get("items") or ())
 
     def lines(
         self, path: str, query: Mapping[str, str], *, seconds: float
     ) -> Iterator[tuple[float, bytes]]:
-        """Lines of an answer that goes on, each with the time (time.monotonic) when it came.
+        """Yields the lines of a continuing answer, each with its time of arrival (time.monotonic).
 
-        Ends when the server ends it, breaks it off, or is silent for `seconds`.
+        Stops when the server ends the answer, when the connection breaks, or when the server has
+        sent nothing for `seconds`.
         """
         answer = self.send("GET", path, query=query, timeout=seconds, whole=False)
         try:
@@ -191,7 +196,10 @@ class KubeApi:
         *,
         within: float = READ_SECONDS,
     ) -> str:
-        """GET, `most` bytes or what came `within` so many seconds: a pod's answer may never end."""
+        """Send GET; return the beginning of the answer, since a pod's answer may never end.
+
+        Stops reading after `most` bytes or after `within` seconds.
+        """
         until, found = time.monotonic() + within, b""
         answer = self.send("GET", path, query=query, accept="*/*", whole=False)
         try:
@@ -208,24 +216,24 @@ class KubeApi:
         return found[:most].decode(errors="replace")
 
     def apply(self, document: Object) -> Object:
-        """Server-side apply, as the field manager of the lab."""
+        """Apply the object with server-side apply, as field manager FIELD_MANAGER."""
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         kind = "application/apply-patch+yaml"
         return self.request("PATCH", path_of(document), document, kind, query=query)
 
     def ready(self) -> str:
-        """Empty when the API server says that it is ready; else what it, or the network, says."""
+        """Returns "" when the API server says that it is ready; else the reason why it is not."""
         try:
             return "" if self.text("/readyz") == "ok" else "not ok"
         except ApiError as error:
             return error.message
 
     def version(self) -> str:
-        """The version of the API server that runs, "1.37.0"."""
+        """Returns the version of the running API server, for instance 1.37.0."""
         return str(self.get("/version")["gitVersion"]).removeprefix("v")
 
     def wait_ready(self, seconds: float) -> None:
-        """Wait until the API server is ready. Raises ApiError with its last answer."""
+        """Wait until the API server is ready. After `seconds`, raises ApiError with the reason."""
         deadline = time.monotonic() + seconds
         while reason := self.ready():
             if time.monotonic() > deadline:
@@ -259,7 +267,7 @@ def _pool(login: Login) -> urllib3.PoolManager:
 
 
 def _tls(login: Login) -> ssl.SSLContext:
-    """A TLS context that trusts the cluster's authority alone and shows our certificate."""
+    """Returns a TLS context that trusts only the cluster's CA and presents our certificate."""
     context = ssl.create_default_context(cadata=login.authority.decode("ascii") or None)
     if login.insecure:
         # The kubeconfig asks for it; kubectl does not warn either.
@@ -277,7 +285,7 @@ def _tls(login: Login) -> ssl.SSLContext:
 
 
 def _accepted(answer: urllib3.BaseHTTPResponse, method: str, path: str) -> bytes:
-    """The body of an answer. Raises ApiError, or NotFoundError, for a refusal."""
+    """Returns the answer's body. Raises NotFoundError for status 404, ApiError for other errors."""
     if answer.status < 300:
         return answer.data
     refusal = NotFoundError if answer.status == 404 else ApiError
@@ -287,7 +295,7 @@ def _accepted(answer: urllib3.BaseHTTPResponse, method: str, path: str) -> bytes
 
 
 def message(body: bytes) -> str:
-    """Why the API server refused: a Status's message, else the text itself."""
+    """Returns the reason in the body of an error: the message of a Status object, else the text."""
     try:
         return str(json.loads(body).get("message", ""))
     except (ValueError, AttributeError):

@@ -1,4 +1,4 @@
-"""What can go wrong while an API server is asked; the root of all is in lab/mesh/errors.py."""
+"""The errors of requests to an API server; the root of all errors is in lab/mesh/errors.py."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,18 @@ from lab.kube.paths import Object
 
 
 class KubeError(ClusterError, ObservationError):
-    """An API server could not be asked: the cluster is not reachable, so no pod is either."""
+    """A request to an API server failed.
+
+    It is also an ObservationError: without the API server, pods cannot be observed.
+    """
 
 
 class KubeconfigError(KubeError):
-    """A kubeconfig is absent or cannot be used."""
+    """A kubeconfig does not exist or cannot be used."""
 
 
 class ApiError(KubeError):
-    """The API server refused a request; `status` is the HTTP status, 0 when nothing answered."""
+    """The API server refused a request (`status`: HTTP status) or did not answer (`status`: 0)."""
 
     def __init__(self, message: str, status: int, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -23,11 +26,11 @@ class ApiError(KubeError):
 
 
 class NotFoundError(ApiError):
-    """The API server answers, and the object is not there."""
+    """The API server answered 404: the object does not exist."""
 
 
 class WaitError(KubeError):
-    """A condition did not come true in time; `last` holds the objects as they were then."""
+    """A condition did not become true in time; `last`: the objects at the end of the wait."""
 
     def __init__(self, message: str, last: Sequence[Object]) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""URL paths of the API server for the kinds that the lab installs, and label queries. Pure."""
+"""Makes URL paths for the kinds of objects that the lab uses, and query parameters. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,11 +28,14 @@ PLURALS = {
         "ValidatingWebhookConfiguration",
     ): "validatingwebhookconfigurations",
 }
-"""(apiVersion, kind) → plural. A table, so that no discovery request is needed."""
+"""(apiVersion, kind) → plural in URL paths, so that the API server need not be asked for it."""
 
 
 def collection(kind: tuple[str, str], namespace: str | None) -> str:
-    """URL path of all objects of `(apiVersion, kind)`. Raises KeyError for an unknown kind."""
+    """Returns the URL path of all objects of `kind`, which is (apiVersion, kind).
+
+    `namespace` None: cluster-wide. Raises KeyError for a kind that PLURALS lacks.
+    """
     version, _ = kind
     root = f"/api/{version}" if "/" not in version else f"/apis/{version}"
     inside = f"/namespaces/{namespace}" if namespace else ""
@@ -40,24 +43,24 @@ def collection(kind: tuple[str, str], namespace: str | None) -> str:
 
 
 def path_of(document: Object) -> str:
-    """URL path of one object. Raises KeyError for an unknown kind."""
+    """Returns the URL path of one object. Raises KeyError for a kind that PLURALS lacks."""
     meta = document["metadata"]
     kind = (document["apiVersion"], document["kind"])
     return f"{collection(kind, meta.get('namespace'))}/{meta['name']}"
 
 
 def pods(namespace: str) -> str:
-    """URL path of a namespace's pods."""
+    """Returns the URL path of the pods of a namespace."""
     return f"/api/v1/namespaces/{namespace}/pods"
 
 
 def labelled(labels: Mapping[str, str] | None) -> dict[str, str]:
-    """Query that selects objects with all of these labels; none of them selects every object."""
+    """Returns query parameters that select the objects with all these labels; {} without labels."""
     if not labels:
         return {}
     return {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())}
 
 
 def named(name: str) -> dict[str, str]:
-    """Query that selects the object of that name in a collection."""
+    """Returns query parameters that select the object with this name in a collection."""
     return {"fieldSelector": f"metadata.name={name}"}

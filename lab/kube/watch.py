@@ -1,4 +1,4 @@
-"""Follow a collection of the API: list, then watch, list again when the watch is lost."""
+"""Follows the changes of a collection: lists it, then watches; lists again if the watch breaks."""
 
 import json
 import time
@@ -9,11 +9,11 @@ from lab.kube.errors import ApiError, WaitError
 from lab.kube.paths import Object
 
 STARTING = (0, 429, 500, 503)
-"""Statuses of an API server that is starting or overloaded (0: no answer)."""
+"""HTTP statuses of an API server that is starting or overloaded; 0 means no answer."""
 GONE = 410
-"""The version from which to watch is too old."""
+"""HTTP status when the resourceVersion to watch from is too old: list again."""
 PAUSE = 0.2
-"""Seconds before a list is taken again after a failure, or after a watch that brought nothing."""
+"""Seconds to wait before the next list, after a failed list or a watch without any event."""
 
 
 def watch(
@@ -24,10 +24,10 @@ def watch(
     *,
     patient: bool = True,
 ) -> Generator[list[Object], None, None]:
-    """All objects of a collection, first as they are, then after every change.
+    """Yields all objects of the collection at `path`: at once, and again after every change.
 
-    Ends when `seconds` have passed. Raises ApiError when the API server refuses the list;
-    `patient`: not while the server is starting or silent.
+    Ends after `seconds`. Raises ApiError when the API server refuses the list. With `patient`,
+    tries again while the server is starting or does not answer; else this raises ApiError, too.
     """
     deadline = time.monotonic() + seconds
     asked = dict(query or {})
@@ -66,10 +66,10 @@ def wait(
     query: Mapping[str, str] | None = None,
     describe: Callable[[Object], str],
 ) -> tuple[Object, ...]:
-    """Wait until `met` holds of the collection at `path`; returns the objects then there.
+    """Wait until `met` is true for the objects of the collection at `path`; return them.
 
-    Raises WaitError after `timeout` seconds: it names `what`, and describes the last objects.
-    Raises ApiError at once when the API server refuses or does not answer.
+    After `timeout` seconds, raises WaitError: its message names `what` was waited for and describes
+    the last objects. Raises ApiError at once when the API server refuses or does not answer.
     """
     objects: list[Object] = []
     for objects in watch(api, path, timeout, query, patient=False):

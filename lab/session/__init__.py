@@ -1,1 +1,1 @@
-"""What the sessions of noxfile.py share: each leaves a log, and the last lines say what failed."""
+"""Helpers for the nox sessions: each session writes a log; the last lines say what failed."""

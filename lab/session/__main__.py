@@ -1,4 +1,7 @@
-"""`python -m lab.session LOG fresh|more COMMAND…`: run a command and keep what it prints."""
+"""`python -m lab.session LOG fresh|more COMMAND…` runs a command and copies its output to LOG.
+
+`fresh` empties the log first, `more` appends to it.
+"""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Run a command as if it ran alone, and keep a copy of its output."""
+"""Runs a command with its usual output on the terminal, and copies that output to a log."""
 
 import os
 import shutil
@@ -15,11 +15,12 @@ CHUNK = 64 * 1024
 
 
 def run(argv: Sequence[str], log: Path, *, fresh: bool) -> int:
-    """Run `argv` and return its exit code, 128 + N when signal N ended it.
+    """Run `argv` and return its exit code; 128 + N if signal N ended the command.
 
-    `fresh` empties the log first. On a terminal the command gets a terminal, too, so that it prints
-    the same as without us. The command itself handles an interrupt: it gets it from the terminal,
-    or this function passes the signal on.
+    `fresh` empties the log first. If our standard output is a terminal, the command's output is a
+    terminal too, so that it prints the same text and colours as without this function. The command
+    handles interrupts itself: Ctrl-C reaches it from the terminal, and this function passes SIGTERM
+    on to it.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb" if fresh else "ab") as copy:
@@ -47,7 +48,7 @@ def run(argv: Sequence[str], log: Path, *, fresh: bool) -> int:
 def _copy(output: IO[bytes], copy: IO[bytes]) -> None:
     """Copy the output to the log and to stdout until the command ends.
 
-    If the reader of stdout goes away, copy only to the log.
+    If stdout can no longer be written (its reader has ended), copy only to the log.
     """
     out = sys.stdout.buffer
     open_ = True
@@ -74,7 +75,7 @@ def _read(output: IO[bytes]) -> bytes:
 
 
 def _terminal() -> tuple[int, int] | None:
-    """Returns both ends of a new terminal of the real one's size; None where there are none."""
+    """Returns both ends of a new pseudo-terminal with our terminal's size; None on Windows."""
     if not hasattr(os, "openpty"):
         return None
     import termios
@@ -98,7 +99,7 @@ def _passing_on(child: "subprocess.Popen[bytes]") -> Callable[[int, FrameType | 
 
 
 def _shown(argv: Sequence[str]) -> str:
-    """Returns the command as a reader would name it: without the path of Python."""
+    """Returns the command line to show to the user: without `PYTHON -m` at its beginning."""
     words = list(argv)
     if words[:1] == [sys.executable] and words[1:2] == ["-m"]:
         words = words[2:]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 MOST: Final = 20
-"""Maximum number of lines for one session; more would hide which session it was."""
+"""Maximum number of failures listed for one session: more would hide the other sessions'."""
 _ESCAPES: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-_])|\r")
 _SUMMARY: Final = re.compile(r"(?m)^=+ short test summary info =+$")
 _FAILED: Final = re.compile(r"(?m)^(?:FAILED|ERROR|[Ee]rror:) (?=\S)(.+)$")
@@ -32,14 +32,15 @@ class Session:
 
 
 def plain(text: str) -> str:
-    """Returns a text for a terminal without the codes that move the cursor and set colours."""
+    """Returns terminal output without the codes that move the cursor or set colours."""
     return _ESCAPES.sub("", text)
 
 
 def failures(log: str) -> list[str]:
-    """Returns a text for each failure in the last summary of pytest or of the lab.
+    """Parses a session's log; returns one text for each failure.
 
-    If there is none, returns how the last failed command ended.
+    Failures are the lines with FAILED, ERROR or `error:` in pytest's last summary, or in the whole
+    log if it has no summary. If there is no failure, returns how the last failed command ended.
     """
     last = _SUMMARY.split(log)[-1]
     failed = list(dict.fromkeys(_FAILED.findall(last)))
@@ -47,7 +48,7 @@ def failures(log: str) -> list[str]:
 
 
 def not_run(log: str) -> list[tuple[int, str]]:
-    """Returns the number of tests that this machine or user cannot run, for each reason."""
+    """Parses a session's log; returns (number of skipped tests, reason) for each reason."""
     counts: dict[str, int] = {}
     for number, why in _NOT_RUN.findall(log):
         counts[why] = counts.get(why, 0) + int(number)
@@ -55,10 +56,10 @@ def not_run(log: str) -> list[tuple[int, str]]:
 
 
 def closing(sessions: Sequence[Session]) -> list[str]:
-    """Returns the last lines of a run: what passed, what was not run and why, and what failed.
+    """Returns the last lines that nox prints: what passed, what was not run and why, what failed.
 
-    Returns [] for a single session that passed completely. A session none of whose tests ran is not
-    listed as passed.
+    Returns [] for a single session that passed without skipped tests. A session is not listed as
+    passed if all its tests were skipped.
     """
     good = [session.name for session in sessions if session.good and not _idle(session.text)]
     missing = [
@@ -73,13 +74,13 @@ def closing(sessions: Sequence[Session]) -> list[str]:
 
 
 def _idle(log: str) -> bool:
-    """Whether tests were not run, and no test passed."""
+    """Whether tests were skipped and no test passed."""
     return bool(not_run(log)) and not _PASSED.search(log)
 
 
 def _failed(session: Session) -> Iterable[str]:
     failed = failures(session.text)
-    shown = failed[:MOST] or ["the log names no reason"]
+    shown = failed[:MOST] or ["the log does not show why"]
     for failure in shown:
         yield f"FAILED   {session.name}: {failure}  (log: {session.log})"
     if len(failed) > MOST:

@@ -117,7 +117,7 @@ def test_a_login_that_cannot_be_used_is_an_error_of_the_kubeconfig(login: Login)
 
 def test_a_kubeconfig_of_a_lab_that_is_absent_or_damaged_names_the_command(tmp_path: Path) -> None:
     file = tmp_path / "kubeconfig"
-    with pytest.raises(KubeconfigError, match="not made yet") as absent:
+    with pytest.raises(KubeconfigError, match="was not created") as absent:
         KubeApi.from_file(file)
     file.write_text("clusters: 3")
     with pytest.raises(KubeconfigError, match="must be a list") as damaged:
