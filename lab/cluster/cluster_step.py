@@ -59,8 +59,8 @@ def agreed(up: Bringup, found: container.NodeDecision) -> container.NodeDecision
     ):
         return container.NodeDecision("create", found.reason)
     raise RefusedError(
-        f"the cluster of the lab {up.name!r} was left as it is: {found.reason}, so it would have "
-        "to be created again",
+        f"the cluster of the lab {up.name!r} was left as it is, but it must be created again: "
+        f"{found.reason}",
         hint=f"{container.recreate_command(up.paths)} deletes it and creates it again: {lost}",
     )
 
