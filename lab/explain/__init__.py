@@ -1,4 +1,6 @@
-"""Explains why a pod was, was not, or would be injected, as a chain of questions with repairs.
+"""Explains why a pod was, was not, or would be injected: a chain of questions, and the repairs.
 
-gather (reads and dry runs) → situation (frozen data) → verdict (pure) → render.
+The room `gather` reads from the API server, sends dry runs, and builds a Situation (frozen data).
+The module `verdict` derives an Explanation from it and does no I/O. `render` formats the
+Explanation.
 """

@@ -1,7 +1,8 @@
-"""The chain of questions from a pod to its sidecar, in the order in which a cluster decides. Pure.
+"""The chain of questions that decide whether a pod gets a sidecar, in a cluster's order. Pure.
 
-Each question is worded so that yes leads to a sidecar. Lines after the deciding one are answered
-too, as if the API server called the webhook: after the first repair, the next no decides.
+Each question is worded so that the answer yes leads to a sidecar. The questions after the deciding
+one are answered too, as if the API server called the webhook, because once the cause of the first
+"no" is repaired, the next "no" decides.
 """
 
 from collections.abc import Iterator
@@ -23,8 +24,8 @@ Answer = Literal["yes", "no", "?"]
 class Line:
     """One question and its answer.
 
-    `key` names the question for programs. `entry`: name of the webhook entry that the question is
-    about, "" if none. `decides`: whether this line decides the verdict.
+    `key`: the question's name for programs. `entry`: name of the webhook entry that the question is
+    about, "" if the question is about no entry. `decides`: whether this line decides the verdict.
     """
 
     key: str
@@ -36,7 +37,7 @@ class Line:
 
 
 def chain(situation: Situation) -> tuple[Line, ...]:
-    """Returns all lines; none is marked as the deciding one yet."""
+    """Returns the lines of all questions. verdict.py marks the deciding line afterwards."""
     return (
         *_webhook(situation),
         *_selectors(situation),
@@ -56,10 +57,10 @@ def _webhook(situation: Situation) -> Iterator[Line]:
     else:
         names = dict.fromkeys(entry.configuration for entry in situation.entries)
         count = len(situation.entries)
-        detail = f"{', '.join(names)}, {count} entries" if names else "no configuration does"
+        detail = f"{', '.join(names)}, {count} entries" if names else "there is none"
         sees = any(entry.sees_pods for entry in situation.entries)
         if names and not sees:
-            detail += "; none covers the creation of pods"
+            detail += "; no entry covers the creation of pods"
         yield Line("configuration", question, "yes" if sees else "no", detail)
     space = situation.namespace
     if space is None:
@@ -114,7 +115,7 @@ def _called(situation: Situation) -> Iterator[Line]:
         return
     matching = situation.matching
     names = ", ".join(entry.name for entry in matching)
-    detail = names if matching else "no entry matches this pod"
+    detail = names if matching else "no webhook entry matches this pod"
     if any(entry.conditions for entry in matching):
         detail += " (its matchConditions are not evaluated here)"
     yield Line("called", "the API server calls the webhook", "yes" if matching else "no", detail)
@@ -161,7 +162,7 @@ def _trusted(situation: Situation, entry: Entry) -> Line:
 _QUESTIONS: Final = {
     "host-network": ("the pod has its own network", "hostNetwork is not set"),
     "ignored-namespace": ("the injector works in this namespace", ""),
-    "own-label": ("the pod does not decline", ""),
+    "own-label": ("the pod does not decline a sidecar", ""),
     "never-selector": ("no never-inject selector matches", ""),
     "always-selector": ("an always-inject selector matches", ""),
     "policy": ("the injector's policy is to inject", ""),
@@ -169,7 +170,7 @@ _QUESTIONS: Final = {
 
 
 def _decision(situation: Situation) -> Iterator[Line]:
-    """Yields the injector's steps up to the deciding one; the earlier ones let the pod pass."""
+    """Yields the injector's checks up to the one that decides; the pod passes the earlier ones."""
     decision = decision_of(situation)
     decided = line_of(decision.reason)
     for key in (*LINES, "policy"):
@@ -223,7 +224,7 @@ def _pod(situation: Situation) -> Iterator[Line]:
 
 
 def _works(situation: Situation) -> Iterator[Line]:
-    """Yields whether the sidecar works, for a pod that is or would be injected."""
+    """Yields the line that says whether the sidecar works, if the pod is or would be injected."""
     injected = situation.trial is not None and situation.trial.outcome == "injected"
     if situation.symptoms is None and not injected and situation.subject.origin == "live":
         return

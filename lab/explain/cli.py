@@ -33,7 +33,7 @@ Examples:
 
 \b
 Exit code: 0 it is, or would be, injected; 1 it is not, or would not be; 2 the answer is not
-known (no such pod, no answer, misuse); 3 it is, or would be, and something is wrong with it.
+known (no such pod, no answer, wrong usage); 3 it is, or would be, and something is wrong with it.
 Of several pods the worst counts: 1, then 2, then 3, then 0.
 Each proposed change is a command for this cluster; lab explain never runs it.
 """
@@ -64,9 +64,10 @@ def explain(
 ) -> None:
     """Explain why a pod was, was not, or would be injected, and what to change.
 
-    POD is POD, NAMESPACE/POD or KIND/NAME; FILE is a manifest, - is stdin. The output answers
-    yes or no for each webhook selector and each step of the injector, and marks the line that
-    decides. The command only reads, and sends dry-run creates, which store nothing.
+    Write a pod as NAME or NAMESPACE/NAME, a workload as KIND/NAME. FILE is a manifest, and - is
+    standard input. The output has a line with yes or no for each selector of the webhook and each
+    check of the injector, and marks the line that decides. The command only reads and sends dry-run
+    creates, which store nothing.
     """
     try:
         explanations = _explanations(what, namespace, (name, kubeconfig, context), offline, trial)
@@ -88,24 +89,25 @@ def _explanations(
     name, kubeconfig, context = cluster
     if name and (kubeconfig or context):
         raise ExplainError(
-            "--name and --kubeconfig or --context name two clusters", hint="use only one of them"
+            "--name cannot be combined with --kubeconfig or --context",
+            hint="--name chooses a lab, the other two options choose another cluster",
         )
     file = is_file(what, Path(what).is_file())
     if not offline:
         return _asked(what, file, namespace, _Cluster(name, kubeconfig, context), trial)
     if not file:
-        raise ExplainError("--offline needs a FILE: pods are in a cluster")
+        raise ExplainError("--offline needs a FILE: pods can only be read from a cluster")
     return _offline(_manifest(what, namespace, "default"))
 
 
 def exit_code(explanations: Sequence[Explanation]) -> int:
-    """Returns the worst exit code: 1 (no), then 2 (not known), then 3 (fault), then 0 (yes)."""
+    """Returns the worst exit code of all explanations. From worst to best: 1, 2, 3, 0."""
     codes = {explanation.verdict.exit_code for explanation in explanations}
     return next(code for code in (1, 2, 3, 0) if code in codes)
 
 
 class _Cluster:
-    """The cluster that the options name, and the kubectl words that address it."""
+    """The cluster that the options choose, and the start of each kubectl command for it."""
 
     def __init__(self, name: str, kubeconfig: str, context: str) -> None:
         from lab.kube import kubeconfig as configs
@@ -131,7 +133,10 @@ def _lab(name: str) -> Path:
     from lab.cluster import gate
 
     paths = lab_paths(name)
-    elsewhere = "another cluster: --kubeconfig FILE or --context NAME; a manifest alone: --offline"
+    elsewhere = (
+        "for another cluster, use --kubeconfig FILE or --context NAME; "
+        "for a manifest without a cluster, use --offline"
+    )
     try:
         gate.require(paths)
     except ClusterError as closed:
@@ -216,16 +221,16 @@ def _manifest(what: str, namespace: str, default: str) -> Manifest:
     try:
         data = Path(what).read_bytes()
     except OSError as bad:
-        hint = "a pod is named without .yaml, .yml or .json" if not Path(what).exists() else ""
+        hint = "if you mean a pod, omit .yaml, .yml or .json" if not Path(what).exists() else ""
         raise ExplainError(f"cannot read {what}: {bad.strerror}", hint=hint) from bad
     return read(data, what, namespace, default)
 
 
 @contextmanager
 def _reported_when_slow(server: str) -> Iterator[None]:
-    """Prints on stderr which server is asked if the body takes longer than SLOW.
+    """Prints the name of the server on stderr if the `with` block takes longer than SLOW seconds.
 
-    A webhook call may take many seconds.
+    A dry run waits for the webhook, which may take many seconds.
     """
     timer = threading.Timer(SLOW, click.echo, [f"asking {server} ..."], {"err": True})
     timer.daemon = True

@@ -1,4 +1,4 @@
-"""Builds the pod for a dry-run create, and reads the API server's answer. Pure."""
+"""Builds the pod for a dry-run create, and interprets the API server's answer. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,11 @@ _DROPPED: Final = ("nodeName", "ephemeralContainers", "hostname", "schedulingGat
 _WARNING: Final = re.compile(r'\d{3} \S+ "((?:[^"\\]|\\.)*)"')
 
 PREFIX: Final = "lab-explain-"
-"""Prefix of the name of the dry run's pod, which is never stored."""
+"""Start of the name of the dry run's pod. The API server never stores this pod."""
 
 
 def body(subject: Subject) -> dict[str, Any]:
-    """Returns the pod for a dry-run create, as the workload's controller would create it."""
+    """Returns the pod to send in a dry-run create, like the pod that a controller would create."""
     metadata = subject.pod.get("metadata") or {}
     kept = {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
     spec = {key: value for key, value in subject.spec.items() if key not in _DROPPED}
@@ -35,7 +35,10 @@ def body(subject: Subject) -> dict[str, Any]:
 
 
 def control(subject: Subject) -> dict[str, Any]:
-    """Returns the same pod with the label that declines a sidecar, for comparison."""
+    """Returns the pod of `body` with the label that declines a sidecar.
+
+    The dry run of this pod shows whether the API server rejects the pod without a sidecar too.
+    """
     pod = body(subject)
     metadata = pod["metadata"]
     labels = {**metadata.get("labels", {}), contract.INJECT_POD_LABEL: "false"}
@@ -43,7 +46,7 @@ def control(subject: Subject) -> dict[str, Any]:
 
 
 def read(status: int, answer: Object, warnings: Sequence[str] = ()) -> Trial:
-    """Returns the meaning of a dry run's answer; `answer` is the pod, or a Status."""
+    """Interprets the answer to a dry run: `answer` is the created pod, or a Status object."""
     texts = tuple(text for value in warnings for text in _WARNING.findall(value))
     if status < 300:
         sidecar = proxy_of(answer)
@@ -61,7 +64,7 @@ def read(status: int, answer: Object, warnings: Sequence[str] = ()) -> Trial:
 
 
 def short(message: str) -> str:
-    """Returns a message in one line, without the long list of a certificate's names."""
+    """Returns a message in one line; replaces a long list of certificate names by their number."""
     message = " ".join(message.split())
     names = _NAMES.search(message)
     if names is None or names["names"].count(",") < 3:
@@ -72,9 +75,9 @@ def short(message: str) -> str:
 
 
 def failed_open(before: str, after: str, names: Sequence[str]) -> bool:
-    """Returns whether the API server ignored more failed calls of one of the named webhooks.
+    """Returns whether the API server ignored a failed call of a named webhook between two times.
 
-    `before` and `after` are its metrics, in Prometheus' text format.
+    `before` and `after`: the API server's metrics at these times, in Prometheus' text format.
     """
     first, last = _counts(before), _counts(after)
     return any(last.get(name, 0.0) > first.get(name, 0.0) for name in names)

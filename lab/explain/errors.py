@@ -4,6 +4,6 @@ from lab.errors import ObservationError
 
 
 class ExplainError(ObservationError):
-    """There is no explanation: misuse, no such pod, or no answer from the cluster. Exit code 2."""
+    """No explanation is possible: wrong usage, no such pod, or no answer. Exit code 2."""
 
     exit_code = 2

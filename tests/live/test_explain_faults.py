@@ -183,7 +183,7 @@ def test_a_discovery_without_pods(space: Space) -> None:
         pytest.fail("istiod is the webhook, too: without it no pod is made; deselect this one")
     with stopped_deployment(space, contract.DISCOVERY_SERVICE):
         told = broken(space, deployment(), "discovery-unreachable")
-        assert "no ready pod stands behind Service" in told.told["sentence"]
+        assert "has no ready pod" in told.told["sentence"]
         mended(space, told)
 
 

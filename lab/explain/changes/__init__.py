@@ -1,1 +1,4 @@
-"""Changes, each with its commands and its effect: to the pod and to the webhook. Pure."""
+"""The changes that `lab explain` proposes for the pod and for the webhook. Pure.
+
+Each change has its commands for a shell and its effect on a Situation.
+"""

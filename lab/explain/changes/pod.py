@@ -1,7 +1,8 @@
 """Changes to a pod, its workload or its namespace, each with its commands and its effect. Pure.
 
-`apply` returns the situation after the change, without the API server's earlier answers, which no
-longer hold. Commands are for a POSIX shell and call kubectl for the situation's cluster.
+`apply` returns the situation after the change. It removes the API server's earlier answers (the dry
+run and the FailedCreate events), because they are no longer true then. `commands` returns lines for
+a POSIX shell, with kubectl options for the situation's cluster.
 """
 
 import json
@@ -23,26 +24,26 @@ _JOB_LABELS: Final = (
 
 
 class Change(Protocol):
-    """One change."""
+    """A change that `lab explain` proposes, with its shell commands and its effect."""
 
     @property
     def order(self) -> int:
-        """The position among other changes: a lower number comes first."""
+        """The change's place in the order of all changes: lower numbers come first."""
 
     @property
     def text(self) -> str:
-        """A description of the change, without the command."""
+        """What the reader should do, in words, without the command."""
 
     def apply(self, situation: Situation) -> Situation:
         """Returns the situation after the change."""
 
     def commands(self, situation: Situation) -> tuple[str, ...]:
-        """Returns lines for a shell, () if no command can do it."""
+        """Returns lines for a shell, () if no command can make the change."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """A change whose effect is not known: a person does it, or `lines` help with it."""
+    """Advice to a person. Its effect is not known; `lines` are shell commands that help, if any."""
 
     text: str
     order: int = 0
@@ -59,14 +60,14 @@ class Advice:
 
 @dataclass(frozen=True)
 class LabelNamespace:
-    """Set and remove labels of the pod's namespace."""
+    """Sets and removes labels of the pod's namespace; the value None removes a label."""
 
     labels: Changes
     order: int = 10
 
     @property
     def text(self) -> str:
-        """A description of the label changes."""
+        """The label changes in words."""
         return f"{_label_changes(self.labels)} on the namespace"
 
     def apply(self, situation: Situation) -> Situation:
@@ -76,7 +77,7 @@ class LabelNamespace:
         return replace(situation, namespace=space, trial=None, refusals=())
 
     def commands(self, situation: Situation) -> tuple[str, ...]:
-        """Returns a `kubectl label namespace`."""
+        """Returns one `kubectl label namespace` command."""
         words = [f"{key}-" if value is None else f"{key}={value}" for key, value in
                  self.labels.items()]  # fmt: skip
         name = situation.subject.namespace
@@ -86,25 +87,25 @@ class LabelNamespace:
 
 @dataclass(frozen=True)
 class CreateNamespace:
-    """Create the pod's namespace, which does not exist."""
+    """Creates the pod's namespace, which does not exist."""
 
     order: int = 9
     text: str = "create the namespace"
 
     def apply(self, situation: Situation) -> Situation:
-        """Returns the situation with a namespace without labels of its own."""
+        """Returns the situation with the new namespace, which has no labels of its own."""
         name = situation.subject.namespace
         space = Namespace(name, labels={"kubernetes.io/metadata.name": name})
         return replace(situation, namespace=space, trial=None, refusals=())
 
     def commands(self, situation: Situation) -> tuple[str, ...]:
-        """Returns a `kubectl create namespace`."""
+        """Returns one `kubectl create namespace` command."""
         return (kubectl(situation, "create", "namespace", situation.subject.namespace),)
 
 
 @dataclass(frozen=True)
 class EditPod:
-    """Apply a JSON merge patch to the pod or its template; None removes a key."""
+    """Applies a JSON merge patch to the pod or its pod template; the value None removes a key."""
 
     patch: Mapping[str, Any]
     text: str
@@ -117,7 +118,11 @@ class EditPod:
         return replace(situation, subject=replace(subject, pod=pod), trial=None, refusals=())
 
     def commands(self, situation: Situation) -> tuple[str, ...]:
-        """Returns a `kubectl patch` of the file, pod or workload, () if no command can do it."""
+        """Returns the command that patches the manifest, the workload, or the pod or Job.
+
+        A manifest is patched and then applied. Pods and Jobs are deleted and created again. Returns
+        () if no command can make the change, for instance for a file with several documents.
+        """
         subject = situation.subject
         space = ("-n", subject.namespace)
         if subject.origin == "file":
@@ -142,17 +147,17 @@ class EditPod:
 
 @dataclass(frozen=True)
 class Renew:
-    """Recreate the pods: injection happens only when a pod is created."""
+    """Recreates the pods, because injection happens only when a pod is created."""
 
     order: int = 30
     text: str = "recreate the pods: a pod is injected when it is created, never later"
 
     def apply(self, situation: Situation) -> Situation:
-        """Returns the situation unchanged: selectors and decision do not depend on it."""
+        """Returns the situation unchanged: new pods change neither a selector nor the decision."""
         return situation
 
     def commands(self, situation: Situation) -> tuple[str, ...]:
-        """Returns the command for the kind of workload, () for a CronJob: each run has new pods."""
+        """Returns the command for the workload's kind; () for a CronJob: each run has new pods."""
         subject, holder = situation.subject, situation.subject.holder
         space = ("-n", subject.namespace)
         if holder is None:
@@ -172,7 +177,7 @@ class Renew:
 
 @dataclass(frozen=True)
 class Move:
-    """Create a copy of the workload in another namespace, because its own is never injected."""
+    """Copies the workload to another namespace, because its present namespace is never injected."""
 
     target: str
     labels: Changes
@@ -180,11 +185,11 @@ class Move:
 
     @property
     def text(self) -> str:
-        """A description of the move."""
-        return f"run it in another namespace, for instance {self.target}"
+        """The move in words."""
+        return f"run the workload in another namespace, for instance {self.target}"
 
     def apply(self, situation: Situation) -> Situation:
-        """Returns the situation in the other namespace with the labels."""
+        """Returns the situation with the pod in the other namespace, which has `labels`."""
         subject = replace(situation.subject, namespace=self.target)
         base = {"kubernetes.io/metadata.name": self.target}
         space = Namespace(self.target, labels=changed(base, self.labels))
@@ -225,7 +230,7 @@ class Move:
 
 
 def kubectl(situation: Situation, *words: str) -> str:
-    """Returns a line that calls kubectl for the situation's cluster."""
+    """Returns a shell line that calls kubectl with `words` for the situation's cluster."""
     return shlex.join([*situation.kubectl, *words])
 
 
@@ -244,7 +249,10 @@ def merge(target: Object, patch: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns one merge patch with the effect of `first` and then `second`; None stays None."""
+    """Returns one merge patch that has the effect of `first` followed by `second`.
+
+    None values are kept, because None in a merge patch removes the key.
+    """
     result = dict(first)
     for key, value in second.items():
         inner = result.get(key)
@@ -259,13 +267,13 @@ _JOB_RESET: Final[dict[str, Any]] = {
         "template": {"metadata": {"labels": dict.fromkeys(_JOB_LABELS)}},
     }
 }
-"""Removes the fields that the API server adds to a Job and rejects when the Job is created."""
+"""Merge patch without the fields that the API server adds to a Job and rejects in a new Job."""
 
 
 def _again(situation: Situation, kind: str, name: str, patch: Mapping[str, Any]) -> str:
-    """Returns a line that deletes an object and creates it again, with `patch` applied.
+    """Returns a shell line that deletes an object and creates it again with `patch` applied.
 
-    Pods and Jobs need this, because their pod spec cannot be changed in place.
+    Pods and Jobs need this, because the pod spec of an existing Pod or Job cannot be changed.
     """
     read = kubectl(situation, "-n", situation.subject.namespace, "get", kind, name, "-o", "json")
     edit = f" | kubectl patch --local -f - --type merge -p {_json(patch)} -o json" if patch else ""

@@ -11,14 +11,15 @@ from lab.explain.situation import Entry, Port, RootPlace, Service, Situation
 from lab.mesh import contract
 
 _SERVING_NAMES: Final = ("https", "webhook", "inject")
-"""Parts of a port's name that indicate that the port serves a webhook."""
+"""A port whose name contains one of these texts probably serves a webhook."""
 
 
 @dataclass(frozen=True)
 class Repair:
-    """Commands that repair the webhook.
+    """Commands that repair the webhook or discovery.
 
-    `entries`, `service`: the entries and the Service after the repair, () and None if unchanged.
+    `entries`: the webhook entries after the repair, () if they do not change.
+    `service`: the Service after the repair, None if it does not change.
     """
 
     text: str
@@ -28,7 +29,7 @@ class Repair:
     order: int = 0
 
     def apply(self, situation: Situation) -> Situation:
-        """Returns the situation with the repaired entries and Service."""
+        """Returns the situation with the repaired webhook entries and Service."""
         repaired = {(entry.configuration, entry.index): entry for entry in self.entries}
         entries = tuple(
             repaired.get((entry.configuration, entry.index), entry)
@@ -52,7 +53,7 @@ def reinstall(situation: Situation) -> Change:
 
 
 def start_pods(situation: Situation, service: Service) -> Change:
-    """Returns the change after which the webhook's Service has ready pods."""
+    """Returns the change after which the Service (of the webhook or discovery) has ready pods."""
     workload = service.workload
     space = ("-n", service.namespace)
     if workload is None:
@@ -61,18 +62,19 @@ def start_pods(situation: Situation, service: Service) -> Change:
     name = f"deployment/{workload.name}"
     if workload.wanted == 0:
         line = kubectl(situation, *space, "scale", name, "--replicas=1")
-        return Repair(f"start the webhook: {name} has 0 replicas", (line,), service=ready)
+        return Repair(f"start the pods of {name}, which has 0 replicas", (line,), service=ready)
     lines = (
         kubectl(situation, *space, "rollout", "restart", name),
         kubectl(situation, *space, "rollout", "status", name),
     )
-    return Repair(f"start the webhook's pods again: none of {name} is ready", lines, service=ready)
+    return Repair(f"restart {name}, which has no ready pod", lines, service=ready)
 
 
 def _select_pods(situation: Situation, service: Service) -> Change:
-    """Returns the change for a Service that selects no Deployment's pods.
+    """Returns the change for a Service whose selector matches the pods of no Deployment.
 
-    The Deployment with the Service's name is meant, else the only one in the namespace.
+    The Service gets the pods of the Deployment that has the same name, or of the only Deployment in
+    the namespace. If there is no such Deployment, the change is a new installation.
     """
     named = [workload for workload in service.workloads if workload.name == service.name]
     meant = named or (service.workloads if len(service.workloads) == 1 else ())
@@ -87,7 +89,7 @@ def _select_pods(situation: Situation, service: Service) -> Change:
 
 
 def call_port(situation: Situation, entries: Sequence[Entry], service: Service) -> Change:
-    """Returns the change that lets the entries call a port that the Service has."""
+    """Returns the change that sets the port of the webhook entries to a port of the Service."""
     named = [port for port in service.ports if any(part in port.name for part in _SERVING_NAMES)]
     usual = [port for port in service.ports if port.number == 443]
     port = (usual or named or list(service.ports))[0].number
@@ -97,17 +99,17 @@ def call_port(situation: Situation, entries: Sequence[Entry], service: Service) 
 
 
 def call_path(situation: Situation, entries: Sequence[Entry], path: str) -> Change:
-    """Returns the change that lets the entries call another path."""
+    """Returns the change that sets the URL path of the webhook entries to `path`."""
     changed = tuple(replace(entry, path=path) for entry in entries)
     lines = _configured(situation, entries, "service/path", path)
-    return Repair(f"let the API server call the webhook by the path {path}", lines, entries=changed)
+    return Repair(f"let the API server call the webhook at the path {path}", lines, entries=changed)
 
 
 def target_port(situation: Situation, service: Service, number: int) -> Change | None:
-    """Returns the change that points the Service's port to the port that the webhook's container
-    declares; None if it does already or that port is not known.
+    """Returns the change of a targetPort of the Service to the webhook's container port.
 
-    `number`: a port of the Service.
+    `number`: the Service's port. Returns None if the targetPort is right, or if it is not known on
+    which port the webhook's container listens.
     """
     workload = service.workload
     if workload is None:
@@ -135,7 +137,7 @@ def target_port(situation: Situation, service: Service, number: int) -> Change |
 
 
 def serving_port(declared: Sequence[Port], port: Port) -> Port | None:
-    """Returns the container port that a Service's port is meant for, None if that is not clear."""
+    """Returns the declared port that the Service's `port` should call, None if none is likely."""
     same = [candidate for candidate in declared if port.name and candidate.name == port.name]
     named = [
         candidate
@@ -151,7 +153,7 @@ def serving_port(declared: Sequence[Port], port: Port) -> Port | None:
 
 
 def trust(situation: Situation, entries: Sequence[Entry], service: Service | None) -> Change:
-    """Returns the change that puts the root that the mesh publishes into the configuration."""
+    """Returns the change that sets caBundle to the root certificate that the mesh publishes."""
     if service is None or not service.root:
         return reinstall(situation)
     place = RootPlace.of(service.namespace, service.name)
@@ -172,7 +174,7 @@ def trust(situation: Situation, entries: Sequence[Entry], service: Service | Non
 
 
 def renew_certificate(situation: Situation, service: Service | None) -> Change:
-    """Returns the change after which the webhook serves a new certificate."""
+    """Returns the change after which the webhook has a new server certificate."""
     if situation.restore:
         text = "let the lab issue a new certificate"
         return Advice(text, lines=(shlex.join(situation.restore),))
@@ -187,7 +189,7 @@ def renew_certificate(situation: Situation, service: Service | None) -> Change:
 def _configured(
     situation: Situation, entries: Sequence[Entry], field: str, value: object
 ) -> tuple[str, ...]:
-    """Returns a command for each configuration that sets a field of the entries' clientConfig."""
+    """Returns one command per configuration, which sets `field` in the entries' clientConfig."""
     lines = []
     for name in dict.fromkeys(entry.configuration for entry in entries):
         patch = [

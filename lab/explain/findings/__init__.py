@@ -1,4 +1,5 @@
 """Finds what is wrong with a pod, from its spec, its status, its events and its logs.
 
-Other programs write these texts, so they are read with limits and used only in sentences.
+Other programs write the events and logs. So this room reads them with size limits, and uses their
+text only in sentences for the reader.
 """

@@ -1,7 +1,8 @@
-"""Finds why a pod with a sidecar does not become, or stay, ready. Pure.
+"""Finds why a pod with a sidecar does not become ready, or does not stay ready. Pure.
 
-Each check returns one finding or None. The checks run in the order in which a pod starts, because
-a failure of one step causes those of the later steps. The first finding is thus the cause.
+Each check is about one step of a pod's start and returns a finding or None. The checks run in the
+order of these steps, because a failure of one step also makes the later steps fail. So the first
+finding is the cause.
 """
 
 import re
@@ -20,9 +21,9 @@ from lab.mesh.injector.settings import annotations
 from lab.mesh.manifest import quantities
 
 LINE: Final = "works"
-"""Key of the line that all these findings decide."""
+"""Key of the line of the chain that the findings of this module decide."""
 YOUNG: Final = 30.0
-"""Seconds after a pod's creation in which an unready sidecar is no fault."""
+"""In the first YOUNG seconds after a pod's creation, a sidecar that is not ready is no fault."""
 _UNPULLED: Final = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 )
@@ -32,11 +33,11 @@ _UNMADE: Final = frozenset(
 _VOLUME: Final = re.compile(r'volume "(?P<name>[^"]+)"')
 _SHORT_OF: Final = re.compile(r"Insufficient (?P<what>cpu|memory)")
 _ENOUGH: Final = 256 * 2**20
-"""Bytes of memory that are enough for Envoy to start in any lab."""
+"""A memory limit in bytes with which Envoy starts in any lab."""
 
 
 def stopping(situation: Situation) -> Finding | None:
-    """Returns what keeps the pod from working, None if nothing does or nothing is known."""
+    """Returns why the pod does not work; None if it works, or if its symptoms were not read."""
     symptoms = situation.symptoms
     if symptoms is None:
         return None
@@ -113,7 +114,10 @@ def _volume(situation: Situation, symptoms: Symptoms) -> Finding | None:
             sentence += "; discovery creates its ConfigMap, and no pod of discovery is ready"
             return Finding(Cause.VOLUME, LINE, sentence, changes.start_pods(situation, service))
         return Finding(
-            Cause.VOLUME, LINE, sentence, Advice("create what the message reports missing")
+            Cause.VOLUME,
+            LINE,
+            sentence,
+            Advice("create the object that the message reports as missing"),
         )
     return None
 
@@ -124,7 +128,8 @@ def _unmade(_: Situation, symptoms: Symptoms) -> Finding | None:
             sentence = (
                 f"{container.name} cannot be started ({container.waiting}): {container.message}"
             )
-            return Finding(Cause.NOT_READY, LINE, sentence, Advice("change what the message names"))
+            advice = Advice("correct what kubelet's message names")
+            return Finding(Cause.NOT_READY, LINE, sentence, advice)
     return None
 
 
@@ -133,17 +138,22 @@ def _init_failed(situation: Situation, symptoms: Symptoms) -> Finding | None:
     if init is None or not init.failing:
         return None
     words = proxy_log.last_words(symptoms.log(init.name)) or init.message or init.last_reason
-    sentence = f"{init.name} ends with code {init.exit_code}, so the pod has no rules: {words}"
+    sentence = (
+        f"{init.name} ends with code {init.exit_code}, so the pod has no iptables rules: {words}"
+    )
     hint = proxy_log.hint(symptoms.log(init.name))
     return Finding(
-        Cause.INIT_FAILED, LINE, sentence, Advice(hint or "change what the message names")
+        Cause.INIT_FAILED,
+        LINE,
+        sentence,
+        Advice(hint or f"correct what the message of {init.name} names"),
     )
 
 
 def _init_order(situation: Situation, symptoms: Symptoms) -> Finding | None:
     """Returns the finding about an init container after istio-init that fails or does not end.
 
-    Its traffic is redirected, but no proxy runs yet.
+    The traffic of such a container is redirected to the proxy, which does not run yet.
     """
     for name in traffic.before_the_proxy(situation.subject.spec):
         init = symptoms.container(name)
@@ -170,7 +180,7 @@ def _memory(situation: Situation, symptoms: Symptoms) -> Finding | None:
         size = max(_ENOUGH, 2 * int(quantities.quantity(limit)))
     except ValueError:
         size = _ENOUGH
-    text = f"raise its limit by the annotation {name}"
+    text = f"raise the memory limit with the annotation {name}"
     edit = EditPod({"metadata": {"annotations": {name: f"{size // 2**20}Mi"}}}, text)
     return Finding(Cause.MEMORY, LINE, sentence, edit)
 
@@ -199,7 +209,7 @@ def _discovery(situation: Situation, symptoms: Symptoms) -> Finding | None:
         sentence = f"the sidecar gets no configuration: there is no Service {name}"
         return Finding(Cause.DISCOVERY, LINE, sentence, changes.reinstall(situation))
     if service is not None and not any(service.ready.values()):
-        sentence = f"the sidecar gets no configuration: no ready pod stands behind Service {name}"
+        sentence = f"the sidecar gets no configuration: Service {name} has no ready pod"
         return Finding(Cause.DISCOVERY, LINE, sentence, changes.start_pods(situation, service))
     if not why:
         return None
@@ -211,7 +221,10 @@ def _discovery(situation: Situation, symptoms: Symptoms) -> Finding | None:
 
 
 def _not_ready(situation: Situation, symptoms: Symptoms) -> Finding | None:
-    """Returns the finding for any other cause, with the best message that the pod has."""
+    """Returns the finding about a sidecar that is not ready, if no other check found why.
+
+    The reason in the sentence comes from the sidecar's log, its events or its status.
+    """
     proxy = unready(symptoms)
     if proxy is None:
         return None
@@ -219,13 +232,15 @@ def _not_ready(situation: Situation, symptoms: Symptoms) -> Finding | None:
         words = proxy_log.last_words(symptoms.log(proxy.name)) or proxy.message or proxy.last_reason
         sentence = f"{proxy.name} ended with code {proxy.exit_code} and is started again: {words}"
         hint = proxy_log.hint(symptoms.log(proxy.name))
-        return Finding(Cause.NOT_READY, LINE, sentence, Advice(hint or "read its log"))
+        return Finding(
+            Cause.NOT_READY, LINE, sentence, Advice(hint or f"read the log of {proxy.name}")
+        )
     if symptoms.age < YOUNG or proxy_log.rejections(symptoms.log(proxy.name)):
         return None
     heard = [event.message for event in symptoms.events if event.container == proxy.name]
     why = heard[-1] if heard else proxy.message or proxy.waiting or "the reason is not known"
     sentence = f"{proxy.name} is not ready after {symptoms.age:.0f} s: {why}"
-    return Finding(Cause.NOT_READY, LINE, sentence, Advice("read its log"))
+    return Finding(Cause.NOT_READY, LINE, sentence, Advice(f"read the log of {proxy.name}"))
 
 
 _CHECKS: Final[tuple[Callable[[Situation, Symptoms], Finding | None], ...]] = (
@@ -245,6 +260,6 @@ def _resources(situation: Situation, group: str) -> Object:
 
 
 def _drop(*names: str) -> EditPod:
-    """Returns the change that removes annotations."""
+    """Returns the change that removes the named annotations of the pod."""
     text = f"remove the annotation {' and '.join(names)}, or correct its value"
     return EditPod({"metadata": {"annotations": dict.fromkeys(names)}}, text)

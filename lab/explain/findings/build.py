@@ -1,7 +1,7 @@
-"""Compares a pod's sidecar with the one that this build of the injector makes. Pure.
+"""Compares a pod's sidecar with the sidecar that this build of the injector makes. Pure.
 
-A second injection does not change a pod that this build has injected. Additions of the API server
-and of other webhooks are no difference.
+For that, it injects the pod again: if this build has injected the pod, the second injection changes
+nothing. Fields that the API server or other webhooks add do not count as differences.
 """
 
 import json
@@ -21,20 +21,21 @@ from lab.mesh.manifest import quantities
 
 LINE: Final = "works"
 SHOWN: Final = 3
-"""Upper limit of the differences in a sentence."""
+"""A sentence names at most this number of differences."""
 _KEYS: Final = {"env": "name", "volumeMounts": "mountPath", "ports": "containerPort"}
 _ONLY_MINE: Final = frozenset({"env"})
-"""Lists to which no other program adds."""
+"""Lists of a sidecar's container to which only the injector adds items."""
 _OF_THE_APP: Final = frozenset(
     {"ISTIO_META_APP_CONTAINERS", "ISTIO_META_POD_PORTS", contract.PROBES_VARIABLE}
 )
-"""Variables that depend on the application's containers, which others may have changed since."""
+"""Variables that are not compared: they depend on the app's containers, which may have changed."""
 
 
 def differences(pod: Object, namespace: str, settings: Settings) -> tuple[str, ...]:
     """Returns how the sidecar of an injected pod differs from the one that this build makes.
 
-    Returns () if there is no difference, or if the pod has no sidecar with a status annotation.
+    Each text names one difference. Returns () if there is none, or if the pod has no sidecar or no
+    status annotation.
     """
     metadata = dict(pod.get("metadata") or {})
     own_annotations = metadata.get("annotations") or {}
@@ -104,7 +105,7 @@ def _entries(what: str, key: str, there: Any, expected: Any, field: str) -> Iter
 
 
 def _same_resources(there: Any, expected: Mapping[str, Any]) -> bool:
-    """Returns whether the quantities are equal; an API server writes 1024Mi as 1Gi."""
+    """Returns whether the quantities are equal; the same quantity may be written 1024Mi or 1Gi."""
     has = there if isinstance(there, Mapping) else {}
     return all(
         _amount((has.get(group) or {}).get(name)) == _amount(value)
@@ -121,7 +122,7 @@ def _amount(value: object) -> object:
 
 
 def _holds(there: Any, expected: Any) -> bool:
-    """Returns whether `there` holds everything in `expected`; an API server adds defaults."""
+    """Returns whether `there` contains all of `expected`, and perhaps the API's defaults."""
     if isinstance(expected, Mapping):
         has = there if isinstance(there, Mapping) else {}
         return all(_holds(has.get(key), value) for key, value in expected.items())
@@ -144,12 +145,13 @@ def _difference(what: str, there: object, expected: object) -> str:
         else clean(value if isinstance(value, str) else json.dumps(value), 120)
         for value in (there, expected)
     )
-    return f"{what}: it has {has}, kube-inject makes {makes}"
+    return f"{what}: the pod has {has}, kube-inject makes {makes}"
 
 
 def webhook(situation: Situation) -> Finding | None:
-    """Returns the finding about a webhook whose sidecar differs from kube-inject's, or whose
-    replicas differ from each other; None if there is no difference.
+    """Returns the finding about a webhook that another build of the injector serves, else None.
+
+    Either its sidecar differs from the one of kube-inject, or its replicas differ from each other.
     """
     trial = situation.trial
     if situation.foreign or not situation.matching:
@@ -172,7 +174,7 @@ def webhook(situation: Situation) -> Finding | None:
 
 
 def aged(situation: Situation) -> tuple[str, ...]:
-    """Returns how a live pod's sidecar differs from the one that this build makes for it."""
+    """Returns how an existing pod's sidecar differs from the one that this build makes."""
     subject = situation.subject
     there = proxy_of(subject.pod)
     if situation.foreign or subject.origin != "live" or there is None:
@@ -182,6 +184,6 @@ def aged(situation: Situation) -> tuple[str, ...]:
 
 
 def few(texts: tuple[str, ...]) -> str:
-    """Returns the first SHOWN texts, and the number of the others."""
+    """Joins the first SHOWN texts to one text, and adds how many more there are."""
     more = len(texts) - SHOWN
     return "; ".join(texts[:SHOWN]) + (f"; and {more} more" if more > 0 else "")

@@ -9,7 +9,7 @@ from lab.explain.changes.pod import Change
 class Cause(Enum):
     """Why a pod has no sidecar, or why a pod with a sidecar does not work as intended.
 
-    The value is the name for programs. It never changes.
+    The value is the cause's name for programs, so it never changes.
     """
 
     NOT_A_POD = "not-a-pod"
@@ -66,9 +66,10 @@ class Cause(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One cause with its sentence and its change.
+    """One cause, the sentence that explains it, and the change that removes it.
 
-    `line`: key of the line that it decides. `refused`: whether the pod cannot even be created.
+    `line`: key of the line of the chain that the cause decides. `refused`: whether the API server
+    refuses to create the pod.
     """
 
     cause: Cause

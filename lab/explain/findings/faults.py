@@ -1,4 +1,4 @@
-"""Finds everything that is wrong with a pod that has a sidecar, or would get one. Pure."""
+"""Collects what is wrong with a pod that has a sidecar, or would get one. Pure."""
 
 from lab.explain.findings import ailments, build, refused, traffic
 from lab.explain.findings.causes import Cause, Finding
@@ -9,7 +9,7 @@ from lab.mesh import contract
 
 
 def faults(situation: Situation) -> tuple[Finding, ...]:
-    """Returns the findings, the most important first, () if nothing is wrong."""
+    """Returns the faults of the pod and its sidecar, the most important first, () if none."""
     if situation.subject.origin == "live":
         stopping = ailments.stopping(situation)
         rejected = refused.configuration(situation)
@@ -27,7 +27,7 @@ def faults(situation: Situation) -> tuple[Finding, ...]:
 
 
 def remarks(situation: Situation) -> tuple[str, ...]:
-    """Returns sentences about facts that are no fault of the sidecar but help a reader."""
+    """Returns sentences about facts that are no fault of the sidecar, but help the reader."""
     sentences = []
     symptoms = situation.symptoms
     if aged := build.aged(situation):

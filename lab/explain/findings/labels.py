@@ -1,4 +1,4 @@
-"""Finds why no entry of the webhook's configuration matches a pod. Pure."""
+"""Finds why no entry of a webhook configuration matches a pod. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ _KEYS = (contract.INJECTION_LABEL, REVISION_LABEL)
 
 @dataclass(frozen=True)
 class Nearest:
-    """An entry, and the label changes after which it matches the pod."""
+    """A webhook entry, and the changes of labels after which the entry matches the pod."""
 
     entry: Entry
     namespace: Changes
@@ -31,7 +31,10 @@ class Nearest:
 
 
 def unmatched(situation: Situation) -> Finding | None:
-    """Returns why no entry matches, None if one does or the labels are not known."""
+    """Returns why no webhook entry matches the pod.
+
+    Returns None if an entry matches, or if the entries or the namespace are not known.
+    """
     space, entries = situation.namespace, situation.entries
     if space is None or entries is None or situation.matching:
         return None
@@ -44,7 +47,7 @@ def unmatched(situation: Situation) -> Finding | None:
             Cause.NAMESPACE_ABSENT, "namespace", sentence, CreateNamespace(), refused=True
         )
     if not any(entry.sees_pods for entry in entries):
-        sentence = "no entry's rules cover the creation of pods"
+        sentence = "no webhook entry has a rule that covers the creation of pods"
         return Finding(Cause.RULES, "configuration", sentence, _absent(situation))
     wish = misplaced_wish(situation)
     if wish is not None and wish.change is not None and _helps(wish.change, situation):
@@ -53,9 +56,10 @@ def unmatched(situation: Situation) -> Finding | None:
 
 
 def nearest(situation: Situation) -> Nearest | None:
-    """Returns the entry that needs the fewest label changes, None if no change is enough.
+    """Returns the webhook entry that matches after the fewest changes of labels.
 
-    Changes of the namespace are preferred to changes of the pod.
+    Changes of the namespace are preferred to changes of the pod. Returns None if no change of
+    labels makes an entry match.
     """
     spaces = situation.namespace.labels if situation.namespace else {}
     candidates = []
@@ -142,7 +146,7 @@ def _by_labels(situation: Situation, labels: Labels, near: Nearest | None) -> Fi
         if contract.INJECTION_LABEL in own_labels:
             sentence = (
                 f"{contract.INJECTION_LABEL} is a label of the {whose}; "
-                f"it counts on the namespace alone, and {name} does not have it"
+                f"it has an effect only as a label of the namespace, and {name} does not have it"
             )
             return Finding(Cause.NAMESPACE_LABEL_MISPLACED, "namespaces", sentence, change)
     sentence = (
@@ -157,7 +161,9 @@ def _rev(labels: Labels) -> str | None:
 
 def _change(near: Nearest | None) -> Change:
     if near is None:
-        return Advice("no change of labels makes an entry match; run the pod in another namespace")
+        return Advice(
+            "run the pod in another namespace: no change of labels makes a webhook entry match here"
+        )
     if near.namespace:
         return LabelNamespace(near.namespace)
     settings = ", ".join(
@@ -168,7 +174,10 @@ def _change(near: Nearest | None) -> Change:
 
 
 def _revised(situation: Situation, known: Sequence[str]) -> Change:
-    """Returns the change that gives the pod an installed revision, else removes its revision."""
+    """Returns the change of the pod's revision label to an installed revision that matches the pod.
+
+    If none matches, the change removes the label.
+    """
     key = REVISION_LABEL
     for value in (*known, None):
         text = f"remove {key} from the pod's labels" if value is None else f"set {key}={value}"
@@ -184,7 +193,7 @@ def _expected(situation: Situation, key: str) -> str:
 
 
 def revisions(entries: Sequence[Entry]) -> tuple[str, ...]:
-    """Returns the revisions for which there is an entry."""
+    """Returns the revisions for which the selectors of the webhook entries look."""
     values = [
         value
         for entry in entries

@@ -1,8 +1,8 @@
-"""Finds a ResourceQuota or LimitRange that the sidecar's resources break. Pure.
+"""Finds a ResourceQuota or LimitRange that rejects the sidecar's resources. Pure.
 
-The API server names no container in these messages. A dry run of the same pod without a sidecar
-(the control) shows whether the sidecar is the cause. The annotations that repair it are computed
-from the numbers in the message and from the sidecar's requests and limits.
+The API server rejects such a pod with a message that names no container. A dry run of the same pod
+without a sidecar (the control) shows whether the sidecar is the cause. The annotations that repair
+the pod are computed from the numbers in the message and the sidecar's requests and limits.
 """
 
 import re
@@ -19,7 +19,7 @@ from lab.mesh.manifest import quantities
 
 Group = Literal["requests", "limits"]
 Key = tuple[Group, str]
-"""(requests or limits, cpu or memory)"""
+"""A pair: "requests" or "limits", and "cpu" or "memory"."""
 NAMES: Final[Mapping[Key, str]] = {
     ("requests", "cpu"): annotations.PROXY_CPU,
     ("requests", "memory"): annotations.PROXY_MEMORY,
@@ -27,7 +27,7 @@ NAMES: Final[Mapping[Key, str]] = {
     ("limits", "memory"): annotations.PROXY_MEMORY_LIMIT,
 }
 _LEAST: Final = {"cpu": 0.01, "memory": 40 * 2**20}
-"""A sidecar needs at least this much to start, in CPUs and bytes."""
+"""The least amounts with which a sidecar starts, in CPUs and in bytes of memory."""
 _QUANTITY: Final = r"(?P<{}>\d[\d.]*[A-Za-z]{{0,2}})"
 _QUOTA: Final = re.compile(
     r"exceeded quota: (?P<name>[\w.-]+), requested: (?P<asked>\S+), used: (?P<used>\S+), "
@@ -46,9 +46,10 @@ _RATIO: Final = re.compile(
 
 @dataclass(frozen=True)
 class Breach:
-    """One broken limit. `need`: the bound of the sidecar's value, in CPUs or bytes.
+    """One rule of a quota or LimitRange that the sidecar's value of `key` breaks.
 
-    `most`: whether the value must be at most `need`, else at least.
+    `need`: the bound that the value must keep, in CPUs or bytes. `most`: True if the value must be
+    at most `need`, False if it must be at least `need`.
     """
 
     key: Key
@@ -75,15 +76,15 @@ def _change(situation: Situation, words: str, what: str) -> Change:
     has = resources(situation)
     wanted = _mended(has, words)
     if wanted is None:
-        return Advice(f"raise {what}: the rest that it allows is too little for a sidecar")
+        return Advice(f"raise {what}: what it allows is not enough for a sidecar")
     edit = {NAMES[key]: shown(key[1], value) for key, value in wanted.items()}
     settings = ", ".join(f"{name}={value}" for name, value in edit.items())
-    text = f"fit the sidecar's resources with annotations: {settings}"
+    text = f"change the sidecar's resources with annotations: {settings}"
     return EditPod({"metadata": {"annotations": edit}}, text)
 
 
 def resources(situation: Situation) -> dict[Key, float]:
-    """Returns the sidecar's requests and limits, in CPUs and bytes."""
+    """Returns the requests and limits of the injected sidecar, in CPUs and bytes."""
     proxy = proxy_of(think(situation).pod)
     declared = (proxy[0].get("resources") or {}) if proxy else {}
     amounts: dict[Key, float] = {}
@@ -97,7 +98,10 @@ def resources(situation: Situation) -> dict[Key, float]:
 
 
 def _mended(has: Mapping[Key, float], words: str) -> dict[Key, float] | None:
-    """Returns all values, changed so that no limit is broken; None if that is not possible."""
+    """Returns the sidecar's values with the changes that the message `words` requires.
+
+    Returns None if the sidecar cannot start with such values, or if nothing changes.
+    """
     wanted = dict(has)
     for key in _unspecified(words):
         wanted.setdefault(key, _LEAST[key[1]] * 4)
@@ -162,7 +166,7 @@ def _pairs(text: str) -> dict[str, float]:
 
 
 def shown(what: str, value: float) -> str:
-    """Returns a quantity as text, rounded down to whole thousandths of a CPU or whole Mi."""
+    """Returns a quantity as Kubernetes writes it, rounded down to whole milli-CPUs or whole Mi."""
     if what == "cpu":
         millis = int(value * 1000 + 1e-6)
         return str(millis // 1000) if millis % 1000 == 0 else f"{millis}m"

@@ -1,4 +1,4 @@
-"""Finds what the pod itself has against a sidecar: its spec, labels and annotations. Pure."""
+"""Finds what in a pod's own spec, labels and annotations prevents a sidecar. Pure."""
 
 from typing import Any, Final
 
@@ -12,17 +12,17 @@ from lab.mesh.errors import AnnotationError
 from lab.mesh.injector.decision import Decision, Reason, decide
 
 ELSEWHERE: Final = "meshed-apps"
-"""The proposed name of a namespace in which pods are injected."""
+"""Name that `lab explain` proposes for a new namespace in which pods are injected."""
 
 
 def decision_of(situation: Situation) -> Decision:
-    """Returns the decision that the injector makes if the API server calls it."""
+    """Returns what the injector decides about the pod if the API server calls the webhook."""
     subject = situation.subject
     return decide(subject.pod, subject.namespace, situation.settings.policy)
 
 
 def declined(situation: Situation) -> Finding | None:
-    """Returns the finding if the injector decides against a sidecar, else None."""
+    """Returns why the injector decides against a sidecar, None if it decides for one."""
     decision = decision_of(situation)
     if decision.inject:
         return None
@@ -38,7 +38,7 @@ def declined(situation: Situation) -> Finding | None:
     if reason is Reason.DECLINED:
         where = "label" if key in subject.labels else "annotation"
         place = place_of(subject, where)
-        sentence = f"{place} {key}=false: the pod declines"
+        sentence = f"{place} {key}=false: the pod declines a sidecar"
         edit = EditPod(metadata(f"{where}s", key, None), f"remove {key} from the pod's {where}s")
         line = "objects" if where == "label" and not situation.matching else line
         return Finding(Cause.POD_DECLINES, line, sentence, edit)
@@ -57,16 +57,19 @@ LINES: Final[dict[str, frozenset[Reason]]] = {
     "never-selector": frozenset({Reason.NEVER_SELECTOR}),
     "always-selector": frozenset({Reason.ALWAYS_SELECTOR}),
 }
-"""Keys of the decision's lines in order, each with its reasons; "policy" has all other reasons."""
+"""The lines of the injector's decision in order: key, and the reasons that the line shows.
+
+The line "policy", which comes last, shows all other reasons.
+"""
 
 
 def line_of(reason: Reason) -> str:
-    """Returns the key of the line that a reason belongs to."""
+    """Returns the key of the line that shows a reason."""
     return next((key for key, reasons in LINES.items() if reason in reasons), "policy")
 
 
 def refused(situation: Situation) -> Finding | None:
-    """Returns the finding if the injector refuses the pod, else None."""
+    """Returns why the injector refuses the pod with an error, None if it does not."""
     refusal = think(situation).refusal
     if refusal is None:
         return None
@@ -78,7 +81,7 @@ def refused(situation: Situation) -> Finding | None:
 
 
 def refused_annotation(subject: Subject, name: str, message: str) -> Finding:
-    """Returns the finding about one annotation's value."""
+    """Returns the finding about an annotation whose value is refused with `message`."""
     edit = EditPod(
         metadata("annotations", name, None),
         f"remove the annotation {name}, or give it a value that is accepted",
@@ -87,7 +90,11 @@ def refused_annotation(subject: Subject, name: str, message: str) -> Finding:
 
 
 def misplaced_wish(situation: Situation) -> Finding | None:
-    """Returns the finding about a request for a sidecar at a place where no selector looks."""
+    """Returns the finding about a request for a sidecar that no selector can see, else None.
+
+    Examples: an annotation instead of a label, a label of the workload instead of its template, a
+    misspelt label.
+    """
     subject = situation.subject
     key = contract.INJECT_POD_LABEL
     wish = subject.labels.get(key)
@@ -122,25 +129,28 @@ def misplaced_wish(situation: Situation) -> Finding | None:
 
 
 def ask(subject: Subject) -> EditPod:
-    """Returns the change that sets the pod's label, which asks for a sidecar."""
+    """Returns the change that sets the label of the pod that asks for a sidecar."""
     where = "pod" if subject.origin == "live" and subject.holder is None else "pod template"
     text = f"set the label {contract.INJECT_POD_LABEL}=true in the {where}'s metadata"
     return EditPod(metadata("labels", contract.INJECT_POD_LABEL, "true"), text)
 
 
 def metadata(kind: str, key: str, value: str | None) -> dict[str, Any]:
-    """Returns a merge patch of one label or annotation; `kind` is "labels" or "annotations"."""
+    """Returns a merge patch that sets one label or annotation, or removes it if `value` is None.
+
+    `kind`: "labels" or "annotations".
+    """
     return {"metadata": {kind: {key: value}}}
 
 
 def place_of(subject: Subject, what: str) -> str:
-    """Returns the first words of a sentence about a label or annotation of the pod."""
+    """Returns the start of a sentence, such as "the pod template has the label"."""
     where = "pod" if subject.origin == "live" else "pod template" if subject.where else "pod"
     return f"the {where} has the {what}"
 
 
 def opening_labels(situation: Situation) -> Changes:
-    """Returns the labels with which pods of a new namespace are injected."""
+    """Returns labels for a new namespace, so that its pods are injected."""
     for entry in situation.entries or ():
         if entry.sees_pods and entry.objects.matches({}):
             changes = repair(entry.namespaces, {})

@@ -1,4 +1,4 @@
-"""Finds applications that listen on a port of the mesh. Pure."""
+"""Finds applications that listen on a port that the sidecar needs. Pure."""
 
 from typing import Final
 
@@ -19,12 +19,13 @@ PORTS: Final = {
     contract.ENVOY_HEALTH_PORT: "Envoy's health",
     contract.ENVOY_STATS_PORT: "Envoy's statistics",
 }
-"""Ports of the mesh in every pod, each with its user."""
+"""Ports that the sidecar uses in every pod, each with the part of the sidecar that uses it."""
 
 
 def taken(situation: Situation, symptoms: Symptoms) -> Finding | None:
-    """Returns the finding about a port of the mesh on which the application listens, or tries to
-    listen; None if there is none.
+    """Returns the finding about a port that the sidecar and the application both need, else None.
+
+    One of them cannot listen there: the sidecar does not become ready, or the application ends.
     """
     known = ports_of(situation)
     if unready(symptoms) is not None:
@@ -68,7 +69,7 @@ def _taken(situation: Situation, port: int, end: str) -> Finding:
 
 
 def ports_of(situation: Situation) -> dict[int, str]:
-    """Returns the mesh's ports in this pod; an annotation can replace the agent's port 15020."""
+    """Returns the sidecar's ports in this pod; an annotation can move the agent from 15020."""
     moved_to = situation.subject.annotations.get(annotations.STATUS_PORT, "")
     if not moved_to.isdecimal() or int(moved_to) in (0, contract.AGENT_PORT):
         return PORTS

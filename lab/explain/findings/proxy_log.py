@@ -1,6 +1,7 @@
-"""Reads failures from istio-proxy's log: refused configuration, used ports, unknown names. Pure.
+"""Finds failures in logs, such as refused configuration, ports in use and unknown hosts. Pure.
 
-It knows the lines of Envoy and of both agents, the lab's and Istio's, and ignores all others.
+The patterns match lines of Envoy, of the agents of the lab and of Istio, of discovery and, for
+ports in use, of applications. All other lines are ignored.
 """
 
 import re
@@ -44,7 +45,7 @@ _KILLED: Final = re.compile(r"Envoy \(pid \d+\) was killed by SIGKILL")
 
 @dataclass(frozen=True)
 class Rejection:
-    """Configuration that Envoy refused; `time` in seconds, None if the line has no time."""
+    """A resource that Envoy refused. `time`: Unix time of the log line, None if it has none."""
 
     kind: Kind
     name: str
@@ -53,7 +54,7 @@ class Rejection:
 
 
 def rejections(log: str) -> tuple[Rejection, ...]:
-    """Returns the last refusal of each resource, in the order of the log."""
+    """Returns Envoy's last refusal of each resource, in the order of Envoy's log."""
     last: dict[tuple[Kind, str], Rejection] = {}
     for line in log[-LOG_BYTES:].splitlines():
         match = _REJECTED.search(line)
@@ -67,7 +68,7 @@ def rejections(log: str) -> tuple[Rejection, ...]:
 
 
 def reported_to_discovery(log: str, pod: str) -> tuple[Rejection, ...]:
-    """Returns a pod's last refusal of each resource, from discovery's log."""
+    """Returns the last refusal of each resource by the Envoy of `pod`, from discovery's log."""
     last = {}
     for line in log[-LOG_BYTES:].splitlines():
         match = _REPORTED.search(line)
@@ -85,25 +86,25 @@ def _rejection(kind: Kind, why: str, time: float | None) -> Rejection:
 
 
 def taken_ports(log: str) -> Iterator[int]:
-    """Yields the ports on which the proxy could not listen, because another process does."""
+    """Yields the ports on which the sidecar could not listen, because they were in use."""
     for match in _TAKEN.finditer(log[-LOG_BYTES:]):
         yield int(match["port"] or match["port2"] or match["port3"])
 
 
 def unresolved(log: str) -> str:
-    """Returns discovery's host name if it could not be resolved, else ""."""
+    """Returns discovery's host name if the agent could not resolve it, else ""."""
     hosts = [match["host"] or match["host2"] for match in _UNRESOLVED.finditer(log[-LOG_BYTES:])]
     return clean(hosts[-1], 120) if hosts else ""
 
 
 def unreached(log: str) -> str:
-    """Returns discovery's address and why it was not reached, "" if there was no failure."""
+    """Returns discovery's address and why the agent did not reach it, "" without a failure."""
     failures = list(_UNREACHED.finditer(log[-LOG_BYTES:]))
     return clean(f"{failures[-1]['where']}: {failures[-1]['why']}") if failures else ""
 
 
 def kills(log: str) -> int:
-    """Returns how often Envoy was killed by SIGKILL, as the kernel does when memory is used up."""
+    """Returns how often Envoy was killed by SIGKILL, as happens when memory is used up."""
     return len(_KILLED.findall(log[-LOG_BYTES:]))
 
 
@@ -112,7 +113,7 @@ _NUMBER: Final = re.compile(r"(?<!\d)(1\d{4})(?!\d)")
 
 
 def application_ports(log: str, ports: frozenset[int]) -> int | None:
-    """Returns the last port of `ports` that an application's log reports as in use, else None."""
+    """Returns the port of `ports` that an application's log last reports as in use, else None."""
     for line in reversed(log[-LOG_BYTES:].splitlines()):
         if _IN_USE.search(line):
             for number in _NUMBER.findall(line):
@@ -122,13 +123,13 @@ def application_ports(log: str, ports: frozenset[int]) -> int | None:
 
 
 def hint(log: str) -> str:
-    """Returns the last `hint:` line of the lab's programs, "" if there is none."""
+    """Returns the last hint that one of the lab's programs logged, "" if there is none."""
     hints = [line for line in log[-LOG_BYTES:].splitlines() if line.startswith("hint: ")]
     return clean(hints[-1].removeprefix("hint: ")) if hints else ""
 
 
 def last_words(log: str, most: int = 300) -> str:
-    """Returns the last `error:` line of a log, or its last line if there is none."""
+    """Returns the last `error:` line of a log, or the last line if no line is an error."""
     lines = [line for line in log[-LOG_BYTES:].splitlines() if line.strip()]
     wrong = [line for line in lines if line.startswith(("error:", "Error:"))]
     last = (wrong or lines or [""])[-1]

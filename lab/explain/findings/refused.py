@@ -1,4 +1,4 @@
-"""Finds configuration that Envoy refused and still lacks. Pure."""
+"""Finds configuration that Envoy refused and has not received in a valid form since. Pure."""
 
 import re
 from typing import Final
@@ -17,7 +17,7 @@ _SHOWN: Final = 3
 
 
 def configuration(situation: Situation) -> Finding | None:
-    """Returns the finding about the last refusal that no later success follows, else None."""
+    """Returns the finding about the last refusal after which no update succeeded, else None."""
     symptoms = situation.symptoms
     if symptoms is None:
         return None
@@ -38,20 +38,24 @@ def configuration(situation: Situation) -> Finding | None:
     sentence = (
         f"Envoy refused {_resource(rejection, names)}: {rejection.why}{_whose(rejection, symptoms)}"
     )
-    kept = "it keeps its previous configuration"
-    sentence += f"; {kept}" if symptoms.ready else "; it is not ready without it"
+    kept = "Envoy keeps its previous configuration"
+    sentence += f"; {kept}" if symptoms.ready else "; without it, the sidecar is not ready"
     if len(lacking) > 1:
         others = ", ".join(
             _resource(earlier, earlier_names) for earlier, earlier_names in lacking[:-1]
         )
         sentence += f" (and {clean(others, 200)})"
-    advice = Advice("correct its source: the Service, its endpoints or its configuration")
+    advice = Advice(
+        "correct the source of the refused part: a Service, its endpoints or its configuration"
+    )
     return Finding(Cause.CONFIGURATION_REFUSED, LINE, sentence, advice)
 
 
 def _lacking(rejection: Rejection, symptoms: Symptoms) -> tuple[str, ...] | None:
-    """Returns the names of the resources that Envoy still lacks, () if they are not known, None if
-    Envoy has received them since.
+    """Returns the names of the resources that Envoy refused and has not received since.
+
+    Returns () if Envoy lacks resources whose names are not known, and None if Envoy has accepted an
+    update since the refusal.
     """
     subscriptions = [update for update in symptoms.updates or () if update.kind == rejection.kind]
     if not subscriptions or rejection.time is None:
@@ -81,7 +85,7 @@ def _resource(rejection: Rejection, names: tuple[str, ...]) -> str:
 def _whose(rejection: Rejection, symptoms: Symptoms) -> str:
     for text, holder in symptoms.holders.items():
         if text in rejection.why:
-            return f" ({text} stands in {holder})"
+            return f" ({text} is in {holder})"
     return ""
 
 
@@ -89,7 +93,7 @@ _SUSPECT: Final = re.compile(r"malformed IP address: (?P<address>[^\s]+?)\.?(?:\
 
 
 def suspects(log: str) -> tuple[str, ...]:
-    """Returns up to _SHOWN addresses that Envoy refused, to search for them in the cluster."""
+    """Returns up to _SHOWN malformed addresses that Envoy refused, to search for their source."""
     addresses = [match["address"] for rejection in proxy_log.rejections(log)
              if (match := _SUSPECT.search(rejection.why))]  # fmt: skip
     return tuple(dict.fromkeys(addresses))[:_SHOWN]

@@ -1,4 +1,4 @@
-"""Finds redirection that does not work as intended, from a pod's spec and annotations. Pure."""
+"""Finds in a pod's spec and annotations where traffic is not redirected as intended. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,15 +21,16 @@ def all_containers(spec: Object) -> Iterator[Object]:
 
 
 def container(spec: Object, name: str) -> Object:
-    """Returns the container with that name, {} if there is none."""
+    """Returns the container or init container `name` of a pod's spec, {} if there is none."""
     return next((item for item in all_containers(spec) if item.get("name") == name), {})
 
 
 def before_the_proxy(spec: Object) -> list[str]:
     """Returns the names of the init containers whose traffic is redirected while no proxy runs.
 
-    These come after istio-init, and a classic sidecar starts only when all of them have ended.
-    Traffic of the proxy's own user is not redirected.
+    They come after istio-init, and a classic sidecar starts only when all init containers have
+    ended. Init containers that run as the proxy's user are left out: their traffic is not
+    redirected.
     """
     if not any(
         item.get("name") == contract.PROXY_CONTAINER for item in spec.get("containers") or ()
@@ -48,7 +49,10 @@ def before_the_proxy(spec: Object) -> list[str]:
 
 
 def init_order(situation: Situation, name: str, end: str) -> Finding:
-    """Returns the finding about one such init container; `end`: its effect, for the sentence."""
+    """Returns the finding about init container `name`, which runs between istio-init and the proxy.
+
+    `end`: the part of the sentence that says what happens to the container.
+    """
     sentence = (
         f"init container {name} comes after {contract.INIT_CONTAINER} and before the proxy, "
         f"{end}: its traffic is redirected to port {contract.OUTBOUND_PORT}, where no proxy "
@@ -58,7 +62,11 @@ def init_order(situation: Situation, name: str, end: str) -> Finding:
 
 
 def _reordered(situation: Situation, name: str) -> Change:
-    """Returns the change of order if the user's own spec has istio-init, else a native sidecar."""
+    """Returns the change with which the init container runs while its traffic works.
+
+    If the spec that the user wrote has istio-init, the change puts istio-init last. Else the change
+    makes the sidecar a native one.
+    """
     subject = situation.subject
     holder = subject.holder
     own: Object = (holder.template.get("spec") or {}) if holder else subject.spec
@@ -71,13 +79,18 @@ def _reordered(situation: Situation, name: str) -> Change:
         return EditPod({"spec": {"initContainers": [*others, *rules]}}, text)
     key = annotations.NATIVE_SIDECAR
     if not situation.matching:
-        return Advice(f"inject again with {key}=true, or put {name} before")
+        return Advice(
+            f"inject again with {key}=true, or put {name} before {contract.INIT_CONTAINER}"
+        )
     text = f"make the sidecar a native one, which starts before {name}, with the annotation {key}"
     return EditPod({"metadata": {"annotations": {key: "true"}}}, text)
 
 
 def outbound_ports(situation: Situation) -> Finding | None:
-    """Returns the finding about includeOutboundPorts with ranges that capture everything."""
+    """Returns the finding about includeOutboundPorts that has no effect, else None.
+
+    It has none if includeOutboundIPRanges captures all traffic.
+    """
     own_annotations = situation.subject.annotations
     ports = own_annotations.get(annotations.INCLUDE_OUTBOUND_PORTS, "").strip()
     ranges = own_annotations.get(annotations.INCLUDE_OUTBOUND_CIDRS, _ALL).strip()
@@ -95,7 +108,10 @@ def outbound_ports(situation: Situation) -> Finding | None:
 
 
 def foreseen(situation: Situation, pod: Object) -> Finding | None:
-    """Returns the finding about an init container that will have no proxy once the pod exists."""
+    """Returns the finding about an init container that will run before the proxy, else None.
+
+    `pod`: the pod as it will be after injection.
+    """
     names = before_the_proxy(pod.get("spec") or {})
     if not names:
         return None

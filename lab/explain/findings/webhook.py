@@ -1,7 +1,7 @@
 """Finds why a webhook that matches a pod does not answer, or refuses the pod. Pure.
 
-The Service and its endpoints are checked before the API server's message: without endpoints, the
-message depends on the cluster's network.
+The Service and its endpoints are checked before the API server's message is read, because the
+message about a Service without endpoints differs from one cluster's network to another.
 """
 
 import re
@@ -24,11 +24,11 @@ _WRONG_NAME: Final = re.compile(r"certificate is valid for|not valid for any nam
 _UNTRUSTED: Final = re.compile(r"x509|unable to load root|certificate signed by|PEM block|tls:")
 _SERVER: Final = re.compile(r"Internal Server Error|an error on the server|EOF|invalid character")
 _SECURITY: Final = re.compile(r"violates PodSecurity")
-_OPAQUE: Final = "the call failed and the API server ignored that"
+_OPAQUE: Final = "the call of the webhook failed, and the API server ignored the failure"
 
 
 def called(situation: Situation) -> Finding | None:
-    """Returns what goes wrong after an entry has matched, None if nothing is known."""
+    """Returns what goes wrong when a matching webhook is called, None if nothing is known."""
     entries, trial = situation.matching, situation.trial
     if not entries or (trial is not None and trial.outcome == "injected"):
         return None
@@ -43,7 +43,7 @@ def called(situation: Situation) -> Finding | None:
 
 
 def _by_facts(situation: Situation, trial: Trial | None) -> Finding | None:
-    """Returns the fault that the Service, its endpoints or the configuration show, else None."""
+    """Returns the fault of the webhook's Service, endpoints or configuration, None if none."""
     for entry in _concerned(situation, trial):
         service = situation.services.get(entry.service) if entry.service else None
         blocks_creation = not entry.ignores_failure
@@ -59,11 +59,13 @@ def _by_facts(situation: Situation, trial: Trial | None) -> Finding | None:
             return _unreachable(Cause.WEBHOOK_UNREACHABLE, sentence, entry, change, blocks_creation)
         if entry.port not in service.ready:
             has = ", ".join(str(port.number) for port in service.ports)
-            sentence = f"the webhook is called on port {entry.port}; {where} has {has}"
+            sentence = (
+                f"the webhook is called on port {entry.port}; {where} has only {has or 'no port'}"
+            )
             change = changes.call_port(situation, _on_port(same, entry), service)
             return _unreachable(Cause.WEBHOOK_PORT, sentence, entry, change, blocks_creation)
         if not service.ready[entry.port]:
-            sentence = f"the webhook cannot be called: no ready pod stands behind {where}"
+            sentence = f"the webhook cannot be called: {where} has no ready pod"
             change = changes.start_pods(situation, service)
             return _unreachable(Cause.WEBHOOK_UNREACHABLE, sentence, entry, change, blocks_creation)
         if wrong := changes.target_port(situation, service, entry.port):
@@ -97,14 +99,17 @@ def _unreachable(
 
 
 def policy(entry: Entry) -> str:
-    """Returns the effect of the entry's failure policy on a call that fails."""
+    """Returns the entry's failurePolicy, and what it means for a pod if the call fails."""
     if entry.ignores_failure:
         return "failurePolicy Ignore: the pod starts without a sidecar"
     return "failurePolicy Fail: no pod can be created"
 
 
 def _by_words(situation: Situation, trial: Trial | None) -> Finding | None:
-    """Returns the cause from the API server's message, from the events if there was no dry run."""
+    """Returns the cause that the API server's answer shows, else None.
+
+    The answer is that of the dry run. Without a dry run, it comes from the workload's events.
+    """
     if trial is None or trial.outcome == "untried":
         return _by_events(situation)
     if trial.outcome == "plain":
@@ -116,7 +121,7 @@ def _by_words(situation: Situation, trial: Trial | None) -> Finding | None:
 
 
 def worded(situation: Situation, trial: Trial) -> Finding:
-    """Returns the cause that the API server's message about a failed call indicates."""
+    """Returns the cause that the API server's message about a failed webhook call shows."""
     entry = next(
         candidate for candidate in situation.entries or () if candidate.name == trial.webhook
     )
@@ -152,7 +157,7 @@ def worded(situation: Situation, trial: Trial) -> Finding:
 
 
 def _tail(words: str) -> str:
-    """Returns the message without the URL at its beginning."""
+    """Returns the API server's message without the method and URL at its beginning."""
     return re.sub(r'^(?:Post|Get) "[^"]*": ', "", words)[:300]
 
 
@@ -163,7 +168,7 @@ def _reach(situation: Situation, service: Service | None) -> Change:
 def _logs(situation: Situation, service: Service | None) -> Change:
     workload = service.workload if service else None
     if service is None or workload is None:
-        return Advice("read the webhook's log where it runs: it names the reason")
+        return Advice("find where the webhook runs, and read its log: it names the reason")
     line = kubectl(
         situation, "-n", service.namespace, "logs", f"deployment/{workload.name}", "--tail=20"
     )
@@ -171,7 +176,7 @@ def _logs(situation: Situation, service: Service | None) -> Change:
 
 
 def _plain(situation: Situation, trial: Trial) -> Finding:
-    """Returns the finding for a dry run without a sidecar although an entry matches."""
+    """Returns the finding about a dry run without a sidecar, though a webhook entry matches."""
     for entry in situation.matching:
         service = situation.services.get(entry.service) if entry.service else None
         if not entry.ignores_failure:
@@ -184,7 +189,9 @@ def _plain(situation: Situation, trial: Trial) -> Finding:
             change = changes.trust(situation, same, service)
             return _unreachable(Cause.CA_BUNDLE, sentence, entry, change, False, "trust")
         sentence = (
-            _OPAQUE if trial.passed_over else "the webhook did not answer, or answered no change"
+            _OPAQUE
+            if trial.passed_over
+            else "the webhook did not answer, or answered without a change"
         )
         change = _logs(situation, service)
         return _unreachable(Cause.WEBHOOK_MISSED, sentence, entry, change, False)
@@ -204,7 +211,7 @@ def _blocks(pem: str) -> set[str]:
 
 
 def _by_events(situation: Situation) -> Finding | None:
-    """Returns the cause from the workload's FailedCreate events, for use without a dry run."""
+    """Returns the cause that the workload's newest FailedCreate event with a known cause shows."""
     from lab.explain import dry_run as answers
 
     for message in reversed(situation.refusals):
@@ -236,7 +243,7 @@ def _refused(situation: Situation, trial: Trial) -> Finding:
 
 
 def _other() -> Change:
-    return Advice("this does not concern sidecar injection: ask the owner of that webhook")
+    return Advice("ask the owner of that webhook: the cause is not sidecar injection")
 
 
 def _rejected(situation: Situation, trial: Trial) -> Finding:

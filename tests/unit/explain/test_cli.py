@@ -221,7 +221,7 @@ def test_a_manifest_without_pods_is_a_no() -> None:
     ("words", "message"),
     [
         (["web", "--offline"], "needs a FILE"),
-        (["web", "--name", "x", "--context", "y"], "two clusters"),
+        (["web", "--name", "x", "--context", "y"], "cannot be combined"),
         (["no-such.yaml", "--offline"], "cannot read no-such.yaml"),
         (["web", "--name", "Not Usable"], "is not usable"),
         (["web", "--name", "nobody-made-this"], "there is no lab"),

@@ -79,7 +79,7 @@ def test_a_webhook_that_answers_otherwise_than_kube_inject_is_of_another_build(e
     assert (found.verdict, found.cause) == (Verdict.WOULD_FAULTY, Cause.WEBHOOK_BUILD)
     assert "kube-inject" in found.sentence
     if edit is _argument:
-        told = "istio-proxy args --domain: it has $(POD_NAMESPACE).old, kube-inject makes $("
+        told = "istio-proxy args --domain: the pod has $(POD_NAMESPACE).old, kube-inject makes $("
         assert told in found.sentence
     assert found.verdict.exit_code == 3
 

@@ -112,7 +112,7 @@ CASES: list[tuple[str, Cause, str, Situation]] = [
     (
         "discovery without pods",
         Cause.DISCOVERY,
-        "no ready pod stands behind",
+        "has no ready pod",
         replace(
             of(running(), log=seen.REFUSED),
             services={KEY: service(), DISCOVERY: service(ready={15012: 0})},
@@ -328,7 +328,7 @@ def test_refused_configuration_is_told_only_while_envoy_lacks_it() -> None:
     assert lacking.cause is Cause.CONFIGURATION_REFUSED
     for words in (
         "of outbound|80||ext:",
-        "stands in EndpointSlice shop/ext-1",
+        "is in EndpointSlice shop/ext-1",
         "keeps its previous",
     ):
         assert words in lacking.sentence
