@@ -1,4 +1,4 @@
-"""Notes: facts that a reader should know besides the cause. Pure."""
+"""Writes the notes of an explanation: facts besides the cause that help the reader. Pure."""
 
 from collections.abc import Iterator
 
@@ -20,11 +20,11 @@ def origin(situation: Situation) -> str:
     names = ", ".join(entry.name for entry in situation.matching)
     if names:
         return f"it has a sidecar; {names} matches it, and {decision_of(situation).sentence}"
-    return "it has a sidecar, though no entry of a webhook matches such a pod now"
+    return "it has a sidecar, though no webhook entry matches such a pod now"
 
 
 def by_hand(situation: Situation) -> bool:
-    """Returns whether the pod's manifest already held the sidecar (`kube-inject`)."""
+    """Returns whether the sidecar was in the manifest already, for instance from `kube-inject`."""
     subject = situation.subject
     if subject.holder is not None and subject.origin == "live":
         return proxy_of(subject.holder.template) is not None
@@ -35,7 +35,7 @@ def by_hand(situation: Situation) -> bool:
 
 
 def notes(situation: Situation, *, injected: bool) -> Iterator[str]:
-    """Yields sentences, the most important first. `injected`: whether the pod is or would be."""
+    """Yields the notes, the most important first. `injected`: whether the pod gets a sidecar."""
     subject = situation.subject
     warnings_of_trial = situation.trial.warnings if situation.trial is not None else ()
     warned = think(situation).warnings
@@ -99,7 +99,7 @@ def _webhook(situation: Situation) -> Iterator[str]:
     matching = situation.matching
     if len({entry.configuration for entry in matching}) > 1 or len(matching) > 1:
         names = ", ".join(entry.name for entry in matching)
-        yield f"several entries match this pod: {names}; the pod is injected by each"
+        yield f"several webhook entries match this pod, and each of them injects it: {names}"
     for entry in matching:
         if entry.ignores_failure:
             yield (
@@ -111,5 +111,5 @@ def _webhook(situation: Situation) -> Iterator[str]:
     if matching and contract.INJECTION_LABEL in labels and REVISION_LABEL in labels:
         yield (
             f"the namespace has both {contract.INJECTION_LABEL} and {REVISION_LABEL}; "
-            f"matched: {matching[0].name}"
+            f"the webhook entry that matches is {matching[0].name}"
         )

@@ -9,22 +9,23 @@ from lab.explain.chain import Line
 from lab.explain.verdict import Explanation
 
 SCHEMA: Final = 1
-"""Version of the JSON; it increases when a field changes its meaning."""
+"""Version of the JSON output. It increases when the meaning of a field changes."""
 Paint = Callable[[str, str], str]
-"""Takes a text and a colour's name, returns the text in that colour."""
+"""A function that takes a text and a colour's name, and returns the text in that colour."""
 _COLOURS: Final = {"yes": "green", "no": "red", "?": "yellow"}
 _WIDEST: Final = 58
-"""Upper limit of the questions' column width; a longer question moves its detail to the right."""
+"""The widest column of questions. A longer question moves the detail of its line to the right."""
 
 
 def plain(text: str, colour: str) -> str:
-    """Returns the text without colours."""
+    """Returns `text` unchanged. It is the Paint function for output without colours."""
     return text
 
 
 def as_text(explanations: Sequence[Explanation], paint: Paint = plain) -> str:
-    """Returns all explanations as text. A pod takes one line if its verdict and cause repeat those
-    of an earlier one.
+    """Returns all explanations as text.
+
+    A pod takes only one line if an earlier pod has the same verdict and cause.
     """
     first_names: dict[tuple[object, ...], str] = {}
     blocks = []
@@ -73,7 +74,7 @@ def _line(line: Line, width: int, paint: Paint) -> str:
 
 
 def as_json(explanations: Sequence[Explanation], exit_code: int) -> str:
-    """Returns one JSON object with schema, exit_code and explanations."""
+    """Returns a JSON object with the fields `schema`, `exit_code` and `explanations`."""
     plain_data = [_plain_data(explanation) for explanation in explanations]
     document = {"schema": SCHEMA, "exit_code": exit_code, "explanations": plain_data}
     return json.dumps(document, indent=1) + "\n"

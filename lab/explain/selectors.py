@@ -1,4 +1,4 @@
-"""What would make a label selector match. Pure."""
+"""Finds the label changes after which a label selector matches. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -6,20 +6,20 @@ from typing import Final
 from lab.mesh.label_selectors import Labels, LabelSelector, Requirement
 
 Changes = Mapping[str, str | None]
-"""Labels to set; None: to remove."""
+"""Changes of labels: the value to set for each key, or None to remove the label."""
 
 FIXED: Final = frozenset({"kubernetes.io/metadata.name"})
-"""Labels that the API server keeps: no change can set them."""
+"""Labels that the API server sets itself, so that no user can change them."""
 
 
 def changed(labels: Labels, changes: Changes) -> dict[str, str]:
-    """`labels` after `changes`."""
+    """Returns `labels` with `changes` applied."""
     merged = {**labels, **changes}
     return {key: value for key, value in merged.items() if value is not None}
 
 
 def repair(selector: LabelSelector, labels: Labels) -> dict[str, str | None] | None:
-    """The fewest label changes after which `selector` matches; None when none can do it."""
+    """Returns the fewest label changes after which `selector` matches, None if none are enough."""
     changes: dict[str, str | None] = {}
     for key in dict.fromkeys(each.key for each in selector.requirements):
         about = [each for each in selector.requirements if each.key == key]
@@ -33,7 +33,10 @@ def repair(selector: LabelSelector, labels: Labels) -> dict[str, str | None] | N
 
 
 def _value(key: str, about: Sequence[Requirement]) -> tuple[str | None] | None:
-    """A value (None: no label), in a tuple, that meets all requirements of `key`; else None."""
+    """Returns a value of label `key` that meets all requirements in `about`, else None.
+
+    The value is in a tuple, because it can be None too: (None,) means to remove the label.
+    """
     offered = [value for each in about if each.operator == "In" for value in each.values]
     for candidate in (*offered, None, "true", "enabled", "on"):
         labels = {} if candidate is None else {key: candidate}

@@ -1,7 +1,8 @@
 """Frozen data about a pod, its namespace and the mesh's webhook.
 
-None means "not known" wherever a field may be None; `Situation.unknown` lists what could not be
-read, and why. Times are the API's (RFC 3339, UTC, to the second) and compare as text.
+In a field that can be None, None means "not known" if the docstring does not say otherwise.
+`Situation.unknown` lists what could not be read, and why. Times are texts as the API writes them
+(RFC 3339, UTC, to the second), so the later of two times is also the greater text.
 """
 
 from collections.abc import Mapping
@@ -16,25 +17,29 @@ from lab.mesh.label_selectors import Labels, LabelSelector
 Object = Mapping[str, Any]
 """A Kubernetes object, or a part of one, as JSON."""
 Origin = Literal["live", "template", "file"]
-"""Where a subject comes from: a pod of the cluster, a workload's pod template, or a manifest."""
+"""Where a subject comes from.
+
+"live": an existing pod of the cluster. "template": the pod template of a workload of the cluster.
+"file": a manifest.
+"""
 Outcome = Literal["injected", "plain", "refused", "failed", "rejected", "untried"]
 """Result of a dry run.
 
-"injected", "plain": the pod came back with or without a sidecar. "refused": a webhook refused it.
-"failed": a webhook could not be called. "rejected": another part of the API server rejected it.
-"untried": the user has no right to create pods.
+"injected": the pod came back with a sidecar. "plain": it came back without a sidecar. "refused": a
+webhook refused the pod. "failed": a webhook could not be called. "rejected": the API server itself
+rejected the pod. "untried": the user has no right to create pods.
 """
 REVISION_LABEL: Final = "istio.io/rev"
 """Label of a namespace or pod that chooses one of several injectors."""
 INJECTION_KEYS: Final = frozenset(
     {contract.INJECTION_LABEL, contract.INJECT_POD_LABEL, REVISION_LABEL}
 )
-"""A webhook whose selectors look at one of these injects sidecars."""
+"""Labels for injection. A webhook whose selectors look at one of them counts as an injector."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The workload that creates the pods; `template` is its pod template, {} if it was not read."""
+    """The workload that creates the pods. `template`: its pod template, {} if it was not read."""
 
     kind: str
     name: str
@@ -44,11 +49,12 @@ class Holder:
 
 @dataclass(frozen=True)
 class Subject:
-    """The pod or pod template to explain. `pod` holds its metadata and spec.
+    """The pod or pod template to explain.
 
-    `where`: the template's path in its object, () for a pod. `created`: the pod's creation time.
-    `place`: file and line of a manifest's document. `file`: the manifest's name, "" for stdin.
-    `alone`: whether the file holds no other document.
+    `pod`: the metadata and spec of the pod or template. `where`: path of the template in the
+    workload's object, () for a pod. `created`: the pod's creation time. For a subject from a
+    manifest, `place` is the file and line, `file` is the file's name ("" for standard input), and
+    `alone` says whether the file has no other document.
     """
 
     origin: Origin
@@ -79,7 +85,7 @@ class Subject:
 
     @property
     def title(self) -> str:
-        """The subject's name in a sentence."""
+        """The words that name the subject in a sentence, such as "pod web-1"."""
         if self.origin == "live" or self.holder is None:
             return f"pod {self.name}"
         return f"pod template of {self.holder.kind} {self.holder.name}"
@@ -87,7 +93,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Namespace:
-    """A namespace. `since`: by label, the time at which it was last set, if the API knows it."""
+    """A namespace. `since`: the time of each label's last change, as far as it is known."""
 
     name: str
     exists: bool = True
@@ -98,12 +104,12 @@ class Namespace:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a MutatingWebhookConfiguration; `index` is its position there.
+    """One webhook entry of a MutatingWebhookConfiguration.
 
-    `sees_pods`: whether its rules cover the creation of pods. `conditions`: number of its
-    matchConditions. `ignores_failure`: whether its failurePolicy is Ignore. `service`: namespace
-    and name, None for an entry with a URL. `authority`: the caBundle's PEM text. `since`: creation
-    time of the configuration.
+    `index`: the entry's position in the configuration. `sees_pods`: whether the rules cover the
+    creation of pods. `conditions`: number of matchConditions. `ignores_failure`: whether
+    failurePolicy is Ignore. `service`: namespace and name of the Service, None for an entry with a
+    URL. `authority`: the caBundle as PEM text. `since`: creation time of the configuration.
     """
 
     configuration: str
@@ -124,7 +130,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Port:
-    """A port of a Service or a container. `target`: number or name of a Service's target port."""
+    """A port of a Service or a container. `target`: the targetPort of a Service's port."""
 
     number: int
     name: str = ""
@@ -135,7 +141,8 @@ class Port:
 class Workload:
     """A Deployment in the namespace of the webhook's Service.
 
-    `labels`: those of its pods. `wanted`, `ready`: numbers of replicas.
+    `labels`: the labels in its pod template. `wanted`: number of replicas in its spec. `ready`:
+    number of ready replicas.
     """
 
     name: str
@@ -147,7 +154,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class RootPlace:
-    """The place of a published root certificate: a key of a ConfigMap, or of a Secret (base64)."""
+    """Where the mesh publishes its root certificate: a key of a ConfigMap or a Secret."""
 
     namespace: str
     resource: str
@@ -156,7 +163,10 @@ class RootPlace:
 
     @classmethod
     def of(cls, namespace: str, service: str) -> "RootPlace":
-        """Returns the place for a webhook's Service: the lab's Secret, or Istio's ConfigMap."""
+        """Returns where the mesh of a webhook's Service publishes its root certificate.
+
+        For the lab's webhook, this is a Secret; for another mesh, Istio's ConfigMap.
+        """
         if (namespace, service) == (contract.CONTROL_NAMESPACE, contract.WEBHOOK_SERVICE):
             return cls(namespace, "secret", service, "ca.crt")
         return cls(namespace, "configmap", contract.CA_CONFIG_MAP, contract.CA_CONFIG_MAP_KEY)
@@ -164,10 +174,11 @@ class RootPlace:
 
 @dataclass(frozen=True)
 class Service:
-    """A webhook's Service, its ready addresses, and the Deployments of its namespace.
+    """A Service of the webhook or of discovery, and what is known about its namespace.
 
-    `ready`: number of ready addresses by port number of the Service. `root`: root certificate that
-    the mesh publishes in that namespace (PEM text), "" if there is none.
+    `ready`: for each port number of the Service, the number of ready addresses. `workloads`: the
+    Deployments of the namespace. `root`: the root certificate that the mesh publishes there (PEM
+    text), "" if none was found.
     """
 
     namespace: str
@@ -181,7 +192,7 @@ class Service:
 
     @property
     def workload(self) -> Workload | None:
-        """The Deployment whose pods the Service selects."""
+        """The Deployment whose pods the Service selects, None if there is none."""
         for workload in self.workloads:
             if self.selector and self.selector.items() <= workload.labels.items():
                 return workload
@@ -190,10 +201,11 @@ class Service:
 
 @dataclass(frozen=True)
 class Trial:
-    """The answer to a dry-run create. `webhook`: name of the entry in the answer, "" if none.
+    """The answer to a dry-run create.
 
-    `native`: whether the sidecar is a native one. `passed_over`: whether the API server counted a
-    failed call that it ignored during the dry run.
+    `webhook`: name of the webhook entry that the answer's message names, "" if it names none.
+    `native`: whether the sidecar is a native one. `passed_over`: whether the API server ignored a
+    failed webhook call during the dry run.
     """
 
     outcome: Outcome
@@ -203,15 +215,15 @@ class Trial:
     native: bool = False
     passed_over: bool = False
     pod: Object = field(default_factory=dict)
-    """The pod in the answer if it has a sidecar, else {}."""
+    """The pod that came back, if it has a sidecar; else {}."""
 
 
 @dataclass(frozen=True)
 class Situation:
     """Everything that a verdict is derived from.
 
-    `kubectl`: the words that call kubectl for this cluster. `restore`: the command that installs
-    the mesh again, () if the cluster is not a lab.
+    `kubectl`: the first words of each kubectl command for this cluster. `restore`: the command that
+    installs the mesh again, () if the cluster is not a lab.
     """
 
     subject: Subject
@@ -220,11 +232,11 @@ class Situation:
     services: Mapping[tuple[str, str], Service] = field(default_factory=dict)
     trial: Trial | None = None
     control: Trial | None = None
-    """A dry run of the same pod without a sidecar, if the one with a sidecar was rejected."""
+    """A second dry run, in which the pod declines a sidecar. Sent only if `trial` was rejected."""
     symptoms: Symptoms | None = None
-    """Symptoms of an existing pod with a sidecar."""
+    """Symptoms of an existing pod with a sidecar, None for any other subject."""
     generations: tuple[str, ...] = ()
-    """A text for each webhook pod if they differ in image or template, else ()."""
+    """One text for each pod of the webhook if these pods differ in image or template, else ()."""
     refusals: tuple[str, ...] = ()
     """Messages of the workload's FailedCreate events, newest last."""
     settings: Settings = field(default_factory=Settings)
@@ -242,14 +254,14 @@ class Situation:
 
     @property
     def matching(self) -> tuple[Entry, ...]:
-        """The entries that match the pod, so that the API server calls their webhook."""
+        """The webhook entries that match the pod. The API server calls their webhooks."""
         if self.namespace is None:
             return ()
         return tuple(entry for entry in self.entries or () if calls(entry, self))
 
 
 def calls(entry: Entry, situation: Situation) -> bool:
-    """Returns whether the API server calls `entry` for the pod. CEL conditions are ignored."""
+    """Returns whether the API server calls `entry` for the pod, without its matchConditions."""
     spaces = situation.namespace.labels if situation.namespace else {}
     return (
         entry.sees_pods
@@ -259,16 +271,17 @@ def calls(entry: Entry, situation: Situation) -> bool:
 
 
 def discovery_of(situation: Situation) -> tuple[str, str]:
-    """Returns namespace and name of the Service that configures sidecars."""
+    """Returns namespace and name of the Service from which sidecars get their configuration."""
     if situation.foreign:
         return next((entry.service for entry in situation.entries or () if entry.service), ("", ""))
     return contract.CONTROL_NAMESPACE, contract.DISCOVERY_SERVICE
 
 
 def proxy_of(pod: Object) -> tuple[Object, bool] | None:
-    """Returns a pod's sidecar container and whether it is a native one; None if there is none.
+    """Returns a pod's sidecar, and whether it is a native one; None if the pod has no sidecar.
 
-    A container of that name with `image: auto` is no sidecar yet: the injector completes it.
+    A container named istio-proxy with `image: auto`, or without an image, is not a sidecar yet: the
+    injector completes it.
     """
     spec = pod.get("spec") or {}
     for group, native in (("containers", False), ("initContainers", True)):

@@ -1,4 +1,4 @@
-"""Turns findings into repair steps, in the order in which to do them. Pure."""
+"""Turns findings into repair steps in the order in which the reader should do them. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,10 @@ from lab.mesh.workloads import WORKLOADS
 
 @dataclass(frozen=True)
 class RepairStep:
-    """One change that removes causes. `commands`: lines for a shell, () if no command can do it."""
+    """One step of the repair. `commands`: lines for a shell, () if no command can do the step.
+
+    `causes`: the causes that the step removes.
+    """
 
     text: str
     commands: tuple[str, ...] = ()
@@ -21,10 +24,11 @@ class RepairStep:
 def steps(
     situation: Situation, findings: Sequence[Finding], *, renew: bool = True
 ) -> tuple[RepairStep, ...]:
-    """Returns the steps for all findings, in the changes' order.
+    """Returns the repair steps for all findings, ordered by the `order` of their changes.
 
-    One step joins all edits of the pod. The last step recreates the pods if the controller does
-    not do so itself. `renew`: whether pods must be recreated even if the pod is not edited.
+    All edits of the pod are joined into one step. The last step recreates the pods, if the
+    controller does not do this after an edit. `renew`: whether the pods must be recreated even
+    without an edit.
     """
     edits = [finding for finding in findings if isinstance(finding.change, EditPod)]
     others = [finding for finding in findings if finding.change and finding not in edits]

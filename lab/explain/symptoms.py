@@ -1,7 +1,7 @@
 """A pod's symptoms as plain data: its status, events, logs and Envoy's counters. Pure.
 
-Any program may have written these texts, so this module cleans and cuts them once. A field of an
-unexpected type counts as absent.
+Any program can have written these texts. So this module removes control characters and shortens
+long texts. A field of an unexpected type counts as absent.
 """
 
 import re
@@ -16,16 +16,16 @@ LOG_LINES: Final = 500
 """Number of lines that are requested from the end of a container's log."""
 LOG_BYTES: Final = 256 * 1024
 STATISTICS_BYTES: Final = 2 * 1024 * 1024
-"""Upper limit of the bytes that are read of Envoy's counters."""
+"""At most this number of bytes of Envoy's counters is read."""
 _WORDS: Final = 400
-"""Upper limit of a message's characters."""
+"""Longer messages are cut after this number of characters."""
 _EVENTS: Final = 60
 OURS: Final = (contract.INIT_CONTAINER, contract.PROXY_CONTAINER)
 Kind = Literal["listener", "cluster", "route table", "endpoints", "secret"]
 
 
 def clean(text: object, most: int = _WORDS) -> str:
-    """Returns one line without control characters, cut after `most` characters."""
+    """Returns `text` as one line without control characters, cut after `most` characters."""
     plain = "".join(c if c.isprintable() else " " for c in str(text)[: 20 * most])
     plain = " ".join(plain.split())
     return plain if len(plain) <= most else f"{plain[:most]}..."
@@ -35,9 +35,10 @@ def clean(text: object, most: int = _WORDS) -> str:
 class Container:
     """One container's status.
 
-    `lasting`: an init container that keeps running. `ended`: it has ended and does not run now.
-    `waiting`: the reason why it waits. `message`: kubelet's message about the wait or the last end.
-    `exit_code`, `last_reason`: of its last end, None and "" if it has not ended yet.
+    `lasting`: whether it is an init container that keeps running, as a native sidecar does.
+    `ended`: whether it has ended and is not running again. `waiting`: kubelet's reason why it waits
+    to start, "" if it does not wait. `message`: kubelet's message about the wait or the last end.
+    `exit_code`, `last_reason`: exit code and reason of the last end, None and "" before the first.
     """
 
     name: str
@@ -54,18 +55,18 @@ class Container:
 
     @property
     def done(self) -> bool:
-        """Whether the container has ended with success."""
+        """Whether the container has ended with exit code 0."""
         return self.ended and self.exit_code == 0
 
     @property
     def failing(self) -> bool:
-        """Whether it ended with an error and does not run now."""
+        """Whether the container ended with an error and is not running again."""
         return not self.running and self.exit_code not in (None, 0)
 
 
 @dataclass(frozen=True)
 class Event:
-    """A warning about the pod; `container` is "" if it is about the whole pod."""
+    """A warning event. `container`: the container's name, "" if it is about the whole pod."""
 
     reason: str
     message: str
@@ -74,9 +75,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Update:
-    """Envoy's counters of one subscription.
+    """Envoy's counters of one subscription to discovery.
 
-    `rejected`: number of rejected updates. `time`: time of the last success in seconds, 0 if never.
+    `name`: the resource's name, "" for listeners and clusters. `rejected`: number of rejected
+    updates. `time`: Unix time of the last successful update, 0 if there was none.
     """
 
     kind: Kind
@@ -89,9 +91,10 @@ class Update:
 class Symptoms:
     """Everything that is known about a pod's health.
 
-    `age`: the pod's age in seconds. `unscheduled`: the scheduler's message if no node takes the
-    pod. `logs`: by container name. `updates`: None if Envoy's counters were not read. `holders`:
-    for each address that Envoy rejected, the EndpointSlice with that address.
+    `age`: the pod's age in seconds. `unscheduled`: the scheduler's message if no node can run the
+    pod, else "". `logs`: log texts by container name; "discovery" is the log of discovery.
+    `updates`: None if Envoy's counters were not read. `holders`: for each address that Envoy
+    rejected, the name of the EndpointSlice that contains this address.
     """
 
     age: float = 0.0
@@ -104,7 +107,7 @@ class Symptoms:
     holders: Mapping[str, str] = field(default_factory=dict)
 
     def container(self, name: str) -> Container | None:
-        """Returns the container with that name, None if there is none."""
+        """Returns the status of the container `name`, None if there is none."""
         return next((container for container in self.containers if container.name == name), None)
 
     def log(self, name: str) -> str:
@@ -113,13 +116,13 @@ class Symptoms:
 
 
 def unready(symptoms: Symptoms) -> Container | None:
-    """Returns the sidecar's container if it is not ready, else None."""
+    """Returns the status of the sidecar's container if the sidecar is not ready, else None."""
     proxy = symptoms.container(contract.PROXY_CONTAINER)
     return proxy if proxy is not None and not proxy.ready else None
 
 
 def of_pod(pod: Mapping[str, Any]) -> Symptoms:
-    """Returns the symptoms in the pod's own status."""
+    """Returns the symptoms that the status of the pod's object shows."""
     status = _mapping(pod.get("status"))
     spec = _mapping(pod.get("spec"))
     lasting = {
@@ -175,7 +178,7 @@ _FIELD: Final = re.compile(r"spec\.\w+\{(?P<name>[^}]*)\}")
 def events(event_objects: Iterable[Mapping[str, Any]], uid: str) -> tuple[Event, ...]:
     """Returns the warnings about one pod, newest last.
 
-    `uid` distinguishes the pod from an earlier pod of the same name.
+    `uid`: the pod's uid. Events of an earlier pod with the same name have another uid.
     """
     mine = []
     for event in event_objects:
@@ -207,7 +210,7 @@ _MANAGERS: Final[Mapping[str, Kind]] = {
 
 
 def updates(statistics: str) -> tuple[Update, ...]:
-    """Returns Envoy's subscriptions from its counters in Prometheus' text format."""
+    """Parses Envoy's counters (Prometheus' text format); returns those of each subscription."""
     counters: dict[tuple[Kind, str, str], dict[str, float]] = {}
     for line in statistics[:STATISTICS_BYTES].splitlines():
         match = _SAMPLE.fullmatch(line)
@@ -238,7 +241,7 @@ def _subscription(what: str, labels: str) -> tuple[Kind | None, str]:
 
 
 def moment(text: str) -> float | None:
-    """Returns the Unix time in seconds for an RFC 3339 text (UTC), None for any other text."""
+    """Converts a time in the format of RFC 3339 to Unix time; None for any other text."""
     try:
         return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
     except ValueError:

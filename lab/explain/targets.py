@@ -1,4 +1,4 @@
-"""Reads the command line's target: a pod, a workload, or the documents of a manifest. Pure."""
+"""Reads what the command line names: a pod, a workload, or the text of a manifest. Pure."""
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from lab.mesh.manifest.documents import Document
 from lab.mesh.workloads import WORKLOADS
 
 KINDS: Final = {alias: kind for kind, workload in WORKLOADS.items() for alias in workload.aliases}
-"""Kinds by each name that a user may type."""
+"""The kind for each name that a user can type, such as "Deployment" for "deploy"."""
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
@@ -28,9 +28,10 @@ class Target:
 
 
 def is_file(argument: str, exists: bool) -> bool:
-    """Returns whether the argument names a manifest: `-`, an existing file, or a manifest suffix.
+    """Returns whether the argument names a manifest and not a pod.
 
-    `exists`: whether a file with that name exists.
+    A manifest is `-`, an existing file, or a name that ends in .yaml, .yml or .json. `exists`:
+    whether a file with the name `argument` exists.
     """
     return argument == "-" or exists or PurePath(argument).suffix in _SUFFIXES
 
@@ -56,7 +57,8 @@ def target(argument: str, namespace: str) -> Target:
         if before:
             if namespace and namespace != before[0]:
                 raise ExplainError(
-                    f"two namespaces: {before[0]} and -n {namespace}", hint="name one of them"
+                    f"{argument} names namespace {before[0]}, but -n names {namespace}",
+                    hint="name the namespace only once",
                 )
             space = before[0]
     return Target(kind, name, space)
@@ -66,8 +68,9 @@ def target(argument: str, namespace: str) -> Target:
 class Manifest:
     """The content of a manifest.
 
-    `subjects`: pods and pod templates. `others`: kind and name of the other objects. `namespaces`:
-    its Namespace objects by name. `mistakes`: the errors for which the injector refuses the file.
+    `subjects`: the pods and pod templates. `others`: kind and name of each other object.
+    `namespaces`: the Namespace objects by name. `mistakes`: the errors because of which the
+    injector refuses the file.
     """
 
     subjects: tuple[Subject, ...] = ()
@@ -79,8 +82,8 @@ class Manifest:
 def read(data: bytes, file: str, namespace: str, default: str) -> Manifest:
     """Reads a manifest with the injector's own code, so that both find the same pods and mistakes.
 
-    `namespace`: the value of -n. `default`: used if neither -n nor the file names a namespace.
-    Raises ExplainError if -n contradicts the file.
+    `namespace`: the value of the option -n. `default`: the namespace if neither -n nor the file
+    names one. Raises ExplainError if -n and the file name different namespaces.
     """
     try:
         found_documents = [
@@ -107,9 +110,9 @@ def read(data: bytes, file: str, namespace: str, default: str) -> Manifest:
 def _others(
     value: Mapping[str, Any], pods: Set[int], spaces: dict[str, Namespace]
 ) -> Iterator[str]:
-    """Yields kind and name of each object in a document except those in `pods` (ids).
+    """Yields kind and name of each object in a document, except pods and workloads.
 
-    Adds namespaces to `spaces`.
+    `pods`: the ids (Python's `id`) of these exceptions. Adds each Namespace object to `spaces`.
     """
     if id(value) in pods:
         return
@@ -146,7 +149,8 @@ def _subject(
     own_namespace = str(meta.get("namespace") or "")
     if namespace and own_namespace and namespace != own_namespace:
         raise ExplainError(
-            f"{document.place(held.path)}: its namespace is {own_namespace}, -n says {namespace}",
+            f"{document.place(held.path)}: the namespace is {own_namespace}, but -n names "
+            f"{namespace}",
             hint="omit -n, or change the manifest",
         )
     name = _name(meta)

@@ -1,7 +1,7 @@
 """Runs the injection on a pod without storing the result. Pure.
 
-An explanation does not repeat the injector's decisions. It calls the same function as kube-inject
-and the webhook, so it gets the same refusals and warnings.
+`lab explain` has no copy of the injector's rules. It calls the same function as kube-inject and the
+webhook, so it gets the same refusals and warnings.
 """
 
 from typing import Final, NamedTuple
@@ -26,11 +26,11 @@ _ISTIO_CHECKS: Final = frozenset(
         annotations.PROXY_CONFIG,
     }
 )
-"""The annotations that Istio's injector checks; the lab's injector checks more."""
+"""The annotations that Istio's injector checks. The lab's injector checks others too."""
 
 
 class Thought(NamedTuple):
-    """The injector's result. `pod`: the pod after injection, or unchanged if `refusal` is set."""
+    """The injector's result. `pod`: the injected pod, or the unchanged pod after a refusal."""
 
     decision: Decision
     pod: Object
@@ -39,9 +39,10 @@ class Thought(NamedTuple):
 
 
 def think(situation: Situation) -> Thought:
-    """Returns the result of injecting the pod.
+    """Injects the pod of the situation and returns the result.
 
-    For another mesh's injector, a refusal is known only for the annotations that it checks.
+    If the cluster's injector belongs to another mesh, only refusals of annotations that Istio's
+    injector checks are reported.
     """
     subject = situation.subject
     holder = subject.holder if subject.origin != "live" else None

@@ -1,7 +1,7 @@
 """Derives an explanation from a situation: verdict, cause, deciding line and repair steps. Pure.
 
-To find the changes, this module applies one change after the other to the situation and judges
-again, until a pod would be injected. Several causes thus lead to several commands, in order.
+This module applies the change for the first cause to the situation and judges the result again, and
+repeats this until a pod would be injected. So it finds all causes, and the changes in order.
 """
 
 from dataclasses import dataclass, replace
@@ -22,11 +22,11 @@ from lab.mesh import contract
 from lab.mesh.errors import DocumentError
 
 LIMIT: Final = 8
-"""Upper limit of the changes in one explanation."""
+"""One explanation has at most this number of changes."""
 
 
 class Verdict(Enum):
-    """The answer for one pod; the value is the text that a reader gets."""
+    """The answer for one pod. The value is the text that `lab explain` prints."""
 
     INJECTED = "injected"
     WOULD = "would be injected"
@@ -39,7 +39,7 @@ class Verdict(Enum):
 
     @property
     def exit_code(self) -> int:
-        """0 for yes, 1 for no, 2 for not known, 3 for yes with a fault."""
+        """0: injected. 1: not injected. 2: not known. 3: injected, with a fault."""
         return _CODES.get(self.name, 1)
 
 
@@ -102,7 +102,7 @@ def judge(situation: Situation) -> Explanation:
 
 
 def unreadable(mistake: DocumentError) -> Explanation:
-    """Returns the explanation of a manifest's mistake that the injector or API server rejects."""
+    """Returns the explanation of a manifest that the injector or API server rejects."""
     hint = (RepairStep(mistake.hint),) if mistake.hint else ()
     return Explanation(
         title="the manifest",
@@ -118,7 +118,10 @@ def unreadable(mistake: DocumentError) -> Explanation:
 
 
 def find(situation: Situation) -> Finding | None:
-    """Returns the first cause why such a pod would get no sidecar if it were created now."""
+    """Returns why the pod would get no sidecar if it were created now; None if it would get one.
+
+    None is also returned if no reason is known.
+    """
     if situation.trial is not None and situation.trial.outcome == "injected":
         return None
     finding = declined(situation) or unmatched(situation) or called(situation)
@@ -173,7 +176,7 @@ def _yes(situation: Situation) -> str:
 
 
 def _late(situation: Situation) -> Finding:
-    """Returns the finding about an existing pod without a sidecar if a new pod would get one."""
+    """Returns why an existing pod has no sidecar although a new pod would get one."""
     subject, space = situation.subject, situation.namespace
     times = [(entry.since, f"the webhook's configuration {entry.configuration} was created")
              for entry in situation.matching]  # fmt: skip
@@ -202,9 +205,9 @@ def _late(situation: Situation) -> Finding:
 
 
 def plan(situation: Situation, first: Finding) -> tuple[tuple[Finding, ...], Situation]:
-    """Returns the findings and the situation after their changes.
+    """Returns all findings, beginning with `first`, and the situation after their changes.
 
-    Each finding is the one that appears once the changes of all earlier findings are applied.
+    Each following finding is the cause that remains when the earlier changes have been applied.
     """
     findings = [first]
     current = situation

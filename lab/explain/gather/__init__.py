@@ -1,1 +1,1 @@
-"""Asks an API server, with reads and dry-run creates, and builds a Situation from its answers."""
+"""Builds a Situation from an API server's answers to reads and dry-run creates."""

@@ -1,4 +1,4 @@
-"""Converts JSON objects of the Kubernetes API into the model of situation.py. Pure."""
+"""Converts JSON objects of the Kubernetes API to the data types of situation.py. Pure."""
 
 import base64
 import binascii
@@ -20,7 +20,10 @@ from lab.mesh.label_selectors import parse
 
 
 def entries(configurations: Iterable[Object]) -> tuple[Entry, ...]:
-    """Returns all entries of the MutatingWebhookConfigurations that inject sidecars."""
+    """Returns the entries of those MutatingWebhookConfigurations that inject sidecars.
+
+    A configuration counts as one that injects if a selector looks at a label of INJECTION_KEYS.
+    """
     injecting = []
     for configuration in configurations:
         meta = configuration["metadata"]
@@ -79,7 +82,7 @@ def _decoded(bundle: str) -> str:
 
 
 def namespace(space: Object) -> Namespace:
-    """Returns a namespace with the times at which its labels were last set."""
+    """Returns a namespace with its labels and, if known, the times at which they were last set."""
     meta = space["metadata"]
     return Namespace(
         name=meta["name"],
@@ -106,8 +109,10 @@ def root(place: RootPlace, published: Object) -> str:
 def service(
     service_object: Object, slices: Iterable[Object], deployments: Iterable[Object], root: str
 ) -> Service:
-    """Returns a Service with its ready addresses, the Deployments of its namespace, and the root
-    certificate that the mesh publishes there (PEM text).
+    """Returns a Service with its ready addresses and what is known about its namespace.
+
+    `deployments`: the namespace's Deployments. `root`: the root certificate that the mesh publishes
+    there (PEM text).
     """
     meta, spec = service_object["metadata"], service_object.get("spec") or {}
     ports = tuple(
@@ -160,7 +165,7 @@ def _workload(deployment: Object) -> Workload:
 
 
 def generations(pods: Iterable[Object]) -> tuple[str, ...]:
-    """Returns a text for each ready pod with its images and template, () if all pods are equal."""
+    """Returns a text per ready pod with its images and template, () if all are equal."""
     running = {}
     for pod in pods:
         meta, status = pod["metadata"], pod.get("status") or {}
@@ -181,7 +186,7 @@ def generations(pods: Iterable[Object]) -> tuple[str, ...]:
 
 
 def policy(config: Any) -> Policy:
-    """Returns the policy in an injector's configuration, the default if there is none.
+    """Returns the policy in an injector's configuration, the default policy for any other value.
 
     The lab's injector and Istio's use the same fields.
     """

@@ -1,6 +1,7 @@
-"""Reads a pod's symptoms from an API server: its events, its logs, Envoy's counters. Thin.
+"""Reads a pod's symptoms from an API server: its events, its logs, Envoy's counters.
 
-A symptom that cannot be read is left out. Everything that a pod sends is read with a limit.
+A symptom that cannot be read is left out. Logs and counters are read up to a size limit, because
+the pod decides what it sends.
 """
 
 import time
@@ -25,12 +26,13 @@ from lab.mesh import contract
 
 _STATISTICS: Final = "/stats/prometheus?filter=update_(rejected%7Ctime)"
 _SLICES: Final = 2000
-"""Upper limit of the EndpointSlices that are searched for an address."""
+"""At most this number of EndpointSlices is searched for an address."""
 
 
 def examine(api: KubeApi, pod: Object, discovery: tuple[str, str]) -> Symptoms:
-    """Returns one pod's symptoms. `discovery`: namespace and name of the Service that configures
-    its sidecar.
+    """Reads and returns one pod's symptoms.
+
+    `discovery`: namespace and name of the Service from which the sidecar gets its configuration.
     """
     metadata = pod["metadata"]
     base = f"/api/v1/namespaces/{metadata['namespace']}"
@@ -58,7 +60,7 @@ def examine(api: KubeApi, pod: Object, discovery: tuple[str, str]) -> Symptoms:
 
 
 def _with_useful_logs(observed: Symptoms) -> Iterator[Container]:
-    """Yields the containers whose logs may contain a reason."""
+    """Yields the containers whose logs may contain the reason why the pod does not work."""
     for container in observed.containers:
         started = container.running or container.ended or container.restarts > 0
         sidecar = container.name == contract.PROXY_CONTAINER
@@ -69,7 +71,10 @@ def _with_useful_logs(observed: Symptoms) -> Iterator[Container]:
 
 
 def _log(api: KubeApi, pod: str, container: Container) -> str:
-    """Returns a container's log; after a failed restart, with the log of the run before it."""
+    """Returns the end of a container's log.
+
+    If the container was restarted and does not work, the log of its previous run comes first.
+    """
     query = {
         "container": container.name,
         "tailLines": str(LOG_LINES),

@@ -1,6 +1,6 @@
-"""Builds a Situation from an API server's answers, with reads and dry-run creates. Thin.
+"""Builds a Situation from an API server's answers to reads and dry-run creates.
 
-This module judges nothing.
+This module only collects facts; verdict.py draws the conclusions.
 """
 
 from dataclasses import replace
@@ -27,7 +27,7 @@ from lab.mesh.workloads import WORKLOADS
 
 
 class Gatherer:
-    """Asks one API server about pods, and reports in each situation what it could not read."""
+    """Asks one API server about pods. Each Situation also lists what could not be read."""
 
     def __init__(
         self, api: KubeApi, kubectl: tuple[str, ...], restore: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Gatherer:
         self._gaps: tuple[str, ...] = ()
 
     def live(self, target: Target) -> list[Subject]:
-        """Returns the pod, or a workload's template and its pods.
+        """Returns the target as subjects: the pod alone, or a workload's pod template and its pods.
 
         Raises ExplainError if the target does not exist.
         """
@@ -66,9 +66,9 @@ class Gatherer:
         ]
 
     def situation(self, subject: Subject, space: Namespace | None, *, tried: bool) -> Situation:
-        """Returns everything that is known about one subject.
+        """Reads and returns everything that is needed to explain one subject.
 
-        `space`: the namespace from the manifest, used if the cluster does not have it yet.
+        `space`: the manifest's Namespace, used if the cluster does not have the namespace yet.
         `tried`: whether a dry run is allowed.
         """
         self._reader.unknown = list(self._gaps)
@@ -107,8 +107,9 @@ class Gatherer:
         return replace(known, unknown=tuple(self._reader.unknown))
 
     def _examined(self, known: Situation) -> Situation:
-        """Returns `known` with an existing pod's symptoms and, if it is not ready, discovery's
-        Service.
+        """Returns `known` with the symptoms of the existing pod.
+
+        If the pod is not ready, it also adds the Service of discovery.
         """
         where = discovery_of(known)
         observed = examine(self._api, known.subject.pod, where)

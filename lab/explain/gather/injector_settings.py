@@ -1,4 +1,4 @@
-"""Reads the settings of the injector that a cluster runs from its ConfigMap. Thin."""
+"""Reads the settings of a cluster's injector from the injector's ConfigMap."""
 
 from typing import Final
 
@@ -15,14 +15,14 @@ from lab.mesh.injector.settings import config
 from lab.mesh.injector.settings.pod_settings import Settings
 
 _ISTIO_CONFIG: Final = ("istio-sidecar-injector", "config")
-"""Name and key of Istio's ConfigMap with the injector's policy."""
+"""The ConfigMap in which Istio keeps the injector's policy: its name, and the key."""
 
 
 def read(api: KubeApi, known: Situation, unknown: list[str]) -> Settings:
     """Returns the injector's settings, or the defaults if they cannot be read.
 
-    Appends the reason to `unknown` if the settings are invalid. For another mesh's injector, the
-    result holds the policy alone.
+    If the ConfigMap has invalid settings, appends the reason to `unknown`. For the injector of
+    another mesh, only the policy is read, and all other settings are the defaults.
     """
     entries = known.matching or known.entries or ()
     service = next((entry.service for entry in entries if entry.service), None)
@@ -49,7 +49,7 @@ def _config_map(api: KubeApi, namespace: str, name: str, key: str) -> str:
 
 
 def _kubelets(api: KubeApi) -> tuple[str, ...]:
-    """Returns the versions of the nodes' kubelets, () if the API server does not list the nodes."""
+    """Returns the versions of the nodes' kubelets, () if they cannot be read."""
     try:
         nodes = api.items("/api/v1/nodes")
     except ApiError:

@@ -1,4 +1,4 @@
-"""Reads the mesh of a cluster: the webhook's entries, its Services and its pods. Thin."""
+"""Reads the control plane of a cluster's mesh: webhook entries, their Services and pods."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -12,7 +12,7 @@ _CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookc
 
 
 class Mesh:
-    """Reads the mesh through one reader; the webhook's entries and Services are read once."""
+    """Reads the control plane of a mesh; reads the webhook entries and their Services only once."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -21,9 +21,10 @@ class Mesh:
         self._gaps: list[str] = []
 
     def webhook(self) -> tuple[tuple[Entry, ...] | None, Mapping[tuple[str, str], Service]]:
-        """Returns the entries, None if they cannot be read, and their Services.
+        """Returns the webhook entries (None if they cannot be read) and the Services they call.
 
-        What could not be read is recorded each time, for every subject that the answer is about.
+        The first call reads them. Each call adds what could not be read to the reader's `unknown`,
+        so that the Situation of every subject lists it.
         """
         if self._webhook is None:
             before, self._reader.unknown = self._reader.unknown, self._gaps
@@ -40,7 +41,7 @@ class Mesh:
         return self._webhook
 
     def service(self, namespace: str, name: str) -> Service | None:
-        """Returns a Service with its endpoints, None if it cannot be read."""
+        """Returns a Service with its endpoints and Deployments, None if it cannot be read."""
         base = f"/api/v1/namespaces/{namespace}"
         try:
             service = self._reader.api.get(f"{base}/services/{name}")
@@ -78,7 +79,7 @@ class Mesh:
         return api_objects.root(place, published)
 
     def generations(self, known: Situation) -> tuple[str, ...]:
-        """Returns a text for each webhook pod, () if all have the same images and template."""
+        """Returns a text per webhook pod with its images and template, () if all are equal."""
         where = next((entry.service for entry in known.matching if entry.service), None)
         service = known.services.get(where) if where else None
         if service is None or not service.selector:

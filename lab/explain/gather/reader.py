@@ -1,4 +1,4 @@
-"""Reads from an API server, and keeps a text for each thing that it could not read. Thin."""
+"""Reads from an API server, and collects texts that say what could not be read."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,7 +10,7 @@ Found = TypeVar("Found")
 
 
 class Reader:
-    """Reads from one API server. `unknown`: a text for each thing that could not be read."""
+    """Reads from one API server. `unknown`: texts that say what could not be read."""
 
     def __init__(self, api: KubeApi) -> None:
         self.api = api
@@ -19,8 +19,9 @@ class Reader:
     def optional(
         self, what: str, read: Callable[..., Found], path: str, **query: str
     ) -> Found | None:
-        """Returns what `read` returns. If it may not be read or does not exist, records that and
-        returns None.
+        """Calls `read` with `path` and `query`, and returns the result.
+
+        If the API server answers 401, 403 or 404, adds `what` to `unknown` and returns None.
         """
         try:
             return read(path, **query)
@@ -29,7 +30,7 @@ class Reader:
             return None
 
     def cannot(self, what: str, error: ApiError) -> None:
-        """Records that `what` may not be read or does not exist. Raises any other error."""
+        """Adds `what` to `unknown` if `error` has status 401, 403 or 404. Else raises `error`."""
         if error.status not in (401, 403, 404):
             raise error
         gap = f"{what} (status {error.status})"

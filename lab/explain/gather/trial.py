@@ -1,4 +1,4 @@
-"""Sends dry-run creates of a pod to an API server. Thin."""
+"""Sends dry-run creates of a pod to an API server."""
 
 import json
 from dataclasses import replace
@@ -11,12 +11,14 @@ from lab.kube.client import KubeApi
 from lab.kube.paths import pods
 
 TRIAL_SECONDS: Final = 45.0
-"""For the dry run: the API server waits up to 30 s for each webhook."""
+"""Time limit of a dry run. The API server itself waits up to 30 s for each webhook."""
 
 
 def attempt(reader: Reader, situation: Situation) -> Trial:
-    """Dry-runs the pod. If the API server may have ignored a failed call, compares its
-    counters before and after a second dry run.
+    """Sends a dry-run create of the pod and returns the answer.
+
+    If the pod comes back without a sidecar, the API server may have ignored a failed webhook call.
+    A second dry run shows that: the API server's counters of such calls are read before and after.
     """
     space, body = situation.subject.namespace, dry_run.body(situation.subject)
     answer = create(reader.api, space, body)
@@ -33,7 +35,7 @@ def attempt(reader: Reader, situation: Situation) -> Trial:
 
 
 def create(api: KubeApi, namespace: str, body: Object) -> Trial:
-    """Returns the meaning of the answer to one dry-run create of a pod."""
+    """Sends one dry-run create of a pod and interprets the answer."""
     answer = api.send(
         "POST",
         pods(namespace),
@@ -46,7 +48,7 @@ def create(api: KubeApi, namespace: str, body: Object) -> Trial:
 
 
 def _decoded(data: bytes) -> dict[str, Any]:
-    """Returns the object or Status of an answer; of any other text, the text as a message."""
+    """Decodes the answer's JSON object. A text that is not JSON becomes the message of a Status."""
     try:
         answer = json.loads(data)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Reads pods, the workloads that create them, and why a workload could not create one. Thin."""
+"""Reads pods, the workloads that create them, and why a workload could not create a pod."""
 
 from typing import Any, Final
 
@@ -11,11 +11,11 @@ from lab.kube.errors import ApiError
 from lab.mesh.workloads import WORKLOADS
 
 _NAMES: Final = 20
-"""Upper limit of the pod names in a hint."""
+"""A hint lists at most this number of names."""
 
 
 def named(api: KubeApi, target: Target) -> dict[str, Any]:
-    """Returns the pod or workload. Raises ExplainError if it does not exist."""
+    """Reads the pod or workload that `target` names. Raises ExplainError if it does not exist."""
     workload = WORKLOADS[target.kind]
     base = f"{workload.api}/namespaces/{target.namespace}/{workload.plural}"
     try:
@@ -24,15 +24,15 @@ def named(api: KubeApi, target: Target) -> dict[str, Any]:
         if error.status != 404:
             raise
     names = [item["metadata"]["name"] for item in api.items(base)]
-    hint = f"there is: {', '.join(names[:_NAMES])}" if names else "there is none"
+    hint = f"the namespace has: {', '.join(names[:_NAMES])}" if names else "the namespace has none"
     if target.kind == "Pod" and not names:
-        hint += "; for pods that could not be created: deploy/NAME"
+        hint += "; if its pods could not be created, name the workload: deploy/NAME"
     what = f"{target.kind} {target.name}"
     raise ExplainError(f"no {what} in namespace {target.namespace}", hint=hint)
 
 
 def pods_of(api: KubeApi, workload: Object) -> list[dict[str, Any]]:
-    """Returns the pods of a workload, newest first, without those that are being deleted."""
+    """Returns a workload's pods, newest first. Pods that are being deleted are left out."""
     selector = (workload.get("spec") or {}).get("selector") or {}
     # A ReplicationController's selector is the bare mapping; a CronJob has none.
     wanted = selector.get("matchLabels", selector) if isinstance(selector, dict) else {}
@@ -46,8 +46,9 @@ def pods_of(api: KubeApi, workload: Object) -> list[dict[str, Any]]:
 
 
 def holder_of(reader: Reader, pod: Object) -> Holder | None:
-    """Returns the topmost workload that owns a pod, such as a ReplicaSet's Deployment or a
-    Job's CronJob; None for a pod without an owner.
+    """Returns the workload at the top of a pod's owners, None for a pod without an owner.
+
+    For a pod of a ReplicaSet that a Deployment owns, that is the Deployment.
     """
     holder: Holder | None = None
     current, space = pod, pod["metadata"]["namespace"]
@@ -73,7 +74,7 @@ def _controller(pod_or_workload: Object) -> Object | None:
 
 
 def refusals(reader: Reader, subject: Subject) -> tuple[str, ...]:
-    """Returns the messages of the workload's last FailedCreate events, newest last."""
+    """Returns the messages of the workload's last five FailedCreate events, newest last."""
     path = f"/api/v1/namespaces/{subject.namespace}/events"
     failures = reader.optional(
         "events", reader.api.items, path, fieldSelector="reason=FailedCreate"

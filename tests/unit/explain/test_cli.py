@@ -240,7 +240,7 @@ def test_a_pod_that_is_not_there_is_answered_with_those_that_are(
     cluster.answers[PODS] = {"items": [pod("web-1", pod_of())]}
     done = run("shop/web-2", "--kubeconfig", str(config))
     assert isinstance(done.exception, ExplainError)
-    assert done.exception.hint == "there is: web-1"
+    assert done.exception.hint == "the namespace has: web-1"
 
 
 def test_a_cluster_that_does_not_answer_is_no_no(tmp_path: Path) -> None:

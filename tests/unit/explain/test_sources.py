@@ -41,7 +41,7 @@ def test_a_pod_or_workload_is_named(given: str, space: str, meant: Target) -> No
         ("a//b", "", "names no pod"),
         ("a/b/c/d", "", "names no pod"),
         ("shop/svc/web", "", "not a kind that holds pods"),
-        ("shop/web-1", "other", "two namespaces"),
+        ("shop/web-1", "other", "names namespace shop, but -n names other"),
     ],
 )
 def test_what_names_nothing_is_misuse(given: str, space: str, words: str) -> None:
@@ -94,7 +94,7 @@ def test_a_single_document_can_be_edited_in_place() -> None:
 
 
 def test_a_namespace_that_contradicts_the_command_line_is_misuse() -> None:
-    with pytest.raises(ExplainError, match="its namespace is shop, -n says other"):
+    with pytest.raises(ExplainError, match="the namespace is shop, but -n names other"):
         read(WEB.encode(), "app.yaml", "other", "default")
 
 
