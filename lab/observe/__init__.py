@@ -1,4 +1,4 @@
-"""Reads the current state of pods: API, sockets, routes, netfilter, processes, Envoy.
+"""Reads the current state of pods: API objects, sockets, routes, netfilter, processes, Envoy.
 
-The readings are plain data. This room makes no claims about them; the chapters do.
+The readings are plain data. This room does not check them; the chapters do.
 """

@@ -17,11 +17,11 @@ State = Literal["waiting", "running", "terminated", "unknown"]
 class Container:
     """One container of a pod: its spec and its current status.
 
-    `image_id` is the digest the runtime resolved the image to; `container_id` has no scheme
-    prefix. `restarts` is the number of restarts. `exit_code` belongs to the current run and is
-    None while it goes on; `last_exit_code` belongs to the run before. `sidecar` is True for a
-    native sidecar (an init container with `restartPolicy: Always`). `command` and `args` are
-    the pod spec's; () when absent.
+    `image_id` is the image's digest as the container runtime reports it. `container_id` has no
+    prefix such as "containerd://". `exit_code` is None unless the container is terminated now;
+    `last_exit_code` and `last_reason` are those of the previous run. `init` is True for each init
+    container, and `sidecar` for a native sidecar (an init container with `restartPolicy: Always`).
+    `command` and `args` are those of the pod's spec, () when absent.
     """
 
     name: str
@@ -44,20 +44,21 @@ class Container:
 
     @property
     def done(self) -> bool:
-        """Whether it ended with exit code 0."""
+        """Whether the container ended with exit code 0."""
         return self.state == "terminated" and self.exit_code == 0
 
     @property
     def running(self) -> bool:
-        """Whether its process runs now."""
+        """Whether the container runs now."""
         return self.state == "running"
 
 
 @dataclass(frozen=True)
 class Event:
-    """A Kubernetes event. `about` is "Kind/name"; `count` is how often it happened.
+    """A Kubernetes event.
 
-    `at` is the time of the last occurrence (RFC 3339, as the API gives it).
+    `kind` is the type, "Normal" or "Warning". `about` names the object as "Kind/name". `count` is
+    how often the event happened, `at` the time of the last occurrence (RFC 3339).
     """
 
     kind: str
@@ -69,7 +70,7 @@ class Event:
 
     @property
     def warning(self) -> bool:
-        """Whether Kubernetes calls it a warning."""
+        """Whether the event is of the type Warning."""
         return self.kind == "Warning"
 
     def __str__(self) -> str:
@@ -78,7 +79,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment's counts of pods. `current`: its controller has read the newest spec."""
+    """A Deployment's numbers of pods. `current`: its controller has read the newest spec."""
 
     name: str
     wanted: int
@@ -91,7 +92,7 @@ class Deployment:
 
     @property
     def rolled_out(self) -> bool:
-        """Whether every replica is new and available and no old one is left.
+        """Whether all replicas are new and available, and no old replica is left.
 
         `kubectl rollout status` decides in the same way.
         """
@@ -105,12 +106,12 @@ class Deployment:
 
 
 def pod_containers(pod: Object) -> tuple[Container, ...]:
-    """The app containers in the order of the spec (init containers are in `pod_inits`)."""
+    """Return the app containers of a pod, in the order of the spec."""
     return tuple(_containers(pod, "containers", "containerStatuses", init=False))
 
 
 def pod_inits(pod: Object) -> tuple[Container, ...]:
-    """The init containers, native sidecars among them, in the order of the spec."""
+    """Return the init containers of a pod, including native sidecars, in the order of the spec."""
     return tuple(_containers(pod, "initContainers", "initContainerStatuses", init=True))
 
 
@@ -147,7 +148,7 @@ def _container(container: Object, status: Object, init: bool) -> Container:
 
 
 def ready_text(pod: Object) -> str:
-    """The READY column of `kubectl get pods`; of the init containers it counts native sidecars."""
+    """Return the READY column of `kubectl get pods`. It counts native sidecars, as kubectl does."""
     counted = [
         *pod_containers(pod),
         *(container for container in pod_inits(pod) if container.sidecar),
@@ -156,7 +157,7 @@ def ready_text(pod: Object) -> str:
 
 
 def is_ready(pod: Object) -> bool:
-    """Whether the pod's Ready condition is true and it is not being deleted."""
+    """Whether the pod has the condition Ready and is not being deleted."""
     return condition(pod, "Ready") == "True" and not is_leaving(pod)
 
 
@@ -166,7 +167,7 @@ def is_leaving(pod: Object) -> bool:
 
 
 def condition(pod: Object, kind: str) -> str:
-    """Status ("True", "False", "Unknown") of the condition; "" when the pod does not have it."""
+    """Return a condition's status ("True", "False", "Unknown"); "" without the condition."""
     for entry in pod.get("status", {}).get("conditions") or ():
         if entry["type"] == kind:
             return str(entry["status"])
@@ -174,7 +175,7 @@ def condition(pod: Object, kind: str) -> str:
 
 
 def condition_message(pod: Object, kind: str) -> str:
-    """Reason and message of the condition, joined by a blank; "" when there is none."""
+    """Return a condition's reason and message as one text; "" without the condition."""
     for entry in pod.get("status", {}).get("conditions") or ():
         if entry["type"] == kind:
             return " ".join(filter(None, (entry.get("reason"), entry.get("message"))))
@@ -182,7 +183,7 @@ def condition_message(pod: Object, kind: str) -> str:
 
 
 def status_text(pod: Object) -> str:
-    """The STATUS column of `kubectl get pods`, for the states that a pod of the lab can have."""
+    """Return the STATUS column of `kubectl get pods`, for the states that pods of the lab have."""
     if is_leaving(pod):
         return "Terminating"
     inits = pod_inits(pod)
@@ -210,7 +211,7 @@ def status_text(pod: Object) -> str:
 
 
 def event(raw: Object) -> Event:
-    """Read an event object of the core/v1 API."""
+    """Convert an event object of the core/v1 API."""
     about = raw.get("involvedObject") or {}
     series = raw.get("series") or {}
     at = (
@@ -231,7 +232,7 @@ def event(raw: Object) -> Event:
 
 
 def deployment(raw: Object) -> Deployment:
-    """Read a deployment object of the apps/v1 API."""
+    """Convert a Deployment object of the apps/v1 API."""
     status = raw.get("status") or {}
     meta = raw["metadata"]
     return Deployment(
@@ -252,7 +253,7 @@ def selector_matches(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bo
 
 
 def describe(pod: Object) -> str:
-    """One line for messages: name, READY, STATUS, and each container's state."""
+    """Describe a pod in one line for messages: name, READY, STATUS, each container's state."""
     parts = [f"pod {pod['metadata']['name']} {ready_text(pod)} {status_text(pod)}"]
     for container in (*pod_inits(pod), *pod_containers(pod)):
         text = f"{container.name} {container.state}"

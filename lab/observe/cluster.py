@@ -1,4 +1,4 @@
-"""The lab's cluster, read through its API; what has to be waited for is watched, not polled."""
+"""Reads the lab's cluster through its API. The waiting methods watch objects and do not poll."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -20,17 +20,17 @@ __all__ = ["Cluster", "NotFoundError", "WaitError"]
 
 
 class Cluster:
-    """Reads of one cluster. Opening costs nothing: connections are made when first used.
+    """Reads from one cluster. Connections are opened only when they are first needed.
 
-    Safe to use from several threads. Every method raises ObservationError when the API server
-    cannot be asked (NotFoundError: it answers, and the thing is not there); the waiting ones
-    raise WaitError, which carries the objects of the last look.
+    Several threads may use it at once. Every method raises ObservationError when the API server
+    cannot be asked, and NotFoundError when the API server does not have the object. The waiting
+    methods raise WaitError at the time limit; it contains the objects as they were then.
     """
 
     def __init__(
         self, kubeconfig: Path, node: str, observer_image: str, *, lab: str = "sidecar-lab"
     ) -> None:
-        """`node` is the node's Docker container, `lab` the lab's name (labels the observer)."""
+        """`node`: name of the node's Docker container. `lab`: name of the lab."""
         self.kubeconfig = kubeconfig
         self.node = node
         self.lab = lab
@@ -52,7 +52,7 @@ class Cluster:
         self.close()
 
     def close(self) -> None:
-        """Close connections. The observer container stays for later commands."""
+        """Close all connections. The observer's container keeps running for later commands."""
         with self._guard:
             api, self._api = self._api, None
         if api is not None:
@@ -61,39 +61,43 @@ class Cluster:
 
     @property
     def api(self) -> KubeApi:
-        """The API server, its kubeconfig read when first used. Raises KubeconfigError."""
+        """The client of the API server. The first use reads the kubeconfig (KubeconfigError)."""
         with self._guard:
             if self._api is None:
                 self._api = KubeApi.from_file(self.kubeconfig)
             return self._api
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
-        """GET one API path, decoded: get("/apis/apps/v1/namespaces/x/deployments/y")."""
+        """GET one API path, such as "/api/v1/namespaces/x", and return the decoded JSON object."""
         return self.api.get(path, **query)
 
     def pods(self, namespace: str, labels: Mapping[str, str] | None = None) -> tuple[Pod, ...]:
-        """Pods that are not being deleted, oldest first."""
+        """Return the pods that have `labels`, oldest first, without terminating pods."""
         found = self.get(_pods(namespace), **labelled(labels)).get("items") or ()
         return tuple(
             self._pod(item) for item in sorted(found, key=_age) if not api_objects.is_leaving(item)
         )
 
     def pod(self, namespace: str, name: str) -> Pod:
-        """The pod of that name."""
+        """Return the pod with this name."""
         return self._pod(self.get(f"{_pods(namespace)}/{name}"))
 
     def only_pod(self, namespace: str, labels: Mapping[str, str] | None = None) -> Pod:
-        """The one pod that fits and is not being deleted; ObservationError if none or several."""
+        """Return the only pod that has `labels` and is not terminating.
+
+        Raises ObservationError when there is no such pod, or more than one.
+        """
         found = self.pods(namespace, labels)
         if len(found) != 1:
             names = ", ".join(pod.name for pod in found) or "none"
             raise ObservationError(
-                f"one pod was expected in {namespace} with {dict(labels or {})}; there is: {names}"
+                f"expected one pod in {namespace} with the labels {dict(labels or {})}; "
+                f"found: {names}"
             )
         return found[0]
 
     def has_pod(self, namespace: str, name: str, uid: str | None = None) -> bool:
-        """Whether the pod (of that uid) is there, terminating or not."""
+        """Whether a pod with this name (and this uid, if given) exists, terminating or not."""
         try:
             found = self.get(f"{_pods(namespace)}/{name}")
         except NotFoundError:
@@ -101,23 +105,23 @@ class Cluster:
         return uid is None or found["metadata"]["uid"] == uid
 
     def events(self, namespace: str) -> tuple[api_objects.Event, ...]:
-        """The namespace's events, oldest first."""
+        """Return the namespace's events, oldest first."""
         found = self.get(f"/api/v1/namespaces/{namespace}/events").get("items") or ()
         return tuple(sorted(map(api_objects.event, found), key=lambda event: event.at))
 
     def deployment(self, namespace: str, name: str) -> api_objects.Deployment:
-        """A deployment's counts."""
+        """Return one Deployment with its numbers of pods."""
         return api_objects.deployment(self.get(f"{_deployments(namespace)}/{name}"))
 
     def deployments(self, namespace: str) -> tuple[api_objects.Deployment, ...]:
-        """Every deployment of the namespace, by name."""
+        """Return all Deployments of the namespace, sorted by name."""
         found = self.get(_deployments(namespace)).get("items") or ()
         return tuple(
             sorted(map(api_objects.deployment, found), key=lambda deployment: deployment.name)
         )
 
     def namespace_labels(self, namespace: str) -> Mapping[str, str]:
-        """The namespace's labels."""
+        """Return the namespace's labels."""
         found: Mapping[str, str] = (
             self.get(f"/api/v1/namespaces/{namespace}")["metadata"].get("labels") or {}
         )
@@ -132,7 +136,7 @@ class Cluster:
         previous: bool = False,
         tail: int | None = None,
     ) -> str:
-        """A container's log text; `previous` that of its run before; `tail` the last lines."""
+        """Return a container's log. `previous`: that of the run before. `tail`: number of lines."""
         query = {"container": container}
         if previous:
             query["previous"] = "true"
@@ -152,9 +156,10 @@ class Cluster:
         name: str | None = None,
         describe: Callable[[api_objects.Object], str] | None = None,
     ) -> tuple[api_objects.Object, ...]:
-        """Wait until `met` holds of the collection at `path`; returns the objects then there.
+        """Wait until `met` is true for the objects at `path`, and return these objects.
 
-        `name` selects one object. `what` and `describe` are used in the error's message.
+        `path` is a collection; `labels` and `name` select objects of it. `what` (the condition in
+        words) and `describe` (one object in words) are for the error's message.
         """
         query = labelled(labels)
         if name is not None:
@@ -178,7 +183,7 @@ class Cluster:
         labels: Mapping[str, str] | None = None,
         timeout: float = 60.0,
     ) -> tuple[Pod, ...]:
-        """Wait until `met` holds of the pods that fit (terminating ones among them)."""
+        """Wait until `met` is true for the pods that have `labels`, including terminating pods."""
         found = self.wait(
             _pods(namespace),
             met,
@@ -197,7 +202,7 @@ class Cluster:
         count: int = 1,
         timeout: float = 60.0,
     ) -> tuple[Pod, ...]:
-        """Wait until exactly `count` pods fit, all Ready, none of them being deleted."""
+        """Wait until exactly `count` pods have `labels`, all of them ready and not terminating."""
         return self.wait_pods(
             namespace,
             lambda pods: len(pods) == count and all(map(api_objects.is_ready, pods)),
@@ -209,7 +214,7 @@ class Cluster:
     def wait_rollout(
         self, namespace: str, deployment: str, *, timeout: float = 60.0
     ) -> tuple[Pod, ...]:
-        """Wait until the deployment is rolled out and its old pods are gone; its pods."""
+        """Wait until the Deployment is rolled out and its old pods are gone; return its pods."""
         (whole,) = self.wait(
             _deployments(namespace),
             lambda found: any(api_objects.deployment(item).rolled_out for item in found),
@@ -224,7 +229,7 @@ class Cluster:
         )
 
     def wait_gone(self, namespace: str, pod: str, *, timeout: float = 60.0) -> None:
-        """Wait until no pod of that name is there."""
+        """Wait until no pod with this name exists."""
         self.wait(
             _pods(namespace),
             lambda found: not found,
@@ -243,7 +248,7 @@ class Cluster:
         what: str,
         timeout: float = 60.0,
     ) -> Pod:
-        """Wait until `met` holds of the pod's API object (for instance: completed)."""
+        """Wait until `met` is true for the pod's API object, and return the pod."""
         (found,) = self.wait(
             _pods(namespace),
             lambda pods: any(map(met, pods)),

@@ -1,4 +1,4 @@
-"""The interface between a pod and its cluster, so that their modules do not import each other."""
+"""The part of Cluster that Pod needs, so that pod.py does not have to import cluster.py."""
 
 from typing import Any, Protocol
 
@@ -7,7 +7,7 @@ from lab.observe.observer.container import Observer
 
 
 class ClusterReads(Protocol):
-    """The reads that a Pod makes through its cluster; lab.observe.cluster.Cluster provides them."""
+    """The methods of a cluster that a Pod calls. lab.observe.cluster.Cluster implements them."""
 
     node: str
     observer: Observer
@@ -16,10 +16,10 @@ class ClusterReads(Protocol):
         """GET one API path and return the decoded JSON object."""
 
     def has_pod(self, namespace: str, name: str, uid: str | None = None) -> bool:
-        """Whether the pod (with that uid, if one is named) exists; a terminating pod exists."""
+        """Whether a pod with this name (and this uid, if given) exists, terminating or not."""
 
     def events(self, namespace: str) -> tuple[api_objects.Event, ...]:
-        """The namespace's events, oldest first."""
+        """Return the namespace's events, oldest first."""
 
     def logs(
         self,
@@ -30,4 +30,4 @@ class ClusterReads(Protocol):
         previous: bool = False,
         tail: int | None = None,
     ) -> str:
-        """A container's log text; `previous`: of its previous run, `tail`: its last lines only."""
+        """Return a container's log. `previous`: that of the run before. `tail`: number of lines."""

@@ -21,7 +21,7 @@ class EnvoyListener:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One endpoint of a cluster; `health` is Envoy's EDS health ("HEALTHY")."""
+    """One endpoint of an Envoy cluster. `health`: its health as EDS gave it, such as "HEALTHY"."""
 
     address: str
     port: int
@@ -38,10 +38,11 @@ class EnvoyCluster:
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """Envoy's /server_info. `state` is "LIVE" when it serves; `uptime` is in seconds.
+    """What Envoy reports at /server_info.
 
-    `options` are its command line options by Envoy's own names ("config_path", "concurrency").
-    `node` is the bootstrap's node: id, cluster, metadata.
+    `state` is "LIVE" when Envoy serves traffic. `uptime` is in seconds. `options` are the command
+    line options by the names that Envoy uses ("config_path", "concurrency"). `node` is the node of
+    the bootstrap configuration: id, cluster, metadata.
     """
 
     state: str
@@ -52,7 +53,7 @@ class ServerInfo:
 
 
 class Envoy:
-    """One pod's Envoy. Every call asks its admin interface; nothing is cached.
+    """The Envoy of one pod. Every call asks the admin interface; nothing is cached.
 
     Each method raises ObservationError when the admin interface gives no answer.
     """
@@ -62,7 +63,7 @@ class Envoy:
         self._who = who
 
     def get(self, path: str) -> str:
-        """GET `path` from the admin interface and return the answer's text."""
+        """GET `path` from the admin interface and return the answer's body as text."""
         answer = self._get(path)
         if answer.status != 200:
             what = answer.error or f"status {answer.status}: {answer.body[:200]}"
@@ -79,49 +80,49 @@ class Envoy:
             return json.loads(text)
         except ValueError as bad:
             raise ObservationError(
-                f"Envoy's admin interface of {self._who} answered {path} with no JSON: "
+                f"Envoy's admin interface of {self._who} did not answer {path} with JSON: "
                 f"{text[:200]!r}"
             ) from bad
 
     def alive(self) -> bool:
-        """Whether the admin interface answers with state LIVE. Never raises ObservationError."""
+        """Whether Envoy is in the state LIVE; False when the admin interface gives no answer."""
         try:
             return self.server_info().state == "LIVE"
         except ObservationError:
             return False
 
     def server_info(self) -> ServerInfo:
-        """Read /server_info."""
+        """Return what Envoy reports at /server_info."""
         return server_info(self.json("/server_info"))
 
     def config_dump(self) -> dict[str, Any]:
-        """Envoy's whole configuration dump, with endpoints, as decoded JSON."""
+        """Return Envoy's whole configuration dump, including endpoints, as decoded JSON."""
         dump: dict[str, Any] = self.json("/config_dump?include_eds")
         return dump
 
     def bootstrap(self) -> dict[str, Any]:
-        """The bootstrap configuration with which this Envoy was started."""
+        """Return the bootstrap configuration with which this Envoy was started."""
         return bootstrap_of(self.config_dump())
 
     def listeners(self) -> tuple[EnvoyListener, ...]:
-        """The bound listeners, sorted by name, port and address."""
+        """Return the bound listeners, sorted by name, port and address."""
         return listeners_of(self.json("/listeners?format=json"))
 
     def clusters(self) -> tuple[EnvoyCluster, ...]:
-        """The clusters with their endpoints, sorted by name."""
+        """Return Envoy's clusters with their endpoints, sorted by name."""
         return clusters_of(self.json("/clusters?format=json"))
 
     def cluster(self, name: str) -> EnvoyCluster | None:
-        """The cluster with that name; None when Envoy does not have it."""
+        """Return the Envoy cluster with this name; None when Envoy does not have it."""
         return next((cluster for cluster in self.clusters() if cluster.name == name), None)
 
     def stats(self, pattern: str = "") -> dict[str, int]:
-        """Counters and gauges by name; `pattern` is Envoy's regular expression filter."""
+        """Return counters and gauges by name. `pattern`: a regular expression for their names."""
         query = f"&filter={quote(pattern)}" if pattern else ""
         return stats_of(self.json(f"/stats?format=json{query}"))
 
     def stat(self, name: str) -> int:
-        """The value of one counter or gauge; 0 when Envoy does not have it."""
+        """Return the value of one counter or gauge; 0 when Envoy does not have it."""
         return self.stats(f"^{name}$").get(name, 0)
 
 
@@ -146,7 +147,7 @@ def bootstrap_of(dump: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def listeners_of(answer: Mapping[str, Any]) -> tuple[EnvoyListener, ...]:
-    """Parse the JSON of /listeners; the result is sorted."""
+    """Parse the JSON of /listeners; sort by name, port and address."""
     listeners = []
     for status in answer.get("listener_statuses", ()):
         where = status.get("local_address", {}).get("socket_address", {})
@@ -159,7 +160,7 @@ def listeners_of(answer: Mapping[str, Any]) -> tuple[EnvoyListener, ...]:
 
 
 def clusters_of(answer: Mapping[str, Any]) -> tuple[EnvoyCluster, ...]:
-    """Parse the JSON of /clusters; clusters and endpoints are sorted."""
+    """Parse the JSON of /clusters; sort clusters by name, endpoints by address and port."""
     clusters = []
     for status in answer.get("cluster_statuses", ()):
         ends = []
@@ -173,7 +174,7 @@ def clusters_of(answer: Mapping[str, Any]) -> tuple[EnvoyCluster, ...]:
 
 
 def stats_of(answer: Mapping[str, Any]) -> dict[str, int]:
-    """Parse the JSON of /stats: counters and gauges by name, without texts and histograms."""
+    """Parse the JSON of /stats. Return counters and gauges by name; skip texts and histograms."""
     return {
         stat["name"]: int(stat["value"])
         for stat in answer.get("stats", ())

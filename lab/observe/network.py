@@ -1,6 +1,6 @@
 """Turns netlink messages of a network namespace into interfaces and routes. Pure.
 
-The results equal those that the parsers read from the output of ifconfig and route.
+The results are equal to those of the parsers for the output of `ifconfig` and `route`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,15 +23,15 @@ FLAGS = {
     0x200: "ALLMULTI",
     0x1000: "MULTICAST",
 }
-"""Interface flags (linux/if.h) with ifconfig's names; ifconfig prints no other flags."""
+"""Interface flags (linux/if.h) and the names that ifconfig prints for them."""
 AF_INET = 2
 RTN_UNICAST = 1
 RTN_REJECTING = frozenset({6, 7, 8})
-"""Route types blackhole, unreachable and prohibit, which route prints as "!"."""
+"""Route types blackhole, unreachable and prohibit. `route` prints them with the flag "!"."""
 
 
 def interfaces(links: Sequence[Message], addresses: Sequence[Message]) -> tuple[Interface, ...]:
-    """The interfaces that are up, sorted by name."""
+    """Return the interfaces that are up, sorted by name."""
     up = [_interface(link, addresses) for link in links if link["flags"] & 1]
     return tuple(sorted(up, key=lambda interface: interface.name))
 
@@ -65,7 +65,7 @@ def _own(address: Message) -> str:
 
 
 def routes(messages: Sequence[Message], links: Sequence[Message]) -> tuple[Route, ...]:
-    """The unicast and rejecting routes of the main table, in the kernel's order."""
+    """Return the unicast and rejecting routes among `messages`, in the kernel's order."""
     names = {link["index"]: link["IFLA_IFNAME"] for link in links}
     return tuple(
         _route(message, names)

@@ -24,11 +24,11 @@ ADMIN = "http://127.0.0.1:15000"
 
 
 class Pod:
-    """A handle on one pod, identified by its uid. Every call reads the current state.
+    """Reads one pod, which its uid identifies. Every call reads the current state.
 
-    Each method raises ObservationError when the pod is gone, when another pod has its name, or
-    when the reading fails. The observer reads network and processes from outside the pod, so the
-    pod's images need no tools and its containers no privileges.
+    Each method raises ObservationError when the pod does not exist any more, when another pod now
+    has the same name, or when the reading fails. The observer reads network and processes from
+    outside the pod, so the pod's images need no tools and its containers need no privileges.
     """
 
     def __init__(self, cluster: ClusterReads, namespace: str, name: str, uid: str) -> None:
@@ -42,16 +42,16 @@ class Pod:
 
     # --- from the API ----------------------------------------------------------------------
     def object(self) -> dict[str, Any]:
-        """The pod's API object as decoded JSON."""
+        """Return the pod's API object as decoded JSON."""
         current = self._cluster.get(f"/api/v1/namespaces/{self.namespace}/pods/{self.name}")
         if current["metadata"]["uid"] != self.uid:
             raise ObservationError(
-                f"pod {self.namespace}/{self.name} was replaced by another of the same name"
+                f"pod {self.namespace}/{self.name} was replaced by another pod of the same name"
             )
         return current
 
     def exists(self) -> bool:
-        """Whether this pod (with this uid) still exists; it may be terminating."""
+        """Whether the pod with this uid still exists, terminating or not."""
         return self._cluster.has_pod(self.namespace, self.name, self.uid)
 
     @property
@@ -61,7 +61,7 @@ class Pod:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the pod's Ready condition is true."""
+        """Whether the pod has the condition Ready and is not being deleted."""
         return api_objects.is_ready(self.object())
 
     @property
@@ -71,7 +71,7 @@ class Pod:
 
     @property
     def template_hash(self) -> str | None:
-        """The value of the label pod-template-hash; None when the pod belongs to no Deployment."""
+        """The value of the label pod-template-hash, which pods of a Deployment have; else None."""
         return self.labels.get("pod-template-hash")
 
     @property
@@ -93,23 +93,23 @@ class Pod:
 
     @property
     def node(self) -> str:
-        """The name of the pod's node; "" before the pod is scheduled."""
+        """The name of the node that runs the pod; "" before the pod is scheduled."""
         return str(self.object()["spec"].get("nodeName", ""))
 
     def containers(self) -> tuple[api_objects.Container, ...]:
-        """The app containers in the order of the spec."""
+        """Return the app containers in the order of the spec."""
         return api_objects.pod_containers(self.object())
 
     def inits(self) -> tuple[api_objects.Container, ...]:
-        """The init containers in the order of the spec."""
+        """Return the init containers, including native sidecars, in the order of the spec."""
         return api_objects.pod_inits(self.object())
 
     def container(self, name: str) -> api_objects.Container:
-        """The app container or native sidecar with that name."""
+        """Return the app container or native sidecar with this name."""
         return self._named(name, lambda container: not container.init or container.sidecar)
 
     def init(self, name: str) -> api_objects.Container:
-        """The init container with that name."""
+        """Return the init container (or native sidecar) with this name."""
         return self._named(name, lambda container: container.init)
 
     def _named(self, name: str, fits: Any) -> api_objects.Container:
@@ -120,35 +120,38 @@ class Pod:
                 return container
         raise ObservationError(
             f"pod {self.namespace}/{self.name} has no such container: {name}",
-            hint=f"it has {', '.join(container.name for container in containers)}",
+            hint=f"the pod has {', '.join(container.name for container in containers)}",
         )
 
     def restarts(self, name: str) -> int:
-        """The number of restarts of the container."""
+        """Return how often an app container or native sidecar was restarted."""
         return self.container(name).restarts
 
     def logs(self, container: str, *, previous: bool = False, tail: int | None = None) -> str:
-        """A container's log text; `previous`: of its previous run, `tail`: its last lines only."""
+        """Return a container's log. `previous`: that of the run before. `tail`: number of lines."""
         return self._cluster.logs(
             self.namespace, self.name, container, previous=previous, tail=tail
         )
 
     def events(self) -> tuple[api_objects.Event, ...]:
-        """The events about this pod, oldest first."""
+        """Return the events about pods with this name, oldest first."""
         events = self._cluster.events(self.namespace)
         return tuple(event for event in events if event.about == f"Pod/{self.name}")
 
     # --- from the kernel ------------------------------------------------------------------
     def pid(self, container: str) -> int:
-        """The node's process id of the container's first process."""
+        """Return the process id, on the node, of the container's first process."""
         return int(self._inside(container)["pid"])
 
     def netns(self, container: str) -> int:
-        """Inode of the container's network namespace; equal inodes mean a shared one."""
+        """Return the inode of the container's network namespace.
+
+        Containers that share a network namespace have the same inode.
+        """
         return int(self._inside(container)["netns"])
 
     def listeners(self) -> frozenset[Listener]:
-        """The listening TCP sockets in the pod's network, IPv4 and IPv6, with their owners."""
+        """Return the listening TCP sockets in the pod's network, with their owner processes."""
         rows = self._ask("sockets", pid=self._any_pid(), uid=self.uid)
         names = self._names()
         return frozenset(
@@ -163,32 +166,32 @@ class Pod:
         )
 
     def interfaces(self) -> tuple[Interface, ...]:
-        """The interfaces that are up, sorted by name."""
+        """Return the interfaces that are up, sorted by name."""
         answer = self._ask("network", pid=self._any_pid())
         return network.interfaces(answer["links"], answer["addresses"])
 
     def routes(self) -> tuple[Route, ...]:
-        """The IPv4 routes of the main table, in the kernel's order."""
+        """Return the IPv4 routes of the main table, in the kernel's order."""
         answer = self._ask("network", pid=self._any_pid())
         return network.routes(answer["routes"], answer["links"])
 
     def tables(self, *, family: Literal[4, 6] = 4) -> Mapping[str, Table]:
-        """The netfilter tables that exist, by name, with exact counters."""
+        """Return the netfilter tables that exist, by name, with exact counters."""
         return parse_iptables_save(self._ask("rules", pid=self._any_pid(), family=family))
 
     def table(self, name: str) -> Table:
-        """One netfilter table ("nat", "mangle", "raw", "filter"), with exact counters.
+        """Return one IPv4 netfilter table ("nat", "mangle", "raw", "filter"), with exact counters.
 
-        A table that does not exist reads as a table without chains.
+        For a table that does not exist, this returns a table without chains.
         """
         return self.tables().get(name, Table(name))
 
     def nat(self) -> Table:
-        """The nat table, with exact counters."""
+        """Return the IPv4 nat table, with exact counters."""
         return self.table("nat")
 
     def processes(self, container: str) -> tuple[Process, ...]:
-        """The container's processes, sorted by pid, each with its exact argv."""
+        """Return the container's processes, sorted by pid, each with its exact argv."""
         rows = self._ask("processes", container=self._id(container))
         return tuple(
             Process(
@@ -204,13 +207,14 @@ class Pod:
 
     # --- actions in its network ----------------------------------------------------------
     def envoy(self) -> Envoy:
-        """The pod's Envoy; it is read through its admin interface on loopback."""
+        """Return a reader of the pod's Envoy, which asks the admin interface on 127.0.0.1."""
         return Envoy(lambda path: self.http(ADMIN + path), f"{self.namespace}/{self.name}")
 
     def connect(self, address: str, port: int, *, timeout: float = 2.0) -> Connect:
-        """Try to open a TCP connection from the pod's network, with the uid of its app (0).
+        """Try to open a TCP connection from the pod's network, as user 0.
 
-        The pod's own redirection rules apply to it. `timeout` is in seconds.
+        The pod's redirection rules apply to the connection, as to connections of the app. `timeout`
+        is in seconds.
         """
         pid = self._any_pid()
         answer = self._ask(
@@ -226,10 +230,11 @@ class Pod:
         headers: Mapping[str, str] | None = None,
         timeout: float = 5.0,
     ) -> HttpAnswer:
-        """Send a plain HTTP request from the pod's network, with the uid of its app (0).
+        """Send an HTTP request (without TLS) from the pod's network, as user 0.
 
-        `url` must have an address instead of a host name, because the observer has no cluster
-        DNS; pass a `host` header if needed. `timeout` is in seconds, for the whole exchange.
+        The host in `url` must be an IP address, because the observer cannot resolve the cluster's
+        names; pass a `host` header if the server needs one. `timeout` in seconds is for the whole
+        exchange.
         """
         answer = self._ask(
             "http",
@@ -243,10 +248,10 @@ class Pod:
         return HttpAnswer(**answer)
 
     def run(self, argv: Sequence[str], *, timeout: float = 10.0) -> Ran:
-        """Run a tool of the observer's image, privileged, in the pod's network namespace.
+        """Run a tool of the observer's image in the pod's network namespace, with privileges.
 
-        For instance iptables, netstat, ip or conntrack. The tool sees the observer's files.
-        `timeout` is in seconds.
+        Tools are for instance iptables, netstat, ip and conntrack. They see the files of the
+        observer, not those of the pod. `timeout` is in seconds.
         """
         words = tuple(argv)
         pid = self._any_pid()
@@ -272,8 +277,8 @@ class Pod:
             if name == container:
                 return container_id
         raise ObservationError(
-            f"pod {self.namespace}/{self.name} has not started a container {container}",
-            hint=f"it has started {', '.join(names.values()) or 'none'}",
+            f"pod {self.namespace}/{self.name} has started no container named {container}",
+            hint=f"started containers: {', '.join(names.values()) or 'none'}",
         )
 
     def _inside(self, container: str) -> Mapping[str, Any]:
@@ -281,7 +286,7 @@ class Pod:
         running: Mapping[str, Mapping[str, Any]] = self._ask("pod", uid=self.uid)
         if container_id not in running:
             raise ObservationError(
-                f"no process of container {container} of pod {self.namespace}/{self.name} runs"
+                f"container {container} of pod {self.namespace}/{self.name} has no running process"
             )
         return running[container_id]
 
@@ -290,8 +295,8 @@ class Pod:
         running: Mapping[str, Mapping[str, Any]] = self._ask("pod", uid=self.uid)
         if not running:
             raise ObservationError(
-                f"no process of pod {self.namespace}/{self.name} runs on {self._cluster.node}",
-                hint="is the pod scheduled, with a sandbox? `kubectl describe pod` shows it",
+                f"pod {self.namespace}/{self.name} has no running process on {self._cluster.node}",
+                hint="is the pod scheduled, and has it a sandbox? `kubectl describe pod` shows it",
             )
         return min(int(container["pid"]) for container in running.values())
 

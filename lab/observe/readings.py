@@ -1,7 +1,7 @@
 """Readings of a pod as plain frozen data. Compare two readings with `==`.
 
-Two correct readings of the same thing may differ in counters, comments and what only one of the
-readers can know. These fields take no part in equality; the class docstrings name them.
+Two correct readings of the same thing can differ in counters, in comments, and in what only one of
+the two readers can know. Most of these fields are not compared; the class docstrings name them.
 """
 
 import ipaddress
@@ -10,19 +10,19 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 PROGRAM_WIDTH = 19
-"""Characters that net-tools' netstat keeps of "PID/Program name"."""
+"""The netstat of net-tools cuts "PID/Program name" after this number of characters."""
 USER_WIDTH = 8
-"""Characters that procps keeps of a user's name; a longer one ends in "+"."""
+"""The ps of procps prints at most this number of characters of a user's name."""
 
 
 @dataclass(frozen=True)
 class Listener:
     """A TCP socket that accepts connections.
 
-    `address` is as netstat prints it ("0.0.0.0", "127.0.0.1", "::"). `process` is argv[0] as
-    netstat prints it (without the folder if it starts with "/"); None when the reader may not
-    know it. `pid` is the process id inside its own container. Only a reading from outside the
-    pod knows `container`; netstat does not.
+    `address` is as netstat prints it ("0.0.0.0", "127.0.0.1", "::"). `process` is argv[0] of the
+    owner as netstat prints it (of an absolute path, only the file name); None when the reader may
+    not see the owner. `pid` is the owner's process id inside its container. `container` is the
+    container's name; netstat does not know it, so it is None in a reading of netstat's output.
     """
 
     address: str
@@ -33,14 +33,14 @@ class Listener:
 
     @property
     def program(self) -> str | None:
-        """The first word of `process` without a trailing colon: "nginx: master pro" → "nginx"."""
+        """The first word of `process`, without a final colon: "nginx: master pro" → "nginx"."""
         if not self.process:
             return None
         return self.process.split()[0].rstrip(":")
 
     @property
     def socket(self) -> tuple[str, int]:
-        """Address and port alone."""
+        """Only address and port, without the owner."""
         return self.address, self.port
 
     def __str__(self) -> str:
@@ -50,20 +50,20 @@ class Listener:
 
 
 def sockets(listeners: Iterable[Listener]) -> frozenset[tuple[str, int]]:
-    """Address and port of each listener, without owners."""
+    """Return address and port of each listener, without the owners."""
     return frozenset(listener.socket for listener in listeners)
 
 
 def ports(listeners: Iterable[Listener]) -> frozenset[int]:
-    """The port numbers of the listeners."""
+    """Return the port numbers of the listeners."""
     return frozenset(listener.port for listener in listeners)
 
 
 def seen_from(listeners: Iterable[Listener], container: str) -> frozenset[Listener]:
-    """The listeners as `netstat -ntlp` in `container` prints them.
+    """Return the listeners as `netstat -ntlp` in `container` prints them.
 
-    netstat cuts long names and does not know the owners in other containers. The result equals
-    `parse_netstat` of the real output if that netstat may read every process of its container.
+    That netstat cuts long names and does not see owners in other containers. The result is equal to
+    `parse_netstat` of its output, if netstat may read every process of the container.
     """
     return frozenset(
         replace(listener, container=None, process=_cut(listener))
@@ -82,10 +82,11 @@ def _cut(listener: Listener) -> str | None:
 
 @dataclass(frozen=True)
 class Interface:
-    """A network interface that is up. Addresses have their prefix length ("10.244.0.5/24").
+    """A network interface that is up.
 
-    `flags` are ifconfig's names ("UP", "RUNNING", …), `mtu` is bytes, `mac` is None on loopback.
-    The counters cover the interface's lifetime, in packets and bytes, and are not compared.
+    `ipv4` and `ipv6` are addresses with prefix length ("10.244.0.5/24"). `flags` are the names that
+    ifconfig prints ("UP", "RUNNING", …). `mtu` is in bytes, `mac` is None for loopback. The
+    counters of packets and bytes, since the interface was created, are not compared.
     """
 
     name: str
@@ -113,10 +114,11 @@ class Interface:
 
 @dataclass(frozen=True)
 class Route:
-    """One IPv4 route of the main table; `destination` in CIDR form, "0.0.0.0/0" is default.
+    """One IPv4 route of the main table.
 
-    `flags` are route's letters (U up, G gateway, H host, ! reject); `gateway` is None on a
-    directly connected network; `metric` is a plain number.
+    `destination` is in CIDR form; the default route has "0.0.0.0/0". `gateway` is None for a
+    directly connected network. `flags` are the letters that `route` prints (U up, G gateway,
+    H host, ! reject).
     """
 
     destination: str
@@ -135,9 +137,10 @@ class Route:
 class Process:
     """A process as `ps -ef` in its container lists it.
 
-    `pid` and `ppid` are ids inside the container (ppid 0: started from outside). `command` is
-    the argument list joined by blanks. Only a reading from outside knows `argv`, the exact
-    argument list, and `node_pid`, the id on the node; both are not compared.
+    `pid` and `ppid` are ids inside the container; ppid is 0 for a process that was started from
+    outside. `command` is the argument list joined by blanks. `argv`, the exact argument list, and
+    `node_pid`, the id on the node, are known only to a reader outside the container, so these two
+    fields are not compared.
     """
 
     pid: int
@@ -149,7 +152,7 @@ class Process:
 
     @property
     def program(self) -> str:
-        """The file name of argv[0], without a trailing colon."""
+        """The file name of the program, from argv[0] or the first word of `command`."""
         first = self.argv[0] if self.argv else self.command
         return (first.split() or [""])[0].rstrip(":").rsplit("/", 1)[-1]
 
@@ -158,7 +161,7 @@ class Process:
 
 
 def shown_user(name: str) -> str:
-    """A user's name as procps prints it: at most eight characters, a cut name ends in "+"."""
+    """Return a user's name as procps prints it: cut to eight characters, with "+" at the end."""
     return name if len(name) <= USER_WIDTH else name[: USER_WIDTH - 1] + "+"
 
 
@@ -167,8 +170,9 @@ class Rule:
     """One netfilter rule, in a canonical form that does not depend on the tool that printed it.
 
     `matches` are sorted texts such as "-p tcp", "! -d 127.0.0.1/32", "-o lo",
-    "! --dport 15008", "--uid-owner 1337". `target` is a chain or "RETURN", "REDIRECT", …;
-    `options` are the target's ("--to-ports 15001"). Counters and comment are not compared.
+    "! --dport 15008", "--uid-owner 1337". `target` is a chain, or "RETURN", "REDIRECT", …
+    `options` are the options of the target ("--to-ports 15001"). `goto` is True for "-g" instead of
+    "-j". Counters and comment are not compared.
     """
 
     chain: str
@@ -189,7 +193,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain with its rules in order. `policy` is None for a user's chain.
+    """A chain with its rules in order. `policy` is None for a chain that is not built in.
 
     `references` is the kernel's count of rules that jump to this chain (only `iptables -L`
     prints it). Counters and `references` are not compared.
@@ -204,13 +208,13 @@ class Chain:
 
     @property
     def hits(self) -> int:
-        """Packets that matched any rule of this chain (0 when counters were not read)."""
+        """The sum of the packet counters of all rules; 0 when counters were not read."""
         return sum(rule.packets or 0 for rule in self.rules)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A netfilter table ("nat"). The order in which chains were created is not compared."""
+    """A netfilter table, such as "nat". The order of its chains is not compared."""
 
     name: str
     chains: tuple[Chain, ...] = ()
@@ -231,15 +235,15 @@ class Table:
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """All rules, chain after chain."""
+        """All rules of all chains, chain after chain."""
         return tuple(rule for chain in self.chains for rule in chain.rules)
 
     def chain(self, name: str) -> Chain:
-        """The chain with that name; an empty chain when it is absent, which keeps checks simple."""
+        """Return the chain with this name. For an absent chain, return a chain without rules."""
         return next((chain for chain in self.chains if chain.name == name), Chain(name))
 
     def has(self, name: str) -> bool:
-        """Whether the chain exists."""
+        """Whether the table has a chain with this name."""
         return name in self.names
 
 
@@ -247,9 +251,9 @@ class Table:
 class Connect:
     """The outcome of one TCP connection attempt from a pod's network.
 
-    `open`: the handshake succeeded. `refused`: the peer reset it at once. `timed out`: no answer
-    came within the limit. `unreachable`: no route, or an ICMP error. `detail` is the error's
-    text and `seconds` the wall time; both are not compared.
+    "open": the handshake succeeded. "refused": the peer answered with a reset. "timed out": no
+    answer came within the time limit. "unreachable": any other error, such as no route. `detail` is
+    the text of the error, `seconds` the duration; both are not compared.
     """
 
     outcome: Literal["open", "refused", "timed out", "unreachable"]
@@ -269,9 +273,10 @@ class Connect:
 class HttpAnswer:
     """The answer to one HTTP request from a pod's network.
 
-    `status` is None when no answer came; `error` then has the reason. Header names are lower
-    case; of repeated headers the last is kept. `body` is text, cut at 1 MiB (at 64 MiB from
-    127.0.0.1, for Envoy's dumps). `seconds` is wall time and not compared.
+    `status` is None when no answer came; then `error` has the reason. Header names are in lower
+    case; of repeated headers, only the last is kept. `body` is text, cut after 1 MiB (after 64 MiB
+    for an answer from 127.0.0.1, because Envoy's dumps are large). `seconds` is the duration, which
+    is not compared.
     """
 
     status: int | None
@@ -295,5 +300,5 @@ class Ran:
 
 
 def network(address: str, mask: str) -> str:
-    """CIDR text of an address and a dotted mask, for instance "10.244.0.0" and "255.255.255.0"."""
+    """Return a network in CIDR form: "10.244.0.0/24" for "10.244.0.0" and "255.255.255.0"."""
     return str(ipaddress.ip_network(f"{address}/{mask}", strict=False))

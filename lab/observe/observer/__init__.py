@@ -1,1 +1,1 @@
-"""The observer: a container beside the node that reads processes and network namespaces of pods."""
+"""The observer: a container that reads the processes and network namespaces of a node's pods."""

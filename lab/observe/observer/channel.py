@@ -1,4 +1,4 @@
-"""A channel to the program in the observer, which stays open.
+"""A channel to the program that runs in the observer. It stays open for many questions.
 
 Each question and each answer is one line of JSON.
 """
@@ -22,31 +22,31 @@ for name, source in json.loads(sys.stdin.buffer.readline()).items():
     exec(compile(source, name, "exec"), vars(module))
 module.main()
 """
-"""Python source: loads the program's modules from the first line of standard input and runs it.
+"""Python source that loads the program from the first line of standard input and runs it.
 
-The program then reads the questions from the following lines.
+The program then reads questions from the following lines.
 """
 
 _PROGRAM = ("procfs", "program")
-"""Modules of the program, in load order. Each may import the earlier ones; the last has `main`."""
+"""Modules of the program. A module can import only earlier modules; the last has `main`."""
 
 SLACK = 3.0
-"""Seconds that the channel waits beyond a question's own limit, because the machine may be busy."""
+"""Seconds that are added to the time limit of each question, because the machine can be busy."""
 
 
 class ChannelClosedError(ObservationError):
-    """The program ended: the observer or its node stopped."""
+    """The program in the observer ended, because the observer or its node stopped."""
 
 
 class NoAnswerError(ObservationError):
-    """The program sent no answer within the time limit."""
+    """The program in the observer sent no answer within the time limit."""
 
 
 class Channel:
     """One running program (`docker exec -i … python3`). Several threads may use it at once."""
 
     def __init__(self, argv: Sequence[str], *, python: str = "python3") -> None:
-        """Start `argv` with Python and the loader, and send it the program.
+        """Start the command `argv` + `python` + loader, and send the program to the loader.
 
         Raises ObservationError when the command cannot be started.
         """
@@ -82,9 +82,8 @@ class Channel:
     def ask(self, question: str, *, wait: float, **details: Any) -> Any:
         """Send a question with its `details` and return the JSON value of the answer.
 
-        `wait` is the time limit in seconds; it is not sent. Raises ChannelClosedError when the
-        program has ended, NoAnswerError after the time limit, and ObservationError when the
-        program answers with an error.
+        The call waits `wait` + SLACK seconds. Raises ChannelClosedError when the program has ended,
+        NoAnswerError after this time, and ObservationError when the program answers with an error.
         """
         number = next(self._numbers)
         slot: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -98,7 +97,7 @@ class Channel:
         except queue.Empty as late:
             raise NoAnswerError(
                 f"the observer did not answer {question!r} within {wait + SLACK:g} s",
-                hint="is the machine overloaded, or the lab paused (`lab up` thaws it)?",
+                hint="is the machine overloaded, or is the lab paused (`lab up` resumes it)?",
             ) from late
         finally:
             with self._lock:
@@ -113,7 +112,7 @@ class Channel:
         return answer["ok"]
 
     def close(self) -> None:
-        """Close the program's standard input, wait for its end, and kill it if it does not end."""
+        """Close the program's standard input, which ends the program; kill it after one second."""
         with self._lock:
             self._closed = True
         stdin = self._process.stdin
@@ -145,7 +144,7 @@ class Channel:
         self._readers[1].join(timeout=1)  # the rest of its standard error may still be on the way
         reason = " ".join(self._complaints)[-500:].strip()
         return ChannelClosedError(
-            "the observer went away" + (f": {reason}" if reason else ""),
+            "the program in the observer ended" + (f": {reason}" if reason else ""),
             hint="is the lab's node running? `lab status` shows it, `lab up` repairs it",
         )
 

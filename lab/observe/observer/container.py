@@ -1,8 +1,9 @@
-"""The observer: a container beside the node that reads pods from outside.
+"""The observer: a Docker container next to the node's container. It reads pods from outside.
 
-Each lab has one. The first process that needs it starts it (testcontainers); all processes share
-it; `lab down` finds it by its label and removes it. The container is privileged and runs in the
-node's pid namespace, without a network of its own, so it can enter the network of every pod.
+Each lab has one observer. The first process that needs the observer starts it (with
+testcontainers), and all processes share it. `lab down` finds it by its label and removes it. The
+observer is privileged and runs in the node's pid namespace, so it can enter the network namespace
+of every pod. It has no network of its own.
 """
 
 import os
@@ -19,25 +20,25 @@ from lab.observe.observer.channel import Channel, ChannelClosedError, NoAnswerEr
 LABEL = "sidecar-lab.name"
 """Label of every container of a lab; its value is the lab's name."""
 NODE_LABEL = "sidecar-lab.observes"
-"""Label with the id of the node's container. A recreated node gets a new observer."""
+"""Label with the id of the node's container. It shows that an observer is for an earlier node."""
 ROLE_LABEL = "sidecar-lab.role"
 ACTING = frozenset({"run", "http", "connect"})
-"""Questions whose answer may change something or raise a counter: they are not asked twice."""
+"""Questions that can change something or increase a counter. They are never asked twice."""
 
 
 def container_name(lab: str) -> str:
-    """Name of the lab's observer container."""
+    """Return the name of the container of the lab's observer."""
     return f"{lab}-observer"
 
 
 class Observer:
-    """Answers questions about the pods of one node. Starts the container when it is missing.
+    """Answers questions about the pods of one node. Starts the observer's container if necessary.
 
-    Several threads may use it at once. `ask` raises ObservationError.
+    Several threads may ask at the same time. `ask` raises ObservationError.
     """
 
     def __init__(self, lab: str, node: str, image: str, *, lock: Path) -> None:
-        """`node` is the node container's name, `lock` a file that all users of the lab share."""
+        """`node`: name of the node's container. `lock`: a lock file that all processes share."""
         self.lab = lab
         self.node = node
         self.image = image
@@ -48,8 +49,8 @@ class Observer:
     def ask(self, question: str, *, wait: float = 5.0, **details: Any) -> Any:
         """Ask the program in the observer (see program.QUESTIONS) and return its answer.
 
-        `wait` is the time limit in seconds. If the observer has stopped since the last question,
-        this starts it and asks again; a question in ACTING raises ObservationError instead.
+        `wait` is the time limit in seconds. If the observer has stopped, this method starts it and
+        asks again, but raises ObservationError for a question in ACTING.
         """
         channel = self._open()
         try:
@@ -63,13 +64,13 @@ class Observer:
         self.close()
         if question in ACTING:
             raise ObservationError(
-                f"the observer went away while it was asked {question!r}",
-                hint="it is started again when next asked; run the step again",
+                f"the observer stopped during the question {question!r}",
+                hint="run the step again: the next question starts the observer",
             )
         return self._open().ask(question, wait=wait, **details)
 
     def close(self) -> None:
-        """Close the channel. The container stays, for other processes and later questions."""
+        """Close the channel. The container keeps running for other processes."""
         with self._guard:
             channel, self._channel = self._channel, None
         if channel is not None:
@@ -97,7 +98,9 @@ class Observer:
 
 
 def ensure(lab: str, node: str, image: str, *, lock: Path) -> None:
-    """Ensure that the lab's observer runs: keep it if image and node are right, else replace it.
+    """Ensure that the lab's observer runs, has this image, and is for the current node.
+
+    An observer with another image, or for an earlier node, is replaced.
 
     Raises ObservationError when Docker refuses or the node is not running.
     """
@@ -114,7 +117,7 @@ def remove(lab: str) -> None:
 
 
 def _serves(lab: str, node: str, image: str) -> bool:
-    """Whether the observer runs, has this image, and was started for the current node container."""
+    """Whether the observer runs, has this image, and was started for the current node."""
     form = (
         '{{.Id}}|{{.State.Running}}|{{.Config.Image}}|{{index .Config.Labels "' + NODE_LABEL + '"}}'
     )
@@ -162,12 +165,12 @@ def _start(lab: str, node: str, image: str) -> None:
             container.get_docker_client().client.close()
     except CommandError as error:
         raise ObservationError(
-            f"the node's container {node} is not there: {error.stderr.strip()}",
+            f"cannot inspect the node's container {node}: {error.stderr.strip()}",
             hint="`lab up` creates or repairs the lab",
         ) from error
     except ImageNotFound as error:
         raise ObservationError(
-            f"the observer's image {image} is not there", hint="`lab up` makes it"
+            f"the observer's image {image} does not exist", hint="`lab up` builds it"
         ) from error
     except (APIError, DockerException) as error:
         raise ObservationError(

@@ -1,6 +1,7 @@
 """Reads processes and their listening sockets from /proc.
 
-Part of the program inside the observer (program.py): it uses the standard library only.
+This module is a part of the program inside the observer (program.py), so it uses only the standard
+library.
 """
 
 import os
@@ -18,7 +19,7 @@ _POD = re.compile(r"pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}
 
 
 class UnanswerableError(Exception):
-    """A question cannot be answered now; `hint` says what to check."""
+    """The program cannot answer the question. `hint` tells the user what to check."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -33,7 +34,7 @@ def pids() -> Iterator[int]:
 
 
 def read(pid: int, name: str) -> str:
-    """Text of the file /proc/PID/`name`; "" when the process has ended or access is denied."""
+    """Return the text of /proc/PID/`name`; "" when the process has ended or access is denied."""
     try:
         return (PROC / str(pid) / name).read_bytes().decode(errors="replace")
     except (FileNotFoundError, ProcessLookupError, PermissionError):
@@ -41,10 +42,10 @@ def read(pid: int, name: str) -> str:
 
 
 def owner(cgroup: str) -> tuple[str, str]:
-    """Container id and pod uid in a /proc/PID/cgroup text (cgroup v1 or v2); "" for an absent one.
+    """Find container id and pod uid in the text of /proc/PID/cgroup; "" for an id that is absent.
 
-    The last id in the path counts, because the path may begin with the id of the node's own
-    container.
+    Works for cgroup v1 and v2. Of several container ids in the path, the last one counts, because
+    the path can begin with the id of the node's own container.
     """
     for line in cgroup.splitlines():
         path = line.split(":", 2)[-1]
@@ -56,7 +57,7 @@ def owner(cgroup: str) -> tuple[str, str]:
 
 
 def inode(pid: int, namespace: str = "net") -> int:
-    """Inode of a process's namespace; 0 when the process has ended."""
+    """Return the inode of a process's namespace; 0 when the process has ended."""
     try:
         link = str((PROC / str(pid) / "ns" / namespace).readlink())
     except OSError:
@@ -65,7 +66,7 @@ def inode(pid: int, namespace: str = "net") -> int:
 
 
 def describe(pid: int) -> dict[str, Any] | None:
-    """Read one process from /proc; None when it has ended. A kernel thread has an empty argv."""
+    """Read one process from /proc; None when the process has ended. Kernel threads have no argv."""
     status = read(pid, "status")
     stat = read(pid, "stat").rpartition(")")[2].split()
     if not status or len(stat) < 20:
@@ -87,7 +88,7 @@ def describe(pid: int) -> dict[str, Any] | None:
 
 
 def members(pod: str = "", container: str = "") -> dict[str, list[dict[str, Any]]]:
-    """Map container ids to their processes, sorted by pid, for one pod or one container."""
+    """Return the processes of one pod (by uid) or one container, by container id, sorted by pid."""
     by_container: dict[str, list[dict[str, Any]]] = {}
     for pid in pids():
         container_id, pod_uid = owner(read(pid, "cgroup"))
@@ -106,7 +107,7 @@ def members(pod: str = "", container: str = "") -> dict[str, list[dict[str, Any]
 
 
 def first(processes: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """A container's first process: pid 1 of its namespace, else the process that started first."""
+    """Return a container's first process: that with pid 1, else the one that started first."""
     return min(
         processes,
         key=lambda process: (process["pid"] != 1, process["started"], process["node_pid"]),
@@ -114,7 +115,7 @@ def first(processes: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def user(pid: int, uid: int) -> str:
-    """A user's name from the container's own passwd file, as `ps` in it finds it; else the uid."""
+    """Return the name that the container's /etc/passwd gives to `uid`; the uid without a name."""
     for line in read(pid, "root/etc/passwd").splitlines():
         parts = line.split(":")
         if len(parts) > 2 and parts[2] == str(uid):
@@ -123,7 +124,11 @@ def user(pid: int, uid: int) -> str:
 
 
 def pod(uid: str) -> dict[str, Any]:
-    """For each container of a pod: the first process's id on the node and its network's inode."""
+    """Return the first process of each container of a pod.
+
+    For each container id: `pid` is the process id on the node, `netns` the inode of the process's
+    network namespace.
+    """
     return {
         container: {"pid": first(group)["node_pid"], "netns": inode(first(group)["node_pid"])}
         for container, group in members(pod=uid).items()
@@ -131,7 +136,7 @@ def pod(uid: str) -> dict[str, Any]:
 
 
 def processes(container: str) -> list[dict[str, Any]]:
-    """Every process of a container, with the user and the parent that `ps -ef` in it prints."""
+    """Return all processes of a container, with user and parent as `ps -ef` inside prints them."""
     listed = members(container=container).get(container, [])
     inner = {process["node_pid"]: process["pid"] for process in listed}
     return [
@@ -146,7 +151,7 @@ def processes(container: str) -> list[dict[str, Any]]:
 
 # --- sockets -----------------------------------------------------------------------------
 def address(text: str) -> tuple[str, int]:
-    """Decode /proc/net/tcp's hexadecimal address and port (32-bit words in host order)."""
+    """Decode a hexadecimal address and port of /proc/net/tcp (32-bit words in host byte order)."""
     host, port = text.split(":")
     words = [int(host[i : i + 8], 16) for i in range(0, len(host), 8)]
     family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
@@ -154,7 +159,7 @@ def address(text: str) -> tuple[str, int]:
 
 
 def listening(text: str) -> Iterator[tuple[str, int, int]]:
-    """Yield address, port and socket inode of each listener in a /proc/net/tcp text."""
+    """Yield address, port and socket inode of each listening socket in a text of /proc/net/tcp."""
     for row in text.splitlines()[1:]:
         words = row.split()
         if len(words) > 9 and words[3] == LISTEN:
@@ -162,17 +167,18 @@ def listening(text: str) -> Iterator[tuple[str, int, int]]:
 
 
 def program(argv: list[str], name: str) -> str:
-    """The program's name as netstat prints it: argv[0]; an absolute path loses its folder."""
+    """Return the name that netstat prints: argv[0], but only the file name of an absolute path."""
     if not argv:
         return name
     return argv[0].rsplit("/", 1)[-1] if argv[0].startswith("/") else argv[0]
 
 
 def sockets(pid: int, uid: str = "") -> list[dict[str, Any]]:
-    """Listeners of a process's network namespace, each with the process that holds the socket.
+    """Return the listening sockets in a process's network namespace, with their owners.
 
-    If several processes hold a socket, the lowest pid counts, as in netstat. With a pod's `uid`
-    the search for holders covers the pod's processes; without, all processes in the namespace.
+    The owner is the process that has the socket open; of several processes, the one with the lowest
+    pid, as in netstat. With a pod's `uid`, owners are searched among the pod's processes; without
+    it, among all processes in the network namespace.
     """
     if uid:
         candidates = [

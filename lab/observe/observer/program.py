@@ -1,10 +1,10 @@
 """The program inside the observer: answers questions about processes and their networks.
 
-channel.py pipes it, with procfs.py, into `docker exec -i OBSERVER python3`, so the program always
-matches this checkout. Both modules use the standard library and pyroute2 only. A question is one
-line of JSON (`{"id": 1, "ask": "sockets", "pid": 42, …}`), and so is its answer (`{"id": 1,
-"ok": …}` or `{"id": 1, "error": "…", "hint": "…"}`). Each question runs in its own thread: a
-thread can enter a network namespace alone, and the processes that it starts are in it too.
+channel.py sends this module and procfs.py to `docker exec -i OBSERVER python3`, so the program
+always matches this checkout. Both modules use only the standard library and pyroute2. A question is
+one line of JSON (`{"id": 1, "ask": "sockets", "pid": 42, …}`), and so is its answer (`{"id": 1,
+"ok": …}` or `{"id": 1, "error": "…", "hint": "…"}`). Each question runs in its own thread, because
+entering a network namespace affects only the calling thread and the processes that it starts.
 """
 
 import ctypes
@@ -30,7 +30,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def enter(pid: int) -> None:
-    """Move this thread into the network namespace of a process. Raises UnanswerableError."""
+    """Move this thread into the network namespace of a process.
+
+    Raises UnanswerableError when the process has ended or the kernel refuses.
+    """
     try:
         handle = os.open(PROC / str(pid) / "ns" / "net", os.O_RDONLY)
     except OSError as gone:
@@ -49,7 +52,7 @@ def enter(pid: int) -> None:
 
 
 def network(pid: int) -> dict[str, Any]:
-    """Read links, addresses, and IPv4 routes of the main table with pyroute2."""
+    """Read the links, the addresses, and the IPv4 routes of the main table, with pyroute2."""
     from pyroute2 import IPRoute  # the import takes half a second: only this question pays for it
 
     enter(pid)
@@ -101,7 +104,7 @@ def run(pid: int, argv: list[str], timeout: float) -> dict[str, Any]:
 
 
 def rules(pid: int, family: int = 4, timeout: float = 10.0) -> str:
-    """The output of `iptables-save -c` (or ip6tables-save) for every table."""
+    """Return the output of `iptables-save -c` for all tables; of ip6tables-save for family 6."""
     tool = "iptables-save" if family == 4 else "ip6tables-save"
     done = run(pid, [tool, "-c"], timeout)
     if done["returncode"] != 0:
@@ -110,7 +113,7 @@ def rules(pid: int, family: int = 4, timeout: float = 10.0) -> str:
 
 
 def connect(pid: int, host: str, port: int, timeout: float) -> dict[str, Any]:
-    """Try to open one TCP connection; see readings.Connect for the outcomes."""
+    """Try to open one TCP connection. readings.Connect explains the outcomes."""
     enter(pid)
     started = time.monotonic()
     outcome, detail = "open", ""
@@ -128,7 +131,7 @@ def connect(pid: int, host: str, port: int, timeout: float) -> dict[str, Any]:
 def request(
     pid: int, url: str, method: str, headers: dict[str, str], timeout: float
 ) -> dict[str, Any]:
-    """Send one HTTP request. A failure is reported in the answer's `error`; it raises nothing."""
+    """Send one HTTP request. A failed request is not raised, but is in the answer's `error`."""
     enter(pid)
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or 80
@@ -152,7 +155,7 @@ def request(
 
 
 def body(response: http.client.HTTPResponse, limit: int, deadline: float) -> bytes:
-    """Read the answer's body up to `limit` bytes, and stop at the deadline if it is slow."""
+    """Read the body of an HTTP response, until its end, `limit` bytes or the deadline."""
     parts: list[bytes] = []
     size = 0
     while size < limit and (part := response.read1(min(65536, limit - size))):
@@ -179,7 +182,7 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
 
 
 def answer(line: bytes) -> dict[str, Any]:
-    """Answer one line. A question that fails gives an answer with `error`; nothing is raised."""
+    """Answer the question in one line. If it fails, the answer has `error`; nothing is raised."""
     number: Any = None
     try:
         asked = json.loads(line)
@@ -192,7 +195,7 @@ def answer(line: bytes) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answer the lines of standard input until it ends."""
+    """Answer the questions on standard input, until standard input ends."""
     writing = threading.Lock()
 
     def work(line: bytes) -> None:

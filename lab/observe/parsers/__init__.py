@@ -1,7 +1,8 @@
 """Parsers for the output of the walkthrough's tools: text in, frozen data out. Pure.
 
-Each raises ObservationError with the line that it cannot read. The parsers skip lines that a
-shell, kubectl or a comment adds around the table.
+A parser that cannot read a line of its table raises ObservationError with this line. The parsers
+for ps, netstat and route skip what comes before the column titles; those for iptables skip
+comments.
 """
 
 from lab.observe.parsers.ifconfig import parse_ifconfig

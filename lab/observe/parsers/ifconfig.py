@@ -11,7 +11,7 @@ _COUNT = re.compile(r"(?P<way>RX|TX) packets (?P<packets>\d+)\s+bytes (?P<bytes>
 
 
 def parse_ifconfig(text: str) -> tuple[Interface, ...]:
-    """The interfaces, sorted by name. Raises ObservationError when the text has none."""
+    """Parse interfaces, and sort them by name. Raises ObservationError when the text has none."""
     blocks: list[list[str]] = []
     for row in text.splitlines():
         if _HEAD.match(row):
@@ -19,7 +19,7 @@ def parse_ifconfig(text: str) -> tuple[Interface, ...]:
         elif row[:1].isspace() and row.strip() and blocks:
             blocks[-1].append(row.strip())
     if not blocks:
-        raise ObservationError(f"no interface in: {text.strip()[:300]!r}")
+        raise ObservationError(f"no interface in the output of ifconfig: {text.strip()[:300]!r}")
     return tuple(
         sorted((_interface(block) for block in blocks), key=lambda interface: interface.name)
     )

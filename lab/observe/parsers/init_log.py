@@ -10,10 +10,10 @@ from lab.observe.readings import Table
 
 @dataclass(frozen=True)
 class InitLog:
-    """The first (IPv4) input of iptables-restore in the log.
+    """The first input of iptables-restore in an init container's log; it is for IPv4.
 
-    `tables` are its tables by name. `chains` are the names of the chains that it creates ("-N"),
-    in their order. `lines` are its lines from "* nat" to the last "COMMIT", as printed.
+    `tables` are the tables by name. `chains` are the names of the chains that the input creates
+    ("-N"), in this order. `lines` are the lines of the tables, each from "* TABLE" to "COMMIT".
     """
 
     tables: Mapping[str, Table]
@@ -22,15 +22,15 @@ class InitLog:
 
     @property
     def nat(self) -> Table:
-        """The nat table; a table without chains when the log has none."""
+        """The nat table; a table without chains when the log has no nat table."""
         return self.tables.get("nat", Table("nat"))
 
 
 def parse_init_log(log: str) -> InitLog:
-    """Find the input of iptables-restore in the log.
+    """Find and parse the first input of iptables-restore in the log.
 
-    When a table appears a second time, a second input begins (IPv6, or another run) and reading
-    stops. Raises ObservationError when the log has no such input or only a part of it.
+    Reading stops when a table appears a second time, because there a second input begins (for IPv6,
+    or of another run). Raises ObservationError when the log has no input, or when it is incomplete.
     """
     lines: list[str] = []
     names: set[str] = set()
@@ -51,7 +51,7 @@ def parse_init_log(log: str) -> InitLog:
     if not lines:
         raise ObservationError(
             f"no rules in the log of the init container: {log.strip()[-300:]!r}",
-            hint="did it end before it got to iptables-restore?",
+            hint="did the init container end before it called iptables-restore?",
         )
     chains = tuple(line.split()[1] for line in lines if line.startswith("-N "))
     return InitLog(parse_iptables_save("\n".join(lines)), chains, tuple(lines))

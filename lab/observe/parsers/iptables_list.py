@@ -1,4 +1,7 @@
-"""Parser for `iptables -nvL -t TABLE`; it gives the same rules as the parser for iptables-save."""
+"""Parser for the output of `iptables -nvL -t TABLE`.
+
+Its rules are equal to those that the parser for iptables-save reads from the same table.
+"""
 
 import re
 from collections.abc import Callable
@@ -19,11 +22,11 @@ _ROW = re.compile(
 
 
 def parse_iptables_list(text: str, table: str = "nat") -> Table:
-    """The chains with counters and references; `table` becomes the name of the result.
+    """Parse the chains of one table, with counters and references.
 
-    An unknown detail of an extension becomes a match in parentheses, so that the rule differs
-    from others and the detail is not lost. Raises ObservationError at a line that it cannot
-    read, and when the text has no chain.
+    `table` is the table's name, which the output does not contain. Details of an unknown extension
+    become a match in parentheses, so that they are not lost. Raises ObservationError for a line
+    that is not readable, and for a text without a chain.
     """
     chains: list[Chain] = []
     rules: list[Rule] = []
@@ -52,7 +55,7 @@ def parse_iptables_list(text: str, table: str = "nat") -> Table:
             raise unread("iptables -nvL", row)
     close()
     if not chains:
-        raise ObservationError(f"no chain in: {text.strip()[:300]!r}")
+        raise ObservationError(f"no chain in the output of iptables -nvL: {text.strip()[:300]!r}")
     return Table(table, tuple(chains))
 
 

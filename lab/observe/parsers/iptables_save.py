@@ -1,4 +1,4 @@
-"""Parser for the output of `iptables-save` (with or without -c) and input of `iptables-restore`."""
+"""Parser for the output of `iptables-save` (also with -c) and the input of `iptables-restore`."""
 
 import re
 import shlex
@@ -20,7 +20,7 @@ BUILT_IN = {
 
 
 def parse_rule(line: str) -> Rule:
-    """Parse one `-A CHAIN …` line into canonical form, with its `[packets:bytes]` if present.
+    """Parse one `-A CHAIN …` line, also with `[packets:bytes]` before it, into canonical form.
 
     Raises ObservationError when the line is not a rule.
     """
@@ -37,10 +37,10 @@ def parse_rule(line: str) -> Rule:
 
 
 def parse_iptables_save(text: str) -> Mapping[str, Table]:
-    """The tables by name, with their rules in order; {} when the text has no table.
+    """Parse all tables, and return them by name; {} when the text has no table.
 
-    Input of iptables-restore may append to a built-in chain without a policy line; such a chain
-    gets the policy ACCEPT. Raises ObservationError at a line that it cannot read.
+    A built-in chain that the text does not declare gets the policy ACCEPT; iptables-restore accepts
+    such a text. Raises ObservationError for a line that is not readable.
     """
     tables: dict[str, Table] = {}
     name: str | None = None

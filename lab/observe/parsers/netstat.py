@@ -5,10 +5,10 @@ from lab.observe.readings import Listener
 
 
 def parse_netstat(text: str) -> frozenset[Listener]:
-    """The listening TCP sockets; `process` is None where netstat prints "-".
+    """Parse the listening TCP sockets. `process` is None where netstat prints "-".
 
-    netstat cuts "PID/Program name" to 19 characters, so `process` may be incomplete. Raises
-    ObservationError at a line that it cannot read.
+    netstat cuts "PID/Program name" to 19 characters, so `process` can be incomplete. Raises
+    ObservationError for a line that is not readable.
     """
     listeners = set()
     for row in lines_after(text, "Proto", "Recv-Q", "Send-Q"):

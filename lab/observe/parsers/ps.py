@@ -5,10 +5,10 @@ from lab.observe.readings import Process
 
 
 def parse_ps(text: str) -> tuple[Process, ...]:
-    """The processes in the order of the text, with `ps` itself.
+    """Parse the processes in the order of the text. The process of `ps` itself is one of them.
 
-    procps cuts a user's name of more than eight characters (see `readings.shown_user`). Raises
-    ObservationError at a line that it cannot read.
+    User names are as procps prints them: it cuts names of more than eight characters (see
+    `readings.shown_user`). Raises ObservationError for a line that is not readable.
     """
     processes = []
     for row in lines_after(text, "UID", "PID", "PPID"):

@@ -5,7 +5,7 @@ from lab.observe.readings import Route, network
 
 
 def parse_route(text: str) -> tuple[Route, ...]:
-    """The IPv4 routes in the order of the text. Raises ObservationError at an unreadable line."""
+    """Parse the IPv4 routes, in the order of the text. Raises ObservationError."""
     routes = []
     for row in lines_after(text, "Destination", "Gateway", "Genmask"):
         words = row.split()

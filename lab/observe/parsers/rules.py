@@ -1,8 +1,8 @@
 """Converts the words of an iptables rule into a canonical form.
 
-The same rule may be written with `--to-port` or `--to-ports`, with or without `-m tcp`, with `-d`
-before or after `-p`; iptables-save reorders and completes it. In the canonical form all of these
-are equal.
+A user can write the same rule in several ways: with `--to-port` or `--to-ports`, with or without
+`-m tcp`, with `-d` before or after `-p`. iptables-save prints the options in its own order, and
+adds missing ones. In the canonical form, all these rules are equal.
 """
 
 import ipaddress
@@ -34,12 +34,12 @@ _LONG = {
 }
 _PROTOCOLS = {"6": "tcp", "17": "udp", "1": "icmp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
 _FIRST = ("-s", "-d", "-i", "-o", "-p", "-m")
-"""The options that belong to no extension, in the order of iptables-save."""
+"""The options that belong to no extension, in the order in which iptables-save prints them."""
 
 
 @dataclass
 class Draft:
-    """A rule while it is parsed; `matches` are unsorted pairs (option, text)."""
+    """A rule that is being parsed. `matches` are unsorted pairs: the option, the match as text."""
 
     chain: str
     matches: list[tuple[str, str]] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Draft:
     comment: str | None = None
 
     def match(self, option: str, values: Sequence[str], *, negated: bool = False) -> None:
-        """Add one match in canonical form; a match that fits everything is left out."""
+        """Add one match in canonical form. A match that every packet meets is left out."""
         if option == "-p":
             name = values[0].lower()
             values = [_PROTOCOLS.get(name, name)]
@@ -65,7 +65,7 @@ class Draft:
         self.matches.append((option, text))
 
     def rule(self, *, packets: int | None = None, bytes_: int | None = None) -> Rule:
-        """The finished rule."""
+        """Return the finished rule, with sorted matches."""
 
         def place(match: tuple[str, str]) -> tuple[int, str, str]:
             option, text = match
@@ -84,9 +84,9 @@ class Draft:
 
 
 def read_rule(words: Sequence[str]) -> Draft:
-    """Parse the words of `-A CHAIN …` or `-I CHAIN …`. Raises ObservationError for other words."""
+    """Parse the words of `-A CHAIN …` or `-I CHAIN …`. Raises ObservationError for other rules."""
     if len(words) < 2 or _LONG.get(words[0], words[0]) not in ("-A", "-I"):
-        raise ObservationError(f"this is no rule: {' '.join(words)!r}")
+        raise ObservationError(f"this is not a rule: {' '.join(words)!r}")
     draft = Draft(words[1])
     rest = list(words[2:])
     module: str | None = None

@@ -1,4 +1,4 @@
-"""Helpers of the parsers: find the table in a text, build the error for an unreadable line."""
+"""Functions that several parsers use: find a table, report an unreadable line, read a counter."""
 
 from collections.abc import Iterator
 
@@ -25,11 +25,11 @@ def lines_after(text: str, *titles: str) -> Iterator[str]:
 
 
 def unread(tool: str, row: str) -> ObservationError:
-    """The error for a line that the parser cannot read."""
+    """Return the error for a line that a parser cannot read."""
     return ObservationError(f"cannot read this line of {tool}: {row!r}")
 
 
 def count(text: str) -> int:
-    """Parse a counter as iptables -L abbreviates it (K, M, G, T are powers of 1000)."""
+    """Parse a counter of `iptables -L`, where K, M, G and T stand for powers of 1000."""
     scale = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}.get(text[-1:], 1)
     return int(text.rstrip("KMGT")) * scale
