@@ -59,9 +59,7 @@ def _by_facts(situation: Situation, trial: Trial | None) -> Finding | None:
             return _unreachable(Cause.WEBHOOK_UNREACHABLE, sentence, entry, change, blocks_creation)
         if entry.port not in service.ready:
             has = ", ".join(str(port.number) for port in service.ports)
-            sentence = (
-                f"the webhook is called on port {entry.port}; {where} has only {has or 'no port'}"
-            )
+            sentence = f"the webhook is called on port {entry.port}; {where} has the ports {has}"
             change = changes.call_port(situation, _on_port(same, entry), service)
             return _unreachable(Cause.WEBHOOK_PORT, sentence, entry, change, blocks_creation)
         if not service.ready[entry.port]:
