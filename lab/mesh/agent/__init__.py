@@ -1,1 +1,1 @@
-"""The program pilot-agent: starts Envoy and watches it, carries xDS, answers kubelet."""
+"""The program pilot-agent: starts and supervises Envoy, forwards xDS, answers kubelet."""

@@ -1,7 +1,7 @@
-"""Answers kubelet's requests about the application: probes and lifecycle hooks, by their path.
+"""Runs the application's probes and lifecycle hooks when kubelet requests their paths.
 
-A hook has no time limit here, so the hooks in progress are counted: when the agent is asked to
-stop, it waits until they have ended.
+The agent sets no time limit for a hook. It counts the hooks that are running, and before it stops
+it waits until all of them have ended.
 """
 
 import asyncio
@@ -16,14 +16,15 @@ from lab.mesh.http_server import Begin, HttpAnswer, HttpRequest
 log = logging.getLogger("pilot-agent")
 
 HOOKS: Final = "/app-lifecycle/"
-"""Below it are the application's hooks; they stop when whoever asked has gone."""
+"""Path prefix of the application's hooks. The agent cancels a hook when kubelet closes the
+connection on which it requested the hook."""
 MAX_HOOKS: Final = 32
-"""Most hooks in progress at once. A pod has at most two per container, and only kubelet has a
-reason to request them."""
+"""How many hooks may run at the same time. A container has at most two hooks, and only kubelet has
+a reason to request them."""
 PRE_STOP: Final = "/prestopz"
 ARRIVAL: Final = 1.0
-"""Seconds that the agent waits for the application's preStop hooks to arrive after it is asked to
-stop: kubelet stops all containers of a pod at once."""
+"""Seconds that the agent, when it is asked to stop, waits for kubelet to request the application's
+preStop hooks: kubelet stops all containers of a pod at the same time."""
 
 
 class AppChecks:
@@ -40,7 +41,7 @@ class AppChecks:
     ) -> HttpAnswer:
         """Run `check`, which kubelet requested at `path`, and return the answer to kubelet.
 
-        `begin` sends the answer's status before the application's body has arrived.
+        `begin` sends the status to kubelet before the application's body has arrived.
         """
         if path.startswith(HOOKS):
             return await self._hook(check, pod_ip, request, path)
@@ -54,7 +55,7 @@ class AppChecks:
 
     async def _hook(self, check: Probe, pod_ip: str, request: HttpRequest, path: str) -> HttpAnswer:
         if self._open >= MAX_HOOKS:
-            return HttpAnswer.broke(f"{MAX_HOOKS} hooks are under way")
+            return HttpAnswer.broke(f"{MAX_HOOKS} hooks are running already, which is the limit")
         self._open += 1
         self._asked.add(path)
         self._changed.set()
@@ -73,13 +74,14 @@ class AppChecks:
 
     @property
     def under_way(self) -> int:
-        """How many hooks have begun and not ended."""
+        """The number of hooks that are running now."""
         return self._open
 
     async def stopped(self, checks: Mapping[str, Probe]) -> None:
-        """Return when the application's preStop hooks have arrived and every hook has ended.
+        """Wait until kubelet has requested the preStop hooks and every hook has ended.
 
-        Hooks that do not arrive in time are not waited for.
+        `checks`: the pod's probes and hooks, by path. A preStop hook that kubelet does not request
+        in time is not waited for.
         """
         wanted = {path for path in checks if path.startswith(HOOKS) and path.endswith(PRE_STOP)}
         try:

@@ -1,8 +1,8 @@
-"""Builds Envoy's bootstrap and command line from the pod's identity and settings. Pure.
+"""Builds Envoy's bootstrap and command line from the pod's identity and settings.
 
-Sources: Envoy's v3 API (`envoy.config.bootstrap.v3.Bootstrap`); node id and metadata as
-Istio's agent sends them. The same input gives the same bytes, so a changed bootstrap always
-means a changed configuration.
+Does no I/O. Sources: Envoy's v3 API (`envoy.config.bootstrap.v3.Bootstrap`); the node's id and
+metadata are those that Istio's agent sends. The same input gives the same bytes, so a changed
+bootstrap always means a changed configuration.
 """
 
 import json
@@ -18,7 +18,7 @@ LOG_FORMAT: Final = "%Y-%m-%dT%T.%fZ\t%l\tenvoy %n %g:%#\t%v\tthread=%t"
 
 
 def bootstrap(pod: PodIdentity, settings: EnvoySettings) -> dict[str, Any]:
-    """Return Envoy's bootstrap as plain data. Raises BootstrapError naming a bad field."""
+    """Return Envoy's bootstrap as a dict. Raises BootstrapError naming an invalid setting."""
     check(pod, settings)
     return {
         "node": node(pod, settings),
@@ -75,7 +75,7 @@ def bootstrap(pod: PodIdentity, settings: EnvoySettings) -> dict[str, Any]:
 
 
 def render(document: Mapping[str, Any]) -> str:
-    """Return the bootstrap as text: indented for people, keys sorted so that it is stable."""
+    """Return the bootstrap as indented JSON; sorted keys give equal bootstraps equal text."""
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
 
@@ -100,12 +100,16 @@ def node(pod: PodIdentity, settings: EnvoySettings) -> dict[str, Any]:
 
 
 def default_cluster(pod: PodIdentity) -> str:
-    """Return `<app>.<namespace>`; the workload's or pod's name replaces a missing label `app`."""
+    """Return the default name of Envoy's cluster: `<app>.<namespace>`.
+
+    `<app>` is the value of the pod's label `app`; without that label it is the workload's name, or
+    else the pod's name.
+    """
     return f"{pod.labels.get('app') or pod.workload or pod.name}.{pod.namespace}"
 
 
 def envoy_arguments(binary: str, config: str, settings: EnvoySettings) -> list[str]:
-    """Return Envoy's argv for the bootstrap file `config`."""
+    """Return the command line that starts `binary`, Envoy, with the bootstrap file `config`."""
     argv = [
         binary,
         *("-c", config),

@@ -20,7 +20,7 @@ def ask(port: int, method: str, path: str, timeout: float = 5.0) -> tuple[int, s
     except (OSError, http.client.HTTPException) as bad:
         raise SidecarLabError(
             f"the agent on port {port} does not answer: {bad}",
-            hint="it listens there while `pilot-agent proxy sidecar` runs in this pod",
+            hint="the agent listens on it while `pilot-agent proxy sidecar` runs in this pod",
         ) from bad
     finally:
         connection.close()
@@ -37,9 +37,9 @@ def request(port: int, method: str, path: str) -> int:
 
 
 def wait(port: int, timeout: float, period: float) -> int:
-    """Wait until the proxy is ready; return the exit code.
+    """Ask the agent every `period` seconds until the proxy is ready; return the exit code 0.
 
-    If it is not ready within `timeout` seconds, the last reason is printed and the code is 1.
+    If the proxy is not ready within `timeout` seconds, print the last reason and return 1.
     """
     deadline = time.monotonic() + timeout
     while True:

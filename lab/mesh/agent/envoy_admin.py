@@ -13,7 +13,7 @@ READY_FILTER = (
 _COUNTER = re.compile(r"([\w.]+): (\d+)")
 _ACTIVE = re.compile(r"listener\.(.+)\.downstream_cx_active: (\d+)")
 LIVE = 0
-"""Value of Envoy's statistic `server.state` when it serves."""
+"""The value of Envoy's statistic `server.state` while Envoy serves traffic."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,10 @@ class Verdict:
 
 
 def judge(statistics: Mapping[str, int]) -> Verdict:
-    """Return whether Envoy is ready.
+    """Return whether Envoy is ready, judged by its statistics.
 
-    It is ready when CDS and LDS succeeded at least once, its workers started and it is LIVE.
+    Envoy is ready when it has accepted clusters (CDS) and listeners (LDS) at least once, its
+    workers have started and its state is LIVE.
     """
     for key, name in (
         ("cluster_manager.cds.update_success", "clusters"),
@@ -44,12 +45,12 @@ def judge(statistics: Mapping[str, int]) -> Verdict:
 
 
 def counters(text: str) -> dict[str, int]:
-    """Return the counters and gauges of a `/stats` answer in text form."""
+    """Parse the text of a `/stats` answer; return its counters and gauges by name."""
     return {m[1]: int(m[2]) for line in text.splitlines() if (m := _COUNTER.fullmatch(line))}
 
 
 def active_connections(text: str, stats_port: int) -> int:
-    """Return how many downstream connections `/stats` shows on listeners that carry traffic.
+    """Parse a `/stats` answer; return the active connections of listeners that carry traffic.
 
     Connections of the admin interface and of the statistics listener do not count, nor do the
     per-worker rows, which repeat the totals.
@@ -65,14 +66,14 @@ def active_connections(text: str, stats_port: int) -> int:
 
 
 class EnvoyAdmin:
-    """Envoy's admin interface on loopback."""
+    """A client of Envoy's admin interface on loopback."""
 
     def __init__(self, port: int, stats_port: int) -> None:
         self._target = Target("127.0.0.1", port)
         self._stats_port = stats_port
 
     async def verdict(self) -> Verdict:
-        """Return whether Envoy is ready; an interface that does not answer makes it not ready."""
+        """Return whether Envoy is ready. Without an answer from Envoy, it is not ready."""
         try:
             answer = await self._get(f"/stats?filter={_quote(READY_FILTER)}")
         except FetchError as silent:
@@ -80,7 +81,7 @@ class EnvoyAdmin:
         return judge(counters(answer.text))
 
     async def live(self) -> Verdict:
-        """Return whether Envoy is live: a cheaper check, enough once `verdict` was ready."""
+        """Return whether Envoy's state is LIVE: a cheaper check, once `verdict` was ready."""
         try:
             answer = await self._get(f"/stats?filter={_quote('^server[.]state$')}")
         except FetchError as silent:
@@ -94,7 +95,7 @@ class EnvoyAdmin:
         return active_connections(answer.text, self._stats_port)
 
     async def drain(self) -> None:
-        """Have Envoy drain its inbound listeners gracefully. Raises FetchError."""
+        """Tell Envoy to drain its inbound listeners gracefully. Raises FetchError."""
         await self._get("/drain_listeners?inboundonly&graceful", "POST")
 
     async def prometheus(self) -> bytes:

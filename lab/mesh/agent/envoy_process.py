@@ -1,7 +1,7 @@
 """Runs Envoy as a child process: starts, watches, restarts and stops it; reaps every orphan.
 
-The agent is PID 1 of its container, so the kernel gives it every orphan. One waiter for all
-children (`Reaper`) is the only place that calls waitpid.
+The agent is PID 1 of its container, so it becomes the parent of every orphaned process. Only
+`Reaper` calls waitpid, for all children.
 """
 
 import asyncio
@@ -19,9 +19,10 @@ log = logging.getLogger("pilot-agent")
 
 
 class Reaper:
-    """Waits for every child and sets the future of each pid that was passed to `expect`.
+    """Collects the wait status of every child that ends, and sets the future that `expect` made.
 
-    `early`: pid of a child that was started before, and that may end before `expect` is called.
+    `early`: pid of a child that was started before this object was created, and that may end before
+    `expect` is called.
     """
 
     def __init__(self, early: int | None = None) -> None:
@@ -31,12 +32,15 @@ class Reaper:
         self.orphans = 0
 
     def install(self) -> None:
-        """Handle SIGCHLD from now on, and reap the children that ended before."""
+        """Handle SIGCHLD from now on, and reap the children that have ended already."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self.reap)
         self.reap()
 
     def expect(self, pid: int) -> asyncio.Future[int]:
-        """Return a future of the wait status of child `pid`; call it right after the start."""
+        """Return a future that will hold the wait status of child `pid`.
+
+        Call `expect` right after the child's start; otherwise the child may count as an orphan.
+        """
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         if pid in self._ended:
             future.set_result(self._ended.pop(pid))
@@ -45,7 +49,7 @@ class Reaper:
         return future
 
     def reap(self) -> None:
-        """Reap every child that ended. One signal may stand for several of them, hence the loop."""
+        """Reap every child that has ended: one SIGCHLD may stand for several children."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -65,7 +69,7 @@ class Reaper:
 
 @dataclass
 class Child:
-    """One process of Envoy, from its start to its end."""
+    """One process of Envoy; `ended` is the future of its wait status."""
 
     pid: int
     ended: asyncio.Future[int]
@@ -74,11 +78,11 @@ class Child:
 
 
 class Supervisor:
-    """Keeps one Envoy running until `stop`.
+    """Keeps one Envoy running until `stop` is called.
 
     `argv` is the command line of the next start; `prepare` and `replace` change it. `first_pid`:
-    an Envoy that was started already. `on_start` is called at every start, before the agent can
-    query the new Envoy.
+    pid of an Envoy that was started already. `on_start` is called at every start, before the agent
+    can query the new Envoy.
     """
 
     def __init__(
@@ -102,11 +106,11 @@ class Supervisor:
 
     @property
     def pid(self) -> int | None:
-        """Envoy's pid; None while it does not run."""
+        """Envoy's pid; None while Envoy is not running."""
         return self._child.pid if self._child and not self._child.ended.done() else None
 
     async def run(self) -> None:
-        """Start Envoy again whenever it ends, until `stop`.
+        """Start Envoy, and start it again whenever it ends, until `stop` is called.
 
         Raises EnvoyError when no retries are left.
         """
@@ -121,7 +125,7 @@ class Supervisor:
             how = f"Envoy (pid {child.pid}) {ending(status)} after {lived:.1f} s"
             delay = self._backoff.delay(lived)
             if delay is None:
-                raise EnvoyError(f"{how}; no retries are left", hint="its log is above")
+                raise EnvoyError(f"{how}; no retries are left", hint="Envoy's log above shows why")
             log.warning("%s; starting it again in %.1f s", how, delay)
             try:
                 await asyncio.wait_for(self._stopping.wait(), delay)
@@ -133,17 +137,17 @@ class Supervisor:
         self.argv = tuple(argv)
 
     async def replace(self, argv: Sequence[str], grace: float) -> None:
-        """End the running Envoy, with SIGKILL after `grace` seconds; `run` starts `argv` next."""
+        """Stop the running Envoy (SIGKILL after `grace` seconds); `run` then starts `argv`."""
         self.prepare(argv)
         await self._end(grace)
 
     async def stop(self, grace: float) -> None:
-        """End Envoy and start no other: SIGTERM, `grace` seconds, SIGKILL."""
+        """Stop Envoy for good: SIGTERM, and SIGKILL if it still runs after `grace` seconds."""
         self._stopping.set()
         await self._end(grace)
 
     def signal(self, number: int) -> None:
-        """Pass a signal on to Envoy, if it runs."""
+        """Send the signal `number` to Envoy if it is running."""
         pid = self.pid
         if pid is not None:
             os.kill(pid, number)

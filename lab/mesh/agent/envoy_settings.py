@@ -1,4 +1,4 @@
-"""Holds the pod's identity and Envoy's settings, and checks them; pure."""
+"""Defines the pod's identity and Envoy's settings, and checks their values without any I/O."""
 
 import re
 import socket
@@ -11,7 +11,7 @@ from lab.mesh.errors import BootstrapError
 from lab.mesh.grammar import proxy_grammar
 
 _UNIX_PATH_LIMIT: Final = 107
-"""Bytes of `sockaddr_un.sun_path` without its final NUL."""
+"""Most bytes of a unix socket's path: the size of `sockaddr_un.sun_path` without its final NUL."""
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -19,8 +19,9 @@ _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 class PodIdentity:
     """The pod that this proxy belongs to.
 
-    `ips`: the pod's addresses; the first one is part of the node's id. `labels`: the pod's.
-    `metadata`: further node metadata (from ISTIO_META_*), keys without that prefix.
+    `ips`: the pod's addresses; the first one is part of the node's id. `labels`: the pod's labels.
+    `metadata`: further metadata of the xDS node, from the variables ISTIO_META_*; the keys are the
+    variables' names without that prefix.
     """
 
     name: str
@@ -37,10 +38,9 @@ class PodIdentity:
 class EnvoySettings:
     """The settings of Envoy other than the pod's identity.
 
-    `concurrency`: number of worker threads; 0 leaves it to Envoy (one per CPU). `drain_seconds`:
-    how long Envoy drains a listener that was removed. `max_connections`: limit of downstream
-    connections of the whole process; Envoy warns without a limit, and a sidecar of this lab needs
-    few.
+    `concurrency`: number of worker threads; 0 means one per CPU, Envoy's default.
+    `drain_seconds`: how long Envoy drains a listener that was removed. `max_connections`: limit of
+    downstream connections of the whole process; without a limit Envoy logs a warning.
     """
 
     domain: str = ""
@@ -62,17 +62,17 @@ def check(pod: PodIdentity, settings: EnvoySettings) -> None:
     """Raise BootstrapError for the first field that Envoy or discovery cannot use."""
     for name, text in (("POD_NAME", pod.name), ("POD_NAMESPACE", pod.namespace)):
         if not text or len(text) > 253 or not all(map(_DNS_LABEL.fullmatch, text.split("."))):
-            raise BootstrapError(f"{name}: {text!r} is no Kubernetes name")
+            raise BootstrapError(f"{name}: {text!r} is not a Kubernetes name")
     if not pod.ips:
         raise BootstrapError("INSTANCE_IP: the pod has no address")
     for address in pod.ips:
         if not _is_ip(address):
-            raise BootstrapError(f"INSTANCE_IP: {address!r} is no IP address")
+            raise BootstrapError(f"INSTANCE_IP: {address!r} is not an IP address")
     for name, port in (("adminPort", settings.admin_port), ("statsPort", settings.stats_port)):
         if not 1 <= port <= 65535:
-            raise BootstrapError(f"{name}: {port} is no TCP port (1 to 65535)")
+            raise BootstrapError(f"{name}: {port} is not a TCP port (1 to 65535)")
     if settings.admin_port == settings.stats_port:
-        raise BootstrapError(f"statsPort: {settings.stats_port} is the admin port already")
+        raise BootstrapError(f"statsPort: {settings.stats_port} is also the admin port")
     most = proxy_grammar.MAX_CONCURRENCY
     if not 0 <= settings.concurrency <= most:
         raise BootstrapError(f"concurrency: {settings.concurrency} is not between 0 and {most}")
@@ -81,7 +81,7 @@ def check(pod: PodIdentity, settings: EnvoySettings) -> None:
     if settings.max_connections < 1:
         raise BootstrapError(f"maxConnections: {settings.max_connections} is less than 1")
     if not settings.xds_socket.startswith("/"):
-        raise BootstrapError(f"xdsSocket: {settings.xds_socket!r} is no absolute path")
+        raise BootstrapError(f"xdsSocket: {settings.xds_socket!r} is not an absolute path")
     if len(settings.xds_socket.encode(errors="surrogateescape")) > _UNIX_PATH_LIMIT:
         raise BootstrapError(
             f"xdsSocket: {settings.xds_socket!r} is longer than {_UNIX_PATH_LIMIT} bytes",

@@ -14,7 +14,10 @@ MAX_BODY = 32 * 1024 * 1024
 
 
 class FetchError(SidecarLabError):
-    """A request got no usable answer: it was refused, timed out, or answered without HTTP."""
+    """A request got no usable answer.
+
+    For example, the connection was refused, or the answer came too late or was not HTTP.
+    """
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Response:
 
     @property
     def text(self) -> str:
-        """The body as text, undecodable bytes replaced."""
+        """The body as text; bytes that are not UTF-8 are replaced."""
         return self.body.decode(errors="replace")
 
 
@@ -91,7 +94,7 @@ async def _response(reader: asyncio.StreamReader, max_body: int) -> Response:
     if "content-length" in headers:
         size = int(headers["content-length"])
         if not 0 <= size <= max_body:
-            raise ValueError(f"a body of {size} bytes is more than {max_body}")
+            raise ValueError(f"the body has {size} bytes; at most {max_body} are read")
         return Response(status, headers, await reader.readexactly(size))
     body = bytearray()
     while data := await reader.read(65536):

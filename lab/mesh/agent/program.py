@@ -1,7 +1,7 @@
 """The program `pilot-agent`: PID 1 of the container istio-proxy.
 
-Its four duties are the walkthrough's: talk to discovery for Envoy, write Envoy's start-up
-configuration, start Envoy, and watch over it.
+It has the four duties that the walkthrough names: talk to discovery for Envoy, write Envoy's
+start-up configuration, start Envoy, and supervise it.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     commands = top.add_subparsers(dest="command", required=True)
     proxy = commands.add_parser(
-        "proxy", help="run Envoy and look after it", epilog=_EXAMPLES,
+        "proxy", help="run Envoy and supervise it", epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
         description="Run Envoy. Each of these overrides the next: the pod's annotation "
         "proxy.istio.io/config, PROXY_CONFIG, --proxyConfig, the flags.",
@@ -53,15 +53,15 @@ def parser() -> argparse.ArgumentParser:
         ("domain", "DNS domain of the pod's namespace (<namespace>.svc.cluster.local)"),
         ("configPath", "folder for the bootstrap and the xDS socket"),
         ("binaryPath", "the Envoy to run"),
-        ("discoveryAddress", "host:port of discovery, spoken to with TLS"),
+        ("discoveryAddress", "host:port of discovery; the connection uses TLS"),
         ("serviceCluster", "name of the service this proxy belongs to (<app>.<namespace>)"),
         ("proxyLogLevel", "Envoy's log level"),
         ("proxyComponentLogLevel", "Envoy's log levels of single components"),
-        ("concurrency", "Envoy's worker threads; 0: one a CPU"),
+        ("concurrency", "Envoy's worker threads; 0: one per CPU"),
         ("drainDuration", "how long Envoy drains a removed listener"),
         ("terminationDrainDuration", "shortest time that the proxy of a pod outlives SIGTERM"),
         ("podInfoDir", "folder of the downward API files `labels` and `annotations`"),
-        ("rootCert", "PEM file of the CA that vouches for discovery"),
+        ("rootCert", "PEM file of the CA that signed discovery's certificate"),
         ("proxyConfig", "file with a ProxyConfig, JSON or plain YAML"),
         ("xdsSocket", "unix socket for Envoy's xDS (<configPath>/XDS)"),
         ("agentPort", "port of health and metrics, on every address"),
@@ -98,7 +98,7 @@ def _field(flag: str) -> str:
 
 
 def proxy(arguments: argparse.Namespace, *, in_pod: bool) -> None:
-    """Run `proxy sidecar`. Raises SidecarLabError.
+    """Run the command `proxy sidecar` until the agent ends. Raises SidecarLabError.
 
     `in_pod`: all other sockets of this network namespace are the application's.
     """
@@ -108,7 +108,7 @@ def proxy(arguments: argparse.Namespace, *, in_pod: bool) -> None:
     file_signature = start.signature(settings.watched(flags))
     plan = settings.decide(settings.read(flags), starting=True)
     if plan.passed_over:
-        log.warning("PROXY_CONFIG is used in its place: %s", plan.passed_over)
+        log.warning("PROXY_CONFIG is used instead of the annotation: %s", plan.passed_over)
     hold = proxy_config.seconds(flags.ready_hold, "readyHold")
     config = start.write_revision(Path(flags.config_path), 0, plan.bootstrap)
     log.info("wrote %s", config)
@@ -134,7 +134,7 @@ def _log_to_stderr(level: str) -> None:
     name = {"WARN": "WARNING", "FATAL": "CRITICAL", "NONE": "CRITICAL"}.get(name, name)
     if name not in known:
         raise SidecarLabError(
-            f"--log_output_level: {level!r} is no log level", hint="for instance info or debug"
+            f"--log_output_level: {level!r} is not a log level", hint="for example info or debug"
         )
     formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ\t%(levelname)s\t%(name)s\t%(message)s")
     formatter.converter, formatter.default_time_format = time.gmtime, "%Y-%m-%dT%H:%M:%S"
@@ -146,7 +146,10 @@ def _log_to_stderr(level: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None, *, in_pod: bool = False) -> int:
-    """Run the program and return its exit code: 0 ended as requested, 1 failed, 2 misused."""
+    """Run the program; return its exit code: 0 success, 1 error, 2 wrong command line.
+
+    `in_pod`: all other sockets of this network namespace are the application's.
+    """
     arguments = parser().parse_args(argv)
     try:
         if arguments.command == "proxy":
@@ -169,7 +172,7 @@ def main(argv: Sequence[str] | None = None, *, in_pod: bool = False) -> int:
 
 
 def launch() -> NoReturn:
-    """Set the process title to pilot-agent, run the program and exit: the image's entry point."""
+    """Run as the image's entry point: set the process title, run `main`, and exit."""
     start.set_title([contract.PILOT_AGENT_PATH, *sys.argv[1:]])
     code = main(in_pod=True)
     # Nothing is left to clean up, and an orderly end of the interpreter costs the pod 20 ms.

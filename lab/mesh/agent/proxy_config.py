@@ -1,9 +1,9 @@
-"""Reads a ProxyConfig and the downward API's files with the standard library alone. Pure.
+"""Parses a ProxyConfig and the downward API's files with the standard library alone.
 
 A ProxyConfig comes as JSON (PROXY_CONFIG, made by the injector) or as YAML (the annotation
-proxy.istio.io/config, written by people). The proxy image has no YAML parser, so of YAML only
-nested mappings of scalars are read here, which is what such annotations hold; anything else is
-refused with its line.
+proxy.istio.io/config, written by people). The proxy image has no YAML parser, so this module parses
+only a part of YAML: nested mappings of scalars, which is what such annotations hold. For anything
+else it raises an error that names the line. It does no I/O.
 """
 
 import json
@@ -23,17 +23,17 @@ _ODD = re.compile(
     r"|[-+]?[\d_.]+(e[-+]?\d+)?|[-+]?\d[\d_]*(:[0-5]?\d)+(\.[\d_]*)?|\d{4}-\d\d?-\d\d?.*"
     r"|.*[^\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff].*"
 )
-"""Plain words to which YAML gives a special meaning, and characters that YAML forbids."""
+"""Matches unquoted values with a special meaning in YAML, and characters that YAML forbids."""
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)")
 _PAIR = re.compile(r'([^=\n]+)="((?:[^"\\\n]|\\.)*)"')
 
 
 def parse(text: str, source: str) -> dict[str, Any]:
-    """Return the ProxyConfig in `text`, types checked; `source` names it in errors.
+    """Parse the ProxyConfig in `text` and return its fields, whose types are checked.
 
-    Known fields that this agent does not use are left out. Raises BootstrapError naming source
-    and field.
+    Known fields that this agent does not use are left out. Raises BootstrapError naming the field
+    and `source`, the origin of the text.
     """
     fields = _json(text, source) if text.lstrip().startswith("{") else _block(text, source)
     for key, value in fields.items():
@@ -43,7 +43,7 @@ def parse(text: str, source: str) -> dict[str, Any]:
         if expected is None:
             raise BootstrapError(
                 f"{source}: field {key!r} is not part of a ProxyConfig",
-                hint=f"known here: {', '.join(KNOWN)}",
+                hint=f"the fields are: {', '.join(KNOWN)}",
             )
         if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
             kind = "map" if expected is dict else getattr(expected, "__name__", str(expected))
@@ -58,7 +58,7 @@ def parse(text: str, source: str) -> dict[str, Any]:
 
 
 def seconds(text: str, field: str) -> float:
-    """Return the seconds of a Go duration ("5s", "1m30s", "500ms"). Raises BootstrapError."""
+    """Parse a Go duration ("5s", "1m30s", "500ms"); return seconds. Raises BootstrapError."""
     try:
         return proxy_grammar.seconds(text)
     except ValueError as bad:
@@ -66,7 +66,10 @@ def seconds(text: str, field: str) -> float:
 
 
 def host_port(text: str, field: str) -> tuple[str, int]:
-    """Return host and port of `host:port`; an IPv6 host is in brackets. Raises BootstrapError."""
+    """Parse `host:port`, in which an IPv6 host is in brackets; return both.
+
+    Raises BootstrapError naming `field`.
+    """
     try:
         return proxy_grammar.host_port(text)
     except ValueError as bad:
@@ -74,7 +77,7 @@ def host_port(text: str, field: str) -> tuple[str, int]:
 
 
 def downward_pairs(text: str, source: str) -> dict[str, str]:
-    """Return the pairs of a downward API file: one `key="value"` per line, quoted as Go does.
+    """Parse a downward API file: one `key="value"` per line, the value quoted as in Go.
 
     Raises BootstrapError naming `source` and the line.
     """
@@ -168,5 +171,5 @@ def _scalar(text: str, source: str, number: int) -> Scalar | None:
 def _unreadable(source: str, number: int, line: str) -> BootstrapError:
     return BootstrapError(
         f"{source}, line {number}: cannot read {line[:80]!r}",
-        hint="only `key: value` lines and nested mappings are read here; or write it as JSON",
+        hint="the agent reads only `key: value` lines and nested mappings; write the rest as JSON",
     )

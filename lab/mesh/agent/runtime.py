@@ -1,4 +1,4 @@
-"""The running agent: supervises Envoy, carries xDS, answers HTTP, watches the configuration."""
+"""Runs the agent: supervises Envoy, forwards xDS, answers HTTP, watches the configuration."""
 
 import asyncio
 import logging
@@ -28,9 +28,9 @@ WATCH_INTERVAL = 0.5
 APPLICATION_INTERVAL = 0.2
 """Seconds between two looks at whether the application has ended, while the agent ends."""
 POLL_INTERVAL = 0.02
-"""Seconds between requests to Envoy while a readiness probe is held, and while draining."""
+"""Seconds between requests to Envoy while a readiness probe waits, and while Envoy drains."""
 KILL_GRACE = 0.5
-"""Seconds between SIGTERM and SIGKILL of Envoy, which normally ends in milliseconds."""
+"""Seconds from SIGTERM to SIGKILL when Envoy is stopped; it normally ends in milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Started:
 
 
 class Agent:
-    """One agent; `run` returns when Envoy was asked to end and has ended."""
+    """One agent. `run` returns when the agent was asked to stop and Envoy has ended."""
 
     def __init__(self, started: Started, ready_hold: float) -> None:
         self._flags, self._plan = started.flags, started.plan
@@ -79,7 +79,10 @@ class Agent:
         self._background: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Run until a signal or /quitquitquit. Raises EnvoyError when Envoy keeps failing."""
+        """Run until a stop signal or a POST to /quitquitquit.
+
+        Raises EnvoyError when Envoy dies more often than the retries allow.
+        """
         loop = asyncio.get_running_loop()
         self._reaper.install()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -150,7 +153,7 @@ class Agent:
         log.info("the application has closed its sockets")
 
     async def _drain(self) -> None:
-        """Drain until no connection is active, for at most the termination drain duration."""
+        """Drain Envoy until no connection is active, for at most the termination drain duration."""
         limit = self._plan.termination_drain
         if not self._supervisor.pid:
             return
@@ -242,7 +245,8 @@ class Agent:
     async def _ready(self) -> Verdict:
         """Return whether the pod is ready; while Envoy starts, wait at most `ready_hold` seconds.
 
-        kubelet asks once a second: a "not ready" sent 50 ms too early costs the pod a second.
+        The wait is useful because kubelet probes once a second: if "not ready" is sent 50 ms before
+        Envoy is ready, the pod becomes ready a second later.
         """
         if self._draining:
             return Verdict(False, "draining")

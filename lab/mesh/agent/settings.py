@@ -2,7 +2,7 @@
 
 Each of these overrides those before it: flags, --proxyConfig FILE, PROXY_CONFIG, the pod's
 annotation proxy.istio.io/config. Flags are the weakest because they come from the injection
-template, which serves all pods. `read` touches the file system, `decide` does not.
+template, which serves all pods. `read` reads the files; `decide` does no I/O.
 """
 
 import math
@@ -22,9 +22,9 @@ CONFIG_ANNOTATION: Final = "proxy.istio.io/config"
 META_PREFIX: Final = "ISTIO_META_"
 OVERRIDE: Final = "ISTIO_BOOTSTRAP_OVERRIDE"
 MAX_OVERRIDE: Final = 128 * 1024
-"""Bytes. Envoy receives the text as one argument, and Linux refuses a longer one."""
+"""Most bytes of the bootstrap override. Envoy gets it as one argument; Linux limits its length."""
 _NO_POD = (
-    "in a pod the injector sets it; elsewhere give it yourself, for instance "
+    "in a pod the injector sets it; elsewhere set it yourself, for instance "
     "POD_NAME=demo POD_NAMESPACE=default INSTANCE_IP=127.0.0.1 python3 -m lab.mesh.agent proxy "
     "sidecar --configPath /tmp/demo --binaryPath envoy"
 )
@@ -56,7 +56,7 @@ class Flags:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything read from outside at one moment, as unparsed text; "" means absent."""
+    """The flags, the environment and the text of the files; "" stands for a file that is absent."""
 
     flags: Flags
     env: Mapping[str, str]
@@ -82,9 +82,10 @@ class Upstream:
 class AgentPlan:
     """What the agent runs.
 
-    `bootstrap`: text of Envoy's bootstrap file; `lasting`: the same without the pod's labels.
-    `envoy`: the settings of which Envoy's arguments are made. `termination_drain`: seconds.
-    `probes`: the application's probes and hooks, by the path at which kubelet requests them.
+    `bootstrap`: text of Envoy's bootstrap file; `lasting`: the same text without the pod's labels.
+    `envoy`: the settings from which Envoy's arguments are made. `termination_drain`: how long Envoy
+    drains at most when the agent ends, in seconds. `probes`: the application's probes and hooks, by
+    the path at which kubelet requests them.
     """
 
     bootstrap: str
@@ -95,20 +96,23 @@ class AgentPlan:
     pod_ip: str = "127.0.0.1"
     probes: Mapping[str, Probe] = field(default_factory=dict)
     passed_over: str = field(default="", compare=False)
-    """Why the annotation was ignored in favour of PROXY_CONFIG; "" when it was read."""
+    """Why the annotation was ignored and PROXY_CONFIG is used; "" if it was not ignored."""
 
     @property
     def of_envoy(self) -> tuple[str, EnvoySettings]:
-        """The part whose change restarts Envoy; labels are not worth its open connections."""
+        """The part of the plan whose change restarts Envoy.
+
+        The pod's labels are not in it: for them, Envoy's open connections are not broken.
+        """
         return self.lasting, self.envoy
 
     def arguments(self, binary: str, config: Path) -> list[str]:
-        """Return Envoy's argv."""
+        """Return the command line that starts `binary`, Envoy, with the file `config`."""
         return bootstrap.envoy_arguments(binary, str(config), self.envoy)
 
 
 def watched(flags: Flags) -> tuple[Path, ...]:
-    """Return the files whose change may change the plan or the trust in discovery."""
+    """Return the files to watch: those that the plan is made from, and the CA of discovery."""
     info = Path(flags.pod_info_dir)
     files = [info / "labels", info / "annotations", Path(flags.root_cert)]
     return (*files, Path(flags.proxy_config)) if flags.proxy_config else tuple(files)
@@ -117,8 +121,8 @@ def watched(flags: Flags) -> tuple[Path, ...]:
 def read(flags: Flags, env: Mapping[str, str] | None = None) -> Inputs:
     """Read the files that `flags` names. Raises BootstrapError when one cannot be read.
 
-    The downward API's files may be absent, as they are outside a pod. A file named on the command
-    line must exist.
+    The downward API's files may be absent, as they are outside a pod. The file that --proxyConfig
+    names must exist.
     """
     info = Path(flags.pod_info_dir)
     named = _text(Path(flags.proxy_config), "--proxyConfig") if flags.proxy_config else ""
@@ -135,7 +139,7 @@ def read(flags: Flags, env: Mapping[str, str] | None = None) -> Inputs:
 
 
 def _override(file: str) -> str:
-    """Return the bootstrap override of the user's ConfigMap; "" where the pod names none.
+    """Return the bootstrap override, a file of the user's ConfigMap; "" if the pod names none.
 
     Raises BootstrapError when the file is missing, unreadable or too long.
     """
@@ -152,10 +156,11 @@ def _override(file: str) -> str:
 
 
 def decide(inputs: Inputs, *, starting: bool = False) -> AgentPlan:
-    """Return the plan. Pure. Raises BootstrapError naming the variable, flag or field at fault.
+    """Return the plan. Raises BootstrapError naming the variable, flag or field that is wrong.
 
-    While `starting`, an annotation that cannot be parsed here is ignored if PROXY_CONFIG is set:
-    the injector, which parses all of YAML, has put the annotation's values there.
+    If `starting`, an annotation that cannot be parsed here is ignored when PROXY_CONFIG is set: the
+    injector, which parses all of YAML, has put the annotation's values into PROXY_CONFIG. Does no
+    I/O.
     """
     flags, env = inputs.flags, inputs.env
     annotations = proxy_config.downward_pairs(inputs.annotations, "annotations file")
@@ -210,7 +215,7 @@ def identity(inputs: Inputs, proxy_metadata: Mapping[str, object]) -> PodIdentit
     env = {**inputs.env, **{k: _plain(v) for k, v in proxy_metadata.items()}}
     for name in ("POD_NAME", "POD_NAMESPACE", "INSTANCE_IP"):
         if not inputs.env.get(name):
-            raise BootstrapError(f"{name}: not set, so Envoy cannot be given a name", hint=_NO_POD)
+            raise BootstrapError(f"{name}: not set, but Envoy's node id needs it", hint=_NO_POD)
     meta = {
         key.removeprefix(META_PREFIX): value
         for key, value in env.items()

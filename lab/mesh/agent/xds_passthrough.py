@@ -1,7 +1,7 @@
-"""Carries Envoy's xDS stream as bytes between a unix socket and discovery's TLS port.
+"""Forwards the bytes of Envoy's xDS stream between a unix socket and discovery's TLS port.
 
 Nothing is decoded, so the agent needs neither gRPC nor protobuf and stays small. When
-discovery cannot be reached the connection is closed and Envoy retries.
+discovery cannot be reached, the agent closes Envoy's connection, and Envoy retries.
 """
 
 import asyncio
@@ -19,11 +19,12 @@ CHUNK = 64 * 1024
 
 
 class XdsPassthrough:
-    """Accepts connections on `listener` and carries each of them to `upstream`.
+    """Accepts connections on `listener` and forwards each of them to `upstream`.
 
-    `limit`: most connections at once (Envoy needs one). `grace`: seconds that one direction may
-    continue after the other has ended. asyncio cannot half-close a TLS connection, so discovery
-    learns of the end of Envoy's stream only when the grace is over; HTTP/2 never half-closes.
+    `limit`: how many connections may be open at the same time (Envoy needs one). `grace`: seconds
+    that one direction may continue after the other has ended. asyncio cannot half-close a TLS
+    connection, so discovery learns of the end of Envoy's stream only when the grace is over. That
+    does no harm, because HTTP/2 never half-closes.
     """
 
     def __init__(
@@ -64,8 +65,8 @@ class XdsPassthrough:
     async def reset(self, upstream: Upstream) -> None:
         """Connect to `upstream` from now on; close open connections so that Envoy reconnects.
 
-        Also called when the CA changed, because a connection verified by the old CA must be
-        verified again.
+        This is also called when only the CA changed, because a connection that was
+        verified by the old CA must be verified again.
         """
         self._upstream = upstream
         await self._drop()
@@ -148,7 +149,7 @@ class XdsPassthrough:
             writer.write_eof()
 
     def _failed(self, message: str) -> None:
-        """Count a failure and log it; the same message only every 30 s, because Envoy retries."""
+        """Count a failure and log it. Envoy retries, so a repeated message is logged every 30 s."""
         self.failures += 1
         last, when = self._last_failure
         now = time.monotonic()
@@ -158,9 +159,10 @@ class XdsPassthrough:
 
 
 async def connect(upstream: Upstream) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect with TLS; require a certificate of the CA for the server's name, and HTTP/2.
+    """Connect to discovery with TLS and HTTP/2; return reader and writer.
 
-    The CA file is read at each call, so a rotated CA counts at once. Raises OSError.
+    The server's certificate must be signed by the CA and must name `upstream.host`. The CA file is
+    read at each call, so a changed CA is used at once. Raises OSError.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

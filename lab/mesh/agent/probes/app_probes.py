@@ -1,10 +1,11 @@
 """Runs the application's probes and hooks in kubelet's place.
 
-kubelet cannot pass through mutual TLS and its probes must not be captured, so the injector
-rewrites them to the agent (`/app-health/<container>/livez`), which asks the application. It
-asks the pod's own address from 127.0.0.6, the source that the redirection rules let through.
+kubelet cannot take part in mutual TLS, and Envoy must not capture kubelet's probes. So the injector
+rewrites each probe to a path of the agent (`/app-health/<container>/livez`), and the agent probes
+the application. It connects to the pod's own address from 127.0.0.6, a source address that the
+redirection rules do not capture.
 
-The reference is kubelet's own verdict on the same application: `tests/probers` compares both.
+The agent must come to the same verdict as kubelet: `tests/probers` compares the two.
 """
 
 import asyncio
@@ -22,14 +23,16 @@ from lab.mesh.grammar.probe_url import probe_url
 Result = Literal["success", "warning", "failure", "broken"]
 
 REDIRECT: Final = 302
-"""Without a Location: kubelet counts it as success, with a warning, and follows nothing."""
+"""The status that the agent sends for any redirect, without a Location header: kubelet then has
+nothing to follow, and counts the probe as success, with a warning."""
 _UNAVAILABLE: Final = 503
 
 
 class Verdict(NamedTuple):
     """The outcome of a probe or hook, and a sentence that explains it.
 
-    `broken`: an answer arrived, but not all of its body; kubelet then asks again at once.
+    `broken`: the answer's status arrived, but not all of its body. kubelet then probes again
+    at once.
     """
 
     result: Result
@@ -39,7 +42,7 @@ class Verdict(NamedTuple):
 
     @property
     def status(self) -> int:
-        """The HTTP status that makes kubelet come to the same verdict on a probe."""
+        """The HTTP status that the agent sends, so that kubelet comes to the same verdict."""
         return status_for(self.code) if self.code else _STATUSES[self.result]
 
 
@@ -51,7 +54,7 @@ _STATUSES: Final[Mapping[Result, int]] = {
 def status_for(code: int) -> int:
     """Return the status that the agent sends to kubelet when the application sent `code`.
 
-    A failure keeps its number, because kubelet prints it.
+    A status from 400 to 999 is sent unchanged, because kubelet prints the number.
     """
     if 200 <= code < 300:
         return 200
@@ -65,7 +68,7 @@ async def probe(
 ) -> Verdict:
     """Probe the application once and return the verdict.
 
-    `headers`: those of kubelet's request, names in lower case. `began` is called with the
+    `headers`: the headers of kubelet's request, names in lower case. `began` is called with the
     application's HTTP status before its body has arrived.
     """
     host = check.host or pod_ip
@@ -102,9 +105,10 @@ async def probe(
 
 
 async def hook(check: Probe, pod_ip: str, headers: Mapping[str, str]) -> Verdict:
-    """Run an httpGet hook once, without a time limit: kubelet, which waits for it, has its own.
+    """Run an httpGet hook once. kubelet waits for the hook and limits its time, so this does not.
 
-    Any answer is success, as it is for kubelet; no answer is failure.
+    Any answer of the application is success, whatever its status, as it is for kubelet; no answer
+    is failure.
     """
     host = check.host or pod_ip
     agent = headers.get("user-agent", "kube-lifecycle/sidecar-lab")
@@ -139,7 +143,7 @@ def _request(check: Probe, host: str, agent: str) -> ProbeRequest:
     try:
         url = probe_url(check.scheme, host, check.port, check.path)
     except ValueError as bad:
-        raise StreamError(f"no request can be made: {bad}") from bad
+        raise StreamError(f"the probe's URL cannot be requested: {bad}") from bad
     return first_request(url, check.headers, agent)
 
 

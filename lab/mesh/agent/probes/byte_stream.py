@@ -1,7 +1,7 @@
-"""A TCP connection to an application, with or without TLS, and with limits on what is read.
+"""Implements a TCP connection to an application, with or without TLS, and with limits on reads.
 
 TLS runs over memory buffers here, not over asyncio's transport, so that a server which answers a
-handshake in plain HTTP is recognised by its first bytes, as kubelet recognises it.
+handshake in plain HTTP is recognised by its first bytes, as in kubelet.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class StreamError(SidecarLabError):
 
 
 class PlainAnswerError(StreamError):
-    """The server answered a TLS handshake with HTTP."""
+    """The server answered a TLS handshake with plain HTTP."""
 
 
 class Stream:
@@ -47,7 +47,7 @@ class Stream:
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
 
     async def start_tls(self, protocols: Sequence[str] = ()) -> str:
-        """Start TLS without verification; return the protocol that ALPN selected, or "".
+        """Start TLS without verifying the certificate; return ALPN's protocol, "" for none.
 
         Raises PlainAnswerError, StreamError.
         """
@@ -68,7 +68,7 @@ class Stream:
                 await self._flush()
                 data = await self._raw()
                 if not data:
-                    raise StreamError("the server ended the TLS handshake") from None
+                    raise StreamError("the server left during the TLS handshake") from None
                 if len(first) < len(_HTTP):
                     first += data[: len(_HTTP)]
                 self._in.write(data)
@@ -97,7 +97,7 @@ class Stream:
             raise StreamError(f"write: {_reason(broken)}") from broken
 
     async def read(self, most: int = CHUNK) -> bytes:
-        """Return at least one byte and at most `most`; b"" at the end."""
+        """Return between one and `most` bytes; b"" at the end of the stream."""
         if not self._buffer:
             self._buffer += await self._more()
         data = bytes(self._buffer[:most])
@@ -117,8 +117,8 @@ class Stream:
     async def line(self, most: int) -> bytes:
         """Return the bytes up to and including the next line feed.
 
-        Without one it returns what remains before the end, b"" for nothing. Raises StreamError
-        when the line is longer than `most` bytes.
+        If the stream ends before a line feed, return the remaining bytes, b"" if there are none.
+        Raises StreamError when the line is longer than `most` bytes.
         """
         searched = 0
         while not (size := self._buffer.find(b"\n", searched) + 1):
@@ -130,19 +130,19 @@ class Stream:
                 break
             self._buffer += data
         if max(size, searched) > most:
-            raise StreamError(f"a line longer than {most} bytes")
+            raise StreamError(f"a line is longer than {most} bytes")
         data = bytes(self._buffer[:size])
         del self._buffer[:size]
         return data
 
     async def peek(self) -> bytes:
-        """Return the next byte without consuming it; b"" at the end."""
+        """Return the next byte without consuming it; b"" at the end of the stream."""
         if not self._buffer:
             self._buffer += await self._more()
         return bytes(self._buffer[:1])
 
     def close(self) -> None:
-        """Close without waiting for the peer; what was written is still sent."""
+        """Close without waiting for the peer; data that was written before is still sent."""
         if self._tls is not None:
             with contextlib.suppress(ssl.SSLError, OSError):
                 self._tls.unwrap()
@@ -183,7 +183,7 @@ class Stream:
 
 
 async def dial(host: str, port: int, source: str = "") -> Stream:
-    """Connect to `host`:`port` from the address `source` ("": any). Raises StreamError."""
+    """Connect to `host`:`port` from the address `source` ("": any address). Raises StreamError."""
     local = (source, 0) if source else None
     try:
         reader, writer = await asyncio.open_connection(host, port, local_addr=local, limit=CHUNK)

@@ -16,18 +16,18 @@ SERVING: Final = 1
 _UNIMPLEMENTED: Final = 12
 _METHOD: Final = "/grpc.health.v1.Health/Check"
 _BACKOFF, _GROWTH = 1.0, 1.6
-"""Seconds before a failed connection is tried again, and the factor of each further wait.
+"""Seconds before a failed connection is tried again, and the factor by which each wait grows.
 
-Both are gRPC's own."""
+Both are the values of gRPC's own clients."""
 _FIXED: Final = {1: 8, 5: 4}
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,10}")
 
 
 async def check(host: str, port: int, service: str, user_agent: str, source: str = "") -> int:
-    """Return the health status of `service` ("": of the application itself), a gRPC number.
+    """Return the health status of `service`, a number of STATUSES; "" is the application itself.
 
-    It tries to connect until the caller's timeout. Raises StreamError when the application gives
-    no status.
+    A failed connection is tried again until the caller's timeout. Raises StreamError when the
+    application answers without a health status.
     """
     for attempt in (1, 2):
         stream, connection = await _connected(host, port, source)
@@ -91,7 +91,7 @@ async def _ask(connection: Http2, authority: str, service: str, user_agent: str)
                 continue
             if code == "404":
                 raise StreamError("the application does not implement grpc.health.v1.Health: 404")
-            raise StreamError(f"no gRPC, but HTTP status {code or 'none'}")
+            raise StreamError(f"the answer is not gRPC; its HTTP status is {code or 'missing'}")
         _check_binary(event.fields)
         speaks_grpc = True
         if event.ended:
@@ -110,7 +110,7 @@ def _is_grpc(content_type: str) -> bool:
 
 
 def _check_binary(fields: Iterable[Field]) -> None:
-    """Raise StreamError unless the headers named *-bin, except gRPC's own, hold base64."""
+    """Raise StreamError if a header *-bin is not base64. gRPC's own headers are not checked."""
     for name, value in fields:
         if name.endswith("-bin") and not name.startswith("grpc-"):
             padded = value if len(value) % 4 == 0 else value + "=" * (-len(value) % 4)
@@ -121,9 +121,12 @@ def _check_binary(fields: Iterable[Field]) -> None:
 
 
 def _status(data: bytes) -> int:
-    """Return the status in the single message of the answer. Raises StreamError."""
+    """Decode the answer's body, one gRPC message; return the health status in it.
+
+    Raises StreamError.
+    """
     if len(data) < 5 or data[0] or int.from_bytes(data[1:5], "big") != len(data) - 5:
-        raise StreamError("the answer is not one plain message")
+        raise StreamError("the answer is not one uncompressed gRPC message")
     at, status, message = 0, 0, data[5:]
     groups: list[int] = []
     while at < len(message):

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Final
 
 TABLE_SIZE: Final = 4096
-"""Most bytes of the dynamic table: the default of HTTP/2, which this client does not change."""
+"""Largest size of the dynamic table in bytes: HTTP/2's default, which this client keeps."""
 MAX_LIST: Final = 10 << 20
-"""Most bytes of one decoded list of headers; each header counts 32 more. Go's own limit."""
+"""Largest size of the decoded headers in bytes, each counted with 32 more; Go has this limit."""
 _OVERHEAD: Final = 32
 
 Field = tuple[str, str]
@@ -38,7 +38,7 @@ _STATIC: Final[tuple[Field, ...]] = (
     ),
 )
 _LENGTHS: Final = bytes.fromhex(
-    # How many bits the Huffman code of each byte has, then of the end. The code is canonical.
+    # The length in bits of the Huffman code of each byte, then of the end. The code is canonical.
     "0d171c1c1c1c1c1c1c181e1c1c1e1c1c1c1c1c1c1c1c1e1c1c1c1c1c1c1c1c1c"
     "060a0a0c0d06080b0a0a080b080606060505050606060606060607080f060c0a"
     "0d06070707070707070707070707070707070707070707070807080d130d0e06"
@@ -66,7 +66,7 @@ def _codes() -> dict[tuple[int, int], int]:
 
 
 class Decoder:
-    """Decodes the blocks of one connection, in their order."""
+    """Decodes the header blocks of one connection, in the order in which they arrive."""
 
     def __init__(self) -> None:
         self._dynamic: list[Field] = []
@@ -74,17 +74,20 @@ class Decoder:
         self._huffman: dict[tuple[int, int], int] = {}
 
     def decode(self, block: bytes) -> list[Field]:
-        """Return the block's fields; their texts hold one character per byte. Raises HpackError."""
+        """Decode a header block; return its fields as (name, value), one character per byte.
+
+        Raises HpackError.
+        """
         fields: list[Field] = []
         at, total = 0, 0
         while at < len(block):
             first = block[at]
             if first & 0xE0 == 0x20:
                 if fields:
-                    raise HpackError("a table's size changes after the first field")
+                    raise HpackError("the table's size is changed after the first field")
                 self._limit, at = _integer(block, at, 5)
                 if self._limit > TABLE_SIZE:
-                    raise HpackError("a table larger than offered")
+                    raise HpackError("the server's table is larger than this client allows")
                 self._evict()
                 continue
             if first & 0x80:
@@ -113,7 +116,7 @@ class Decoder:
             return _STATIC[index - 1]
         if len(_STATIC) < index <= len(_STATIC) + len(self._dynamic):
             return self._dynamic[index - len(_STATIC) - 1]
-        raise HpackError(f"no field {index} in the tables")
+        raise HpackError(f"there is no field {index} in the tables")
 
     def _evict(self) -> None:
         while self._size > self._limit:
@@ -121,12 +124,12 @@ class Decoder:
 
     def _string(self, block: bytes, at: int) -> tuple[str, int]:
         if at >= len(block):
-            raise HpackError("a block that breaks off")
+            raise HpackError("the block ends within a field")
         packed = block[at] & 0x80
         length, at = _integer(block, at, 7)
         raw = block[at : at + length]
         if len(raw) < length:
-            raise HpackError("a block that breaks off")
+            raise HpackError("the block ends within a field")
         text = self._unpack(raw) if packed else raw
         return text.decode("latin-1"), at + length
 
@@ -140,19 +143,19 @@ class Decoder:
                 symbol = self._huffman.get((bits, code))
                 if symbol is not None:
                     if symbol > 255:
-                        raise HpackError("the end within a Huffman code")
+                        raise HpackError("a Huffman-coded text contains the code for its end")
                     out.append(symbol)
                     bits = code = 0
                 elif bits > 30:
-                    raise HpackError("no Huffman code")
+                    raise HpackError("bits that are not a Huffman code")
         # The last byte is padded with ones, fewer than eight.
         if bits > 7 or code != (1 << bits) - 1:
-            raise HpackError("a Huffman code that breaks off")
+            raise HpackError("a Huffman code is incomplete")
         return bytes(out)
 
 
 def encode(fields: Iterable[Field]) -> bytes:
-    """Return a block of literals, which do not change the server's table."""
+    """Encode the fields as literals, which do not change the server's dynamic table."""
     block = bytearray()
     for name, value in fields:
         block.append(0)
@@ -167,7 +170,7 @@ def _size(field: Field) -> int:
 
 
 def _prefixed(number: int) -> bytes:
-    """Return an integer of HPACK: in a byte's lower seven bits and the bytes after it."""
+    """Encode an integer as HPACK does: in the lower seven bits of a byte, then in further bytes."""
     if number < 127:
         return bytes([number])
     out, number = bytearray([127]), number - 127
@@ -190,4 +193,4 @@ def _integer(block: bytes, at: int, bits: int) -> tuple[int, int]:
         at += 1
         if not block[at - 1] & 128:
             return number, at
-    raise HpackError("an integer that does not end")
+    raise HpackError("an integer is incomplete or too long")

@@ -1,7 +1,8 @@
-"""Reads HTTP/1 answers as kubelet's client, Go's, does: it accepts and refuses the same ones.
+"""Reads HTTP/1 answers; accepts and refuses the same ones as Go's client, which kubelet uses.
 
-It accepts lines that end with a line feed alone, a body without a length and an odd version. It
-refuses an incomplete line, a first header that begins with a blank, and two different lengths.
+For example, it accepts lines that end with a line feed alone, a body without a length, and versions
+such as HTTP/3.7. It refuses an incomplete line, a first header that begins with a blank, and two
+different values of Content-Length.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Final
 from lab.mesh.agent.probes.byte_stream import CHUNK, Stream, StreamError
 
 MAX_HEAD: Final = 10 << 20
-"""Most bytes of all headers of one answer, interim answers included. Go's own limit."""
+"""Most bytes of all headers of one answer, with its interim answers (1xx); Go has this limit."""
 _MAX_CHUNK_LINE: Final = 4096
 _MAX_OVERHEAD: Final = 16 * 1024
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z -]+")
@@ -26,10 +27,10 @@ _NO_BODY: Final = (204, 304)
 
 @dataclass(frozen=True)
 class Head:
-    """The status and the headers that matter, canonical name → values in their order.
+    """An answer's status, and the headers that this client uses: canonical name → values in order.
 
-    `length`: of the body in bytes; -1 where only the body's end shows it. `chunked`: the body
-    comes in chunks.
+    `length`: the body's length in bytes; -1 if the headers do not tell it. `chunked`: the body is
+    sent in chunks.
     """
 
     status: int
@@ -48,7 +49,7 @@ def canonical(name: str) -> str:
 
 
 async def read_head(stream: Stream) -> Head:
-    """Return the head of the final answer. Raises StreamError for what is not an HTTP answer."""
+    """Skip interim answers (1xx); return the final answer's head. Raises StreamError."""
     budget = [MAX_HEAD]
     while True:
         head = await _one_head(stream, budget)
@@ -57,7 +58,7 @@ async def read_head(stream: Stream) -> Head:
 
 
 async def read_body(stream: Stream, head: Head, most: int) -> bytes:
-    """Return the body, or its first `most` bytes. Raises StreamError when it breaks off before."""
+    """Return the body, or its first `most` bytes. Raises StreamError if it ends too early."""
     if head.chunked:
         return await _chunked(stream, most)
     body = bytearray()
@@ -107,10 +108,10 @@ async def _line(stream: Stream, budget: list[int]) -> bytes:
 
 
 async def _headers(stream: Stream, budget: list[int]) -> dict[str, list[str]]:
-    """Return the headers that matter here; check the syntax of all headers."""
+    """Return the headers that this client uses; check the syntax of all headers."""
     headers: dict[str, list[str]] = {}
     if await stream.peek() in (b" ", b"\t"):
-        raise StreamError("malformed header: the first begins with a blank")
+        raise StreamError("malformed header: the first one begins with a blank")
     count = 0
     while first := await _line(stream, budget):
         if b":" not in first:
@@ -131,7 +132,7 @@ async def _headers(stream: Stream, budget: list[int]) -> dict[str, list[str]]:
 async def _breathe(count: int) -> int:
     """Return `count` + 1, and let other tasks run at every 256th call.
 
-    A read of what is in the buffer already does not let them run.
+    Reading data that is in the buffer already does not let other tasks run.
     """
     if count % 256 == 255:
         await asyncio.sleep(0)
@@ -185,9 +186,9 @@ async def _chunk_line(stream: Stream) -> bytes:
 
 
 async def _trailer(stream: Stream) -> None:
-    """Read and check what follows the last chunk, up to an empty line.
+    """Read and check the trailer, which follows the last chunk and ends with an empty line.
 
-    Go requires the end of a trailer within one buffer, hence the limit. Raises StreamError.
+    Go requires that a trailer fits into one buffer, hence the limit. Raises StreamError.
     """
     budget, first = _MAX_CHUNK_LINE, True
     while (raw := await stream.line(budget)) != b"\r\n":

@@ -1,4 +1,4 @@
-"""Makes one request over HTTP/2, as kubelet does: for gRPC, and for HTTPS where both sides agree.
+"""Makes one request over HTTP/2, as kubelet does: for gRPC, and for HTTPS where ALPN selects h2.
 
 It has almost no flow control: a probe sends very little and reads less than one window.
 """
@@ -19,7 +19,7 @@ END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 1, 1, 4, 8, 32
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 MAX_FRAME: Final = 16384
 MAX_BLOCK: Final = 256 * 1024
-"""Most bytes of one packed list of headers, because unpacking it blocks all other tasks."""
+"""Largest encoded header block in bytes. Decoding it blocks all other tasks, hence the limit."""
 WINDOW: Final = 65535
 REFUSED_STREAM: Final = 7
 _OURS: Final = 1
@@ -33,7 +33,7 @@ class RefusedError(StreamError):
 
 
 class Event(NamedTuple):
-    """One part of the answer: header fields, or data if `fields` is None; `ended`: the last."""
+    """A part of the answer: header fields, or data if `fields` is None. `ended`: it is the last."""
 
     fields: tuple[hpack.Field, ...] | None
     data: bytes
@@ -41,7 +41,7 @@ class Event(NamedTuple):
 
 
 class Http2:
-    """A connection for one request."""
+    """An HTTP/2 connection that makes one request."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -61,7 +61,7 @@ class Http2:
             await self._control(*await self._frame())
 
     async def request(self, fields: Iterable[hpack.Field], body: bytes | None = None) -> None:
-        """Send our request; where `body` is None, it ends with its headers."""
+        """Send the request: its headers and, unless `body` is None, the body."""
         block = hpack.encode(fields)
         ending = END_STREAM if body is None else 0
         parts = [block[at : at + MAX_FRAME] for at in range(0, len(block), MAX_FRAME)]
@@ -99,7 +99,7 @@ class Http2:
                 problem = f"http2: the server reset the stream, code {code}"
                 raise RefusedError(problem) if code == REFUSED_STREAM else StreamError(problem)
             elif kind in (PUSH_PROMISE, CONTINUATION):
-                raise StreamError(f"http2: a frame of kind {kind} out of place")
+                raise StreamError(f"http2: an unexpected frame of kind {kind}")
             else:
                 await self._control(kind, flags, number, payload)
 
@@ -115,7 +115,7 @@ class Http2:
         elif kind == GOAWAY:
             last, code = struct.unpack(">II", payload[:8].ljust(8, b"\0"))
             if last < _OURS:
-                problem = f"http2: the server goes away, code {code}"
+                problem = f"http2: the server ends the connection (GOAWAY), code {code}"
                 raise StreamError(problem) if code else RefusedError(problem)
 
     async def _block(self, payload: bytes, flags: int, number: int) -> bytes:
@@ -123,24 +123,24 @@ class Http2:
         while not flags & END_HEADERS:
             kind, flags, same, more = await self._frame()
             if kind != CONTINUATION or same != number:
-                raise StreamError("http2: headers that do not go on")
+                raise StreamError("http2: the rest of the headers (CONTINUATION) is missing")
             block += more
             if len(block) > MAX_BLOCK:
-                raise StreamError(f"http2: headers of more than {MAX_BLOCK} bytes")
+                raise StreamError(f"http2: the headers have more than {MAX_BLOCK} bytes")
         return bytes(block)
 
     async def _frame(self) -> tuple[int, int, int, bytes]:
         """Return the next frame: kind, flags, stream number, payload."""
         self._frames += 1
         if self._frames % 64 == 0:
-            # A read of what is in the buffer already does not let other tasks run.
+            # Reading data that is in the buffer already does not let other tasks run.
             await asyncio.sleep(0)
         high, low, kind, flags, number = _FRAME.unpack(await self._stream.exactly(9))
         size = high << 16 | low
         if not self._saw_settings and kind != SETTINGS:
             raise StreamError("http2: the first frame is not the settings")
         if size > MAX_FRAME:
-            raise StreamError(f"http2: a frame of {size} bytes")
+            raise StreamError(f"http2: a frame has {size} bytes, more than {MAX_FRAME}")
         self._saw_settings = True
         return kind, flags, number & 0x7FFFFFFF, await self._stream.exactly(size)
 
@@ -164,13 +164,13 @@ def _checked(fields: Iterable[hpack.Field]) -> Iterable[hpack.Field]:
     regular = False
     for name, value in fields:
         if not _VALUE.fullmatch(value):
-            raise StreamError(f"http2: a bad value of {name!r}")
+            raise StreamError(f"http2: an invalid value of {name!r}")
         if name.startswith(":"):
             if regular or name in pseudo_names or name != ":status":
-                raise StreamError(f"http2: {name!r} out of place")
+                raise StreamError(f"http2: an unexpected field {name!r}")
             pseudo_names.add(name)
         else:
             regular = True
             if not _NAME.fullmatch(name):
-                raise StreamError(f"http2: a bad name {name!r}")
+                raise StreamError(f"http2: an invalid field name {name!r}")
         yield name, value

@@ -23,12 +23,12 @@ from lab.mesh.agent.probes.probe_request import ProbeRequest, http1_bytes, http2
 
 MAX_REQUESTS: Final = 10
 MAX_BODY: Final = 10 * 1024
-"""Bytes of a body that kubelet reads; it ignores the rest."""
+"""How many bytes of a body kubelet reads at most; it ignores the rest."""
 _SKIPPED: Final = 2 * 1024
 """Bytes of a redirect's body that Go's client reads before it follows the redirect."""
 _FOLLOWED: Final = (301, 302, 303, 307, 308)
 _RETRY: Final = 0.1
-"""Seconds before a request is repeated that an HTTP/2 server did not process."""
+"""Seconds to wait before repeating a request that an HTTP/2 server did not process."""
 
 Began = Callable[[int], Awaitable[None]]
 
@@ -36,7 +36,7 @@ Began = Callable[[int], Awaitable[None]]
 class Way(NamedTuple):
     """How a connection is made: from the address `source` ("": any), and whether for a hook.
 
-    kubelet uses another client for hooks: it speaks HTTP/1.1 only, leaves connections open and
+    For hooks kubelet uses another client, which speaks HTTP/1.1 only, leaves connections open and
     accepts compressed answers.
     """
 
@@ -52,7 +52,7 @@ class ProbeResponse(Protocol):
         """Status and headers."""
 
     async def body(self, most: int) -> bytes:
-        """Return the body's first `most` bytes. Raises StreamError when it breaks off."""
+        """Return the body's first `most` bytes. Raises StreamError if the body ends too early."""
 
 
 class _Http1Response:
@@ -85,10 +85,10 @@ class _Http2Response:
 
 
 async def get(first: ProbeRequest, way: Way, began: Began | None = None) -> Head:
-    """Return the head of the final answer, after redirects and after its body was read.
+    """Send a request, follow redirects, read the final answer's body and return its head.
 
-    `began` is called with the status when the head has arrived. Raises StreamError when no answer
-    came, and BodyError when the body of the answer broke off.
+    `began` is called with the final answer's status before the body is read. Raises StreamError
+    when no answer came, and BodyError when the answer's body is incomplete.
     """
     request, keeps_body = first, True
     for count in range(1, MAX_REQUESTS + 1):
@@ -114,7 +114,7 @@ async def get(first: ProbeRequest, way: Way, began: Began | None = None) -> Head
 
 
 class BodyError(StreamError):
-    """An answer came, but its body broke off: kubelet then asks again at once."""
+    """The answer's body is incomplete; kubelet then probes again at once."""
 
 
 async def _finish(answer: ProbeResponse, way: Way, began: Began | None) -> Head:
@@ -205,7 +205,7 @@ async def _ask2(stream: Stream, request: ProbeRequest) -> ProbeResponse:
         if not 100 <= status < 200:
             break
         if event.ended:
-            raise StreamError("http2: an interim answer that ends the stream")
+            raise StreamError("http2: an interim answer (1xx) ends the stream")
     lengths = values.get("content-length", [])
     text = lengths[0] if len(lengths) == 1 else ""
     length = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
@@ -221,7 +221,7 @@ def _wants_gzip(request: ProbeRequest, way: Way) -> bool:
 
 
 async def hook(request: ProbeRequest, way: Way) -> Head:
-    """Run a hook's request; repeat it over HTTP when the server answers a TLS handshake in HTTP.
+    """Run a hook's request; repeat it in plain HTTP if the server answers a TLS handshake so.
 
     Returns the head of the final answer. Raises StreamError when no answer came.
     """

@@ -1,8 +1,8 @@
 """Builds the request that kubelet sends for an httpGet, from the manifest's URL and headers.
 
-Header names are sorted and written as Go writes them; all values of a name are sent. A manifest's
-Host becomes the request's host. Over HTTP/1.1 its lengths and encodings are not sent, because
-Go's client writes its own.
+Header names are sorted and written as Go writes them; all values of a name are sent. A Host header
+of the manifest becomes the request's host. Over HTTP/1.1 the manifest's Content-Length,
+Transfer-Encoding and Trailer are not sent, because Go's client does not send them either.
 """
 
 import base64
@@ -29,7 +29,7 @@ _OF_CONNECTION: Final = (
 
 
 class ProbeRequest(NamedTuple):
-    """One GET: its URL and headers. `host`: the Host header; "" for the URL's host."""
+    """One GET request. `host`: the value of its Host header; "" stands for the URL's host."""
 
     url: Url
     headers: Headers
@@ -39,7 +39,7 @@ class ProbeRequest(NamedTuple):
 def first_request(
     url: Url, manifest_headers: Iterable[tuple[str, str]], user_agent: str
 ) -> ProbeRequest:
-    """Return the request before any redirect."""
+    """Return the first request of a probe; redirects may lead to others."""
     headers: dict[str, list[str]] = {}
     for name, value in manifest_headers:
         text = value.encode().decode("latin-1")
@@ -53,10 +53,10 @@ def first_request(
 def redirected(
     first: ProbeRequest, last: ProbeRequest, location: str, *, keeps_body: bool
 ) -> ProbeRequest:
-    """Return the request to which a redirect leads.
+    """Return the request that follows a redirect to `location`.
 
-    `keeps_body`: every redirect so far was 307 or 308. Raises ValueError for a Location that is
-    not a URL.
+    `first`: the probe's first request; `last`: the request that was redirected. `keeps_body`: every
+    redirect so far had the status 307 or 308. Raises ValueError if `location` is not a URL.
     """
     url = last.url.resolve(location)
     relative = not _has_scheme(location)
@@ -70,9 +70,9 @@ def redirected(
 
 
 def http1_bytes(request: ProbeRequest, extra: Iterable[tuple[str, str]], *, closes: bool) -> bytes:
-    """Return the request's bytes in HTTP/1.1. Raises StreamError for what kubelet cannot send.
+    """Return the request's bytes in HTTP/1.1. Raises StreamError if kubelet could not send it.
 
-    `extra`: headers that the client adds; `closes`: the connection serves this request alone.
+    `extra`: headers that the client adds; `closes`: the connection is closed after this request.
     """
     headers = _sent(request)
     lines = [f"GET {request.url.request_uri} HTTP/1.1", f"Host: {_host(request)}"]
@@ -91,7 +91,7 @@ def http1_bytes(request: ProbeRequest, extra: Iterable[tuple[str, str]], *, clos
 
 
 def http2_fields(request: ProbeRequest) -> list[tuple[str, str]]:
-    """Return the request's fields in HTTP/2. Raises StreamError for what kubelet cannot send."""
+    """Return the request's HTTP/2 fields. Raises StreamError if kubelet could not send it."""
     headers = _sent(request)
     connection = headers.get("Connection", [])
     if headers.get("Upgrade", [""])[0] not in ("", "chunked"):
@@ -132,7 +132,7 @@ def _sent(request: ProbeRequest) -> dict[str, list[str]]:
 def _host(request: ProbeRequest) -> str:
     host = request.host or request.url.host
     if not host.isascii():
-        raise StreamError(f"the host {host!r} has letters that are not ASCII")
+        raise StreamError(f"the host {host!r} has characters that are not ASCII")
     return _ZONE.sub(r"\1]", host) if _HOST.fullmatch(host) else ""
 
 

@@ -164,7 +164,7 @@ def test_more_hooks_than_any_pod_has_are_refused() -> None:
             writers.append(writer)
         while checks.under_way < MAX_HOOKS:
             await asyncio.sleep(0.001)
-        assert b"hooks are under way" in await ask(port, HOOK)
+        assert b"hooks are running already" in await ask(port, HOOK)
         for writer in writers:
             writer.close()
         await checks.stopped({})
