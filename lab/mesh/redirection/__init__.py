@@ -1,1 +1,1 @@
-"""The program istio-iptables: the rules that send a pod's traffic through Envoy."""
+"""The program istio-iptables: sets the rules that send a pod's traffic through Envoy."""

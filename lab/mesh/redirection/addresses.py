@@ -1,4 +1,4 @@
-"""The addresses of this network namespace, from /proc: no command, no library."""
+"""Reads this network namespace's addresses from /proc, without starting a command."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from os import PathLike
@@ -7,7 +7,7 @@ from typing import Final
 _PROC: Final = "/proc/net"
 File = str | PathLike[str]
 _NOT_FOR_OTHERS: Final = ("10", "20")
-"""Scopes in /proc/net/if_inet6 that other hosts cannot reach: this host, this link."""
+"""Scopes in /proc/net/if_inet6 of addresses that do not count: host (10) and link (20)."""
 
 
 def ipv4(proc: File = _PROC) -> list[IPv4Address]:
@@ -27,7 +27,10 @@ def ipv4(proc: File = _PROC) -> list[IPv4Address]:
 
 
 def ipv6(proc: File = _PROC) -> list[IPv6Address]:
-    """Return the IPv6 addresses that others can reach: not `::6`, which we add to `lo`."""
+    """Return the IPv6 addresses that are neither of host nor of link scope, without those of `lo`.
+
+    `lo` is left out because this program adds `::6` to it.
+    """
     return [
         address
         for address, scope, device in _ipv6(proc)
@@ -46,16 +49,16 @@ def _ipv6(proc: File) -> list[tuple[IPv6Address, str, str]]:
 
 
 def wants_ipv6(*, dual_stack: bool, proc: File = _PROC) -> bool:
-    """Return whether IPv6 has to be redirected, too.
+    """Return whether IPv6 traffic has to be redirected, too.
 
-    As in Istio, it has to be if the pod's first address is IPv6, which means that the pod has no
-    IPv4 address. With `dual_stack` any IPv6 address is enough.
+    As in Istio, it has to be if the pod's first address is an IPv6 address; here this means that
+    the pod has no IPv4 address. With `dual_stack` any IPv6 address of the pod is enough.
     """
     return bool(ipv6(proc)) and (dual_stack or not ipv4(proc))
 
 
 def name_servers(resolv_conf: File = "/etc/resolv.conf") -> tuple[str, ...]:
-    """Return the addresses of the `nameserver` lines; other words are skipped, as in Istio.
+    """Return the addresses of the `nameserver` lines; values that are no addresses are skipped.
 
     Raises OSError when the file cannot be read.
     """

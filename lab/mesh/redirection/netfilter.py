@@ -1,8 +1,8 @@
-"""Runs the iptables programs: chooses a variant, saves and restores rules.
+"""Runs the iptables programs: chooses a variant, reads rules and applies rules.
 
-Two variants may be installed, iptables-nft and iptables-legacy; each sees only its own rules. The
-variant that already holds rules of ours is used, else legacy if it holds any rules (somebody chose
-it for this namespace), else nft, else legacy.
+There are two variants, iptables-nft and iptables-legacy; each sees only its own rules. This module
+prefers the variant that already holds rules of this program, then legacy if it holds any rules
+(somebody chose it for this namespace), then nft, then legacy.
 """
 
 import os
@@ -17,7 +17,7 @@ from lab.mesh.redirection.rules import OWN_PREFIX, Family, State, parse
 Kind = Literal["nft", "legacy"]
 LOCK_FILE: Final = "/run/xtables.lock"
 LOCK_WAIT: Final = 30
-"""Seconds to wait for another iptables that holds the lock, as Istio's program does."""
+"""Seconds to wait while another iptables process holds the lock, as in Istio's program."""
 COMMAND_TIMEOUT: Final = 60.0
 _LEGACY_TABLES: Final = {
     "ipv4": "/proc/net/ip_tables_names",
@@ -40,29 +40,29 @@ class Variant(NamedTuple):
 
     @property
     def restore(self) -> tuple[str, ...]:
-        """The command that applies a text, in one transaction per table."""
+        """The command that applies rules from its standard input, in one transaction per table."""
         return (f"{self.name}-restore", "--noflush", f"--wait={LOCK_WAIT}")
 
     @property
     def save(self) -> tuple[str, ...]:
-        """The command that prints every table that has been used."""
+        """The command that prints the rules of every table that is in use."""
         return (f"{self.name}-save",)
 
 
 class Candidate(NamedTuple):
-    """A variant that works here, and all the rules it holds now."""
+    """A variant that works here, and all rules that this variant holds now."""
 
     variant: Variant
     state: State
 
     @property
     def holds_ours(self) -> bool:
-        """Whether it holds a chain of ours."""
+        """Whether the variant holds a chain of this program (or of Istio's, named alike)."""
         return any(name.startswith(OWN_PREFIX) for chains in self.state.values() for name in chains)
 
     @property
     def holds_rules(self) -> bool:
-        """Whether it holds any rule or chain, whoever made it."""
+        """Whether the variant holds any rule or chain, whoever made it."""
         return any(self.state.values())
 
 
@@ -94,7 +94,7 @@ def candidates(family: Family) -> list[Candidate]:
 
 
 def read(variant: Variant) -> State:
-    """Return every rule that `variant` holds, ours or not. Raises UnusableError if it cannot."""
+    """Return every rule that `variant` holds. Raises UnusableError if `variant` does not work."""
     if variant.kind == "legacy" and _installed(variant.save[0]) and _no_legacy_tables(variant):
         return {}  # the command would make the kernel create these tables
     return _read(variant, variant.save)
@@ -109,7 +109,7 @@ def _read(variant: Variant, argv: Sequence[str]) -> State:
 
 
 def apply(variant: Variant, text: str) -> None:
-    """Apply `text` in the kernel. Raises ApplyError with the message of iptables-restore."""
+    """Have iptables-restore apply `text`. Raises ApplyError with iptables-restore's message."""
     done = _run(variant.restore, text)
     if done.returncode:
         raise ApplyError(
@@ -118,7 +118,10 @@ def apply(variant: Variant, text: str) -> None:
 
 
 def enter(namespace: str) -> None:
-    """Move this process into the network namespace at a path. Raises UnusableError."""
+    """Move this process into the network namespace at the path `namespace`.
+
+    Raises UnusableError when the kernel refuses.
+    """
     import ctypes  # Python has no function for setns before 3.12
 
     descriptor = os.open(namespace, os.O_RDONLY)
@@ -177,7 +180,7 @@ def _run(argv: Sequence[str], stdin: str = "") -> subprocess.CompletedProcess[st
     except FileNotFoundError as missing:
         raise UnusableError(f"{argv[0]}: not installed") from missing
     except PermissionError as refused:
-        raise UnusableError(f"{argv[0]}: may not be run") from refused
+        raise UnusableError(f"{argv[0]}: no permission to run it") from refused
     except subprocess.TimeoutExpired as late:
         raise UnusableError(
             f"{argv[0]} did not end within {COMMAND_TIMEOUT:.0f} s",
@@ -188,8 +191,8 @@ def _run(argv: Sequence[str], stdin: str = "") -> subprocess.CompletedProcess[st
 def _lock_file() -> str:
     """Return the file that iptables-legacy locks; iptables-nft needs none.
 
-    In an init container with a read-only root the usual file cannot be created. The namespace's
-    own file can be locked as well, and exactly the processes that share the rules share it.
+    In an init container with a read-only root the usual file cannot be created. Then the network
+    namespace's own file is locked: exactly the processes that share the rules share this file.
     """
     configured = os.environ.get("XTABLES_LOCKFILE")
     if configured:

@@ -17,7 +17,10 @@ from lab.mesh.redirection.settings import LOOPBACK, Settings
 
 
 class RedirectionOptions(NamedTuple):
-    """The settings, and what to do with them. `probe_timeout` is in seconds."""
+    """The settings of the redirection, and the flags that say what to do with these settings.
+
+    `probe_timeout` is in seconds.
+    """
 
     settings: Settings
     dry_run: bool = False
@@ -34,7 +37,7 @@ class RedirectionOptions(NamedTuple):
 
 
 def parse(argv: Sequence[str], env: Mapping[str, str]) -> RedirectionOptions:
-    """Return the options in flags and environment.
+    """Parse the command line and the environment; return the options.
 
     Raises SettingError naming the flag or variable. `--help` prints the help and exits.
     """
@@ -141,8 +144,8 @@ _REFUSED: Final = {
     "iptables-trace-logging": "use `xtables-monitor --trace` with `-j TRACE` in the raw table",
     "cni-mode": "this lab has no CNI plugin: the init container sets the rules",
     "host-nsenter-exec": "name the namespace: --network-namespace PATH",
-    "native-nftables": "this lab shows iptables; `nft list ruleset` prints the rules it makes",
-    "force-iptables-binary": "take the other variant off PATH; the log says which one is used",
+    "native-nftables": "this lab uses iptables; `nft list ruleset` prints iptables-nft's rules",
+    "force-iptables-binary": "take the other variant off PATH; the log says which variant is used",
 }
 
 

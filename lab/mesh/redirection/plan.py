@@ -1,8 +1,8 @@
 """Turns settings into the rules of a pod's network namespace, each with its purpose.
 
-Pure: reads nothing, changes nothing. The rules are in Istio's order, which matters: the first rule
-that matches a packet decides where it goes. Source: istio-iptables (capture) and the list of rules
-that the real program leaves behind.
+Does no I/O. The rules are in Istio's order, which matters: the first rule that matches a packet
+decides where the packet goes. Sources: the package `capture` of istio-iptables, and the rules that
+Istio's own program sets.
 """
 
 from typing import Final
@@ -37,7 +37,7 @@ def plan(settings: Settings, family: Family = "ipv4") -> RulePlan:
 
 
 class _Planner(modes.Draft):
-    """Collects the rules in their order: those of REDIRECT, and the modes' in their places."""
+    """Collects all rules in Istio's order, with those of `plan_modes` at their places."""
 
     def plan(self) -> None:
         """Collect every rule."""
@@ -66,9 +66,10 @@ class _Planner(modes.Draft):
             modes.tproxy_marks(self)
 
     def _virtual_interfaces(self) -> None:
-        """Add rules for virtual machines in the pod: their outbound traffic comes by PREROUTING.
+        """Add rules for virtual machines in the pod, whose outbound traffic passes PREROUTING.
 
-        Istio inserts each of these rules at the head of the chain, so the last one comes first.
+        Istio inserts each of these rules at the head of the chain, so the last inserted rule is the
+        first in the chain.
         """
         lines = [(f"-i {name} -j RETURN", name, False) for name in self.s.virtual_interfaces]
         for wanted in self._ranges():
@@ -90,7 +91,7 @@ class _Planner(modes.Draft):
             )
 
     def _ranges(self) -> list[str]:
-        """Return the outbound ranges of this family to capture; "" stands for all."""
+        """Return the outbound ranges to capture in this address family; "" stands for all."""
         if self.s.outbound_ranges == EVERYTHING:
             return [""]
         return [str(n) if n.prefixlen else "" for n in self._mine(self.s.outbound_ranges)]

@@ -1,6 +1,6 @@
-"""Adds the rules of DNS capture, of TPROXY and of the dropping of invalid packets.
+"""Adds the rules for DNS capture, for TPROXY mode and for dropping invalid packets.
 
-Pure. Each function adds its rules at the place that they have in Istio's order.
+Does no I/O. `plan` calls each function at the place that its rules have in Istio's order.
 """
 
 from lab.mesh import contract
@@ -9,7 +9,10 @@ from lab.mesh.redirection.settings import AGENT_DNS_PORT, DNS_PORT, OUTBOUND_MAR
 
 
 class Draft:
-    """Collects rules. `s`: the settings; all addresses are of the draft's family."""
+    """Collects the rules of one address family. `s`: the settings.
+
+    `loopback`, `passthrough` and `servers` hold addresses of this family only.
+    """
 
     def __init__(self, settings: Settings, family: Family) -> None:
         self.s = settings
@@ -26,7 +29,7 @@ class Draft:
     def add(
         self, table: str, chain: str, spec: str, label: str, purpose: str, *, first: bool = False
     ) -> None:
-        """Append a rule; `spec` is in the words of iptables-save."""
+        """Append a rule; `spec` is what iptables-save prints after `-A CHAIN`."""
         rule = Rule(chain, tuple(spec.split()), f"sidecar-lab:{label}", purpose, first)
         self.state.setdefault(table, {}).setdefault(chain, []).append(rule)
 
@@ -36,7 +39,7 @@ class Draft:
 
 
 def drop_invalid(draft: Draft) -> None:
-    """Drop packets that belong to no connection, instead of answering with a reset."""
+    """Add the rules that drop packets of no connection, so that no reset answers them."""
     draft.add(
         "mangle",
         "PREROUTING",
@@ -48,7 +51,10 @@ def drop_invalid(draft: Draft) -> None:
 
 
 def capture_dns(draft: Draft) -> None:
-    """Send DNS to the agent, in connection tracking zones of its own."""
+    """Add the rules that send DNS queries to the agent, and those for connection tracking zones.
+
+    Two zones keep the agent's queries and the application's queries apart.
+    """
     s, chain = draft.s, "ISTIO_OUTPUT_DNS"
     to_agent = f"-j REDIRECT --to-ports {AGENT_DNS_PORT}"
     answer = "Send DNS questions to the agent."
@@ -81,7 +87,7 @@ def capture_dns(draft: Draft) -> None:
 
 
 def tproxy_inbound(draft: Draft) -> None:
-    """Add TPROXY's chains, and the rules for traffic that inbound capture leaves alone."""
+    """Add TPROXY's chains, and the rules for traffic that is not captured as inbound."""
     mark = f"{draft.s.tproxy_mark:#x}"
     any_address = "0.0.0.0" if draft.family == "ipv4" else "::"  # noqa: S104  not a listener
     shared = (
@@ -116,7 +122,7 @@ def tproxy_inbound(draft: Draft) -> None:
 
 
 def tproxy_marks(draft: Draft) -> None:
-    """Add the rules for the marks by which TPROXY tells connections apart."""
+    """Add the rules that set, save and restore the packet marks of TPROXY mode."""
     mark = f"{draft.s.tproxy_mark:#x}"
     masks = "--nfmask 0xffffffff --ctmask 0xffffffff"
     draft.add(

@@ -1,8 +1,8 @@
-"""istio-iptables: set a pod's redirection rules in one transaction, read them back, verify them.
+"""Runs istio-iptables: sets a pod's redirection rules, reads them back and verifies them.
 
-The init container's program. Its log is part of the walkthrough: the settings, the text given to
-iptables-restore, and the table read back, each rule with its purpose. It ends with 0 only when the
-rules in the kernel are the planned ones. Exit codes are in `--help`.
+This is the program of the init container. Its log is part of the walkthrough: the settings, the
+text given to iptables-restore, and the rules read back, each with its purpose. If it applies rules,
+its exit code is 0 only when the rules in the kernel are the planned ones. `--help` lists all codes.
 """
 
 import os
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(chosen: RedirectionOptions) -> None:
-    """Carry out the options. Raises RulesError; its subclasses carry the exit codes."""
+    """Do what the options ask for. Raises a subclass of RulesError, which has the exit code."""
     if chosen.network_namespace:
         netfilter.enter(chosen.network_namespace)
     settings = complete(chosen)
@@ -54,7 +54,10 @@ def run(chosen: RedirectionOptions) -> None:
 
 
 def complete(chosen: RedirectionOptions) -> Settings:
-    """Return the settings with what the namespace adds: IPv6, and the servers of DNS capture."""
+    """Return the settings, with `ipv6` and `dns_servers` set from this namespace and its files.
+
+    Raises SettingError when DNS capture needs /etc/resolv.conf and it cannot be read.
+    """
     settings = chosen.settings
     servers: tuple[str, ...] = ()
     if settings.redirect_dns and not settings.capture_all_dns:
@@ -62,7 +65,7 @@ def complete(chosen: RedirectionOptions) -> Settings:
             servers = addresses.name_servers()
         except OSError as unreadable:
             raise SettingError(
-                f"--redirect-dns: expected name servers in /etc/resolv.conf: {unreadable.strerror}",
+                f"--redirect-dns: cannot read /etc/resolv.conf: {unreadable.strerror}",
                 hint="with --capture-all-dns the file is not needed",
             ) from unreadable
         if not servers:
@@ -72,7 +75,10 @@ def complete(chosen: RedirectionOptions) -> Settings:
 
 
 def validate(settings: Settings, chosen: RedirectionOptions) -> None:
-    """Verify the rules where rights allow it, then dial. Raises VerifyError, ValidationError."""
+    """Verify the rules if this process may read them, then dial connections through them.
+
+    Raises ValidationError, UnusableError.
+    """
     from lab.mesh.redirection import validation  # not part of every pod's start
 
     todo = []
@@ -93,7 +99,7 @@ def validate(settings: Settings, chosen: RedirectionOptions) -> None:
 
 
 def say_settings(settings: Settings, env: Mapping[str, str]) -> None:
-    """Print the environment variables of this run, then every setting."""
+    """Print the environment variables that may be meant for this program, then every setting."""
     names = sorted(name for name in env if name.startswith(_OUR_ENVIRONMENT))
     say("Environment:")
     for name in names:

@@ -1,4 +1,4 @@
-"""Makes the rules in the kernel the planned ones: applies, reads back, verifies, removes them."""
+"""Applies planned rules in the kernel, reads them back, verifies them, and removes old ones."""
 
 from lab.mesh.errors import ApplyError, UnusableError, VerifyError
 from lab.mesh.redirection import netfilter, routes
@@ -17,7 +17,7 @@ from lab.mesh.redirection.settings import Settings
 
 
 def apply(wanted: RulePlan, settings: Settings, chosen: RedirectionOptions) -> bool:
-    """Apply one family's plan and verify it; return whether rules of ours were there before.
+    """Apply the plan of one address family, verify it; return whether it replaced rules of ours.
 
     Raises UnusableError, ApplyError, or VerifyError when what is read back differs.
     """
@@ -44,13 +44,13 @@ def apply(wanted: RulePlan, settings: Settings, chosen: RedirectionOptions) -> b
 
 
 def verify(holder: Candidate, wanted: RulePlan, settings: Settings) -> None:
-    """Read the rules back, print them with their purposes. Raises VerifyError if they differ."""
+    """Read the rules back and print them. Raises VerifyError if they are not the planned ones."""
     observed = netfilter.read(holder.variant)
     wrong = differences(ours(observed, wanted.state, settings.marks), wanted.state)
     if wrong:
         raise VerifyError(
             "the rules read back are not the planned ones: " + "; ".join(wrong),
-            hint="another program changes rules in this namespace",
+            hint="another program may be changing rules in this namespace",
         )
     say(f"Read back with {holder.variant.save[0]} and verified, {len(wanted.rules)} rules:")
     for table, rule in wanted.rules:
@@ -61,7 +61,10 @@ def verify(holder: Candidate, wanted: RulePlan, settings: Settings) -> None:
 
 
 def clean(wanted: RulePlan, settings: Settings, *, dry_run: bool) -> None:
-    """Remove every rule, chain and route of ours of one family, from both variants."""
+    """Remove every rule, chain and route of this program for one address family.
+
+    Both iptables variants are cleaned. With `dry_run`, only print what would be removed.
+    """
     try:
         candidates = netfilter.candidates(wanted.family)
     except UnusableError:
@@ -85,7 +88,7 @@ def clean(wanted: RulePlan, settings: Settings, *, dry_run: bool) -> None:
 
 
 def withdraw(unwanted: RulePlan, settings: Settings, chosen: RedirectionOptions) -> None:
-    """Remove the rules of a family that an earlier run captured and this run does not."""
+    """Remove the rules of an address family that only an earlier run captured."""
     try:
         candidates = netfilter.candidates(unwanted.family)
     except UnusableError:
@@ -94,7 +97,7 @@ def withdraw(unwanted: RulePlan, settings: Settings, chosen: RedirectionOptions)
         return
     if not chosen.reconcile:
         raise VerifyError(
-            f"rules of ours are there for {unwanted.family}, which is not to be captured",
+            f"rules of ours are there for {unwanted.family}, which this run does not capture",
             hint="run again without --reconcile=false to have them removed",
         )
     say(f"{unwanted.family} is no longer captured.")
@@ -102,7 +105,7 @@ def withdraw(unwanted: RulePlan, settings: Settings, chosen: RedirectionOptions)
 
 
 def say(text: str) -> None:
-    """Print a part of the log and flush it: a killed container's log must hold what was done."""
+    """Print `text` and flush it, so that even a killed container's log shows what was done."""
     print(text.rstrip("\n"), flush=True)
 
 
@@ -113,9 +116,9 @@ def _change(
     wrong: list[str],
     chosen: RedirectionOptions,
 ) -> Candidate:
-    """Apply the difference and return the candidate that holds the rules now.
+    """Apply what differs from the plan; return the candidate that holds the rules now.
 
-    Where there were no rules of ours, the next variant is tried if the kernel refuses one.
+    If no rules of this program were there and the kernel refuses one variant, try the next variant.
     """
     if present and not chosen.reconcile:
         raise VerifyError(
@@ -147,7 +150,7 @@ def _change(
 
 
 def _undo(candidate: Candidate, wanted: RulePlan, settings: Settings) -> None:
-    """Remove what was applied: a refusal in the second table leaves the first one applied."""
+    """Remove applied rules: when the second table is refused, the first is already applied."""
     now = Candidate(candidate.variant, netfilter.read(candidate.variant))
     if now.holds_ours:
         _remove(now, wanted, settings)
@@ -160,7 +163,7 @@ def _remove(holder: Candidate, wanted: RulePlan, settings: Settings) -> None:
     netfilter.apply(holder.variant, text)
     left = ours(netfilter.read(holder.variant), wanted.state, settings.marks)
     if left:
-        raise VerifyError("rules are left: " + "; ".join(differences(left, {})))
+        raise VerifyError("rules of ours are still there: " + "; ".join(differences(left, {})))
 
 
 def _bare(marks: frozenset[str]) -> frozenset[str]:
@@ -178,7 +181,7 @@ def _why(candidates: list[Candidate]) -> str:
 
 
 def _others(observed: State, planned: State) -> list[str]:
-    """Return the rules of others in built-in chains that hold ours: they may act before ours."""
+    """Return the rules of other programs in the planned chains: they may act before ours."""
     result = []
     for table, chains in planned.items():
         for chain in chains:

@@ -1,4 +1,4 @@
-"""Sets up what redirection needs besides rules: TPROXY's policy route, Envoy's IPv6 source."""
+"""Sets up what redirection needs besides rules: TPROXY's policy route, Envoy's IPv6 address."""
 
 import subprocess
 from collections.abc import Collection, Sequence
@@ -10,17 +10,19 @@ from lab.mesh.redirection.rules import Family
 from lab.mesh.redirection.settings import Settings
 
 PASSTHROUGH_IPV6: Final = "::6"
-"""On `lo` IPv4 has all of 127/8, but IPv6 has one address only, so a second one is added."""
+"""IPv6 address from which Envoy connects to the application. It is added to `lo`, which has only
+one IPv6 address; in IPv4, `lo` has all of 127.0.0.0/8."""
 _NO_TABLE: Final = "does not exist"
 _LOCAL_DEFAULT: Final = ("2 default dev lo", "local default dev lo")
-"""With -N, `ip` may print types of routes as numbers, too: 2 is local (RTN_LOCAL)."""
+"""How `ip` prints a default route to `lo`. With -N the type may be a number: 2 is RTN_LOCAL."""
 
 
 def ensure(settings: Settings, family: Family, stale: Collection[str] = ()) -> list[str]:
-    """Add what is missing, read it back, and return what was done, as phrases ([]: nothing).
+    """Add the missing route and address, read the route back, and return what was done, as phrases.
 
-    `stale`: marks (`0x539`) of an earlier run; their policy routes are removed unless still
-    wanted. Raises ApplyError when `ip` refuses, VerifyError when the route is missing afterwards.
+    `stale`: marks (`0x539`) of an earlier run; their policy routes are removed unless this run
+    wants them, too. Raises ApplyError when `ip` refuses, VerifyError when the route is missing
+    afterwards.
     """
     done = []
     # As in Istio: without inbound ports TPROXY marks no packet, so it needs no route.
@@ -47,12 +49,12 @@ def ensure(settings: Settings, family: Family, stale: Collection[str] = ()) -> l
     if todo:
         after = _read_state(family, table, *todo)
         if (mark, table) not in after.rules or not after.delivers:
-            raise VerifyError(f"the policy route of mark {mark} is not there after it was added")
+            raise VerifyError(f"the policy route of mark {mark} is missing after it was added")
     return done
 
 
 def remove(settings: Settings, family: Family, stale: Collection[str] = ()) -> list[str]:
-    """Undo `ensure`, whatever mode the settings name; return what was done, as phrases."""
+    """Remove what `ensure` adds in any mode, for `stale` marks, too; return phrases as it does."""
     done = []
     marks = {f"{settings.tproxy_mark:#x}", *stale}
     for mark, table in _read_state(family, str(settings.tproxy_route_table)).rules:
@@ -65,7 +67,7 @@ def remove(settings: Settings, family: Family, stale: Collection[str] = ()) -> l
 
 
 class _RouteState(NamedTuple):
-    """The policy routing that is there.
+    """The policy routing that the kernel has now.
 
     `rules`: (mark, table) of each policy rule that matches a mark. `delivers`: whether the route
     table delivers everything locally.
@@ -107,5 +109,5 @@ def _ip(family: Family, *commands: str) -> str:
     except FileNotFoundError as missing:
         raise ApplyError("`ip` is not installed", hint="install iproute2") from missing
     if done.returncode and _NO_TABLE not in done.stderr:
-        raise ApplyError(f"`ip` refused one of {'; '.join(commands)}: {done.stderr.strip()}")
+        raise ApplyError(f"`ip` refused a command of {'; '.join(commands)}: {done.stderr.strip()}")
     return done.stdout

@@ -1,7 +1,7 @@
-"""Reduces the words of a rule to their meaning, so that two spellings compare as equal.
+"""Reduces the words of a rule to their meaning, so that two spellings of a rule compare as equal.
 
-iptables-save prints what the kernel holds, not what was typed: iptables-nft and iptables-legacy,
-abbreviations and default masks differ in words only.
+iptables-save prints a rule in its own words, not as it was typed: it writes out abbreviations and
+default masks, and iptables-nft and iptables-legacy use different words for the same rule.
 """
 
 import ipaddress
@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from typing import Final
 
 Meaning = tuple[frozenset[tuple[bool, str, str]], str, frozenset[tuple[str, str]]]
-"""(conditions as (negated, option, value), target, the target's options); without an order."""
+"""A rule's conditions (negated, option, value), its target, and the target's (option, value)s."""
 
 
 def meaning(spec: Iterable[str]) -> Meaning:
-    """Return what a rule's words mean, whatever their order, spelling and defaults."""
+    """Return the meaning of a rule's words; their order, spelling and defaults do not change it."""
     conditions: set[tuple[bool, str, str]] = set()
     options: set[tuple[str, str]] = set()
     target, negated = "", False

@@ -1,4 +1,4 @@
-"""Netfilter rules as data: rendered for iptables-restore, parsed from iptables-save, compared.
+"""Renders netfilter rules for iptables-restore, parses them from iptables-save, compares them.
 
 Nothing here touches the kernel. A rule is kept in the words that iptables-save prints, so what the
 log shows, what the kernel holds and what a reader compares are the same text. Two spellings of one
@@ -12,21 +12,21 @@ from typing import Final, Literal, NamedTuple
 from lab.mesh.redirection.rule_meaning import Meaning, meaning
 
 Family = Literal["ipv4", "ipv6"]
-"""Which of iptables and ip6tables holds a rule."""
+"""The address family of a rule: iptables holds ipv4, ip6tables holds ipv6."""
 
 OWN_PREFIX: Final = "ISTIO_"
-"""Every chain that we make starts with this; so does every chain of Istio's own program."""
+"""Every chain name of this program starts with this, as in Istio's own program."""
 TABLES: Final = ("raw", "mangle", "nat", "filter")
-"""The tables that rules of ours can be in, in the order in which a packet meets them."""
+"""The tables that can hold rules of this program, in the order in which a packet passes them."""
 BUILT_IN: Final = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
 
 
 class Rule(NamedTuple):
     """One rule: `spec` is what follows `-A CHAIN`, word by word, as iptables-save prints it.
 
-    `label` names the rule within its plan; `purpose` says in a sentence what it is for. `first`
-    rules of built-in chains go before rules that others put there. These three do not count in
-    comparisons: two rules are equal when `chain` and `spec` are.
+    `label` names the rule within its plan; `purpose` says in a sentence what the rule is for.
+    `first`: the rule goes to the head of its built-in chain, before rules of other programs. Two
+    rules are equal when `chain` and `spec` are equal; the other fields do not count.
     """
 
     chain: str
@@ -52,7 +52,7 @@ class Rule(NamedTuple):
         return f"-A {self.chain} {words(self.spec)}"
 
     def means(self, other: "Rule") -> bool:
-        """Return whether both rules are in the same chain and act on the same packets alike."""
+        """Return whether both rules are in one chain and do the same, whatever their spelling."""
         return self.chain == other.chain and meaning(self.spec) == meaning(other.spec)
 
 
@@ -62,7 +62,7 @@ State = Mapping[str, Chains]
 
 
 class RulePlan(NamedTuple):
-    """The planned rules of one address family. `state` holds only rules of ours."""
+    """The planned rules of one address family; rules of other programs are not in `state`."""
 
     family: Family
     state: State
@@ -79,14 +79,15 @@ class RulePlan(NamedTuple):
 
 
 def words(spec: Iterable[str]) -> str:
-    """Join the words of a rule, quoting as iptables-restore reads it back."""
+    """Join the words of a rule into text, quoted so that iptables-restore reads the same words."""
     return " ".join(f'"{w}"' if not w or any(c.isspace() for c in w) else w for w in spec)
 
 
 def render(state: State, *, comments: bool = False) -> str:
-    """Return text for `iptables-restore --noflush` that makes `state` in a namespace without it.
+    """Return text for `iptables-restore --noflush` that adds the rules of `state`.
 
-    With `comments` every labelled rule carries its label, so that `iptables -nvL` explains itself.
+    It is for a namespace that has none of these rules yet. With `comments` every labelled rule
+    carries its label as a comment, which `iptables -nvL` shows.
     """
     return "".join(
         _block(table, [*_new(chains), *_added(chains, comments)]) for table, chains in state.items()
@@ -94,10 +95,10 @@ def render(state: State, *, comments: bool = False) -> str:
 
 
 def parse(text: str) -> dict[str, dict[str, tuple[Rule, ...]]]:
-    """Return the rules in text of iptables-save or iptables-restore: table → chain → rules.
+    """Parse text of iptables-save or iptables-restore; return table → chain → rules.
 
-    Built-in chains are there only when they hold rules. The text must describe a state: raises
-    ValueError, with the line, for lines that delete or flush, and for any other text.
+    Built-in chains without rules are left out. Raises ValueError, with the line, for a line that is
+    not a rule or a chain, for example one that deletes or flushes.
     """
     state: dict[str, dict[str, list[Rule]]] = {}
     chains: dict[str, list[Rule]] | None = None
@@ -120,10 +121,10 @@ def parse(text: str) -> dict[str, dict[str, tuple[Rule, ...]]]:
 
 
 def marks_in(state: State) -> frozenset[str]:
-    """Return the packet marks that TPROXY rules of ours in `state` set or match.
+    """Return the packet marks that TPROXY rules in the ISTIO_ chains of `state` set or match.
 
-    They look like `0x539/0xffffffff`. Where no port is captured, no chain of ours sets a mark, but
-    ISTIO_INBOUND's first rule still matches it.
+    A mark looks like `0x539/0xffffffff`. Rules that match a mark are needed, too: when no inbound
+    port is captured, no ISTIO_ chain sets the mark, but ISTIO_INBOUND still matches it.
     """
     meanings = [
         meaning(rule.spec)
@@ -143,11 +144,11 @@ def marks_in(state: State) -> frozenset[str]:
 
 
 def ours(observed: State, planned: State, marks: frozenset[str] = frozenset()) -> State:
-    """Return the part of `observed` that is ours: our chains, rules that lead there, planned rules.
+    """Return the part of `observed` that belongs to this program.
 
-    `marks` are the packet marks of TPROXY mode: rules in mangle's built-in chains that set, save
-    or restore them, or the marks that chains of ours set, are ours too, so that nothing is left
-    over from an earlier run in that mode.
+    That is: the chains named ISTIO_*, the rules that jump to them, the planned rules, and in table
+    mangle the rules that use one of `marks` or a mark that the ISTIO_ chains use. `marks` are the
+    packet marks of TPROXY mode; so nothing is left over from an earlier run in that mode.
     """
     marks = marks | marks_in(observed)
     result: dict[str, dict[str, tuple[Rule, ...]]] = {}
@@ -167,7 +168,10 @@ def ours(observed: State, planned: State, marks: frozenset[str] = frozenset()) -
 
 
 def differences(observed: State, planned: State) -> list[str]:
-    """Return where `observed` (only what is ours) is not `planned`, a phrase each; [] if equal."""
+    """Return a phrase for each difference between `observed` and `planned`; [] if they are equal.
+
+    `observed` holds only this program's rules, as `ours` returns them.
+    """
     result: list[str] = []
     for table in _tables(observed, planned):
         have, want = observed.get(table, {}), planned.get(table, {})
@@ -184,9 +188,10 @@ def differences(observed: State, planned: State) -> list[str]:
 def replacement(
     observed: State, planned: State, *, comments: bool = False, force: bool = False
 ) -> str:
-    """Return text for `iptables-restore --noflush` that turns `observed` (ours) into `planned`.
+    """Return text for `iptables-restore --noflush` that turns `observed` into `planned`.
 
-    A table that is already as planned is left alone, and so are its counters, unless `force`.
+    `observed` holds only this program's rules, as `ours` returns them. A table that is already as
+    planned is left alone, and so are its counters, unless `force`.
     Chains that exist are flushed and filled again in the same transaction, so that no packet meets
     a half-built table.
     """
@@ -257,7 +262,7 @@ def _parse_line(number: int, line: str, chains: dict[str, list[Rule]]) -> None:
         index = int(rest[1]) - 1
         chains.setdefault(rest[0], []).insert(index, Rule(rest[0], tuple(rest[2:])))
     else:
-        raise ValueError(f"line {number} describes no state: {line}")
+        raise ValueError(f"line {number} is not a rule or a chain: {line}")
 
 
 def _new(chains: Chains) -> list[str]:

@@ -1,6 +1,6 @@
-"""What to redirect: the settings of the redirection, with their defaults.
+"""Defines the settings of the redirection: which traffic goes to Envoy.
 
-Pure data. Source: istio-iptables' options and the arguments that injection gives to istio-init.
+Source: istio-iptables' options and the arguments that injection gives to istio-init.
 """
 
 from ipaddress import IPv4Network, IPv6Network
@@ -14,17 +14,17 @@ Network = IPv4Network | IPv6Network
 LOOPBACK: Final = IPv4Network("127.0.0.1/32")
 DNS_PORT: Final = 53
 AGENT_DNS_PORT: Final = 15053
-"""Where an agent with a DNS proxy listens; only used with DNS capture."""
+"""Port of an agent that has a DNS proxy; used only when DNS is captured."""
 OUTBOUND_MARK: Final = 1338
-"""In TPROXY mode, marks what Envoy sends to its own pod's address, so that it is captured."""
+"""TPROXY mode gives this mark to what Envoy sends to its own pod, so that it is captured."""
 
 
 class Settings(NamedTuple):
-    """What to redirect. The defaults are the arguments that injection gives to istio-init.
+    """Which traffic to redirect. The defaults are the arguments that injection gives to istio-init.
 
     Ports are TCP ports, ids are numbers (or `LOW-HIGH`), lists keep their order. "*" is everything.
-    `exclude_inbound_ports` counts only where `inbound_ports` is "*", as in Istio.
-    `captures_loopback`: a range in `outbound_ranges` was written with a loopback address.
+    `exclude_inbound_ports` is used only if `inbound_ports` is "*", as in Istio.
+    `captures_loopback`: whether a range of `outbound_ranges` was written with a loopback address.
     """
 
     proxy_port: int = contract.OUTBOUND_PORT

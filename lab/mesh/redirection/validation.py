@@ -1,8 +1,8 @@
 """Dials through the rules and checks where connections land: `istio-iptables --run-validation`.
 
-Two connections can be made from inside a pod. One to 127.0.0.6 as Envoy's user is taken in as
-inbound; one to an address elsewhere, as any other user, is taken out as outbound. What arrives from
-outside (PREROUTING) cannot be dialled from inside: only the rules read back verify it.
+Two connections can be tested from inside a pod. A connection of Envoy's user to 127.0.0.6 is
+captured as inbound; one of any other user to an address outside the pod is captured as outbound.
+Connections from outside (PREROUTING) cannot be made from inside: only their rules can be read.
 """
 
 import errno
@@ -37,9 +37,9 @@ _NO_ROUTE: Final = b"no route"
 
 @dataclass(frozen=True)
 class Probe:
-    """One connection: dialled to `host`:`port` it must land at the port `lands`.
+    """A connection to `host`:`port`, which must arrive at the port `lands`.
 
-    `uid`: the user who dials; None: this process's own. `way`: the direction, for messages.
+    `uid`: the user who dials; None: this process's own user. `way`: the direction, for messages.
     """
 
     way: str
@@ -74,14 +74,14 @@ class Landing:
 def probes(
     settings: Settings, port: int, uid: int, gid: int, family: Family = "ipv4"
 ) -> list[Probe | Untestable]:
-    """Return what to dial with these settings, as a process of `uid` and `gid`. Pure."""
+    """Return the connections that a process of `uid` and `gid` can dial to test these settings."""
     return [_inbound(settings, port, uid, family), _outbound(settings, port, uid, gid, family)]
 
 
 def run(todo: list[Probe | Untestable], seconds: float, say: Callable[[str], None]) -> None:
-    """Dial every probe, each within `seconds`, and report each result by `say`.
+    """Dial every probe, each within `seconds`, and report each result with `say`.
 
-    Raises ValidationError when one lands elsewhere, or when none could be dialled.
+    Raises ValidationError when a probe lands elsewhere, or when no probe could be dialled.
     """
     dialled = 0
     for probe in todo:
@@ -111,8 +111,8 @@ def run(todo: list[Probe | Untestable], seconds: float, say: Callable[[str], Non
 def dial(probe: Probe, seconds: float) -> Landing | Untestable:
     """Make one connection and return where it landed.
 
-    Untestable if this process may not become `probe.uid` or has no route to the host. Raises
-    ValidationError when nothing accepts it within `seconds`.
+    Return Untestable if this process may not become user `probe.uid` or has no route to the host.
+    Raises ValidationError when the connection does not land at `probe.lands` within `seconds`.
     """
     listener = socket.socket(socket.AF_INET6 if probe.ipv6 else socket.AF_INET)
     host = "::1" if probe.ipv6 else "127.0.0.1"
@@ -152,7 +152,7 @@ def _inbound(settings: Settings, port: int, uid: int, family: Family) -> Probe |
     way, host = _WAYS[family][0], _PASSTHROUGH[family]
     first = settings.proxy_uids[0]
     if not first.isdigit():
-        return Untestable(way, f"user {first} is a range")
+        return Untestable(way, f"the proxy's user {first} is a range of users")
     if ip_address(host) in settings.loopback:
         return Untestable(way, f"{host} is within the loopback range {settings.loopback}")
     if port == settings.tunnel_port or port in settings.exclude_outbound_ports:
@@ -184,11 +184,14 @@ def _outbound(
     for address in wanted:
         if not any(address in network for network in excluded):
             return Probe(way, str(address), port, settings.proxy_port)
-    return Untestable(way, "no address is captured that could be dialled")
+    return Untestable(way, "no captured address can be dialled")
 
 
 def _dial_as(probe: Probe, seconds: float) -> tuple[int, int]:
-    """Dial in a child, so that it can be another user. Returns (a pipe with its verdict, pid)."""
+    """Dial in a child process, which can become another user; return (pipe, the child's pid).
+
+    The child writes its error to the pipe, and nothing if the connection succeeded.
+    """
     answer, verdict = os.pipe()
     child = os.fork()
     if child:
@@ -248,10 +251,10 @@ def _await(
             if verdict == _NO_ROUTE:
                 return Untestable(probe.way, f"this namespace has no route to {probe.host}")
             words = verdict.decode()
-            reason = words or "somebody else accepted it"
+            reason = words or "another listener accepted it"
             if words:
                 deadline = 0.0  # it failed: nothing will arrive
     raise ValidationError(
         f"{probe.way}: {probe.host}:{probe.port} did not land at port {probe.lands}: {reason}",
-        hint="a rule is missing, or a rule of somebody else comes first: iptables -t nat -S",
+        hint="a rule is missing, or another program's rule comes first: iptables -t nat -S",
     )
