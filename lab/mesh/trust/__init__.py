@@ -1,1 +1,1 @@
-"""Trust: the root certificate in every namespace, the webhook's certificate and caBundle."""
+"""Keeps the root certificate in every namespace, the webhook's certificate and its caBundle."""

@@ -21,17 +21,21 @@ log = logging.getLogger("lab.mesh.trust.root_certificate")
 RETRY_SECONDS: Final = 1.0
 """Wait after a failed write; also the interval at which the certificate file is read again."""
 AT_ONCE: Final = 8
-"""Most writes at the same time."""
+"""How many writes may run at the same time."""
 
 
 def wants_copy(namespace: Object) -> bool:
-    """Return whether this namespace needs a copy: whether injected pods may be created in it."""
+    """Return whether injected pods may be created in this namespace, so that it needs a copy."""
     meta = namespace["metadata"]
     return meta["name"] not in IGNORED_NAMESPACES and not meta.get("deletionTimestamp")
 
 
 def lacking(namespaces: dict[str, bool], copies: dict[str, str], pem: str) -> dict[str, bool]:
-    """Return the namespaces whose copy is not `pem` → whether there is a copy, to be repaired."""
+    """Return the namespaces that need a write → whether they have a copy, which is then repaired.
+
+    `namespaces`: name → whether it needs a copy. `copies`: namespace → the certificate in its copy.
+    `pem`: the certificate that every copy must hold.
+    """
     return {
         name: name in copies
         for name, wanted in sorted(namespaces.items())
@@ -40,7 +44,7 @@ def lacking(namespaces: dict[str, bool], copies: dict[str, str], pem: str) -> di
 
 
 def read_root(path: Path) -> str:
-    """Return the PEM text in the file. Raises DiscoveryError when there is none."""
+    """Return the PEM text in the file. Raises DiscoveryError if it cannot be read or is not PEM."""
     try:
         pem = path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as failure:
@@ -52,10 +56,10 @@ def read_root(path: Path) -> str:
 
 @dataclass
 class _Held:
-    """A sink that wakes the keeper at every change.
+    """A sink that holds the latest copies or namespaces, and sets `wake` at every change.
 
-    `texts` holds the certificate of each namespace's copy if `by_copy`; else `bools` holds, for
-    each namespace, whether it needs a copy.
+    If `by_copy`, it receives ConfigMaps, and `texts` is: namespace → the certificate in its copy.
+    Otherwise it receives namespaces, and `bools` is: name → whether the namespace needs a copy.
     """
 
     wake: asyncio.Event
@@ -73,7 +77,7 @@ class _Held:
         self.wake.set()
 
     def changed(self, kind: str, item: Object) -> None:
-        """Apply one event."""
+        """Apply one watch event; `kind` is ADDED, MODIFIED or DELETED."""
         if kind == "DELETED":
             meta = item["metadata"]
             self.bools.pop(meta["name"], None)
@@ -93,7 +97,10 @@ class _Held:
 
 @dataclass
 class Trust:
-    """Keeps the copies up to date. `root` is read again after each second without changes."""
+    """Keeps each namespace's copy of the root certificate up to date.
+
+    `root`: the file of the certificate; it is read again after each second without changes.
+    """
 
     client: Any  # AsyncClient, whose overloads do not know generic resources
     root: Path
@@ -107,7 +114,10 @@ class Trust:
         self.copies = _Held(self.wake, by_copy=True)
 
     async def run(self, synced: list[asyncio.Event]) -> None:
-        """Write copies that are missing or wrong whenever something changes, until cancelled."""
+        """Write copies that are missing or wrong whenever something changes, until cancelled.
+
+        It begins when all events of `synced` are set: then both lists are complete.
+        """
         for event in synced:
             await event.wait()
         while True:

@@ -1,13 +1,13 @@
-"""The webhook's TLS identity, and how one identity follows another; pure.
+"""Makes, checks and rotates the webhook's TLS identity. Does no I/O.
 
-An identity is a serving certificate, the authority that signed it, and both keys. A rotation
-replaces all of it. Two things then reach their readers at different moments: the certificate
-the webhook's pods, the authority the API servers. No pod may be refused in either order:
+An identity is a serving certificate, the CA (authority) that signed it, and the keys of both. A
+rotation replaces all of them. The webhook's pods receive the new certificate, and the API servers
+the new CA, at different moments. Whichever comes first, no pod may be refused:
 
 - an API server with the old bundle verifies the new certificate, because the chain holds the
-  new authority cross-signed by the old one, back through the last rotations;
+  new CA cross-signed by the old one, and so on for the last rotations;
 - an API server with the new bundle verifies the old certificate, because the bundle holds the
-  old authority until every webhook has shown the new certificate in a handshake.
+  old CA until every webhook has shown the new certificate in a handshake.
 """
 
 import base64
@@ -26,8 +26,8 @@ from lab.mesh.trust import x509 as authority
 from lab.mesh.trust.x509 import Pair
 
 CROSS_SIGNED: Final = 4
-"""How many rotations a client may lag behind and still verify; each costs about 700 bytes per
-handshake. An API server takes up a changed configuration within a second."""
+"""How many rotations an API server may have missed and still verify the certificate. Each adds
+about 700 bytes to a handshake. An API server uses a changed configuration within a second."""
 
 _FIELDS: Final = {
     "chain": "tls.crt",
@@ -36,13 +36,16 @@ _FIELDS: Final = {
     "authority_key": "ca.key",
     "previous": "previous.crt",
 }
-"""Field → key in the Secret; the first three as kubernetes.io/tls Secrets have them."""
+"""Field of Identity → key in the Secret; the first three are usual in kubernetes.io/tls Secrets."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """PEM texts. `chain`: the serving certificate, then the cross-signed authorities, newest
-    first. `previous`: authorities under which a webhook may still serve ("" when settled).
+    """The webhook's TLS identity, as PEM texts.
+
+    `chain`: the serving certificate, then the cross-signed CAs, newest first. `authority`: the CA.
+    `previous`: older CAs, as long as a webhook may still serve a certificate that one of them
+    signed, else "".
     """
 
     chain: str
@@ -53,12 +56,12 @@ class Identity:
 
     @property
     def bundle(self) -> str:
-        """The authorities that API servers have to trust, PEM."""
+        """The CAs that API servers have to trust, as one PEM text."""
         return "".join(blocks(self.authority + self.previous))
 
     @property
     def leaf(self) -> bytes:
-        """The serving certificate as a handshake shows it, DER."""
+        """The serving certificate in DER, as a TLS handshake shows it."""
         first = blocks(self.chain)[0]
         return x509.load_pem_x509_certificate(first.encode()).public_bytes(
             serialization.Encoding.DER
@@ -66,7 +69,7 @@ class Identity:
 
 
 def blocks(pem: str) -> list[str]:
-    """Return the readable certificates of a PEM text, each as PEM; the rest is left out."""
+    """Return each certificate of a PEM text as its own PEM text; unreadable parts are left out."""
     certificates = []
     for part in pem.split(ssl.PEM_HEADER)[1:]:
         text = f"{ssl.PEM_HEADER}{part.split(ssl.PEM_FOOTER)[0]}{ssl.PEM_FOOTER}\n"
@@ -79,13 +82,16 @@ def blocks(pem: str) -> list[str]:
 
 
 def made(now: datetime.datetime, trusted: str = "") -> Identity:
-    """Return a new identity; `trusted`: the PEM bundle that API servers have now."""
+    """Return a new identity. `trusted`: the CAs that API servers trust now, PEM; they are kept."""
     root = _new_authority(now)
     return _signed(root, (), "".join(blocks(trusted)), now)
 
 
 def rotated(before: Identity, now: datetime.datetime) -> Identity:
-    """Return the identity after `before`: all of it is new. `before` must have no problem."""
+    """Return the identity that follows `before`: certificate, CA and keys are new.
+
+    `before` must be valid: `problem` returns "" for it.
+    """
     old = _authority_of(before)
     assert old is not None
     new = _new_authority(now)
@@ -94,7 +100,7 @@ def rotated(before: Identity, now: datetime.datetime) -> Identity:
 
 
 def settled(identity: Identity) -> Identity:
-    """Return the identity without `previous`: for the time when every webhook serves it."""
+    """Return the identity without `previous`, for use when every webhook serves its certificate."""
     return replace(identity, previous="")
 
 
@@ -117,7 +123,10 @@ def problem(identity: Identity | None, now: datetime.datetime) -> str:
 
 
 def due(identity: Identity, now: datetime.datetime) -> bool:
-    """Return whether certificate or authority will soon expire. `identity` must have no problem."""
+    """Return whether the certificate or the CA expires within RENEW_BEFORE.
+
+    `identity` must be valid: `problem` returns "" for it.
+    """
     ends = [
         x509.load_pem_x509_certificate(text.encode()).not_valid_after_utc
         for text in (identity.chain, identity.authority)

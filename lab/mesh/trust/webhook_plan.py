@@ -1,8 +1,8 @@
-"""Decides the next change that makes API servers trust the webhook; pure.
+"""Decides which change is needed next so that API servers trust the webhook. Does no I/O.
 
-The decision depends on the Secret and the webhook configuration that are there now, and on the
-last identity that was sound, but not on earlier decisions. So a controller that is restarted
-continues where it was.
+The decision depends on the present Secret, the present webhook configuration and the last valid
+identity, but not on earlier decisions. So a controller that is restarted continues where it
+stopped.
 """
 
 import base64
@@ -25,28 +25,28 @@ Object = dict[str, Any]
 
 
 class Action(Enum):
-    """What happens to the Secret. The values are the metric's labels and begin the log lines."""
+    """What a change does to the Secret. The values are used in the metric and in log lines."""
 
     NONE = ""
     """The Secret stays as it is."""
     MADE = "made"
-    """A new identity is written, which nobody trusts yet."""
+    """A new identity is written, whose CA no API server trusts yet."""
     PUT_BACK = "put back"
-    """The last sound identity is written again."""
+    """The last valid identity is written again."""
     ROTATED = "rotated"
     """The identity that follows the present one is written."""
     SETTLED = "settled"
-    """The present identity is written without the authorities before it."""
+    """The present identity is written without the older CAs."""
 
 
 @dataclass(frozen=True)
 class TrustChange:
     """The next change: what is written to the Secret and to the webhook configuration.
 
-    `identity`: the desired certificate and authority. `action`: what happens to the Secret, and
-    `reason`: why, "" for NONE. `wrong_entries` names the entries of the configuration whose
-    caBundle has to be written. `rotation`: the request for a rotation that this change answers,
-    None if there is none.
+    `identity`: the desired certificate and CA. `action`: what happens to the Secret. `reason`: why,
+    "" for NONE and SETTLED. `wrong_entries`: names of the webhook entries in the configuration
+    whose caBundle has to be written. `rotation`: the request for a rotation (a value of
+    ROTATE_ANNOTATION) that this change fulfils, None if there is none.
     """
 
     identity: Identity
@@ -59,10 +59,9 @@ class TrustChange:
     def bundle_first(self) -> bool:
         """Whether the bundle is written before the Secret.
 
-        Only for a new identity, which API servers must trust before a webhook serves it. In all
-        other cases the bundle follows the Secret. The Secret is written only if it is still the
-        one that this change was decided for, so no bundle can name an identity that was never
-        stored.
+        This is so only for a new identity (MADE), which API servers must trust before a webhook
+        serves it. In all other cases the Secret is written first, and only if nobody has changed it
+        since the decision. So no bundle can hold a CA that was never stored.
         """
         return self.action is Action.MADE
 
@@ -73,7 +72,7 @@ def plan(
     last: Identity | None,
     now: datetime.datetime,
 ) -> TrustChange:
-    """Return the next change. `last`: the last sound identity, for when the Secret is lost."""
+    """Return the next change. `last`: the last valid identity, used if the Secret is lost."""
     held = identities.read(secret.get("data") or {}) if secret else None
     problem = identities.problem(held, now)
     asked = rotation_asked(secret)
@@ -97,14 +96,14 @@ def plan(
 
 
 def rotation_asked(secret: Object | None) -> str | None:
-    """Return the request for a rotation that is not answered yet, None if there is none."""
+    """Return the value of ROTATE_ANNOTATION that asks for a rotation not made yet, else None."""
     notes = ((secret or {}).get("metadata") or {}).get("annotations") or {}
     asked = notes.get(ROTATE_ANNOTATION)
     return asked if asked and asked != notes.get(ROTATED_ANNOTATION) else None
 
 
 def wrong_entries(configuration: Object | None, identity: Identity) -> tuple[str, ...]:
-    """Return the entries that call our Service with a bundle other than this identity's."""
+    """Return the webhook entries that call our Service but have another bundle than `identity`."""
     wanted = encoded_bundle(identity)
     return tuple(
         hook["name"]
@@ -114,12 +113,16 @@ def wrong_entries(configuration: Object | None, identity: Identity) -> tuple[str
 
 
 def encoded_bundle(identity: Identity) -> str:
-    """Return the bundle as a webhook configuration holds it."""
+    """Return the identity's CA bundle in base64, as a webhook configuration holds it."""
     return base64.b64encode(identity.bundle.encode()).decode()
 
 
 def secret_of(identity: Identity, before: Object | None, rotation: str | None, name: str) -> Object:
-    """Return the Secret to write; labels and other annotations of `before` stay."""
+    """Return the Secret to write, with this identity.
+
+    `before`: the present Secret; its type, labels and other annotations are kept. `rotation`: the
+    request for a rotation that is now fulfilled, if any.
+    """
     meta = (before or {}).get("metadata") or {}
     notes = dict(meta.get("annotations") or {})
     if rotation is not None:

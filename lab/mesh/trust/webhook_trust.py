@@ -1,8 +1,8 @@
-"""Keeps API servers trusting the webhook: its certificate, its authority, and the caBundle.
+"""Maintains the webhook's certificate, its CA and the caBundle, so that API servers trust it.
 
-Watches the Secret that the webhooks serve from, the webhook configuration, and the webhooks'
-endpoints. A lost or damaged Secret or caBundle is put back. During a rotation, requested by
-annotation or due, no admission is refused (lab/mesh/trust/webhook_identity.py says how).
+It watches the Secret from which the webhooks serve, and the webhook configuration. It restores a
+lost or damaged Secret or caBundle. It rotates the certificate when an annotation requests it, or
+before it expires; meanwhile no admission is refused (lab/mesh/trust/webhook_identity.py says why).
 """
 
 import asyncio
@@ -32,9 +32,9 @@ from lab.mesh.trust.webhook_plan import Action, TrustChange
 log = logging.getLogger("lab.mesh.trust.webhook_trust")
 
 LOOK_SECONDS: Final = 0.2
-"""Seconds between checks of the certificates that webhooks serve, and after a failed write."""
+"""Seconds between checks of the webhooks' certificates, and from a failed write to the next."""
 RENEWAL_SECONDS: Final = 3600.0
-"""Seconds between checks of the dates of validity when nothing else happens."""
+"""Seconds between checks of the certificates' expiry when nothing else happens."""
 HANDSHAKE_SECONDS: Final = 2.0
 """Seconds that one webhook may take to show its certificate."""
 
@@ -43,9 +43,9 @@ HANDSHAKE_SECONDS: Final = 2.0
 class Latest:
     """A sink that holds the latest state of a single object.
 
-    Only a watch delivers states in their order. The answer to our write may arrive after the watch
-    has delivered what somebody wrote next, so the answer is not held: `wrote` only records which
-    version the watch has yet to deliver. Versions are ordered:
+    Only a watch delivers states in order. The answer to our own write may arrive after the watch
+    has delivered a newer state, so its content is not used: `wrote` only records the version that
+    the watch has yet to deliver. Versions can be compared:
     https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
     """
 
@@ -60,7 +60,7 @@ class Latest:
         return self.version < self.awaited
 
     def wrote(self, answer: Object) -> None:
-        """Record the object with which the API server answered our write."""
+        """Record the version in `answer`, the API server's answer to our own write."""
         self.awaited = _version(answer)
 
     def replaced(self, objects: list[Object]) -> None:
@@ -71,7 +71,7 @@ class Latest:
         self.wake.set()
 
     def changed(self, kind: str, item: Object) -> None:
-        """Take one event; `kind` is ADDED, MODIFIED or DELETED."""
+        """Apply one watch event; `kind` is ADDED, MODIFIED or DELETED."""
         self.item = None if kind == "DELETED" else item
         self.version = _version(item)
         self.wake.set()
@@ -83,10 +83,10 @@ def _version(item: Object) -> int:
 
 @dataclass
 class WebhookTrust:
-    """The controller.
+    """The controller of the webhook's Secret and webhook configuration.
 
-    `addresses` returns the current addresses of the webhooks, whose TLS port is `port`. `last`:
-    the last sound identity.
+    `addresses` returns the current addresses of the webhooks, whose TLS port is `port`. `counts`:
+    the number of writes of each kind. `last`: the last valid identity.
     """
 
     client: Any  # AsyncClient, whose overloads do not know generic resources
@@ -117,7 +117,7 @@ class WebhookTrust:
         ]
 
     async def run(self) -> None:
-        """Reconcile whenever something changes, until cancelled."""
+        """Correct Secret and configuration whenever one of them changes, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for follower in self.followers:
                 tasks.create_task(follower.run())
@@ -130,7 +130,7 @@ class WebhookTrust:
                         await self.wake.wait()
 
     async def _reconcile(self) -> float:
-        """Run one round; return the seconds until the next one if nothing changes before."""
+        """Make the next change, if any; return the seconds to wait unless something changes."""
         if self.secret.behind or self.configuration.behind:
             return RENEWAL_SECONDS
         now = datetime.datetime.now(datetime.UTC)
@@ -177,7 +177,7 @@ class WebhookTrust:
         log.info("caBundle written for %s", ", ".join(change.wrong_entries))
 
     async def _write(self, change: TrustChange, secret: Object | None) -> None:
-        """Write the Secret unless it changed since `secret`. Raises one of API_FAILURES."""
+        """Write the Secret unless it has changed since `secret`. Raises one of API_FAILURES."""
         content = webhook_plan.secret_of(change.identity, secret, change.rotation, WEBHOOK_SERVICE)
         wanted = Secrets(**content)
         if secret is None:

@@ -1,7 +1,7 @@
-"""X.509 for the control plane: authorities, serving certificates, and cross-signing.
+"""Makes X.509 certificates for the control plane: CAs, serving certificates, cross-signed CAs.
 
-Keys are ECDSA P-256: they take a millisecond to make, and every TLS library here knows them.
-Nothing is read or written here. Importing this module takes cryptography's 0.15 s.
+Keys are ECDSA P-256: making one takes a millisecond, and every TLS library in use supports them.
+This module does no I/O. Importing it takes 0.15 s, because it imports cryptography.
 """
 
 import datetime
@@ -21,7 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 AUTHORITY_DAYS: Final = 3650
 SERVING_DAYS: Final = 365
 RENEW_BEFORE: Final = datetime.timedelta(days=30)
-"""A certificate that expires within this time is replaced."""
+"""A certificate is replaced when it expires within this time."""
 
 
 class Pair(NamedTuple):
@@ -32,9 +32,10 @@ class Pair(NamedTuple):
 
 
 def make_authority(common_name: str, now: datetime.datetime) -> Pair:
-    """Return a self-signed authority.
+    """Return a self-signed CA: its certificate and key.
 
-    Authorities with different keys need different names, or clients cannot build the path.
+    CAs with different keys need different names; otherwise clients cannot build the certificate's
+    path to the CA.
     """
     key = generate_private_key(SECP256R1())
     name = x509.Name(
@@ -48,7 +49,10 @@ def make_authority(common_name: str, now: datetime.datetime) -> Pair:
 
 
 def make_serving(names: Sequence[str], authority: Pair, now: datetime.datetime) -> Pair:
-    """Return a certificate for a TLS server of these DNS names (the first: its common name)."""
+    """Return a TLS server's certificate, signed by `authority`, and its key.
+
+    `names`: its DNS names; the first one is also its common name.
+    """
     key = generate_private_key(SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
     builder = (
@@ -66,10 +70,10 @@ def make_serving(names: Sequence[str], authority: Pair, now: datetime.datetime) 
 
 
 def cross_signed(new: Pair, old: Pair, now: datetime.datetime) -> x509.Certificate:
-    """Return a certificate of the new authority's name and key, signed by the old authority.
+    """Return a certificate with the new CA's name and key, signed by the old CA.
 
-    Sent along with a certificate that the new authority signed, it lets a client that still trusts
-    only the old authority verify that certificate (RFC 4158, 2.1: cross certificates).
+    A server sends it together with a certificate that the new CA signed. Then a client that trusts
+    only the old CA can verify that certificate (RFC 4158, 2.1: cross certificates).
     """
     subject, issuer = new.certificate.subject, old.certificate.subject
     builder = _authority(_builder(subject, issuer, new.key, now, AUTHORITY_DAYS), new.key)
@@ -81,7 +85,7 @@ def issued_for(
     names: Sequence[str],
     authority: x509.Certificate,
 ) -> bool:
-    """Return whether the authority itself signed this certificate, for exactly these names."""
+    """Return whether `authority` signed this certificate directly, for exactly these DNS names."""
     try:
         certificate.verify_directly_issued_by(authority)
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
@@ -91,7 +95,7 @@ def issued_for(
 
 
 def read_pair(certificate: bytes, key: bytes) -> Pair | None:
-    """Return the first certificate of a PEM text and its key; None unless they are a pair."""
+    """Return the first certificate of a PEM text with the key; None if the two are no pair."""
     try:
         loaded = x509.load_pem_x509_certificate(certificate)
         private = serialization.load_pem_private_key(key, None)
