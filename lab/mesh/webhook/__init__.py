@@ -1,1 +1,1 @@
-"""The program that injects pods on admission: the injector behind HTTPS."""
+"""The program webhook: an HTTPS server that injects pods when an API server admits them."""

@@ -17,9 +17,10 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 @dataclass
 class State:
-    """The state that the endpoints report.
+    """The webhook's state, which /readyz and /metrics report.
 
-    `reviews`: counted by verdict. `seconds`: spent on reviews. `reloads`: of the certificate.
+    `reviews`: number of reviews by verdict. `seconds`: time spent on reviews. `reloads`: how often
+    the certificate was reloaded.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -34,7 +35,7 @@ class State:
         return self.phase == "ok"
 
     def certificate_event(self, event: str, why: str) -> None:
-        """Count and log a reload of the certificate; `why`: the reason why it failed, or ""."""
+        """Count and log a reload of the certificate. `why`: why it failed, "" if it did not."""
         if not why:
             self.reloads += 1
         say(event, **({"why": why} if why else {}))
@@ -47,7 +48,7 @@ def say(event: str, **fields: object) -> None:
 
 
 class Warnings(logging.Handler):
-    """Logs the warnings of libraries and of the watch as events, too."""
+    """Logs the warnings of libraries and of the Kubernetes watch as events."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log one record."""
@@ -55,7 +56,7 @@ class Warnings(logging.Handler):
 
 
 class Health:
-    """The ASGI application of the plain port."""
+    """The ASGI application of the plain HTTP port."""
 
     def __init__(self, state: State) -> None:
         self.state = state

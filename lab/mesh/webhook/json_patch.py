@@ -1,4 +1,4 @@
-"""Makes an RFC 6902 patch of the difference of two JSON values. Pure."""
+"""Computes the JSON patch (RFC 6902) that turns one JSON value into another. Does no I/O."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,8 @@ Operation = dict[str, Any]
 def diff(before: Any, after: Any, path: str = "") -> list[Operation]:
     """Return the operations that turn `before` into `after`.
 
-    Two lists are compared by their common start and end.
+    In a list, equal elements at the start and at the end are kept; those between are patched.
+    `path`: JSON pointer of the two values.
     """
     if _same(before, after):
         return []
@@ -53,7 +54,7 @@ def _diff_lists(before: list[Any], after: list[Any], path: str) -> list[Operatio
 
 
 def _same(left: Any, right: Any) -> bool:
-    """Return whether two values are equal as JSON: in Python 1, 1.0 and True are equal, too."""
+    """Return whether two values are equal as JSON: unlike in Python, 1, 1.0 and True differ."""
     if left is right:  # most of a pod is not changed, and this saves going into it
         return True
     if type(left) is not type(right) and not (

@@ -29,8 +29,8 @@ from lab.mesh.webhook.health import Health, Receive, Scope, Send, State, Warning
 from lab.mesh.webhook.serving_certificate import Certificate, SecretCertificate, Source
 
 KEEP_ALIVE: Final = 120
-"""Seconds that an idle connection stays open: longer than the API server keeps it (90), so that
-none is closed here while a review is on its way; Go does not repeat a POST."""
+"""Seconds that an idle connection stays open. This is longer than the API server keeps it (90 s),
+so that the webhook closes none on which a review arrives; Go does not repeat a POST."""
 
 
 class Inject:
@@ -78,7 +78,7 @@ class Inject:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """Return the request's body; None if the client left. Raises AdmissionError if too long."""
+    """Return the body; None if the client disconnected. Raises AdmissionError if it is too long."""
     parts: list[bytes] = []
     size = 0
     while True:
@@ -126,8 +126,8 @@ async def serve(
     """Serve TLS on the first socket and health on the second until SIGTERM or SIGINT.
 
     On the signal, /readyz fails at once. Service continues for `drain` seconds, because the API
-    server may not know yet; then open requests are finished. If following the certificate ended
-    with an error, that error is raised.
+    server may still send requests; then the open requests are finished. An error that ended
+    `certificate.follow` is raised again.
     """
     servers = [
         _server(Health(state), None),
@@ -161,7 +161,10 @@ async def serve(
 
 
 def _listen(port: int) -> socket.socket:
-    """Return a listening socket on every address, with IPv6 if possible. Raises SidecarLabError."""
+    """Return a socket that listens on every address, IPv6 included if possible.
+
+    Raises SidecarLabError.
+    """
     try:
         if socket.has_dualstack_ipv6():
             sock = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
@@ -191,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     served = parser.add_mutually_exclusive_group(required=True)
     served.add_argument("--cert-dir", type=Path, help="folder with tls.crt and tls.key (PEM)")
     served.add_argument(
-        "--cert-secret", metavar="NAMESPACE/NAME", help="Secret with both, watched at the API"
+        "--cert-secret", metavar="NAMESPACE/NAME", help="Secret with tls.crt and tls.key, watched"
     )
     parser.add_argument(
         "--drain-seconds",

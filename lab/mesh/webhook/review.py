@@ -1,7 +1,8 @@
-"""Answers an AdmissionReview. Pure: program.py does the HTTP.
+"""Answers an AdmissionReview. Does no I/O: program.py is the HTTP server.
 
-The answer is the pod of `inject.inject`, as a JSON patch. A pod that cannot be injected is
-refused with a message; a body that is not an AdmissionReview raises AdmissionError.
+The answer holds a JSON patch that turns the pod into the one that `inject.inject` returns. A pod
+that cannot be injected is refused with a message; a body that is not an AdmissionReview raises
+AdmissionError.
 """
 
 import base64
@@ -18,7 +19,7 @@ from lab.mesh.webhook import json_patch
 
 API_VERSION: Final = "admission.k8s.io/v1"
 MAX_BODY: Final = 6 * 1024 * 1024
-"""Bytes. The API server itself takes no object beyond 3 MiB; a review holds at most two."""
+"""Most bytes of a request. The API server takes objects up to 3 MiB; a review holds at most two."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class ReviewResponse:
 
 
 def check_request(content_type: str, body_length: int) -> None:
-    """Raise AdmissionError (400, 413, 415) for a request whose body need not be read."""
+    """Raise AdmissionError (400, 413, 415) if the body's length or the content type is wrong."""
     if body_length == 0:
         raise AdmissionError("the body is empty; expected an AdmissionReview")
     if body_length > MAX_BODY:
@@ -89,7 +90,7 @@ def _request(body: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as bad:
         raise AdmissionError(f"the body is not JSON: {bad}") from bad
     if not isinstance(review, dict) or review.get("kind") != "AdmissionReview":
-        raise AdmissionError("the body is no AdmissionReview")
+        raise AdmissionError("the body is not an AdmissionReview")
     if review.get("apiVersion") != API_VERSION:
         problem = f"apiVersion {review.get('apiVersion')!r}; expected {API_VERSION!r}"
         raise AdmissionError(problem)
@@ -102,7 +103,7 @@ def _request(body: bytes) -> Mapping[str, Any]:
 
 
 def _owner(pod: dict[str, Any]) -> Owner:
-    """Return the pod's workload; "" for an ill-typed pod, whose error injection reports."""
+    """Return the pod's owner; Owner("") if its fields are ill-typed, which injection reports."""
     try:
         return owner_of(pod)
     except (AttributeError, TypeError):

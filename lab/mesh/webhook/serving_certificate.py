@@ -18,7 +18,7 @@ POLL_SECONDS: Final = 1.0
 """Seconds between checks of the files; inotify is not reliable in a Secret's volume."""
 
 Say = Callable[[str, str], None]
-"""Receives an event and, if it is a failure, the reason ("" otherwise)."""
+"""A function that receives an event and, if the event is a failure, the reason, else ""."""
 
 
 class Source(Protocol):
@@ -34,7 +34,7 @@ class Source(Protocol):
 
 
 class Certificate:
-    """`tls.crt` and `tls.key` in a folder. Raises SidecarLabError when they are not usable."""
+    """Files `tls.crt` and `tls.key` in a folder. Raises SidecarLabError if they are unusable."""
 
     def __init__(self, folder: Path) -> None:
         self.files = (folder / "tls.crt", folder / "tls.key")
@@ -46,7 +46,7 @@ class Certificate:
         try:
             stats = [file.stat() for file in self.files]
         except OSError as bad:
-            hint = "the folder holds tls.crt and tls.key, PEM"
+            hint = "the folder must hold tls.crt and tls.key, PEM"
             raise SidecarLabError(f"no certificate: {bad}", hint=hint) from bad
         return tuple((s.st_mtime_ns, s.st_ino, s.st_size) for s in stats)
 
@@ -57,10 +57,10 @@ class Certificate:
             raise SidecarLabError(f"unusable certificate {self.files[0]}: {bad}") from bad
 
     def reload(self) -> bool:
-        """Reload changed files; return whether they had changed.
+        """Reload the files if they have changed; return whether they had changed.
 
-        Raises SidecarLabError when they are unusable, as they are when only one of the two is
-        written yet; the old certificate then stays in use.
+        Raises SidecarLabError when they are unusable, for example because only one of the two is
+        written yet. The old certificate then stays in use.
         """
         stamp = self._stamp()
         if stamp == self._loaded_stamp:
@@ -90,7 +90,7 @@ class Certificate:
 
 
 class SecretCertificate:
-    """`tls.crt` and `tls.key` of a Secret, watched at the API.
+    """The keys `tls.crt` and `tls.key` of a Secret, watched at the API server.
 
     A mounted Secret changes up to two minutes after the Secret; a watch reports the change within
     milliseconds. When the Secret is deleted, the last certificate stays in use.
@@ -112,7 +112,7 @@ class SecretCertificate:
         await self._first.wait()
 
     async def follow(self, say: Say) -> None:
-        """List and watch, until cancelled. Raises DiscoveryError without access to the API."""
+        """Watch the Secret until cancelled. Raises DiscoveryError without access to the API."""
         # Importing lightkube takes half a second: only where it is needed.
         from lab.mesh.kubernetes_watch import Follower, Secrets, connect
 
@@ -125,12 +125,12 @@ class SecretCertificate:
             await client.close()
 
     def replaced(self, objects: list[dict[str, Any]]) -> None:
-        """Take the Secret of a list."""
+        """Load the certificate of the Secret in a list."""
         for item in objects:
             self._take(item)
 
     def changed(self, kind: str, item: dict[str, Any]) -> None:
-        """Take the Secret of a watch event."""
+        """Load the certificate of the Secret in a watch event."""
         if kind != "DELETED":
             self._take(item)
 
@@ -162,7 +162,7 @@ def server_context() -> ssl.SSLContext:
 
 
 def _load_pem(context: ssl.SSLContext, pem: bytes) -> None:
-    """Load certificate chain and key by way of a file: the ssl module reads nothing else."""
+    """Load certificate chain and key through a file, because the ssl module reads only files."""
     with tempfile.NamedTemporaryFile("wb") as file:
         file.write(pem)
         file.flush()
