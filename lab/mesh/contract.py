@@ -14,19 +14,19 @@ OUTBOUND_PORT: Final = 15001
 INBOUND_PORT: Final = 15006
 """Envoy's inbound capture listener, the target of ISTIO_IN_REDIRECT."""
 TUNNEL_PORT: Final = 15008
-"""Reserved by Istio for HBONE; the rules leave it alone."""
+"""Reserved by Istio for HBONE; the redirection rules do not capture it."""
 AGENT_PORT: Final = 15020
-"""The agent's health, metrics and rewritten application probes."""
+"""The agent's port for health, metrics and the application's rewritten probes."""
 ENVOY_HEALTH_PORT: Final = 15021
-"""Newer Istio's health port. Excluded from capture, not opened by this lab."""
+"""Health port of newer Istio. The rules exclude it from capture; this lab does not open it."""
 ENVOY_STATS_PORT: Final = 15090
 """Envoy's Prometheus statistics, open to scrapers."""
 ENVOY_PORTS: Final = frozenset({ENVOY_ADMIN_PORT, OUTBOUND_PORT, INBOUND_PORT, ENVOY_STATS_PORT})
 """Ports on which Envoy listens, so that no other program of the pod can."""
 SIDECAR_PORTS: Final = ENVOY_PORTS | {AGENT_PORT}
-"""The walkthrough's "five more ports"."""
+"""The ports of agent and Envoy: the walkthrough's "five more ports"."""
 DISCOVERY_PORT: Final = 15012
-"""xDS over TLS, on the discovery Service."""
+"""Port of the discovery Service: xDS over TLS."""
 WEBHOOK_PORT: Final = 8443
 """The webhook's HTTPS port in its pod; its Service listens on 443."""
 CONTROL_HEALTH_PORT: Final = 8080
@@ -34,10 +34,10 @@ CONTROL_HEALTH_PORT: Final = 8080
 
 # --- identities ------------------------------------------------------------------------
 PROXY_UID: Final = 1337
-"""User of agent and Envoy; traffic of this user is not redirected again."""
+"""User id of agent and Envoy; what this user sends is not redirected again."""
 PROXY_GID: Final = 1337
 INBOUND_PASSTHROUGH_SOURCE: Final = "127.0.0.6"
-"""Envoy's source address towards the application, by which the rules recognise its traffic."""
+"""Source address of Envoy's connections to the application; the rules recognise them by it."""
 
 # --- iptables --------------------------------------------------------------------------
 CHAIN_REDIRECT: Final = "ISTIO_REDIRECT"
@@ -51,24 +51,24 @@ CHAINS: Final = (CHAIN_REDIRECT, CHAIN_IN_REDIRECT, CHAIN_INBOUND, CHAIN_OUTPUT)
 INIT_CONTAINER: Final = "istio-init"
 PROXY_CONTAINER: Final = "istio-proxy"
 PROXY_IMAGE: Final = "docker.io/sidecar-lab/proxy:lab"
-"""Agent (ENTRYPOINT) and iptables program (by `command:`). Baked into the node."""
+"""Image of istio-proxy (ENTRYPOINT: the agent) and istio-init. It is part of the node image."""
 CONTROL_IMAGE: Final = "docker.io/sidecar-lab/control:lab"
-"""Webhook and discovery."""
+"""Image of the webhook and of discovery."""
 NGINX_IMAGE: Final = "docker.io/sidecar-lab/nginx:lab"
-"""The walkthrough's application."""
+"""Image of the walkthrough's application."""
 PILOT_AGENT_PATH: Final = "/usr/local/bin/pilot-agent"
 """ENTRYPOINT of the proxy image."""
 PROBES_VARIABLE: Final = "ISTIO_KUBE_APP_PROBERS"
-"""Variable that carries the application's own probes from injector to agent; Istio's name."""
+"""Variable with the application's own probes, from injector to agent; the name is Istio's."""
 IPTABLES_PROGRAM: Final = "istio-iptables"
 """The init container's `command`; on PATH as /usr/local/bin/istio-iptables."""
 ENVOY_PATH: Final = "/usr/local/bin/envoy"
 CONFIG_DIR: Final = "/etc/istio/proxy"
-"""Writable (emptyDir): generated bootstrap, xDS socket."""
+"""Writable folder (emptyDir) for the generated bootstrap and the xDS socket."""
 XDS_SOCKET: Final = "/etc/istio/proxy/XDS"
 """Envoy speaks xDS to the agent here; the agent passes the bytes to discovery."""
 POD_INFO_DIR: Final = "/etc/istio/pod"
-"""Downward API volume: files `labels` and `annotations`."""
+"""Folder of the downward API volume, with the files `labels` and `annotations`."""
 ROOT_CERT_DIR: Final = "/var/run/secrets/istio"
 ROOT_CERT_FILE: Final = "/var/run/secrets/istio/root-cert.pem"
 
@@ -86,18 +86,18 @@ CA_CONFIG_MAP: Final = "istio-ca-root-cert"
 """Discovery keeps this ConfigMap in every namespace, as istiod does."""
 CA_CONFIG_MAP_KEY: Final = "root-cert.pem"
 INJECTION_LABEL: Final = "istio-injection"
-"""Namespace label; with `enabled` the API server calls the webhook."""
+"""Namespace label; if it is `enabled`, the API server calls the webhook for new pods."""
 INJECT_POD_LABEL: Final = "sidecar.istio.io/inject"
 STATUS_ANNOTATION: Final = "sidecar.istio.io/status"
-"""JSON that lists what an injection added, so that a second one can remove it first."""
+"""Pod annotation with JSON: what an injection added, so that a second one can remove it first."""
 IGNORED_NAMESPACES: Final = frozenset(
     {"kube-system", "kube-public", "kube-node-lease", "local-path-storage"}
 )
 CLUSTER_DOMAIN: Final = "cluster.local"
 ROTATE_ANNOTATION: Final = "sidecar-lab/rotate"
-"""Annotation of the webhook's Secret: a new value asks for a new certificate and authority."""
+"""Annotation of the webhook's Secret: a new value requests a new certificate and CA."""
 ROTATED_ANNOTATION: Final = "sidecar-lab/rotated"
-"""Annotation beside it: the last of its values for which a certificate was made."""
+"""Annotation of the same Secret: the last value of ROTATE_ANNOTATION that was fulfilled."""
 
 
 def dns_names(service: str) -> tuple[str, ...]:

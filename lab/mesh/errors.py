@@ -3,7 +3,7 @@
 SidecarLabError
 ├── DocumentError        a document cannot be read or injected (file, document, line, field)
 ├── DocumentErrors       all the DocumentErrors of one run, reported together
-├── AnnotationError      a pod annotation has a value that cannot be honoured
+├── AnnotationError      a pod annotation has a value that cannot be used
 ├── UnfitError           a field of the pod rules out a sidecar (names the field)
 ├── AdmissionError       an admission request is malformed (carries an HTTP status)
 ├── RulesError           the redirection rules could not be planned, applied or verified
@@ -14,7 +14,7 @@ SidecarLabError
 │   └── ValidationError  a connection dialled through the rules landed elsewhere
 ├── BootstrapError       an Envoy bootstrap cannot be made from the pod's settings
 ├── EnvoyError           Envoy could not be started, or gave up after its retries
-└── DiscoveryError       a snapshot or a stream of discovery is unusable
+└── DiscoveryError       discovery or trust cannot do its work, or refuses a stream or resource
 (the operator's side adds its own in lab/errors.py)
 """
 
@@ -25,7 +25,7 @@ from typing import NamedTuple
 class SidecarLabError(Exception):
     """An error that a user can understand: one sentence, and a hint that is true.
 
-    `message` names what is at fault; `hint` says what would fix it ("" if nobody knows).
+    `message` names what is wrong; `hint` says what would fix it ("" if that is not known).
     """
 
     exit_code = 1
@@ -69,7 +69,7 @@ MOST_LISTED = 100
 
 
 MOST_SHOWN = 300
-"""Characters of a value that a message repeats."""
+"""A message shows at most this many characters of a wrong value."""
 
 
 class DocumentErrors(SidecarLabError):  # noqa: N818 - several at once
@@ -92,7 +92,7 @@ class DocumentErrors(SidecarLabError):  # noqa: N818 - several at once
 
 
 class AnnotationError(SidecarLabError):
-    """A pod annotation whose value cannot be honoured; names the annotation."""
+    """A pod annotation has a value that cannot be used; the message names the annotation."""
 
     exit_code = 2
 
@@ -104,7 +104,7 @@ class AnnotationError(SidecarLabError):
 
 
 class UnfitError(SidecarLabError):
-    """A field of the pod that rules out a sidecar; `path` starts at the pod's root."""
+    """A field of the pod rules out a sidecar. `path`: the field's path, from the pod's root."""
 
     exit_code = 2
 
@@ -114,7 +114,7 @@ class UnfitError(SidecarLabError):
 
 
 class AdmissionError(SidecarLabError):
-    """A malformed admission request; `status` is the HTTP status to answer with."""
+    """An admission request is malformed. `status`: the HTTP status of the answer."""
 
     def __init__(self, message: str, *, status: int = 400) -> None:
         super().__init__(message)
@@ -122,11 +122,11 @@ class AdmissionError(SidecarLabError):
 
 
 class RulesError(SidecarLabError):
-    """Redirection rules that could not be planned, applied or verified."""
+    """The redirection rules could not be planned, applied or verified."""
 
 
 class SettingError(RulesError):
-    """A flag or variable of istio-iptables that cannot be used; the message names it.
+    """A flag or variable of istio-iptables cannot be used; the message names it.
 
     `setting`: the flag or `$VARIABLE`, as the message spells it.
     """
@@ -157,7 +157,7 @@ class VerifyError(RulesError):
 
 
 class ValidationError(RulesError):
-    """A connection dialled through the rules landed elsewhere. Istio's exit code for it."""
+    """A connection dialled through the rules landed elsewhere. The exit code is Istio's."""
 
     exit_code = 126
 
@@ -171,4 +171,4 @@ class EnvoyError(SidecarLabError):
 
 
 class DiscoveryError(SidecarLabError):
-    """A snapshot or a stream of discovery is unusable."""
+    """Discovery or trust cannot do its work, or refuses a stream or resource."""

@@ -1,8 +1,9 @@
-"""A plain HTTP/1.1 server for health, metrics and probes: one request a connection.
+"""A plain HTTP/1.1 server for health, metrics and probes, with one request per connection.
 
-Standard library alone, for it enters the proxy image. It serves the agent's port 15020 and
-discovery's health port. A client has a deadline to send its request and one to take the answer,
-and connections have a cap, because every neighbour can reach these ports.
+It uses the standard library alone, because it is part of the proxy image. It serves the agent's
+port 15020 and discovery's health port. Every other pod can reach these ports. So a client has a
+deadline to send its request and one to receive the answer, and the number of connections is
+limited.
 """
 
 import asyncio
@@ -19,14 +20,14 @@ MAX_HEAD = 16 * 1024
 HEAD_TIMEOUT = 10.0
 """Seconds within which a client has to send its request line and headers."""
 SEND_TIMEOUT = 30.0
-"""Seconds within which a client has to take an answer; then the connection is cut."""
+"""Seconds within which a client has to receive an answer; then its connection is closed."""
 MAX_CONNECTIONS = 128
 TEXT = "text/plain; charset=utf-8"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found",
             405: "Method Not Allowed", 503: "Service Unavailable"}  # fmt: skip
 _LOCAL = ("127.0.0.1", "::1")
-"""Not 127.0.0.6: that is where Envoy brings requests from outside."""
+"""Source addresses of local clients. Not 127.0.0.6: Envoy forwards outside requests from it."""
 
 
 @dataclass(frozen=True)
@@ -38,32 +39,36 @@ class HttpRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     local: bool = False
     chunks: bool = True
-    """The client takes a body whose length is not said at once."""
+    """Whether the client accepts a chunked body, whose length is not known at the start."""
 
 
 Begin = Callable[[int], Awaitable[None]]
-"""Sends an answer's status before its body is known; may be left out, and is used once."""
+"""Sends an answer's status before its body is known. It need not be called; call it only once."""
 
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """What to answer. `cut`: the answer breaks off, as that of which it tells did."""
+    """An answer to a request.
+
+    `cut`: if the status is already sent, the connection is closed without the body: the application
+    did the same.
+    """
 
     status: int
     body: bytes
     content_type: str = TEXT
     cut: bool = False
     broken: str = ""
-    """Why there is to be no answer: whoever asked gets an error, and this as its reason."""
+    """If it is not "", the client gets no valid answer, but an error with this reason."""
 
     @classmethod
     def say(cls, status: int, sentence: str) -> "HttpAnswer":
-        """Answer with one line of text."""
+        """Return an answer with one line of text."""
         return cls(status, f"{sentence}\n".encode())
 
     @classmethod
     def broke(cls, sentence: str) -> "HttpAnswer":
-        """No answer, for this reason."""
+        """Return an answer that is an error for the client, with `sentence` as its reason."""
         return cls(503, f"{sentence}\n".encode(), broken=sentence)
 
 
@@ -71,9 +76,10 @@ Answering = Coroutine[Any, Any, HttpAnswer]
 
 
 class HttpServer:
-    """Serves `listener`; `answer` answers each request.
+    """Serves HTTP on the socket `listener`; `answer` makes the answer to each request.
 
-    `abandoned`: path prefix below which answering stops when the client has gone ("": never).
+    `abandoned`: path prefix; below it, `answer` is cancelled when the client closes the connection
+    ("": never).
     """
 
     def __init__(
@@ -88,11 +94,11 @@ class HttpServer:
         self._open = 0
 
     async def start(self) -> None:
-        """Begin to accept."""
+        """Begin to accept connections."""
         self._server = await asyncio.start_server(self._serve, sock=self._listener, limit=MAX_HEAD)
 
     def close(self) -> None:
-        """Stop accepting."""
+        """Stop accepting connections."""
         if self._server is not None:
             self._server.close()
 
@@ -156,7 +162,7 @@ class HttpServer:
 
 
 async def _sent(writer: asyncio.StreamWriter) -> None:
-    """Wait until the client has taken what was written; a client that does not is cut off."""
+    """Wait until the client has received what was written; if it is too slow, disconnect it."""
     try:
         async with asyncio.timeout(SEND_TIMEOUT):
             await writer.drain()
@@ -167,7 +173,7 @@ async def _sent(writer: asyncio.StreamWriter) -> None:
 async def _unless_left(
     answering: Answering, reader: asyncio.StreamReader | None
 ) -> HttpAnswer | None:
-    """The answer; None when the client of `reader` went away before it was there."""
+    """Return the answer; None if the client of `reader` disconnected before it was ready."""
     if reader is None:
         return await answering
     task, leaving = asyncio.ensure_future(answering), asyncio.ensure_future(_left(reader))
@@ -181,15 +187,17 @@ async def _unless_left(
 
 
 async def _left(reader: asyncio.StreamReader) -> None:
-    """Return when the client has gone; what it still says is not listened to."""
+    """Return when the client has disconnected; what it sends until then is ignored."""
     with contextlib.suppress(OSError):
         while await reader.read(1024):
             pass
 
 
 def _whole(answer: HttpAnswer) -> bytes:
-    """The answer as it is sent. One that is to be none holds an encoding that no client knows:
-    kubelet then reports an error with that text, where it would take any status for success.
+    """Return the answer as bytes.
+
+    If `answer.broken` is set, they name it as a transfer encoding, which no client knows. kubelet
+    then reports an error with that text; for a hook it would take any status for success.
     """
     length = f"Content-Length: {len(answer.body)}"
     if answer.broken:
@@ -221,11 +229,11 @@ def parse(head: bytes, *, local: bool) -> HttpRequest | None:
 
 
 Pages = Mapping[str, Callable[[], HttpAnswer]]
-"""Path → what makes its answer."""
+"""Path → the function that makes its answer."""
 
 
 def serving_pages(pages: Pages, *, local: str = "") -> Callable[[HttpRequest, Begin], Answering]:
-    """Answers GET requests by `pages`; any other path gets their list.
+    """Return a function that answers GET requests from `pages`; other paths get a list of them.
 
     `local`: prefix of the paths that are answered on this pod's loopback only ("": none).
     """
@@ -242,7 +250,7 @@ def serving_pages(pages: Pages, *, local: str = "") -> Callable[[HttpRequest, Be
 
 
 def exposition(samples: Mapping[str, tuple[str, str, float]]) -> bytes:
-    """Return Prometheus text for `name: (type, help, value)`."""
+    """Return Prometheus' text for samples: name → (type, help, value)."""
     return "".join(
         f"# HELP {name} {about}\n# TYPE {name} {kind}\n{name} {value!r}\n"
         for name, (kind, about, value) in samples.items()

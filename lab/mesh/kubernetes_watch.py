@@ -41,7 +41,7 @@ WebhookConfigurations: Final = create_global_resource(
 QUIET_SECONDS: Final = 60.0
 """A watch without events for this long is opened again: its connection may be dead."""
 BACKOFF_SECONDS: Final = (0.1, 2.0)
-"""First and longest wait after a failure. It doubles; a random part spreads the watches."""
+"""First and longest wait after a failure, in seconds. The wait doubles and has a random part."""
 STEADY_SECONDS: Final = 5.0
 """A watch that lasted this long was healthy, so the back-off starts again."""
 API_FAILURES: Final = (
@@ -51,7 +51,7 @@ API_FAILURES: Final = (
     ConfigError,
     OSError,
 )
-"""Errors of a request to the API server: refusals, broken connections, truncated JSON."""
+"""Exceptions of a request to the API server: refusals, broken connections, truncated JSON."""
 
 Object = dict[str, Any]
 
@@ -63,16 +63,16 @@ class Sink(Protocol):
         """Take `objects` as the complete list."""
 
     def changed(self, kind: str, item: Object) -> None:
-        """Take one event; `kind` is ADDED, MODIFIED or DELETED."""
+        """Apply one watch event; `kind` is ADDED, MODIFIED or DELETED."""
 
 
 @dataclass
 class Follower:
-    """Keeps a sink in step with one kind of object.
+    """Lists and watches one kind of object, and passes each change to `sink`.
 
     `fields`: a field selector. `namespace`: "*" for all, None for a kind without namespaces.
-    `quiet`: seconds without events after which the watch is opened again. `problem`: why the
-    sink is not in step, "" when it is.
+    `quiet`: seconds without events after which the watch is opened again. `synced`: set when the
+    first list has arrived. `problem`: why the sink may be out of date, "" while it is not.
     """
 
     client: Any  # AsyncClient, whose overloads do not know generic resources
@@ -137,7 +137,7 @@ class _Events(Protocol):
 
 
 def connect(kubeconfig: Path | None = None) -> AsyncClient:
-    """Return a client: by `kubeconfig`, else as the pod's service account, else by $KUBECONFIG.
+    """Return a client: from `kubeconfig`, the pod's service account or $KUBECONFIG, in this order.
 
     Raises DiscoveryError when none of them gives access.
     """

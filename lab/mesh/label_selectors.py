@@ -1,7 +1,8 @@
-"""Label selectors as the API server evaluates them. Pure.
+"""Parses label selectors and evaluates them as the API server does. Does no I/O.
 
-A selector is requirements that must all hold; one without requirements matches everything. The
-injector's configuration differs in this alone (lab/mesh/injector/decision.py).
+A selector is a list of requirements that must all hold; a selector without requirements matches
+everything. Only in the injector's configuration does it match nothing
+(lab/mesh/injector/decision.py).
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 Labels = Mapping[str, str]
 _SHOWN: Final = 3
-"""Values of a requirement that are shown."""
+"""How many values of a requirement a text shows at most."""
 
 
 class Requirement(NamedTuple):
@@ -20,7 +21,7 @@ class Requirement(NamedTuple):
     values: tuple[str, ...] = ()
 
     def holds(self, labels: Labels) -> bool:
-        """Whether `labels` meet it; a key that is absent meets NotIn."""
+        """Return whether `labels` meet this requirement; labels without the key meet NotIn."""
         if self.operator == "In":
             return labels.get(self.key) in self.values
         if self.operator == "NotIn":
@@ -30,7 +31,7 @@ class Requirement(NamedTuple):
         return self.operator == "DoesNotExist" and self.key not in labels
 
     def __str__(self) -> str:
-        """As people say it: `istio-injection In [enabled]`."""
+        """Return the requirement as text, such as `istio-injection In [enabled]`."""
         if self.operator not in ("In", "NotIn"):
             return f"{self.key} {self.operator}"
         shown = self.values if len(self.values) <= _SHOWN else (*self.values[: _SHOWN - 1], "...")
@@ -38,25 +39,25 @@ class Requirement(NamedTuple):
 
 
 class LabelSelector(NamedTuple):
-    """Requirements that must all hold."""
+    """A label selector: requirements that must all hold."""
 
     requirements: tuple[Requirement, ...] = ()
 
     def matches(self, labels: Labels) -> bool:
-        """Whether `labels` are selected."""
+        """Return whether the selector matches `labels`."""
         return all(requirement.holds(labels) for requirement in self.requirements)
 
     def unmet(self, labels: Labels) -> tuple[Requirement, ...]:
-        """The requirements that `labels` do not meet, in the selector's order."""
+        """Return the requirements that `labels` do not meet, in the selector's order."""
         return tuple(each for each in self.requirements if not each.holds(labels))
 
     @property
     def keys(self) -> frozenset[str]:
-        """The labels it looks at."""
+        """The label keys that the requirements name."""
         return frozenset(requirement.key for requirement in self.requirements)
 
     def known(self, key: str) -> tuple[str, ...]:
-        """The values of `key` that it asks for, in order."""
+        """Return the values that In requirements name for the label `key`, in their order."""
         return tuple(
             value
             for requirement in self.requirements
@@ -69,9 +70,9 @@ class LabelSelector(NamedTuple):
 
 
 def parse(selector: Mapping[str, Any] | None) -> LabelSelector:
-    """A selector of the API (matchLabels, matchExpressions) whose field types were checked.
+    """Parse a selector of the API (matchLabels, matchExpressions) whose types were checked.
 
-    None and {} match everything.
+    None and {} give a selector that matches everything.
     """
     fields = selector or {}
     labels: Labels = fields.get("matchLabels") or {}

@@ -1,6 +1,7 @@
-"""Lists the kinds that hold pods: where an API server serves each, and where its pods are.
+"""Lists the kinds of objects that hold a pod or pod template, with its path and their API path.
 
-A new kind is one line here: `lab kube-inject` opens it and `lab explain` accepts its names.
+To support a new kind, add one line here: then `lab kube-inject` injects its objects, and
+`lab explain` accepts its names.
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,8 @@ from typing import Any, Final, NamedTuple
 class Workload(NamedTuple):
     """A kind. `template`: the path of its pod template, () for a Pod, which is the pod itself.
 
-    `short`: the short name that people type. `rolls`: it replaces its pods when the template
-    changes. `runs_once`: its pods end.
+    `short`: the short name that people type. `rolls`: whether a changed template replaces the pods.
+    `runs_once`: whether its pods run to completion.
     """
 
     kind: str
@@ -23,17 +24,17 @@ class Workload(NamedTuple):
 
     @property
     def plural(self) -> str:
-        """The name of the kind in the API's paths."""
+        """The plural name of the kind, as in the API's paths."""
         return f"{self.kind.lower()}s"
 
     @property
     def api(self) -> str:
-        """The path below which the API server serves it, without a namespace: /apis/apps/v1."""
+        """The API path below which objects of this kind are served, such as /apis/apps/v1."""
         return f"/{'apis' if '/' in self.api_version else 'api'}/{self.api_version}"
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """The names that kubectl accepts for it, in lower case."""
+        """The names that kubectl accepts for this kind, in lower case."""
         return tuple(dict.fromkeys((self.short, self.kind.lower(), self.plural)))
 
     def pod_in(self, value: Mapping[str, Any]) -> Any:
@@ -61,18 +62,18 @@ _ALL: Final = (
     ),
 )
 WORKLOADS: Final = {workload.kind: workload for workload in _ALL}
-"""By kind."""
+"""Kind → workload."""
 LIST: Final = ("v1", "List")
 """apiVersion and kind of the List, which holds objects of any kind."""
 API_VERSIONS: Final = {
     LIST[1]: LIST[0],
     **{kind: workload.api_version for kind, workload in WORKLOADS.items()},
 }
-"""The kinds that the injector opens, with the apiVersion of each."""
+"""Kind → apiVersion, for each kind in which the injector looks for pods."""
 
 
 def of(api_version: object, kind: object) -> Workload | None:
-    """Returns the workload of an object's type; None for another type, even of the same kind."""
+    """Returns the workload for an apiVersion and kind; None if one of the two does not match."""
     workload = WORKLOADS.get(kind) if isinstance(kind, str) else None
     return workload if workload is not None and workload.api_version == api_version else None
 
