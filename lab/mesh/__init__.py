@@ -1,1 +1,1 @@
-"""The mesh: the only code that goes into images. It imports no other part of `lab`."""
+"""The mesh: the only code of `lab` in the images. It imports no other part of `lab`."""

@@ -22,7 +22,7 @@ ENVOY_HEALTH_PORT: Final = 15021
 ENVOY_STATS_PORT: Final = 15090
 """Envoy's Prometheus statistics, open to scrapers."""
 ENVOY_PORTS: Final = frozenset({ENVOY_ADMIN_PORT, OUTBOUND_PORT, INBOUND_PORT, ENVOY_STATS_PORT})
-"""Ports on which Envoy listens, so that no other program of the pod can."""
+"""Ports on which Envoy listens; no other program of the pod can listen on them."""
 SIDECAR_PORTS: Final = ENVOY_PORTS | {AGENT_PORT}
 """The ports of agent and Envoy: the walkthrough's "five more ports"."""
 DISCOVERY_PORT: Final = 15012
@@ -57,7 +57,7 @@ CONTROL_IMAGE: Final = "docker.io/sidecar-lab/control:lab"
 NGINX_IMAGE: Final = "docker.io/sidecar-lab/nginx:lab"
 """Image of the walkthrough's application."""
 PILOT_AGENT_PATH: Final = "/usr/local/bin/pilot-agent"
-"""ENTRYPOINT of the proxy image."""
+"""Path of the agent, the ENTRYPOINT of the proxy image."""
 PROBES_VARIABLE: Final = "ISTIO_KUBE_APP_PROBERS"
 """Variable with the application's own probes, from injector to agent; the name is Istio's."""
 IPTABLES_PROGRAM: Final = "istio-iptables"
@@ -83,7 +83,7 @@ WEBHOOK_CONFIGURATION: Final = "sidecar-lab-injector"
 INJECTOR_CONFIG: Final = ("sidecar-lab-injector", "injector.yaml")
 """ConfigMap in the control namespace, and its key, from which webhooks read their settings."""
 CA_CONFIG_MAP: Final = "istio-ca-root-cert"
-"""Discovery keeps this ConfigMap in every namespace, as istiod does."""
+"""ConfigMap with the root certificate; discovery keeps it in all but IGNORED_NAMESPACES."""
 CA_CONFIG_MAP_KEY: Final = "root-cert.pem"
 INJECTION_LABEL: Final = "istio-injection"
 """Namespace label; if it is `enabled`, the API server calls the webhook for new pods."""

@@ -54,7 +54,7 @@ class Place(NamedTuple):
 
 
 class DocumentError(SidecarLabError):
-    """A document that cannot be read or injected."""
+    """A document cannot be read or injected."""
 
     exit_code = 2
 

@@ -32,7 +32,7 @@ _LOCAL = ("127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """One request; header names in lower case. `local`: it came from this pod's loopback."""
+    """One request. Header names are in lower case. `local`: it came from this pod's loopback."""
 
     method: str
     path: str

@@ -1,7 +1,7 @@
 """Parses label selectors and evaluates them as the API server does. Does no I/O.
 
 A selector is a list of requirements that must all hold; a selector without requirements matches
-everything. Only in the injector's configuration does it match nothing
+everything. The injector's configuration is an exception: there it matches nothing
 (lab/mesh/injector/decision.py).
 """
 
@@ -14,7 +14,7 @@ _SHOWN: Final = 3
 
 
 class Requirement(NamedTuple):
-    """One key, an operator (In, NotIn, Exists, DoesNotExist) and its values."""
+    """One requirement of a selector: key, operator (In, NotIn, Exists, DoesNotExist), values."""
 
     key: str
     operator: str

@@ -64,7 +64,7 @@ _ALL: Final = (
 WORKLOADS: Final = {workload.kind: workload for workload in _ALL}
 """Kind → workload."""
 LIST: Final = ("v1", "List")
-"""apiVersion and kind of the List, which holds objects of any kind."""
+"""apiVersion and kind of a List, an object that holds objects of any kind."""
 API_VERSIONS: Final = {
     LIST[1]: LIST[0],
     **{kind: workload.api_version for kind, workload in WORKLOADS.items()},
@@ -79,5 +79,5 @@ def of(api_version: object, kind: object) -> Workload | None:
 
 
 def in_words() -> str:
-    """Returns the kinds for a sentence: "Pod, Deployment, ... and List"."""
+    """Returns the kinds as part of a sentence: "Pod, Deployment, ... and List"."""
     return f"{', '.join(WORKLOADS)} and {LIST[1]}"

@@ -57,7 +57,7 @@ class Candidate(NamedTuple):
 
     @property
     def holds_ours(self) -> bool:
-        """Whether the variant holds a chain of this program (or of Istio's, named alike)."""
+        """Whether the variant holds a chain of this program, whose name begins with ISTIO_."""
         return any(name.startswith(OWN_PREFIX) for chains in self.state.values() for name in chains)
 
     @property

@@ -17,7 +17,9 @@ from lab.mesh.redirection.settings import Settings
 
 
 def apply(wanted: RulePlan, settings: Settings, chosen: RedirectionOptions) -> bool:
-    """Apply the plan of one address family, verify it; return whether it replaced rules of ours.
+    """Apply the plan of one address family and verify it.
+
+    Return whether rules of this program were there before.
 
     Raises UnusableError, ApplyError, or VerifyError when what is read back differs.
     """

@@ -54,7 +54,10 @@ def ensure(settings: Settings, family: Family, stale: Collection[str] = ()) -> l
 
 
 def remove(settings: Settings, family: Family, stale: Collection[str] = ()) -> list[str]:
-    """Remove what `ensure` adds in any mode, for `stale` marks, too; return phrases as it does."""
+    """Remove what `ensure` adds, in whatever mode; return what was done, as phrases.
+
+    `stale`: marks of earlier runs, whose policy routes are removed, too.
+    """
     done = []
     marks = {f"{settings.tproxy_mark:#x}", *stale}
     for mark, table in _read_state(family, str(settings.tproxy_route_table)).rules:

@@ -24,7 +24,7 @@ from lab.mesh.redirection.rules import Family
 from lab.mesh.redirection.settings import Settings
 
 SO_ORIGINAL_DST: Final = 80
-"""Socket option of netfilter's connection tracking: the destination that the client dialled."""
+"""Socket option that returns the destination that the client dialled, from before redirection."""
 _DOCUMENTATION: Final = {
     "ipv4": ("192.0.2.1", "198.51.100.1", "203.0.113.1"),
     "ipv6": ("2001:db8::1", "3fff::1"),

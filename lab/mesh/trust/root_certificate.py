@@ -1,4 +1,4 @@
-"""Keeps the root certificate in every namespace: creates its ConfigMap at once and repairs it.
+"""Keeps the root certificate in each namespace that needs it: creates and repairs its ConfigMap.
 
 Injected pods mount the ConfigMap; until it exists, their containers do not start.
 """
@@ -19,7 +19,7 @@ from lab.mesh.kubernetes_watch import API_FAILURES, ConfigMaps, Object
 log = logging.getLogger("lab.mesh.trust.root_certificate")
 
 RETRY_SECONDS: Final = 1.0
-"""Wait after a failed write; also the interval at which the certificate file is read again."""
+"""Seconds to wait after a failed write, and between reads of the certificate file."""
 AT_ONCE: Final = 8
 """How many writes may run at the same time."""
 

@@ -144,7 +144,7 @@ def _is_ours(hook: Object) -> bool:
 
 
 def _trusted(configuration: Object | None) -> str:
-    """Return all certificates that API servers trust now, as one PEM text."""
+    """Return all CA certificates in our webhook entries' caBundles, as one PEM text."""
     certificates: dict[str, None] = {}
     for hook in (configuration or {}).get("webhooks") or ():
         if not _is_ours(hook):

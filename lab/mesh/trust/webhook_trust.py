@@ -198,7 +198,7 @@ class WebhookTrust:
         return bool(shown) and all(certificate == identity.leaf for certificate in shown)
 
     async def _shown(self, address: str) -> bytes | None:
-        """Return the certificate that a webhook serves, DER; None when it does not answer."""
+        """Return the certificate that a webhook serves, in DER; None if nothing answers."""
         # Not verified: the certificate is only read, and nothing is sent.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

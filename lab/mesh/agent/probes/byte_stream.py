@@ -105,7 +105,7 @@ class Stream:
         return data
 
     async def exactly(self, size: int) -> bytes:
-        """Return `size` bytes. Raises StreamError when the connection ends before."""
+        """Return `size` bytes. Raises StreamError when the connection ends too early."""
         while len(self._buffer) < size:
             if not (data := await self._more()):
                 raise StreamError("unexpected EOF")

@@ -24,7 +24,7 @@ _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,10}")
 
 
 async def check(host: str, port: int, service: str, user_agent: str, source: str = "") -> int:
-    """Return the health status of `service`, a number of STATUSES; "" is the application itself.
+    """Return the health status of `service`, an index of STATUSES; "" is the application itself.
 
     A failed connection is tried again until the caller's timeout. Raises StreamError when the
     application answers without a health status.

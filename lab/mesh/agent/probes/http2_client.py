@@ -50,7 +50,7 @@ class Http2:
         self._saw_settings = False
 
     async def open(self) -> None:
-        """Send the connection preface and our settings."""
+        """Send the connection preface and this client's settings."""
         # Setting 2 is ENABLE_PUSH: 0 forbids server push.
         settings = frame(SETTINGS, 0, 0, struct.pack(">HI", 2, 0))
         await self._stream.write(PREFACE + settings)

@@ -221,7 +221,7 @@ def _wants_gzip(request: ProbeRequest, way: Way) -> bool:
 
 
 async def hook(request: ProbeRequest, way: Way) -> Head:
-    """Run a hook's request; repeat it in plain HTTP if the server answers a TLS handshake so.
+    """Run a hook's request; repeat it in plain HTTP if the server does not speak TLS.
 
     Returns the head of the final answer. Raises StreamError when no answer came.
     """
