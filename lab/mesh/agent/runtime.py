@@ -24,9 +24,10 @@ from lab.mesh.http_server import METRICS, Begin, HttpAnswer, HttpRequest, HttpSe
 log = logging.getLogger("pilot-agent")
 
 WATCH_INTERVAL = 0.5
-"""Seconds between checks of the watched files: a few stat calls, for Python has no inotify."""
+"""Seconds between checks of the watched files. Each check is a few stat calls, because Python's
+standard library has no inotify."""
 APPLICATION_INTERVAL = 0.2
-"""Seconds between two looks at whether the application has ended, while the agent ends."""
+"""Seconds between two checks whether the application has closed its sockets."""
 POLL_INTERVAL = 0.02
 """Seconds between requests to Envoy while a readiness probe waits, and while Envoy drains."""
 KILL_GRACE = 0.5
@@ -37,9 +38,9 @@ KILL_GRACE = 0.5
 class Started:
     """What the agent prepared before it loaded asyncio.
 
-    `file_signature`: of the watched files. `xds`, `http`: listening sockets. `config`: the
-    bootstrap file that Envoy was started with. `in_pod`: all other sockets of this network
-    namespace are the application's.
+    `file_signature`: the signature of the watched files. `xds`, `http`: the sockets that listen for
+    Envoy's xDS and for HTTP. `config`: the bootstrap file with which Envoy was started. `in_pod`:
+    all other sockets of this network namespace are the application's.
     """
 
     flags: Flags
@@ -140,10 +141,11 @@ class Agent:
         )
 
     async def _outlive(self) -> None:
-        """Wait for the termination drain duration, and until the application is done.
+        """Wait for the termination drain duration, and until the application has closed its sockets.
 
-        kubelet ends the wait for one that never is, at the end of the pod's grace period. Outside a
-        pod nothing is known of an application, so only connections through Envoy count.
+        For an application that never closes them, kubelet ends the wait after the pod's grace
+        period. Outside a pod the agent does not know which sockets are an application's, so it
+        does not wait for them.
         """
         if not self._in_pod:
             return
