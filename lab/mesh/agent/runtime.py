@@ -141,7 +141,7 @@ class Agent:
         )
 
     async def _outlive(self) -> None:
-        """Wait for the termination drain duration, and until the application has closed its sockets.
+        """Wait for the termination drain duration, and until the application closes its sockets.
 
         For an application that never closes them, kubelet ends the wait after the pod's grace
         period. Outside a pod the agent does not know which sockets are an application's, so it
