@@ -5,7 +5,7 @@ A check reads everything through `world`, and a break changes everything through
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from lab.records.model import Attachment
 from lab.scenario import claims, waiting
 from lab.scenario.attachments import grid
 from lab.scenario.lab_access import LabAccess, search_path
+from lab.scenario.labels import selector
 from lab.scenario.mesh_differences import MESHES, OURS
 
 if TYPE_CHECKING:
@@ -285,19 +286,6 @@ def world_of(lab: LabAccess, namespace: str) -> World:
     world = World(namespace, lab.work / namespace, lab)
     world.names["node"] = lab.node
     return world
-
-
-def selector(text: str) -> Mapping[str, str] | None:
-    """Parse a selector like "app=jiuxi,tier=web" into labels; "" gives None.
-
-    Only `=` is supported. Raises ScenarioError for a part that has no key or no `=`.
-    """
-    if not text:
-        return None
-    pairs = [part.partition("=") for part in text.split(",")]
-    if any(not key or not sign for key, sign, _ in pairs):
-        raise ScenarioError(f"{text!r} is not a selector", hint='write it as "key=value,key=value"')
-    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 @contextmanager

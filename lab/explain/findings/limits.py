@@ -5,6 +5,7 @@ without a sidecar (the control) shows whether the sidecar is the cause. The anno
 the pod are computed from the numbers in the message and the sidecar's requests and limits.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -77,7 +78,11 @@ def _change(situation: Situation, words: str, what: str) -> Change:
     wanted = _mended(has, words)
     if wanted is None:
         return Advice(f"raise {what}: what it allows is not enough for a sidecar")
-    edit = {NAMES[key]: shown(key[1], value) for key, value in wanted.items()}
+    edit = {
+        # A value that was raised must reach its bound, one that was lowered must not exceed it.
+        NAMES[key]: shown(key[1], value, up=value > has.get(key, value))
+        for key, value in wanted.items()
+    }
     settings = ", ".join(f"{name}={value}" for name, value in edit.items())
     text = f"change the sidecar's resources with annotations: {settings}"
     return EditPod({"metadata": {"annotations": edit}}, text)
@@ -165,10 +170,13 @@ def _pairs(text: str) -> dict[str, float]:
     return amounts
 
 
-def shown(what: str, value: float) -> str:
-    """Returns a quantity as Kubernetes writes it, rounded down to whole milli-CPUs or whole Mi."""
+def shown(what: str, value: float, *, up: bool = False) -> str:
+    """Returns a quantity as Kubernetes writes it, rounded to whole milli-CPUs or whole Mi.
+
+    `up`: whether it is rounded up, else down.
+    """
+    units = value * 1000 if what == "cpu" else value / 2**20
+    size = math.ceil(units - 1e-6) if up else math.floor(units + 1e-6)
     if what == "cpu":
-        millis = int(value * 1000 + 1e-6)
-        return str(millis // 1000) if millis % 1000 == 0 else f"{millis}m"
-    size = int(value / 2**20)
+        return str(size // 1000) if size % 1000 == 0 else f"{size}m"
     return f"{size // 1024}Gi" if size % 1024 == 0 else f"{size}Mi"

@@ -5,8 +5,8 @@ import pytest
 from lab.errors import ScenarioError
 from lab.scenario import Chapter, Seen, World
 from lab.scenario.attachments import grid
+from lab.scenario.labels import selector
 from lab.scenario.run import find_chapters
-from lab.scenario.world import selector
 
 
 def chapter() -> Chapter:

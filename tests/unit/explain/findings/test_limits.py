@@ -144,3 +144,14 @@ def test_quantities_are_rounded_down_to_what_people_write(
     what: str, value: float, text: str
 ) -> None:
     assert limits.shown(what, value) == text
+
+
+def test_a_value_that_is_raised_is_rounded_up_so_that_it_reaches_its_bound() -> None:
+    assert limits.shown("cpu", 2 / 3, up=True) == "667m"
+    assert limits.shown("cpu", 0.5, up=True) == "500m"
+    assert limits.shown("memory", 2**26 + 1000, up=True) == "65Mi"
+    words = FORBIDDEN + (
+        "cpu max limit to request ratio per Container is 3, but provided ratio is 20.000000"
+    )
+    found = judge(situation(template(), ON, refusals=(words,)))
+    assert f'"{annotations.PROXY_CPU}":"667m"' in found.steps[0].commands[0]
