@@ -3,7 +3,8 @@
 Both containers run the same image. istio-init has a `command`, which replaces the image's
 ENTRYPOINT; istio-proxy has only `args`, which the ENTRYPOINT gets. The walkthrough shows this.
 
-Parts that are equal in every pod are built once and shared: nobody may change them in place.
+The parts that are the same in every pod are built once, and all results share them. So no caller
+may change them in place.
 """
 
 from collections.abc import Mapping
@@ -52,7 +53,7 @@ def init_container(wishes: Wishes) -> dict[str, Any]:
 
 
 def iptables_arguments(wishes: Wishes) -> list[str]:
-    """Returns the arguments of istio-iptables: the mesh's ports and the settings of annotations."""
+    """Returns the arguments of istio-iptables, from the mesh's ports and the pod's annotations."""
     annotations = wishes.annotations
     excluded_inbound = [
         str(contract.ENVOY_STATS_PORT),

@@ -1,8 +1,10 @@
 """Decides whether a pod is injected, and gives the reason in a sentence. Pure.
 
-The first of these that applies decides, in Istio's order: host network, ignored namespace, the
-pod's own label (else annotation), never selectors, always selectors, policy. The API server, not
-this module, matches namespace and revision labels, with the webhook's selectors.
+This module goes through these reasons in Istio's order, and the first one that applies decides:
+the pod is on the host's network; its namespace is ignored; the pod's label or, without a label,
+its annotation is true or false; a never-inject selector matches; an always-inject selector
+matches; the policy. Labels of namespaces and revisions are not read here: the API server matches
+them with the webhook's selectors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,9 +39,9 @@ _YES = frozenset({Reason.ASKED, Reason.ALWAYS_SELECTOR, Reason.POLICY})
 class Policy(NamedTuple):
     """What the mesh decides for pods that do not choose by label or annotation.
 
-    The defaults are those of kube-inject without a configuration. `never`, `always`: label
-    selectors. A selector without requirements matches no pod, as in Istio's injector (in an API
-    server it would match every pod).
+    The defaults are what kube-inject uses if it gets no configuration. `policy`: "enabled" or
+    "disabled". `never`, `always`: selectors of pods by their labels. A selector without
+    requirements matches no pod, as in Istio's injector (in an API server it matches every pod).
     """
 
     policy: str = "enabled"
@@ -48,7 +50,7 @@ class Policy(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Whether to inject a pod, what decided that, and the same as a sentence for the user."""
+    """Whether to inject a pod, the reason for that, and the reason as a sentence for the user."""
 
     inject: bool
     reason: Reason

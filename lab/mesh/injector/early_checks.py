@@ -5,11 +5,14 @@ native mode it does: istio-proxy starts before all containers that may have a pr
 mode istio-proxy is a container beside the application's, and there are three cases:
 
 - A native sidecar of the user runs before the agent starts and after it has ended. Kubelet sends
-  its checks directly to the sidecar, on a port that is not captured.
-- Kubelet waits for a postStart hook before it starts the next container, so the proxy is placed
-  before the application's containers.
-- A container that starts before the agent could fail its probes so often that kubelet kills it, so
-  the proxy is placed before the application's containers.
+  its probes and hooks directly to the sidecar, on ports that are not captured. Only its
+  readinessProbe goes to the agent, because the pod is not ready before the agent runs anyway.
+- Kubelet waits for a postStart hook before it starts the next container. So istio-proxy is placed
+  before the application's containers, and these wait until it runs. If the pod forbids this wait
+  (holdApplicationUntilProxyStarts: false), kubelet sends the hook directly to the application, on
+  a port that is not captured.
+- A container that starts before the agent could fail its startupProbe or livenessProbe so often
+  that kubelet kills it. So istio-proxy is placed before the application's containers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +28,7 @@ LATER: Final = frozenset(("readinessProbe",))
 DEADLY: Final = ("startupProbe", "livenessProbe")
 """Checks that make kubelet kill the container if they fail."""
 PATIENCE: Final = 10
-"""Seconds within which the agent answers if the proxy is the next container to start."""
+"""A container that starts just before istio-proxy can wait this many seconds for the agent."""
 
 
 class Spared(NamedTuple):
@@ -59,8 +62,8 @@ def plan(
 ) -> ProbePlan:
     """Returns the plan for a pod's own containers (`apps`) and init containers (`inits`).
 
-    `native`: istio-proxy is a native sidecar. `hold`: the pod's containers wait for the proxy in
-    any case. `may_hold`: the plan may make them wait.
+    `native`: istio-proxy is a native sidecar. `hold`: the settings already make the application's
+    containers wait for istio-proxy. `may_hold`: the plan may make them wait if `hold` is false.
     """
     handed = {container["name"]: ALL for container in apps}
     spared: list[Spared] = []

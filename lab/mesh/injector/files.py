@@ -31,15 +31,16 @@ class Outcome:
         self.injected = 0
 
     def text(self) -> Iterator[str]:
-        """Yields the resulting stream, one piece per document."""
+        """Yields the text of all documents as one stream, piece by piece."""
         return documents.join(self.files)
 
 
 class Subject(NamedTuple):
     """One pod or pod template.
 
-    `holder`: the object that contains it, at `path` in the document. `where`: the path of the
-    template inside `holder`; () for a Pod. `owner`: its workload.
+    `holder`: the object that contains the template, or the Pod itself. `path`: the path of `holder`
+    in the document. `where`: the path of the template inside `holder`; () for a Pod. `owner`: the
+    workload to which the pods belong.
     """
 
     template: Mapping[str, Any]
@@ -51,7 +52,11 @@ class Subject(NamedTuple):
 
 
 class Change(NamedTuple):
-    """The result of an action: the new template (None: unchanged), and sentences for the user."""
+    """The result of an action.
+
+    `template`: the new template; None if the old one stays. `notes`: texts for the user, which
+    continue a line that begins with the object's place, kind and name.
+    """
 
     template: Mapping[str, Any] | None
     notes: tuple[str, ...] = ()
@@ -176,7 +181,10 @@ class _Walk:
     def subject(
         self, value: Mapping[str, Any], workload: Workload, path: FieldPath
     ) -> Subject | None:
-        """Returns the pod or pod template of a workload; if it has mistakes, records them: None."""
+        """Returns the pod or pod template of a workload.
+
+        Returns None if it has mistakes, after adding them to `errors`.
+        """
         where = workload.template
         metadata = value.get("metadata")
         template: Any = value

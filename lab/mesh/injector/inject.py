@@ -1,7 +1,8 @@
 """Adds a sidecar to a pod or pod template, for kube-inject and the webhook. Pure.
 
-Injecting a pod twice gives the same result as injecting it once: what the status annotation lists
-as added is removed first, the probes are restored, and then the pod is injected from scratch.
+Injecting a pod twice gives the same result as injecting it once. This module first removes what
+an earlier injection added (the status annotation lists it), restores the original probes, and then
+injects the pod from scratch.
 """
 
 import json
@@ -98,9 +99,10 @@ def inject_checked(
 def _path_in_original(
     path: FieldPath, stripped: Mapping[str, Any], original: Mapping[str, Any]
 ) -> FieldPath:
-    """Returns the path in the original pod of a field of the stripped pod.
+    """Takes the path of a field in the stripped pod, and returns its path in the original pod.
 
-    The paths differ if the original pod has containers that an earlier injection added.
+    The stripped pod lacks the containers that an earlier injection added to the original pod, so
+    indices differ. Returns the path of the status annotation if only that has the container.
     """
     if len(path) < 3 or not isinstance(index := path[2], int):
         return path

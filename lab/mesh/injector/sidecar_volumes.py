@@ -1,6 +1,7 @@
 """Builds the volumes that injection adds to a pod, and their mounts in istio-proxy. Pure.
 
-Parts that are equal in every pod are built once and shared: nobody may change them in place.
+The parts that are the same in every pod are built once, and all results share them. So no caller
+may change them in place.
 """
 
 from typing import Any, Final

@@ -1,9 +1,10 @@
 """Checks whether an API server accepts what users add to the injected containers. Pure.
 
-Users add to them by annotation, or by a container of their own named istio-proxy or istio-init. An
-API server would name fields of containers that the user never wrote. These checks name the
-annotation or the user's container that is the cause. They check the pod as it is after injection,
-since the volume of a mount may come from the pod, the mesh or an annotation.
+The injected containers are istio-init and istio-proxy. A user adds settings to them in an
+annotation, or in a container of the pod that has one of these names. Without these checks, an API
+server would refuse a bad setting, but its message would name the injected container, which the
+user did not write. These checks name the user's annotation or container. They check the pod as it
+is after injection, since a mounted volume may come from the pod, the mesh or an annotation.
 """
 
 from collections.abc import Iterator, Mapping

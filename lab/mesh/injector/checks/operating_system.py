@@ -17,10 +17,11 @@ _TERMS: Final = (
 
 
 def not_for_linux(pod: Mapping[str, Any]) -> tuple[FieldPath, str] | None:
-    """Returns the field that keeps a pod off all Linux nodes, and a sentence about it; or None.
+    """Returns the field that keeps a pod off all Linux nodes, and a sentence about it.
 
-    `pod`: a mapping with `spec`. Reads spec.os, the node selector and the required node affinity,
-    in which every term must exclude Linux. Ignores spec.runtimeClassName and spec.nodeName.
+    Returns None if there is no such field. `pod`: a mapping with `spec`. Reads spec.os, the node
+    selector and the required node affinity. An affinity excludes Linux only if each of its terms
+    does. Ignores spec.runtimeClassName and spec.nodeName.
     """
     spec = pod.get("spec") or {}
     system = spec.get("os")
@@ -42,7 +43,7 @@ def not_for_linux(pod: Mapping[str, Any]) -> tuple[FieldPath, str] | None:
 
 
 def _shut_out_by(term: Mapping[str, Any]) -> Sequence[Any] | None:
-    """Returns the values that a node selector term asks for if it excludes Linux, else None."""
+    """Returns the values that a node selector term asks for; None if it does not exclude Linux."""
     for expression in _list(term.get("matchExpressions")):
         if isinstance(expression, Mapping):
             values = _list(expression.get("values"))

@@ -1,7 +1,7 @@
 """Checks before injection whether a pod can have a sidecar. Pure.
 
-An API server would refuse the injected pod, and would name fields of containers that the user
-never wrote. These checks name the annotation or the field of the user that is the cause.
+Without these checks, an API server would refuse the injected pod, and its message would name a
+field that the injector wrote. These checks name the user's annotation or field that is the cause.
 """
 
 import math
@@ -48,7 +48,7 @@ def check_pod(template: Mapping[str, Any]) -> None:
 
 
 def _check_budget(spec: Mapping[str, Any], annotations: Mapping[str, str]) -> None:
-    """Checks that the proxy's annotations stay within the pod's spec.resources.
+    """Checks that the resources that annotations give the proxy stay within spec.resources.
 
     Raises AnnotationError.
     """
@@ -76,7 +76,7 @@ def _check_sum(
     name: str,
     annotations: Mapping[str, str],
 ) -> None:
-    """Checks that the proxy and the pod's containers together stay within spec.resources.
+    """Checks that all requests, the proxy's included, together stay within spec.resources.
 
     `resource`: cpu or memory; `name`: the annotation for the proxy. Raises AnnotationError.
     """
@@ -117,8 +117,9 @@ def check_volumes(
     """Checks that the names of the added volumes do not clash with each other or the pod's volumes.
 
     `spec`: the pod's, before injection. `added`: the mesh's volumes, then those of the annotation
-    userVolume. Raises AnnotationError if that annotation is the cause, and UnfitError if the mesh
-    would replace a volume of the pod that an application mounts.
+    userVolume. A volume of the pod may have the name of a mesh's volume if both have the same kind
+    of source or no container mounts it. Raises AnnotationError if that annotation is the cause,
+    and UnfitError if a volume of the pod is.
     """
     if names.USER_VOLUME not in annotations and not spec.get("volumes"):
         return

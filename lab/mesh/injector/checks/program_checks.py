@@ -61,7 +61,7 @@ def check_init(init: Mapping[str, Any], wishes: Wishes, own: Own) -> None:
 
 
 def _words(container: Mapping[str, Any], key: str) -> list[str]:
-    """Returns the words of `command` or `args`, or [] for a wrong type, refused later."""
+    """Returns the words of `command` or `args`; [] if there are none or one of them is no text."""
     words = container.get(key) or []
     usable = isinstance(words, list) and all(isinstance(word, str) for word in words)
     return words if usable else []
