@@ -120,7 +120,11 @@ def _to_stdout(outcome: Outcome) -> None:
 
 
 def _to_file(outcome: Outcome, target: "Path") -> None:
-    """Writes another file and renames it to `target`: readers see the old or the whole new file."""
+    """Writes to `target`, so that readers see the old or the whole new file, never a part of it.
+
+    To achieve this, writes a temporary file and renames it to `target`. A terminal or a pipe cannot
+    be replaced in this way, so it is written directly.
+    """
     if not target.parent.is_dir():
         hint = f"make it first: mkdir -p {target.parent}"
         raise SidecarLabError(f"no such folder: {target.parent}", hint=hint)

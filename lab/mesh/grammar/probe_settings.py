@@ -29,11 +29,12 @@ class Probe:
 
 
 def probes(text: str) -> dict[str, Probe]:
-    """Parses ISTIO_KUBE_APP_PROBERS; returns the probes by the agent's path for each of them.
+    """Parses ISTIO_KUBE_APP_PROBERS; returns {} if `text` is empty.
 
-    The format is Istio's: `{"/app-health/<container>/livez": {"httpGet"|"tcpSocket"|"grpc": {…},
-    "timeoutSeconds": 1}}`; ports are numbers, since only the injector knows the names of ports.
-    Raises BootstrapError.
+    A key of the result is the path at which kubelet asks the agent; the value is the probe that the
+    agent then sends. The format is Istio's:
+    `{"/app-health/<container>/livez": {"httpGet"|"tcpSocket"|"grpc": {…}, "timeoutSeconds": 1}}`.
+    Ports are numbers, since only the injector knows the names of ports. Raises BootstrapError.
     """
     if not text:
         return {}

@@ -28,7 +28,8 @@ class Url:
     """An absolute or relative URL.
 
     `path` is decoded; `written` is the path as the URL spells it, or "" if that is the usual
-    spelling. `host` includes the port, if the URL has one; `user` is name and password.
+    spelling. `host` includes the port, if the URL has one; `user` is name and password. `opaque` is
+    the text after the scheme in a URL such as `mailto:a@b`, where no slash follows the colon.
     """
 
     scheme: str = ""
@@ -48,7 +49,10 @@ class Url:
 
     @property
     def port(self) -> int:
-        """The port, or the scheme's default. Raises ValueError if the port is above 65535."""
+        """The port, or the scheme's default: 80 for http, 443 for https, 0 for any other scheme.
+
+        Raises ValueError if the port is above 65535.
+        """
         digits = _split(self.host)[1]
         port = int(digits[:6]) if digits else _DEFAULT_PORTS.get(self.scheme, 0)
         if port > 65535:

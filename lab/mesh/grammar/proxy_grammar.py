@@ -1,7 +1,8 @@
 """Parses the settings of agent and Envoy: text → value. Pure; needs only the standard library.
 
-The injector checks annotations with this module, and the agent parses its settings and Envoy's with
-it, so both accept the same texts. Every parser raises ValueError, which states what was expected.
+The injector checks annotations with this module, and the agent parses its own and Envoy's settings
+with it, so both accept the same texts. For any other text, a parser raises ValueError, which states
+what was expected.
 """
 
 import re
@@ -53,7 +54,10 @@ def component_log_levels(text: str) -> dict[str, str]:
 
 
 def agent_log_level(text: str) -> str:
-    """Parses comma-separated LEVEL or SCOPE:LEVEL; returns the last LEVEL, which the agent uses."""
+    """Parses comma-separated entries; returns the LEVEL of the last one, which the agent uses.
+
+    An entry is LEVEL or SCOPE:LEVEL.
+    """
     level = ""
     for entry in text.split(","):
         scope, _, level = entry.rpartition(":")

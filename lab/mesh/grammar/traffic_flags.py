@@ -1,8 +1,8 @@
 """Defines the flags and variables of istio-iptables: their names, and the parser of each.
 
-Every flag has the long name and the variables of Istio's program. istio-iptables parses its
-settings with this module; the injector uses it to check whether istio-iptables would accept the
-settings of an istio-init container.
+The long names and the variables are those of Istio's program; --comments is this lab's own.
+istio-iptables parses its settings with this module. The injector uses it to check whether
+istio-iptables would accept the settings of an istio-init container.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -85,7 +85,7 @@ _TO_THE_LETTER: Final = frozenset(
         *(grammar.ranges, grammar.ranges_or_all, grammar.interfaces, grammar.mode),
     }
 )
-"""Parsers that get the text with the blanks around it, as they do from annotations."""
+"""These parsers get the text with the blanks around it, as the injector passes annotations."""
 
 VALUES: Final = (
     # Istio's program does not read $ENVOY_PORT, so neither does this one.
@@ -151,8 +151,8 @@ def chosen_settings(
 ) -> dict[str, ChosenSetting]:
     """Returns the settings that the user chose, by name; a flag wins over a variable.
 
-    `texts`: the values of flags, by the flag's name (see `split`). `env`: the environment.
-    `number_of`: returns the id of the group with a name, or None.
+    `texts`: the values of flags; the keys are names of flags (see `split`). `env`: the environment.
+    `number_of`: takes the name of a group; returns its id, or None if there is no such group.
     """
     chosen = {}
     for flag in (*FLAGS, *_variables(number_of)):

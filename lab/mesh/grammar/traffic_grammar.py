@@ -2,7 +2,8 @@
 
 The same settings come from annotations of pods and from flags and variables of istio-iptables. The
 injector checks annotations with this module and istio-iptables parses its flags with it, so both
-accept the same texts. Every parser raises ValueError, which states what was expected and found.
+accept the same texts. For any other text, a parser raises ValueError, which states what was
+expected and found.
 """
 
 import re
@@ -104,7 +105,7 @@ def table(text: str) -> int:
 
 
 def mark(text: str) -> int:
-    """Parses a decimal packet mark. For any other spelling, Istio's program makes no route."""
+    """Parses a decimal packet mark. Refuses any other spelling, for which Istio makes no route."""
     return number(text, 1, 2**32 - 1, "a packet mark")
 
 
@@ -186,7 +187,7 @@ def _owner(text: str) -> str:
 def groups_known(number_of: Callable[[str], int | None]) -> Callable[[str], tuple[str, ...]]:
     """Returns a parser of comma-separated group ids or names.
 
-    `number_of` returns the id of the group with a name, or None.
+    `number_of` takes the name of a group; it returns the group's id, or None if it does not exist.
     """
 
     def group(text: str) -> str:

@@ -39,9 +39,9 @@ _WISHES: Final = {
 
 
 def of_wishes(template: Template) -> Iterator[str]:
-    """Yields a warning for each label or annotation that should be true or false and is neither.
+    """Yields a warning for each label or annotation that must be true or false and is neither.
 
-    The pod need not be injected.
+    The warnings are the same whether or not the pod is injected.
     """
     metadata = template.get("metadata") or {}
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
@@ -88,7 +88,7 @@ def _users(spec: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _ports(spec: Mapping[str, Any], wishes: Wishes) -> Iterator[str]:
-    """Yields a warning for each port of the mesh that the application declares or probes, too."""
+    """Yields a warning for each port that the application declares or probes and the mesh uses."""
     taken = {wishes.status_port or contract.AGENT_PORT: "the agent"} | _LISTENS
     for group in GROUPS:
         for container in spec.get(group) or ():
@@ -116,7 +116,10 @@ def _ports(spec: Mapping[str, Any], wishes: Wishes) -> Iterator[str]:
 
 
 def _probed_port(container: Mapping[str, Any], key: str) -> Any:
-    """Returns the port of a probe; None if the probe has no port or asks the agent."""
+    """Returns the port of a probe; None if the probe has no port or asks the agent.
+
+    A port's name stays as it is if the container does not declare a port with this name.
+    """
     probe = container.get(key) or {}
     for action in ("httpGet", "tcpSocket", "grpc"):
         target = probe.get(action) or {}
@@ -132,9 +135,10 @@ def _probed_port(container: Mapping[str, Any], key: str) -> Any:
 
 
 def misplaced(value: Mapping[str, Any], workload: workloads.Workload) -> Iterator[str]:
-    """Yields a warning for each of the injector's labels and annotations that is misplaced.
+    """Yields a warning for each label or annotation of a workload that belongs on its pod template.
 
-    It is misplaced on a workload: the injector reads only the metadata of the pod template.
+    The injector reads only the pod template's metadata, so its labels and annotations do nothing
+    on the workload itself. One that the pod template has, too, gets no warning.
     """
     where = workload.template
     metadata = (workload.pod_in(value) or {}).get("metadata") or {}

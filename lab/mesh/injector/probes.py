@@ -1,9 +1,10 @@
 """Changes the application's probes and hooks to ask the agent, and restores them. Pure.
 
 The redirection rules would capture a probe from kubelet like any inbound connection. A rewritten
-probe asks the agent (port 15020, which is not captured), and the agent asks the application. The
-agent gets the original probes in ISTIO_KUBE_APP_PROBERS, with each port as a number. That variable,
-and the names of ports in the status annotation, are enough to restore the probes.
+probe asks the agent, whose port (15020, or the pod's statusPort) is not captured, and the agent
+asks the application. The agent gets the original probes in ISTIO_KUBE_APP_PROBERS, with each port
+as a number. That variable, and the names of ports in the status annotation, are enough to restore
+the probes.
 """
 
 import json
@@ -32,10 +33,11 @@ Probers = dict[str, dict[str, Any]]
 
 
 class Originals:
-    """The original probes and hooks of a pod's containers, by the agent's path for each of them.
+    """The original probes and hooks of a pod's containers.
 
-    `probers`: the probe or hook, with its port as a number. `ports`: the port as the user wrote it,
-    if the user wrote it as text.
+    The keys of both mappings are the paths at which kubelet now asks the agent. `probers` holds
+    the original probe or hook, with its port as a number. `ports` holds the port as the user wrote
+    it, but only where the user wrote text.
     """
 
     def __init__(self) -> None:
@@ -46,12 +48,12 @@ class Originals:
 def rewrite(
     container: Container, status_port: int, originals: Originals, keys: Collection[str] = ALL_CHECKS
 ) -> Container:
-    """Returns the container with probes and hooks that ask the agent; adds them to `originals`.
+    """Returns the container with probes and hooks that ask the agent.
 
-    `keys`: the probes and hooks to change. These stay unchanged: exec and sleep; probes of another
-    host; probes of a port name that the container does not declare (kubelet reports it, as without
-    a mesh); probes that already ask the agent; probes that the agent could not send; and TCP hooks,
-    which kubelet does not support.
+    Adds the original ones to `originals`. `keys`: the probes and hooks to change. These stay
+    unchanged: exec and sleep; probes with a `host` field; probes with a port name that the
+    container does not declare (kubelet reports it, as without a mesh); probes that already ask the
+    agent; probes that the agent could not send; and TCP hooks, which kubelet does not support.
     """
     changed = dict(container)
     for holder, paths in ((container, PATHS), (container.get("lifecycle") or {}, HOOKS)):
@@ -94,7 +96,10 @@ def _rewritten(
 
 
 def asked_port(check: Mapping[str, Any], container: Container, *, hook: bool) -> int | None:
-    """Returns the pod's port to which kubelet sends `check`; None if `check` uses no such port."""
+    """Returns the port of the pod to which kubelet sends `check`, a probe or hook.
+
+    Returns None if kubelet sends it to no port (exec), to no valid port, or to a `host` of its own.
+    """
     for action in ACTIONS[:1] if hook else ACTIONS:
         if target := check.get(action):
             port = _number(target.get("port"), container)
@@ -154,7 +159,10 @@ def restore(
 
 
 def unknown(container: Container, probers: Mapping[str, Any]) -> list[str]:
-    """Returns a phrase for each probe or hook that asks the agent and is not in `probers`."""
+    """Returns a phrase for each probe or hook whose original is not in `probers`, so it is lost.
+
+    Looks only at the probes and hooks that ask the agent.
+    """
     lost = []
     for holder, paths in ((container, PATHS), (container.get("lifecycle") or {}, HOOKS)):
         for key, template in paths.items():
@@ -177,7 +185,10 @@ def encode(probers: Probers) -> str:
 
 
 def decode(value: str) -> dict[str, Any]:
-    """Returns the usable entries of ISTIO_KUBE_APP_PROBERS, which a user may have written."""
+    """Returns the entries of ISTIO_KUBE_APP_PROBERS, without unusable ones; {} if it is not JSON.
+
+    A user may have changed the variable.
+    """
     try:
         decoded = json.loads(value)
     except (ValueError, RecursionError):

@@ -29,7 +29,9 @@ def was_injected(template: Template) -> bool:
 
 
 def strip(template: Template) -> Template:
-    """Returns the template as it was before its injection; the same object if there was none.
+    """Returns the template as it was before its injection.
+
+    Returns the same object if it has no status annotation, so was not injected.
 
     Field types must have been checked (field_types.template_faults).
     """

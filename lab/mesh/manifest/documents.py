@@ -1,6 +1,7 @@
 """Reads files of manifests into documents and writes them; an unchanged document keeps its bytes.
 
-streams.py splits a file's text, so every document holds its own exact text.
+streams.py splits a file's text between documents and drops nothing, so each document holds its own
+part of the text, exactly as it was written.
 """
 
 import json
@@ -88,9 +89,10 @@ def read(data: bytes, file: str) -> list[Document]:
 
 
 def join(files: Sequence[Sequence[Document]]) -> Iterator[str]:
-    """Yields the text of several files as one stream, one piece per document.
+    """Yields the text of several files as one stream, piece by piece.
 
-    A single file comes out unchanged; between two files without a separator, one is added.
+    The text of a single file stays unchanged. If a later file begins with neither a separator nor a
+    directive (`%`), a separator is added before it.
     """
     ended, first = True, True
     for documents in files:

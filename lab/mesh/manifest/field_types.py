@@ -44,7 +44,7 @@ class Fault(NamedTuple):
         """Returns the fault with a text that shows `written`, the value as the file spells it.
 
         This helps if kubectl reads it as something else: `1.10` and `0123` are numbers, `NO` is
-        false.
+        false. Returns the same fault if the value is text or a collection, or `wants` is None.
         """
         if self.wants is None or isinstance(self.value, str | dict | list):
             return self
@@ -82,7 +82,10 @@ def kind_of(value: Any) -> str:
 
 
 def object_faults(value: dict[str, Any]) -> list[Fault]:
-    """Returns the faults of apiVersion and kind: missing, not text, or no pair that exists."""
+    """Returns the faults of apiVersion and kind.
+
+    One of the two is missing or not text, or the API version does not have the kind.
+    """
     faults = [
         fault._replace(text=f"{key} {fault.text}", lead=f"{key} ")
         for key in ("apiVersion", "kind")

@@ -1,9 +1,9 @@
 """Finds what breaks an API server's rules in a container or volume. Pure.
 
 This module holds the rules that are the same for every type, such as ranges, and those that are a
-table of fields, such as allowed words. The other rules are functions for single types, in
-container_rules.py and volume_rules.py. All come from Kubernetes' own validation. tests/live checks
-on generated objects that an API server and these rules refuse the same ones.
+table of fields, such as allowed words. container_rules.py and volume_rules.py hold the other rules,
+with one function for each API type. All rules come from Kubernetes' own validation. tests/live
+generates objects, and checks that an API server and these rules refuse the same ones.
 """
 
 import re
@@ -23,7 +23,10 @@ _ONE_OF: Final = {
     "EnvFromSource": ("prefix",),
     "LifecycleHandler": (),
 }
-"""Types in which exactly one field must be set, not counting the fields in the tuple."""
+"""Types in which exactly one field must be set (in a Volume, at most one).
+
+The tuple has the type's fields that do not count.
+"""
 _WORDS_OF: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("Container", "imagePullPolicy"): ("Always", "IfNotPresent", "Never"),
     ("Container", "terminationMessagePolicy"): ("File", "FallbackToLogsOnError"),
@@ -63,7 +66,10 @@ _RULES: Final = {**volume_rules.RULES, **container_rules.RULES}
 
 
 def faults(value: Any, kind: str, path: FieldPath = ()) -> Iterator[Fault]:
-    """Yields the faults of a value of the API type `kind`: wrong types; if none, broken rules."""
+    """Yields the faults of a value of the API type `kind`.
+
+    These are wrong types of fields or, if all types are right, broken rules.
+    """
     wrong = list(pod_types.faults(value, kind, path))
     yield from wrong
     if wrong:

@@ -233,7 +233,11 @@ class _Builder:
         return entries
 
     def key(self, event: Any) -> Any:
-        """Returns a key as text, as Kubernetes spells numbers and truth values; _MERGE for `<<`."""
+        """Returns a key as text; numbers and truth values are spelt as in Kubernetes.
+
+        Returns _MERGE for the key `<<`, and "" (after noting the mistake) for any other kind of
+        key, such as null or a list.
+        """
         if type(event) is yaml.ScalarEvent and event.value == "<<" and event.implicit[0]:
             return _MERGE
         if type(event) is yaml.ScalarEvent and not event.anchor:

@@ -91,7 +91,7 @@ def _mistake(line: str, following: str | None) -> tuple[str, str, str] | None:
 
 
 def _opens_block(line: str, hit: re.Match[str], following: str | None) -> bool:
-    """Whether a line with one word is a key without its colon, as the next line is nested in it."""
+    """Whether a line with one word is a key without its colon: the next line is nested in it."""
     if following is None or "- " in hit[1]:
         return False
     deeper = len(following) - len(following.lstrip()) > len(line) - len(line.lstrip())

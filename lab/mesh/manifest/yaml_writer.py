@@ -1,8 +1,8 @@
 """Writes plain data as YAML that every reader reads as the same data.
 
-PyYAML's dumper writes `y` and `1e3` without quotes, which kubectl reads as true and 1000, and
-takes four times as long. This writer uses block style, puts a list at the indent of its key, as
-kubectl does, and keeps the order of keys.
+PyYAML's dumper takes four times as long. It also writes `y` and `1e3` without quotes, and kubectl
+would read these as true and 1000. This writer uses block style, puts a list at the indent of its
+key, as kubectl does, and keeps the order of keys.
 """
 
 import json
@@ -19,7 +19,9 @@ _BARE_WORDS: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./()@%+=,*-]*(?: [A-Za-z0-9
 _QUANTITY: Final = re.compile(r"[0-9]+(?:m|Ki|Mi|Gi|s|ms)")
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]*")
 _ESCAPED: Final = "[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]"
-"""Characters to escape. Compiled only for a text beyond ASCII, since this takes 0.3 ms."""
+"""Matches a character to escape. Compiling the pattern takes 0.3 ms; only texts that are not ASCII
+need it.
+"""
 
 
 @cache

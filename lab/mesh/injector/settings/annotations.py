@@ -1,7 +1,8 @@
 """Defines the pod annotations that configure a sidecar: their names, values and meanings.
 
 Names and accepted values are Istio's. If the injector cannot use a value, it refuses the pod and
-names the annotation, the value and what it expected.
+names the annotation, the value and what it expected. Only nativeSidecar and rewriteAppHTTPProbers
+are different: instead of an unusable value, the injector uses the mesh's own, and warns.
 """
 
 import json
@@ -161,9 +162,9 @@ def _templates(value: str) -> str:
 
 
 def _all_are(kind: str, example: str) -> Callable[[str], str]:
-    """Returns the rule that the value holds valid objects of an API type (`kind`), by name.
+    """Returns a rule for RULES: `named` must find only valid objects of the API type `kind`.
 
-    `example`: a value for the message.
+    `example`: a correct value, which the rule's message shows.
     """
 
     def rule(value: str) -> str:
@@ -214,7 +215,10 @@ RULES: Final[dict[str, Callable[[str], str]]] = {
     USER_VOLUME: _all_are("Volume", '{"data": {"emptyDir": {}}}'),
     USER_VOLUME_MOUNT: _all_are("VolumeMount", '{"data": {"mountPath": "/d"}}'),
 }
-"""For each annotation, a function that returns what is wrong with a value ("": nothing)."""
+"""A function for each annotation that `check` checks.
+
+It returns what is wrong with the annotation's value, and "" if nothing is wrong.
+"""
 
 
 def config(annotations: Mapping[str, str]) -> ProxyConfig:

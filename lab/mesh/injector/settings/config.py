@@ -32,9 +32,10 @@ WITHOUT_VALUES: Final = ("Exists", "DoesNotExist")
 def read(
     text: str, file: str, base: Settings | None = None, kubelets: Iterable[str] = ()
 ) -> Settings:
-    """Parses `text`; returns `base` (None: the default settings) with the settings in `text`.
+    """Parses `text`; returns a copy of `base` that is changed as `text` says.
 
-    `file`: the file's name for messages. `kubelets`: the versions of the nodes' kubelets, which
+    If `base` is None, the default settings take its place. The selectors of `base` are always
+    replaced. `file`: the file's name for messages. `kubelets`: the versions of the kubelets, which
     `nativeSidecars: auto` needs. Raises DocumentError, which names file and field.
     """
     reading = yaml_reader.read(text)

@@ -1,4 +1,4 @@
-"""Holds the mesh's settings for every sidecar, and one pod's settings for its own. Pure."""
+"""Defines the mesh's settings for all sidecars, and the settings for one pod's sidecar. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -74,7 +74,7 @@ class Wishes(NamedTuple):
     """The settings for one pod's sidecar.
 
     `annotations`: the pod's, already checked. `config`: the pod's ProxyConfig. `settings`: the
-    mesh's, which hold where the pod sets nothing.
+    mesh's settings, used where the pod has none.
     """
 
     annotations: Mapping[str, str]
@@ -116,7 +116,10 @@ class Wishes(NamedTuple):
 
     @property
     def merge_metrics(self) -> bool:
-        """Whether the pod gets annotations that make Prometheus scrape the agent."""
+        """Whether Prometheus shall scrape the agent, if the pod has no annotations for Prometheus.
+
+        The injector then adds such annotations.
+        """
         return bool(self.status_port) and names.flag(
             self.annotations.get(names.MERGE_METRICS), True
         )

@@ -75,7 +75,10 @@ def _understood(value: str) -> tuple[ProxyConfig, str]:
 
 
 _remembered = lru_cache(maxsize=256)(_understood)
-"""Caches, because all pods of a workload have the same text and each injection reads it twice."""
+"""Does what `_understood` does, and caches its results.
+
+All pods of a workload have the same text, and each injection reads it twice.
+"""
 
 
 def _read(value: str) -> tuple[dict[str, Any], str]:

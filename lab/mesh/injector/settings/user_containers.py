@@ -42,7 +42,8 @@ _LIST_KEYS: Final = {
 class Own(NamedTuple):
     """The user's own settings for the injected containers.
 
-    `settings`: by container name, from the annotation or the pod. `places`: (group, index in the
+    `settings`: the keys are the names istio-init and istio-proxy; a value is the container that the
+    user wrote in the annotation or, without one there, in the pod. `places`: (group, index in the
     group, container) of each istio-init and istio-proxy that the user wrote in the pod.
     """
 
@@ -50,7 +51,10 @@ class Own(NamedTuple):
     places: tuple[tuple[str, int, Container], ...]
 
     def place(self, name: str) -> FieldPath | None:
-        """Returns the path of the pod's container that set the settings of `name`; else None."""
+        """Returns the path of the pod's container `name` if `settings` has that container.
+
+        Returns None if the settings of `name` come from the annotation, or if there are none.
+        """
         for group, index, container in self.places:
             if container is self.settings.get(name):
                 return ("spec", group, index)
@@ -194,10 +198,11 @@ def _merged_list(ours: Sequence[Any], theirs: Sequence[Any], key: str) -> list[A
 
 
 def agree_on_user(init: dict[str, Any], proxy: dict[str, Any], own: Own, mode: str) -> None:
-    """Makes the rules exempt the uid that the user's settings choose for istio-proxy, if any.
+    """Makes the rules exempt the uid that the user's settings choose for istio-proxy.
 
-    Changes both containers in place. With TPROXY istio-proxy stays root, because it must bind
-    addresses that are not its own.
+    Changes both containers in place; changes nothing if the user's settings choose no uid. Root is
+    not exempted. With TPROXY istio-proxy stays root, because it must bind addresses that are not
+    its own.
     """
     settings = own.settings.get(contract.PROXY_CONTAINER) or {}
     uid = (settings.get("securityContext") or {}).get("runAsUser")
