@@ -149,7 +149,9 @@ def chosen_settings(
     env: Mapping[str, str],
     number_of: NumberOf = grammar.IMAGE_GROUPS.get,
 ) -> dict[str, ChosenSetting]:
-    """Returns the settings that the user chose, by name; a flag wins over a variable.
+    """Returns the settings that the user chose; the keys are their names.
+
+    If a flag and a variable choose the same setting, the flag wins.
 
     `texts`: the values of flags; the keys are names of flags (see `split`). `env`: the environment.
     `number_of`: takes the name of a group; returns its id, or None if there is no such group.
@@ -170,7 +172,7 @@ def _by_name() -> dict[str, Flag]:
 
 
 def split(argv: Sequence[str]) -> dict[str, str]:
-    """Parses a command line; returns the values of flags by name.
+    """Parses a command line; returns the texts of its flags, with the flags' names as keys.
 
     Raises SettingError for an unknown flag and for a missing value.
     """

@@ -98,7 +98,7 @@ def _rewritten(
 def asked_port(check: Mapping[str, Any], container: Container, *, hook: bool) -> int | None:
     """Returns the port of the pod to which kubelet sends `check`, a probe or hook.
 
-    Returns None if kubelet sends it to no port (exec), to no valid port, or to a `host` of its own.
+    Returns None if `check` has no port (exec), has one that is not valid, or names a `host`.
     """
     for action in ACTIONS[:1] if hook else ACTIONS:
         if target := check.get(action):

@@ -84,7 +84,8 @@ def kind_of(value: Any) -> str:
 def object_faults(value: dict[str, Any]) -> list[Fault]:
     """Returns the faults of apiVersion and kind.
 
-    One of the two is missing or not text, or the API version does not have the kind.
+    A fault means that one of the two is missing or not text, or that the kind does not exist in
+    this API version.
     """
     faults = [
         fault._replace(text=f"{key} {fault.text}", lead=f"{key} ")

@@ -1,8 +1,8 @@
 """Decides what an unquoted scalar of YAML means to Kubernetes, and how a number is spelt. Pure.
 
-The rules are those of go.yaml.in/yaml/v2 (resolve.go). Kubernetes calls it through
-sigs.k8s.io/yaml, which turns YAML into JSON. So a number has the type that it has in JSON: `8080.0`
-and `1e3` are integers.
+The rules are those of the Go library go.yaml.in/yaml/v2 (resolve.go). Kubernetes calls this library
+through sigs.k8s.io/yaml, which turns YAML into JSON. So a number has the type that it has in JSON:
+`8080.0` and `1e3` are integers.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Finds the typing mistakes that stop a YAML parser, line by line, so that all are reported.
 
-A parser ends at the first bad line. This module searches each line of a document that did not
-parse for the mistakes that people make, and corrects them in a copy, so that reading goes on and
-finds the mistakes further down. The copy is for messages only.
+A parser ends at the first bad line. If that happens, this module searches every line of the
+document for the mistakes that people make. It corrects them in a copy of the text, so that a parser
+can go on and find the mistakes further down. The copy is for messages only.
 """
 
 import re
@@ -91,7 +91,10 @@ def _mistake(line: str, following: str | None) -> tuple[str, str, str] | None:
 
 
 def _opens_block(line: str, hit: re.Match[str], following: str | None) -> bool:
-    """Whether a line with one word is a key without its colon: the next line is nested in it."""
+    """Whether a line with one word is a key that lacks its colon.
+
+    It is one if the next line with content is nested in it.
+    """
     if following is None or "- " in hit[1]:
         return False
     deeper = len(following) - len(following.lstrip()) > len(line) - len(line.lstrip())

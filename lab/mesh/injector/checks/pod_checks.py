@@ -117,9 +117,9 @@ def check_volumes(
     """Checks that the names of the added volumes do not clash with each other or the pod's volumes.
 
     `spec`: the pod's, before injection. `added`: the mesh's volumes, then those of the annotation
-    userVolume. A volume of the pod may have the name of a mesh's volume if both have the same kind
-    of source or no container mounts it. Raises AnnotationError if that annotation is the cause,
-    and UnfitError if a volume of the pod is.
+    userVolume. If a volume of the pod has the name of a mesh's volume, the injector replaces it.
+    This is allowed if both have the same kind of source, or if no container mounts the pod's.
+    Raises AnnotationError if userVolume is the cause, and UnfitError if a volume of the pod is.
     """
     if names.USER_VOLUME not in annotations and not spec.get("volumes"):
         return

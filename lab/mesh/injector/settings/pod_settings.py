@@ -94,7 +94,7 @@ class Wishes(NamedTuple):
 
     @property
     def native(self) -> bool:
-        """Whether istio-proxy is an init container that keeps running."""
+        """Whether istio-proxy shall be a native sidecar: an init container that keeps running."""
         wish = self.annotations.get(names.NATIVE_SIDECAR)
         return wish == "true" if wish in ("true", "false") else self.settings.native_sidecar
 
