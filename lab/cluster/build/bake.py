@@ -6,9 +6,10 @@ left where containerd looks for the files, and `docker commit` makes the new nod
 
 This saves two costs of every start of a node: kind mounts an anonymous volume at /var, into which
 Docker copies everything that the node image has in /var; and containerd would unpack an image
-when the image's first pod starts. The kernel allows two overlays on top of each other, and no
-more are needed. The compressed layers (blobs) are kept as well: when containerd restarts, it
-drops an image whose blobs are missing.
+when the image's first pod starts. The overlay of a pod's container then lies on files that are
+themselves in the node's overlay; the kernel allows two such levels, and no more are needed. The
+compressed layers (blobs) are kept as well: when containerd restarts, it drops an image whose blobs
+are missing.
 """
 
 import contextlib
@@ -100,11 +101,10 @@ def bake(
 ) -> str:
     """Import images into a copy of the node image `base`; return the tag of the new node image.
 
-    The tag is made from `inputs`. `images(container)` must return the images to import; it is
-    called while `container`, a container of `base`, runs, so that it can run commands in there.
-    With `tweak`, two details of the node are changed as well: containerd's setting
-    `restrict_oom_score_adj`, and the line of the node's entrypoint that kind waits for. Raises
-    BuildError.
+    The tag is made from `inputs`. The function `images` must return the images to import. It gets
+    the name of a running container of `base`, in which it can run commands. If `tweak` is true, two
+    details of the node are changed as well: containerd's setting `restrict_oom_score_adj`, and the
+    line of the node's entrypoint that kind waits for. Raises BuildError.
     """
     name = docker_images.tag(inputs)
     logfile = build_log(f"bake-{inputs.kind}")
@@ -138,7 +138,7 @@ def import_images(
     logfile: Path | None = None,
     address: str = "/run/containerd/containerd.sock",
 ) -> int:
-    """Import and unpack images in a container's containerd; send only the blobs that it lacks.
+    """Import and unpack images in a container's containerd; send only the layers it lacks.
 
     `address` is the path of containerd's socket in the container. Returns the total size of the
     sent layers in bytes. Raises BuildError.

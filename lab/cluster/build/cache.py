@@ -7,8 +7,8 @@
     <cache root>/locks/<sha256>.lock             lets only one process build an entry
 
 An entry is built in `building` and moved to `store` by a single rename, so `store` never holds a
-partial entry. When a builder was killed, its folder stays in `building`; the next process that
-takes the lock of the same entry removes that folder.
+partial entry. When a builder was killed, its folder stays in `building`. The next process that
+builds the same entry removes that folder; `prune` removes all such folders.
 """
 
 import hashlib

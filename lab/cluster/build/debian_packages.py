@@ -11,9 +11,10 @@ from lab.cluster.build.tarball import Tarball
 from lab.errors import BuildError
 
 _MERGED = re.compile(r"^(bin|sbin|lib|lib32|lib64)(/|$)")
-"""Matches the paths of folders that Debian has merged into /usr.
+"""Matches the beginning of a path if it is a folder that Debian has merged into /usr.
 
-In the root, /bin is a link to /usr/bin, and so on; some packages still hold files under /bin.
+In a Debian root file system, /bin is a link to /usr/bin, /lib is a link to /usr/lib, and so on.
+Some packages still hold files under /bin or /lib.
 """
 _SKIPPED = re.compile(
     r"usr/share/(doc|man|info|locale|lintian|bug|bash-completion)/|usr/lib/systemd/|"
@@ -40,8 +41,9 @@ def members(deb: Path) -> Iterator[tuple[str, bytes]]:
 def add(layer: Tarball, debs: Iterable[Path], *, without: Collection[str] = ()) -> list[str]:
     """Add the files of the packages to a layer and return the names of the .deb files.
 
-    Leaves out documentation, files for services (systemd, init.d, cron, logrotate, ufw) and the
-    paths in `without`. Raises BuildError for a package that cannot be read.
+    Leaves out documentation, translations, shell completions, files for services (systemd, init.d,
+    cron, logrotate, ufw) and the paths in `without`. Raises BuildError for a package that cannot be
+    read.
     """
     added = []
     for deb in sorted(debs):

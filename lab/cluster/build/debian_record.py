@@ -32,7 +32,7 @@ _FIELDS = "Package|Version|Architecture|SHA256"
 class Package:
     """One Debian package. `sha256` is the hash of the .deb file, or "" if it is not known.
 
-    It is not known when Debian's package lists do not contain the installed version.
+    The hash is not known when Debian's package lists do not contain the installed version.
     """
 
     name: str
@@ -106,8 +106,8 @@ def of_files(debs: Iterable[Path]) -> list[Package]:
 def wanted(environ: Mapping[str, str] = os.environ) -> list[Package]:
     """Returns the packages that the user wants, from the file that the variable WANTED names.
 
-    Returns an empty list when the variable is not set. Raises HostError for a file that is no
-    output of `lab status --sbom`, or that lists no Debian package.
+    Returns an empty list when the variable is not set or empty. Raises HostError when the file
+    cannot be read as an output of `lab status --sbom`, or lists no Debian package.
     """
     file = environ.get(WANTED)
     if not file:
@@ -160,11 +160,12 @@ def pins(packages: Iterable[Package]) -> str:
 
 
 def compare(recorded: Iterable[Package], installed: Iterable[Package]) -> dict[str, str]:
-    """Returns the packages that were installed in another version than the recorded one.
+    """Returns the packages that were installed in another version than a recorded one.
 
-    The result maps a package's name to the text "recorded version → installed version". Raises
-    BuildError when a package has the recorded version but another hash: then the package mirror
-    serves another file under the same version.
+    The result maps a package's name to the text "recorded version → installed version". Packages
+    that are not in the record are ignored. Raises BuildError when a package has a recorded version
+    but another hash than the record: then the package mirror serves another file under the same
+    version. An unknown hash is not compared.
     """
     known: dict[str, dict[str, str]] = {}
     for package in recorded:

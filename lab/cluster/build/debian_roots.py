@@ -1,8 +1,8 @@
 """Builds the Debian root file systems that images start from: the node's, and our images' base.
 
-This module is used only when images are built, not pulled: mmdebstrap then builds both root file
-systems on this host. When images are pulled from a registry, our base starts from Debian's stock
-image (images/lab_images.py), and the stock node image already has a root file system.
+When images are built and not pulled, mmdebstrap builds both root file systems on this host. When
+images are pulled from a registry, neither is built: our base starts from Debian's stock image
+(images/lab_images.py), and the stock node image already has a root file system.
 """
 
 import os
@@ -44,8 +44,8 @@ NODE_PACKAGES = (
 NGINX_PACKAGES = ("nginx",)
 """The packages of the nginx image.
 
-They are downloaded by the apt of the base root, so that apt also downloads those dependencies that
-the base root lacks, and no others.
+When apt downloads them, it uses the base root's list of installed packages. So it also downloads
+the dependencies that the base root lacks, and no others.
 """
 
 UNREAD = ("doc", "man", "info", "locale", "lintian", "bug", "bash-completion")
@@ -92,9 +92,11 @@ def build(root: Root, architecture: str, task: Task) -> cache.Entry:
     """Returns the root's cache entry, and builds it first if there is none.
 
     The entry holds the file `rootfs.tar` and the downloaded packages in `debs/`; its facts hold
-    the version and hash of each package. If the user asks for recorded versions, those versions
-    are installed that Debian's package mirror still has. Raises HostError when mmdebstrap cannot
-    be installed, and BuildError when mmdebstrap fails.
+    the version and hash of each installed package. If the user asks for recorded versions
+    (debian_record.wanted), a package is installed in its recorded version if Debian's package
+    mirror still has that version, else in the current version. Raises HostError when mmdebstrap
+    cannot be installed. Raises BuildError when mmdebstrap fails, or when a package has a recorded
+    version but another hash.
     """
     return cache.obtain(
         inputs(root, architecture), lambda folder: _build(root, architecture, folder, task),
@@ -150,8 +152,8 @@ def bootstrap(
 ) -> list[str | Path]:
     """Returns the mmdebstrap command that builds `root` as the tar file `target`.
 
-    The packages to download are written into the folder `debs`. `pins` is a file of apt
-    preferences.
+    The command writes the packages of `root.download` into the folder `debs`. `pins` is the path of
+    a file of apt preferences, or None if no versions are preferred.
     """
     # In a mount namespace of its own: otherwise a killed mmdebstrap leaves /proc and /sys mounted.
     words: list[str | Path] = ["unshare", "--mount", "--propagation", "private", "mmdebstrap"]

@@ -1,4 +1,4 @@
-"""Builds, pulls and lists images in the Docker daemon; a tag tells what an image was built from.
+"""Builds, pulls and lists images in the Docker daemon; an image's tag comes from its inputs.
 
 The tag of an image of ours is the first digits of the sha256 of the image's inputs: if the daemon
 has an image with this tag, the image need not be built. This module talks to the daemon only
@@ -22,13 +22,13 @@ REPOSITORY = "sidecar-lab"
 INPUTS_LABEL = "sidecar-lab.inputs"
 """The label of every image of ours; its value is the sha256 of the image's inputs."""
 BAKE_LABEL = "sidecar-lab.bake"
-"""The label of a node image (value `done`) and of the container of a bake (value `making`).
+"""The label of every baked image (value `done`) and of the container of a bake (value `making`).
 
-A container with `making` that exists while no process holds the lock "images" was left behind by
-an interrupted bake.
+When no process holds the lock "images", a container with the value `making` was left behind by an
+interrupted bake.
 """
 KUBERNETES_LABEL = "sidecar-lab.kubernetes"
-"""The label of every node image of ours; its value is the version of Kubernetes in the image."""
+"""The label of every baked image; its value is the version of Kubernetes in the image."""
 STAGE_LABEL = "sidecar-lab.stage"
 """The label of the intermediate images that a Dockerfile with several stages makes."""
 DOCKERFILES = PACKAGE / "cluster" / "dockerfiles"
@@ -120,7 +120,7 @@ def pull(reference: str, task: Task) -> str:
 def with_digest(reference: str) -> str:
     """Returns the reference with the digest that the image has in its registry.
 
-    Returns the reference unchanged if the daemon knows no such digest.
+    Returns the reference unchanged if it has a digest already, or if the daemon knows none.
     """
     if "@" in reference:
         return reference
@@ -201,7 +201,10 @@ def save(tags: Sequence[str], target: Path) -> None:
 
 
 def ours() -> list[DockerImage]:
-    """Returns every image of ours in the daemon, newest first."""
+    """Returns every image of ours in the daemon, newest first.
+
+    An image with several tags is returned once for each tag.
+    """
     listed = docker("image", "ls", "--filter", f"label={INPUTS_LABEL}", "--quiet", "--no-trunc")
     ids = list(dict.fromkeys(listed.stdout.split()))
     if not ids:

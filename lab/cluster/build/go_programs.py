@@ -1,9 +1,9 @@
-"""Builds Go programs from Go modules, one compile at a time; lists the components that there are.
+"""Defines components of Go programs and compiles the programs, one at a time.
 
-A component is a Go module of ours in `sources/`. Its go.mod and go.sum pin the versions and hashes
-of everything that it needs, and Go compares what the module proxy serves with these hashes. Go
-works in a copy of the module, so that the checkout is not changed. Go's caches are in the lab's
-cache, so that the user's own Go caches are neither needed nor filled.
+A component is a set of programs from one Go module in `sources/`. The module's go.mod and go.sum
+pin the versions and hashes of everything that it needs, and Go compares what the module proxy
+serves with these hashes. Go works in a copy of the module, so that the checkout is not changed.
+Go's caches are in the lab's cache, so that the user's own Go caches are neither needed nor filled.
 """
 
 import shutil
@@ -28,16 +28,17 @@ COMPILING = "go-compile"
 
 @dataclass(frozen=True)
 class Component:
-    """One Go module in `sources/`, and the programs that are built from it.
+    """A set of programs that are built from one Go module.
 
-    `programs` maps a program's file name to its Go package.
+    `folder` is the module's folder in `sources/`; two components can share it. `programs` maps a
+    program's file name to its Go package.
     """
 
     name: str
     folder: str
     programs: Mapping[str, str]
     variables: Mapping[str, str]
-    """Go variables that the linker sets with -X: name → value."""
+    """Maps the names of the Go variables that the linker sets with -X to their values."""
 
     @property
     def source(self) -> Path:
@@ -259,7 +260,7 @@ def _compile(
 
 @contextmanager
 def copied(component: Component) -> Iterator[Path]:
-    """Copies the component's module into a temporary folder, in which Go works.
+    """Yields the path of a temporary copy of the component's module, in which Go works.
 
     The caller holds the lock COMPILING. The folder's name begins with the lock's name, so that
     `lab cache prune` can tell whether the folder is in use.

@@ -27,8 +27,8 @@ _VERSION_LINE = re.compile(r"^go version (.+) \S+/\S+$", re.MULTILINE)
 class Toolchain:
     """The Go that builds a module.
 
-    `command` is None when this is the Go of the wheel in lab/locks/go.txt, which may not have been
-    fetched yet.
+    `command` is the path of the go command. It is None for the Go of the wheel in
+    lab/locks/go.txt, because that wheel may not have been fetched yet.
     """
 
     command: Path | None
@@ -113,7 +113,7 @@ def go_version(go: Path) -> str:
 
 @functools.cache
 def _settings(go: Path) -> dict[str, str]:
-    """Returns Go's settings as `go env` reports them, with those of the user's `go env -w`."""
+    """Returns what `go env` reports: Go's settings, with those that the user set by `go env -w`."""
     listed: dict[str, str] = json.loads(run([go, "env", "-json"], cwd=cache_root()).stdout)
     return listed
 

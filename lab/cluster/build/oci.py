@@ -1,7 +1,7 @@
-"""Images as data: layers, configuration, and OCI archives without the blobs that a node has.
+"""Holds images as data and writes OCI archives of them, without the layers that a node has.
 
-`ctr images import` imports such an archive. An image refers to each of its blobs (the layers as
-files) by the blob's digest. So an archive can leave out the blobs that the node already has.
+`ctr images import` imports such an archive. An image refers to each of its layers by the digest of
+the layer's file (the blob). So an archive can leave out the layers that the node already has.
 """
 
 import gzip
@@ -36,7 +36,7 @@ class Layer:
     size: int
     media_type: str
     path: Path | None
-    """The path of the blob; None when only the node that the image is meant for has the blob."""
+    """The path of the blob; None when the folder from which the image was read lacks the blob."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def from_docker(
     known: Mapping[str, Layer],
     folder: Path,
 ) -> list[Image]:
-    """Reads those images from the archive `saved` (of `docker save`) whose tags are in `names`.
+    """Returns the images in `saved` (an archive of `docker save`) whose tags are in `names`.
 
     `names` maps an image's tag in Docker to the references that the returned image gets. `known`
     maps the diff ids of layers that are packed already to these layers; the other layers are packed
@@ -276,7 +276,10 @@ def by_diff_id(images: Sequence[Image]) -> dict[str, Layer]:
 
 
 def copy_blobs(images: Sequence[Image], folder: Path) -> None:
-    """Copy the blobs of the images into `folder`, except those that are in `folder` already."""
+    """Copy the blobs of the images into `folder`, unless they are there already.
+
+    A layer whose blob has no path is left out.
+    """
     for layer in by_diff_id(images).values():
         target = folder / layer.digest.replace(":", "-")
         if layer.path is not None and not target.exists():

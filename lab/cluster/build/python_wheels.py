@@ -99,7 +99,7 @@ def _install(lock: Path, target: Platform, folder: Path, task: Task) -> cache.Fa
 
 
 def find_uv() -> str | None:
-    """Returns the path of uv, which is searched beside this Python and then on PATH; or None."""
+    """Returns the path of the uv beside this Python, else of that on PATH, else None."""
     beside = shutil.which("uv", path=str(Path(sys.executable).parent))
     return beside or shutil.which("uv")
 

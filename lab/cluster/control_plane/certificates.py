@@ -35,11 +35,11 @@ SERVICES = (contract.DISCOVERY_SERVICE,)
 
 
 def ensure(folder: Path, now: datetime.datetime | None = None) -> tuple[list[Serving], list[str]]:
-    """Returns the serving certificates, and what had to be created: "ca" or names of Services.
+    """Returns the serving certificates, and the list of what had to be created.
 
-    Creates the CA if it is missing, damaged or about to expire, and a serving certificate also if
-    it is for other DNS names or signed by another CA. The list of what had to be created is empty
-    when all certificates were good.
+    Creates the CA if it is missing, damaged or about to expire. Creates a serving certificate for
+    the same reasons, and also if it is for other DNS names or signed by another CA. The list holds
+    "ca" for the CA and the Service's name for a serving certificate; it is empty if all were good.
     """
     if now is None and (kept := _recently_checked(folder)):
         return kept, []

@@ -151,8 +151,8 @@ def wait_alive(
 def not_alive(pod: Object, since: str) -> str:
     """Returns why wait_alive must still wait for this pod; "" when it need not.
 
-    The reason is that the pod is being deleted, that a container has not started since `since`, or
-    that a container is not ready.
+    The reason is that the pod is being deleted, that it has no container yet, that a container has
+    not started since `since`, or that a container is not ready.
     """
     name = pod["metadata"]["name"]
     if "deletionTimestamp" in pod["metadata"]:
@@ -169,7 +169,11 @@ def not_alive(pod: Object, since: str) -> str:
 
 
 def not_rolled_out(deployment: Object | None) -> str:
-    """Returns why a Deployment is not rolled out; "" when it is: when only its newest pods run."""
+    """Returns why a Deployment is not rolled out; "" when it is.
+
+    It is rolled out when all its replicas are of the newest version and available, and no older pod
+    is left.
+    """
     if deployment is None:
         return "does not exist"
     status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
@@ -190,9 +194,10 @@ def _pods(api: KubeApi, namespace: str) -> list[Object]:
 
 
 def pod_problems(pods: Sequence[Object]) -> list[str]:
-    """Returns one line for each container that waits or that ended before, with the reason.
+    """Returns one line for each container that is waiting or whose previous run ended.
 
-    Also returns one line for each pod that is not assigned to a node yet.
+    The line gives the reason for the wait, or the exit code of that run. Also returns one line for
+    each pod that is not assigned to a node yet.
     """
     problems = []
     for pod in pods:

@@ -69,7 +69,8 @@ def documents(binaries: istio_programs.IstioBinaries, images: dict[str, str]) ->
     """Returns all objects of Istio, in the order in which they must be applied.
 
     `images` maps the reference of each image of Istio to a text that changes with the image's
-    content. The text is put into the Deployment, so that changed content starts new pods.
+    content. The text of the pilot image is put into each Deployment, so that a changed pilot image
+    starts new pods.
     """
     import yaml
 
@@ -111,6 +112,6 @@ def _adapted(document: Object, images: dict[str, str]) -> Object:
 
 
 def _probed_often(container: Object) -> Object:
-    """Returns the container with a readiness probe each second, because `lab up` waits for it."""
+    """Returns the container with a readiness probe each second, so that `lab up` waits less."""
     probe = {**container.get("readinessProbe", {}), "initialDelaySeconds": 0, "periodSeconds": 1}
     return {**container, "readinessProbe": probe}

@@ -20,16 +20,19 @@ CONTENT_ANNOTATION = "sidecar-lab/content"
 
 @dataclass(frozen=True)
 class Known:
-    """What the manifests are completed with, because only `lab up` knows it."""
+    """Values that complete the Deployments of the manifests.
+
+    Except for `configuration`, the manifests do not contain these values: `lab up` knows them.
+    """
 
     serving: Mapping[str, Serving]
-    """The serving certificates: name of the Service → its certificate."""
+    """Maps the name of a Service to the serving certificate of that Service."""
     image: str
     """A text that changes with the content of the image `control`."""
     kubernetes: str
     """The version of Kubernetes on the nodes, for instance "1.37.2"."""
     configuration: Mapping[str, Mapping[str, str]]
-    """The ConfigMaps in the manifests: name of the ConfigMap → its data."""
+    """Maps the name of each ConfigMap in the manifests to the data of that ConfigMap."""
 
 
 def documents(
@@ -90,9 +93,10 @@ def secret(serving: Serving) -> Object:
 def completed(document: Object, known: Known) -> Object:
     """Returns a Deployment with a digest in its pod template; returns any other object unchanged.
 
-    The digest changes with the image, with the Deployment's certificate and with the ConfigMaps
-    that it mounts. The container of the webhook's Deployment also gets the argument
-    --kubelet-version with the nodes' version of Kubernetes.
+    The digest changes when the image changes, when a ConfigMap that the pods mount changes, and
+    when the serving certificate of the Service with the Deployment's name changes. The container of
+    the webhook's Deployment also gets the argument --kubelet-version with the nodes' version of
+    Kubernetes.
     """
     if document["kind"] != "Deployment":
         return document

@@ -1,4 +1,4 @@
-"""The two meshes that a lab can run, and the removal of one of them.
+"""Names the two meshes that a lab can run, and removes one of them from the cluster.
 
 Whether the other mesh is installed is read from the cluster, not from a record in the lab's folder.
 So when a switch to the other mesh was interrupted, the next `lab up` works, whichever mesh it asks
@@ -57,12 +57,12 @@ SPREAD = (contract.CA_CONFIG_MAP, "istio-ca-crl")
 
 
 def other(mesh: Mesh) -> Mesh:
-    """Returns the mesh that must not be in the cluster when `mesh` is."""
+    """Returns the other of the two meshes; a cluster must not contain both."""
     return Mesh.ISTIO if mesh is Mesh.OURS else Mesh.OURS
 
 
 def remains(api: KubeApi, mesh: Mesh, ours: Sequence[Object]) -> list[str]:
-    """Returns the API paths of what exists of a mesh in the cluster. Raises ApiError.
+    """Returns the API paths of a mesh's objects that exist in the cluster. Raises ApiError.
 
     These are the mesh's objects without a namespace (webhooks, RBAC, CRDs) and the namespace of its
     control plane, which stands for all objects in it. `ours` are the objects of our own mesh.

@@ -129,7 +129,7 @@ def _plans(
 
 
 def planned(versions: Versions = DEFAULT) -> frozenset[str]:
-    """Returns the tags of the images that `ensure` would use now, pulled as well as built.
+    """Returns the tags of all images that `ensure` can use now, whether it pulls or builds.
 
     `lab cache prune` keeps these images; `lab cache prune --all` does not.
     """
@@ -151,10 +151,10 @@ def _costly_part_exists(node: nodeimage.NodeImagePlan) -> bool:
 def decide(source: ImageSource, cached: Mapping[bool, bool]) -> ImageSource:
     """Decides whether the images are pulled or built; returns PULL or BUILD.
 
-    `cached[False]` tells whether the daemon has the parts of the built node image that take a long
-    time to make, `cached[True]` the same of the pulled node image. If `source` is AUTO, what is
-    cached decides, first the built image. If nothing is cached, returns PULL if the registry is
-    reachable, else BUILD.
+    Returns `source` unless it is AUTO. For AUTO, returns BUILD if `cached[False]` is true, else
+    PULL if `cached[True]` is true. If neither is true, returns PULL if the registry is reachable,
+    else BUILD. `cached[False]` tells whether the daemon has the built node image or a part of it
+    that takes long to make; `cached[True]` tells the same about the pulled node image.
     """
     if source is not ImageSource.AUTO:
         return source

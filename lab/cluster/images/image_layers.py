@@ -1,6 +1,6 @@
 """Packs our images as layers for a node.
 
-After a change in lab/mesh, only the top layers are packed again.
+After a change in lab/mesh, only the top layers (those that contain lab/mesh) are packed again.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ def lower_images(images: labimages.LabImagesPlan) -> tuple[cache.Inputs, ...]:
 def saved_images(
     names: dict[str, list[str]], known: dict[str, oci.Layer], folder: Path
 ) -> list[oci.Image]:
-    """Reads images from the Docker daemon and returns them as data.
+    """Returns images of the Docker daemon as data, with their layers packed as files.
 
     `names` maps an image's tag in Docker to its references in the node. `known` maps the diff ids
     of layers that are packed already to these layers; the other layers are packed into `folder`.

@@ -24,7 +24,7 @@ TEMPLATE_PATH = "var/lib/istio/envoy/envoy_bootstrap_tmpl.json"
 
 
 def plan(images: lab_images.LabImagesPlan, versions: Versions) -> dict[str, cache.Inputs]:
-    """Returns the inputs of each image of Istio: image reference → inputs. Builds nothing."""
+    """Maps the reference of each image of Istio to the image's inputs; builds nothing."""
     parts = istio_programs.inputs(versions, images.architecture)
     programs = parts["istio"].key
 

@@ -60,10 +60,10 @@ def istio_binaries(
 
 
 def inputs(versions: Versions, architecture: str) -> dict[str, cache.Inputs]:
-    """Returns the cache inputs of each part of Istio by the part's name.
+    """Maps the name of each part of Istio to the part's cache inputs.
 
-    The parts are `istioctl`, `istio` (the programs that run in the node) and `template` (of Envoy's
-    bootstrap).
+    The parts are `istioctl`, `istio` (the programs that run in the node) and `template` (the
+    template of Envoy's bootstrap).
     """
     programs = go_programs.inputs(go_programs.istio(), "linux", architecture)
     return {

@@ -184,7 +184,10 @@ def _download_debs(base: str, folder: Path) -> cache.Facts:
 
 
 def build_all(images: LabImagesPlan, task: Task, *, only: frozenset[str] | None = None) -> None:
-    """Build those of our images that the daemon lacks; with `only`, just images of these kinds."""
+    """Build those of our images that the daemon lacks, and the base image below them.
+
+    If `only` is not None, builds only images whose kind is in `only`, and the base image.
+    """
     steps: list[tuple[cache.Inputs, cache.Inputs, Callable[[Tarball], None]]] = [
         (images.proxy_base, images.base, lambda layer: _envoy(layer, images, task)),
         (images.proxy, images.proxy_base, _proxy),

@@ -3,8 +3,8 @@
     root ── node-base ── node-kubernetes ── node-lab ── node
     stock kindest/node ──────────────────── node-lab ── node
 
-`node-lab` holds the layers of our images below lab/mesh. So after a change in lab/mesh, only a few
-kilobytes must be baked.
+`node-lab` holds all layers of our images except the top ones, which contain lab/mesh. So after a
+change in lab/mesh, only a few kilobytes must be baked.
 """
 
 import re
@@ -162,7 +162,7 @@ def build_kubernetes(
 ) -> None:
     """Build the image `node-kubernetes`, and `node-base` below it if that is missing.
 
-    `node-kubernetes` is `node-base` with the images that kubeadm needs baked in: Kubernetes'
+    `node-kubernetes` is `node-base` and, baked into it, the images that kubeadm needs: Kubernetes'
     control plane, CoreDNS, pause and kube-proxy.
     """
     assert node.base is not None
@@ -209,8 +209,9 @@ def control_plane_images(
 ) -> list[oci.Image]:
     """Packs the images that a node needs to run Kubernetes, and returns them.
 
-    `names` are the references that kubeadm lists. `sandbox` is the reference of the pause image in
-    containerd's configuration, or "". The layers are packed into `folder`.
+    `names` are the references that kubeadm lists. `sandbox` is the reference of the pause image
+    that containerd's configuration names, or "" if it names none. The layers are packed into
+    `folder`.
     """
     programs = {
         name: go_programs.build(component, "linux", images.architecture, task).path / name

@@ -55,7 +55,7 @@ def packages(image: str) -> list[debian_record.Package]:
 def merged(
     records: list[list[debian_record.Package]], status: list[list[debian_record.Package]]
 ) -> list[debian_record.Package]:
-    """Returns the packages of the records, and those packages that only dpkg's list holds.
+    """Returns all packages of the records, and those of dpkg's list that no record holds.
 
     `records` holds the packages of each record in an image, `status` those of dpkg's list.
     """
@@ -67,7 +67,10 @@ def merged(
 
 
 def _texts(container: str, folder: str, name: str) -> list[str]:
-    """Returns the texts of the files in a container's folder; with `name`, only of that file."""
+    """Returns the texts of all files in a container's folder, or only of the file `name`.
+
+    `name` "" means all files. Returns an empty list if the folder or file does not exist.
+    """
     path = f"{container}:/{folder}/{name}".rstrip("/")
     copied = subprocess.run(["docker", "cp", path, "-"], capture_output=True, check=False)
     if copied.returncode != 0:

@@ -22,7 +22,10 @@ ALIVE = frozenset({"running", "restarting", "paused"})
 
 @dataclass(frozen=True)
 class NodeDecision:
-    """What to do about the node; `reason` tells why the node must be created again.
+    """What to do about the node.
+
+    `reason` tells why the node must be created again; it is "" if the node is created for the first
+    time, or need not be created.
 
     The action `ask` means: the node must be created again, but the user must agree first, because
     something in the node may still be needed.
@@ -64,11 +67,11 @@ def judge(
 
 
 def repair(name: str, decision: NodeDecision, paths: LabPaths, task: Task) -> KubeApi | None:
-    """Unpause or start an existing node as `decision` asks; wait for the node's API server.
+    """Unpause or start an existing node as `decision` says; wait for the node's API server.
 
-    Returns a client of the API server, or None if the node cannot be started and must be created
-    again. Raises ClusterError if the node runs but the API server does not answer: the API server
-    may only be slow, so the caller must not delete the node.
+    Returns a client of the API server. Returns None if the node cannot be started or has stopped
+    again; the caller must then create it again. Raises ClusterError if the node runs but the API
+    server does not answer: the API server may only be slow, so the caller must not delete the node.
     """
     node = kind.node_name(name)
     if decision.action == "unpause":
@@ -127,7 +130,7 @@ def remove(name: str) -> None:
 
 
 def belonging(name: str) -> list[engine.Container]:
-    """Returns the containers of the lab `name`: its nodes, and those that run beside a node.
+    """Returns the lab's nodes and all other containers that belong to the lab `name`.
 
     A container belongs to the lab if it has kind's or the lab's label with this name, or if it
     shares the process namespace of one of the nodes.
@@ -151,9 +154,10 @@ def _pid_mode(container: str) -> str:
 
 
 def pause(paths: LabPaths, state: LabState) -> str:
-    """Pause the node's container; return a sentence about it for the user.
+    """Pause the node's container; return a sentence that tells the user that it is paused.
 
-    Raises ClusterError if the container does not run, or if Docker does not answer.
+    Does nothing if the container is paused already. Raises ClusterError if the container is in any
+    other state than running or paused, or if Docker does not answer.
     """
     node_state = gate.container(state.node)
     if node_state.unreachable:

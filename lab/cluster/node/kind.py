@@ -1,4 +1,4 @@
-"""Configures and creates the kind cluster of one lab, and reads from its node's container.
+"""Creates the kind cluster of one lab; reads logs, kubeconfig and port of the cluster's node.
 
 Each lab has a Docker network of its own, which this module creates before kind starts; otherwise
 kind would put all clusters into one network. The network's labels tell which lab a cluster belongs
@@ -26,7 +26,8 @@ Labs of the same name in two checkouts have different folders.
 """
 ADMIN_CONFIG = "/etc/kubernetes/super-admin.conf"
 """The path, in the node, of the kubeconfig that the lab reads.
-admin.conf would be too late: kubeadm gives the user of that file its rights only near its end.
+The lab does not wait for admin.conf: kubeadm gives the user of that file its rights only shortly
+before kubeadm ends.
 """
 _API_PORT = "6443/tcp"
 
@@ -214,7 +215,7 @@ def cause(log: str) -> str:
     """Finds in the text of kind's log why kind failed; leaves out the trace of kind's own calls.
 
     Returns at most five lines: kind's error message, and the reasons that docker and kubeadm
-    printed.
+    printed. If the log holds no error message, returns its last line or "it printed nothing".
     """
     rows = log.rpartition("\n$ ")[2].splitlines()
     last = max(
@@ -230,8 +231,8 @@ def cause(log: str) -> str:
 def environment(name: str) -> dict[str, str]:
     """Returns the environment variables for kind.
 
-    They make kind use the network of the lab `name`, make it use Docker, and keep it away from the
-    user's kubeconfig.
+    The variables make kind use the network of the lab `name` and use Docker, and they keep kind
+    away from the user's kubeconfig.
     """
     return {
         "KIND_EXPERIMENTAL_DOCKER_NETWORK": network_name(name),
@@ -255,10 +256,10 @@ def collect_node_log(name: str, file: Path) -> Path:
 
 
 def early_kubeconfig(name: str) -> str | None:
-    """Returns the text of the cluster's kubeconfig; works as soon as kubeadm has written the file.
+    """Returns the text of the cluster's kubeconfig as soon as kubeadm has written it in the node.
 
-    The text has the address at which this host reaches the API server. Returns None while the file
-    or the node's published port does not exist yet.
+    The text has the address at which this host reaches the API server. The function waits about a
+    second for the file. Returns None if the node, the file or the published port does not exist.
     """
     node = node_name(name)
     wait = (

@@ -129,9 +129,9 @@ def _lab_labels(container: engine.Container) -> set[str]:
 
 
 def named_namespaces(name: str, folder: Path = NAMED_NAMESPACES) -> list[str]:
-    """Returns those network namespaces on this machine whose name begins with `sidecar-lab-NAME`.
+    """Returns the names of network namespaces on this machine that begin with `sidecar-lab-NAME`.
 
-    NAME is the lab's name; `folder` is the folder with the named network namespaces.
+    NAME is the lab's name. `folder` holds one file for each named network namespace.
     """
     prefix = f"sidecar-lab-{name}"
     if not folder.is_dir():
@@ -142,10 +142,11 @@ def named_namespaces(name: str, folder: Path = NAMED_NAMESPACES) -> list[str]:
 def processes(
     traces: Traces, running: Iterable[tuple[int, Sequence[str]]]
 ) -> list[tuple[int, str]]:
-    """Returns those processes in `running` whose command line contains a name from `traces`.
+    """Returns the processes in `running` whose command line names something of the lab.
 
-    Such a name is that of the lab's node or kubeconfig, or the id of one of its containers. A
-    process is its pid and its command line.
+    That is the lab's node, its kubeconfig or the id of one of its containers. `running` holds the
+    pid and the words of the command line of each process. The result holds the pid and the first
+    160 characters of the command line.
     """
     marks = {traces.node, traces.kubeconfig, *traces.containers} - {""}
     return [
@@ -156,7 +157,10 @@ def processes(
 
 
 def _running() -> list[tuple[int, Sequence[str]]]:
-    """Returns pid and command line of every process except this process and its ancestors."""
+    """Returns the pid and command line of every process that has a command line.
+
+    Leaves out zombies, this process and its ancestors.
+    """
     mine = {psutil.Process().pid, *(parent.pid for parent in psutil.Process().parents())}
     others = []
     for process in psutil.process_iter(["pid", "cmdline", "status"]):
@@ -171,7 +175,10 @@ def _interfaces() -> list[str]:
 
 
 def _saved_rules() -> str:
-    """Returns this machine's iptables rules; "" if they cannot be read, which needs root."""
+    """Returns this machine's iptables rules for IPv4 and IPv6.
+
+    Returns "" if they cannot be read, for instance because this user is not root.
+    """
     text = ""
     for program in ("iptables-save", "ip6tables-save"):
         if shutil.which(program):

@@ -12,10 +12,10 @@ from lab.paths import LabPaths
 
 
 def find(paths: LabPaths, *, insist: bool = False) -> str:
-    """Returns "" when the name of the lab is free or ours.
+    """Returns "" when the lab's name is free, or belongs to this lab already.
 
-    When the name belongs to a lab whose folder no longer exists, and that lab may be removed, the
-    result is the path of that folder. With `insist`, the user agrees to such a removal. Raises
+    If the name belongs to another lab, whose folder no longer exists, and that lab may be removed,
+    returns the path of that folder. `insist` is true when the user agrees to such a removal. Raises
     RefusedError when the name belongs to any other lab, or to a cluster that no lab created.
     """
     owner = kind.owner(paths.name)
