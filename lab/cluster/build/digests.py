@@ -49,7 +49,7 @@ def pinned(reference: str) -> str:
 def record(reference: str, digest: str) -> None:
     """Write the digest (sha256:…) of a reference's first pull into the file of digests.
 
-    Does nothing if the file already has a digest for the reference.
+    Does nothing if the reference has a digest, or if the file already holds a digest for it.
     """
     if "@" in reference:
         return

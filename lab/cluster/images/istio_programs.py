@@ -1,4 +1,4 @@
-"""Builds real Istio from its Go modules; our injector and rules are compared with it.
+"""Builds real Istio from its Go module; tests compare our injector and rules with it.
 
 The module istio.io/istio is fetched and compiled like the node's programs: go.mod and go.sum in
 `sources/istio` pin the versions and hashes of all modules. istioctl runs on this host. The other

@@ -1,4 +1,6 @@
-"""`lab status --sbom`: lists the Debian packages of the lab's images in one CycloneDX document.
+"""Lists the Debian packages of the lab's images in one CycloneDX document.
+
+The command `lab status --sbom` prints this document.
 
 The packages are read from the record in each image (debian_record.py) and from dpkg's own list. A
 stock image has no record, so its packages are listed without hashes. When the environment variable

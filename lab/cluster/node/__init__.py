@@ -1,1 +1,1 @@
-"""Creates the lab's node with kind, repairs, pauses and removes it; finds owner and leftovers."""
+"""Creates, repairs, pauses and removes the lab's node; finds a name's owner and leftovers."""

@@ -27,9 +27,9 @@ def judge(paths: LabPaths, owner: str | None, *, gone: bool, may_go: bool) -> st
     """Returns what `find` returns; decides from its arguments alone and does no I/O.
 
     `owner` is the result of kind.owner. `gone` is true when the owner's folder does not exist on
-    this machine. `may_go` is true when a lab whose folder is gone may be removed: because the user
-    agrees, or because the Docker daemon is one that the lab itself started, which serves only this
-    machine. Any other daemon may also serve another machine, on which the folder still exists.
+    this machine. `may_go` is true when a lab whose folder is gone may be removed. It may be removed
+    if the user agrees, or if the lab itself started the Docker daemon: such a daemon serves only
+    this machine. Any other daemon may also serve another machine, on which the folder still exists.
     """
     if owner is None or owner == str(paths.root):
         return ""
