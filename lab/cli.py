@@ -30,14 +30,14 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported only when they are called."""
+    """A click group that imports the module of a command only when the user calls the command."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Returns the commands' names in the order in which a new user needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one command."""
+        """Import the command and return it; returns None when there is no such command."""
         if cmd_name not in COMMANDS:
             return None
         module, attribute, _ = COMMANDS[cmd_name]
@@ -46,7 +46,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List commands without importing them."""
+        """Write the list of commands into the help text, without importing the commands."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
 
@@ -136,7 +136,10 @@ def report_error(error: SidecarLabError) -> int:
 
 
 def _internal_error(fault: Exception) -> SidecarLabError:
-    """Returns a one-line error for an unexpected exception, whose traceback goes to a log file."""
+    """Writes the exception's traceback to a log file; returns an error that names this file.
+
+    If the log file cannot be written, the message of the returned error contains the traceback.
+    """
     import traceback
 
     trace = "".join(traceback.format_exception(fault))
@@ -154,7 +157,10 @@ def _internal_error(fault: Exception) -> SidecarLabError:
 
 
 def missing_package(missing: ModuleNotFoundError) -> SidecarLabError:
-    """Returns the error that names the package to install."""
+    """Returns an error that names the package to install.
+
+    If a module of the lab itself is missing, returns the result of `_internal_error`.
+    """
     # If one of our own modules is missing, that is our error, not an incomplete installation.
     if (missing.name or "").split(".")[0] in {"lab", "scenarios"}:
         return _internal_error(missing)

@@ -78,7 +78,7 @@ def run(
 
 
 class Held:
-    """A command that keeps running. `first_line` is the first line that it printed."""
+    """A command that `hold` left running. `first_line` is the first line that it printed."""
 
     def __init__(self, process: "subprocess.Popen[str]", first_line: str) -> None:
         self._process, self.first_line = process, first_line
@@ -94,7 +94,7 @@ def hold(
     """Start `argv`, wait until it has printed its first line, and leave it running.
 
     The command's environment is this process's plus `env`. Raises CommandError when the program is
-    not found, or when it ends without a first line.
+    not found, or when the command ends before it has printed a line.
     """
     words = tuple(argv)
     log.debug("$ %s &", shlex.join(words))

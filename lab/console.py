@@ -44,7 +44,7 @@ class State:
 
 
 def line(mark: str, state: State, now: float) -> str:
-    """Returns a task's line: mark, title (indented by depth), seconds, count, detail."""
+    """Returns a task's line: the mark, title (indented by depth), seconds, count and detail."""
     title = "  " * state.depth + state.title
     tail = " ".join(part for part in (state.share(), state.detail) if part)
     return f"{mark:<4}  {title:<16}  {now - state.started:6.1f} s  {tail}".rstrip()
@@ -114,7 +114,7 @@ def _mark(kind: type[BaseException] | None) -> str:
 
 
 class Lines(_Base):
-    """The renderer for logs: plain lines without colour; a running task repeats its line."""
+    """The renderer for logs: prints lines without colour, and repeats a running task's line."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class Lines(_Base):
 
 
 class Terminal(_Base):
-    """The renderer for terminals: finished tasks above, running tasks below them, updated live."""
+    """The renderer for terminals: updates the lines of running tasks, below the finished tasks."""
 
     def __init__(self, console: "Console", *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(clock)
@@ -220,7 +220,10 @@ class Terminal(_Base):
 
 
 def progress(stream: TextIO) -> Progress:
-    """Returns the renderer for `stream`: Terminal on a terminal that is not dumb, else Lines."""
+    """Returns the renderer for `stream`: Terminal or Lines.
+
+    Returns Terminal if the stream is a terminal and TERM is neither empty nor "dumb".
+    """
     if not stream.isatty() or os.environ.get("TERM", "") in ("", "dumb"):
         return Lines(stream)
     from rich.console import Console

@@ -1,11 +1,11 @@
-"""Exceptions of the operator's side; the root is in lab/mesh/errors.py.
+"""The exceptions of the lab; their base class, SidecarLabError, is in lab/mesh/errors.py.
 
 SidecarLabError
 ├── CommandError         a command that we ran failed (argv, exit code, output)
 ├── HostError            this machine lacks something (Docker, rights, disk, a kernel feature)
-├── BuildError           an image or binary could not be built; names the log
+├── BuildError           an image or binary could not be built
 ├── ClusterError         the cluster could not be made, reached or removed
-│   └── RefusedError     nothing failed: the lab refuses to decide something for the user
+│   └── RefusedError     nothing failed: the lab destroys something only if the user agrees
 ├── ObservationError     a pod or its node could not be observed
 ├── MisuseError          a command line is not valid
 └── ScenarioError        the declaration of a scenario is wrong (not: a check failed)
@@ -44,11 +44,11 @@ class MisuseError(SidecarLabError):
 
 
 class HostError(SidecarLabError):
-    """This machine lacks something the lab needs."""
+    """This machine lacks something that the lab needs (Docker, rights, disk, a kernel feature)."""
 
 
 class BuildError(SidecarLabError):
-    """An image or a binary could not be built; the message names the log."""
+    """An image or a binary could not be built. The message or the hint names the log, if any."""
 
 
 class ClusterError(SidecarLabError):

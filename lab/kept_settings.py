@@ -43,9 +43,10 @@ KEPT: Final[Mapping[str, frozenset[str]]] = {
     "PYTEST_": _names("XDIST_AUTO_NUM_WORKERS THEME THEME_MODE DEBUG"),
     "MYPY": _names("_CACHE_DIR _FORCE_COLOR"),
 }
-"""Prefix of a variable → the rest of those names that are kept.
+"""Prefix of an environment variable's name → the ends of the names that are kept.
 
-Variables with none of these prefixes are all kept.
+For instance, PIP_INDEX_URL is kept; PIP_TARGET is not. A variable whose name begins with none of
+these prefixes is always kept. So are uv's credentials for an index (UV_INDEX_NAME_PASSWORD).
 """
 _UV_CREDENTIALS = re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)")
 KEPT_IN_UV_FILES: Final = _names(
@@ -74,7 +75,7 @@ TRUSTSTORE_ALWAYS: Final = (24, 2)
 
 
 def kept(environ: Mapping[str, str]) -> Environment:
-    """Returns the environment without the settings that KEPT leaves out."""
+    """Returns the environment without the variables that KEPT does not allow."""
     return {name: value for name, value in environ.items() if _is_kept(name)}
 
 
@@ -87,14 +88,15 @@ def _is_kept(name: str) -> bool:
 
 
 def session(environ: Mapping[str, str]) -> Environment:
-    """Returns the environment for the commands of noxfile.py: as `kept`, and with UTF-8 mode."""
+    """Returns the environment for the commands of noxfile.py: `kept`, with Python's UTF-8 mode."""
     return {**kept(environ), "PYTHONUTF8": "1"}
 
 
 def system_bundle(environ: Mapping[str, str]) -> Path | None:
-    """Returns the file with trusted CA certificates: SSL_CERT_FILE, else the system's file.
+    """Returns the file with trusted CA certificates.
 
-    Returns None when there is no such file.
+    This is the file that SSL_CERT_FILE names or, without it, the system's file. Returns None when
+    there is no such file or all of them are empty.
     """
     defaults = ssl.get_default_verify_paths()
     candidates = [environ.get("SSL_CERT_FILE"), *BUNDLES, defaults.openssl_cafile]
@@ -109,8 +111,9 @@ def for_pip(
 ) -> Environment:
     """Returns the environment to run pip with: the kept settings of `environ` and of pip's files.
 
-    `files`: pip's option → value, from the output of `pip config list`. `version`: pip's version.
-    `system`: sys.platform.
+    If no index is set for pip, uv's default index is used. If no CA certificates are set for pip,
+    the system's certificates are used. `files`: the settings in pip's files, as a dict from option
+    to value. `version`: pip's version. `system`: the value of sys.platform.
     """
     env = kept(environ)
     for option, value in files.items():
@@ -132,7 +135,7 @@ def for_pip(
 
 
 def _uv_default(environ: Mapping[str, str]) -> str:
-    """Returns the URL of the default index that uv's environment variables set, else ""."""
+    """Returns the URL of the default index that uv's variables set; "" when they set none."""
     index = environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or ""
     name, equals, url = index.partition("=")
     return url if equals and "://" not in name else index
@@ -141,10 +144,10 @@ def _uv_default(environ: Mapping[str, str]) -> str:
 def for_uv(
     environ: Mapping[str, str], pip: Mapping[str, str], own: bool, system: str
 ) -> Environment:
-    """Returns the environment to run uv with: uv's settings, and pip's where uv has none.
+    """Returns the environment to run uv with: uv's own settings and, where uv has none, pip's.
 
-    `pip`: the result of `for_pip`. `own`: whether uv's files name an index. `system`: sys.platform.
-    The caller must add UV_CONFIG_FILE with the kept settings of uv's files.
+    `pip`: the result of `for_pip`. `own`: whether uv's files name an index. `system`: the value of
+    sys.platform. The caller must add UV_CONFIG_FILE with the kept settings of uv's files.
     """
     env = kept(environ)
     if not own and not {"UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_NO_INDEX"} & set(env):
@@ -194,10 +197,12 @@ _GO_HARMLESS: Final = frozenset(("GOMAXPROCS", "GOTMPDIR", "GOTRACEBACK", "GODEB
 
 
 def for_go(environ: Mapping[str, str], listed: Mapping[str, str]) -> Environment:
-    """Returns the environment to run Go with: `environ` without Go's settings, and the kept ones.
+    """Returns the environment to run Go with.
 
-    `listed`: Go's settings as `go env -json` prints them. GOENV=off switches off Go's settings
-    file, which Go would otherwise read for every variable that is not set.
+    It is `environ` without Go's variables (harmless ones stay), plus the settings in KEPT_OF_GO
+    with their values from `listed`, which holds Go's settings as `go env -json` prints them.
+    GOENV=off switches off Go's settings file, which Go would otherwise read for every variable that
+    is not set.
     """
     env = {
         name: value

@@ -18,7 +18,10 @@ from lab.kept_settings import KEPT_IN_UV_FILES, Environment, for_pip, for_uv, ke
 
 
 def pip_config(listed: str) -> dict[str, str]:
-    """Parses the output of `pip config list`: option → value; `install` overrides `global`."""
+    """Parses the output of `pip config list`; returns a dict from option to value.
+
+    A value in the section `install` overrides one in the section `global`.
+    """
     sections: dict[str, dict[str, str]] = {"global": {}, "install": {}}
     for line in listed.splitlines():
         key, equals, value = line.partition("=")
@@ -57,7 +60,10 @@ def uv_files(environ: Mapping[str, str], start: Path, system: str) -> list[Path]
 
 
 def uv_settings(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Merges the kept settings of uv's settings files; the first file has the highest priority."""
+    """Merges the kept settings of uv's settings files; the first file has the highest priority.
+
+    Lists are joined: those of the first file come first.
+    """
     merged: dict[str, Any] = {}
     for document in documents:
         top = document.get("tool", {}).get("uv", {}) if "tool" in document else document
@@ -92,8 +98,8 @@ def _quoted(text: str) -> str:
 def clients(python: str | Path, start: Path) -> Iterator[tuple[Environment, Environment]]:
     """Yields two environments: to run the pip of `python`, and to run uv in the folder `start`.
 
-    They can be used only inside the `with` block: uv's environment names a temporary file. Raises
-    HostError when a settings file of uv cannot be read.
+    The environments can be used only inside the `with` block: uv's environment names a temporary
+    file. Raises HostError when a settings file of uv cannot be read.
     """
     files, version = _ask_pip(str(python))
     pip = for_pip(os.environ, files, version, sys.platform)
@@ -120,7 +126,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _ask_pip(python: str) -> tuple[dict[str, str], tuple[int, ...]]:
-    """Returns the settings in pip's files, and pip's version. Both are empty without pip."""
+    """Returns the settings in pip's files, and pip's version; ({}, ()) if `python` has no pip."""
     env = kept(os.environ)
     words = _answer([python, "-m", "pip", "--version"], env).split()
     numbers = re.findall(r"\d+", words[1]) if len(words) > 1 else []
@@ -142,9 +148,9 @@ def _uv_cache(environ: Mapping[str, str]) -> Path:
 
 
 def _writable(folder: Path) -> bool:
-    """Whether files can be created in the folder or, if it is missing, its nearest existing parent.
+    """Whether files can be created in the folder; if it is missing, in its nearest existing parent.
 
-    False for a relative path: such a path begins with "~", because the user has no home folder.
+    Returns False for a relative path: it begins with "~", because the user has no home folder.
     """
     if not folder.is_absolute():
         return False

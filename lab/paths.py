@@ -1,4 +1,4 @@
-"""The folders and files of the lab: in the checkout, of each lab, and in the shared cache."""
+"""Paths of folders and files: those in the checkout, those of each lab, and the shared cache."""
 
 import os
 import re
@@ -14,7 +14,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
 def manifests() -> Path:
-    """Returns the folder of manifests: `manifests` in a checkout, else `lab/_manifests`."""
+    """Returns the folder of manifests: `lab/_manifests` if installed, `manifests` in a checkout."""
     inside = PACKAGE / "_manifests"
     return inside if inside.is_dir() else PACKAGE.parent / "manifests"
 
@@ -53,7 +53,10 @@ def made_in_cache(name: str) -> Path:
 
 @dataclass(frozen=True)
 class LabPaths:
-    """Paths of one lab's files, all below `.lab/NAME/` in the folder where it was created."""
+    """Paths of one lab's files. All are below `root`, the lab's folder.
+
+    `lab_paths` tells where this folder is.
+    """
 
     name: str
     root: Path
@@ -71,12 +74,12 @@ class LabPaths:
 
     @property
     def certificates(self) -> Path:
-        """Folder of the CA and the serving certificates, PEM."""
+        """Folder of the CA and the serving certificates, in PEM format."""
         return self.root / "certificates"
 
     @property
     def state(self) -> Path:
-        """JSON file: what `lab up` created, and from what."""
+        """JSON file that tells what `lab up` created and what it was built from."""
         return self.root / "state.json"
 
     @property
@@ -91,7 +94,11 @@ class LabPaths:
 
 
 def lab_paths(name: str = DEFAULT_NAME, base: Path | None = None) -> LabPaths:
-    """Returns the paths of the lab `name`. Raises SidecarLabError when the name is not allowed."""
+    """Returns the paths of the lab `name`: its folder is `.lab/NAME` in `base`.
+
+    `base` None: the current folder. If SIDECAR_LAB_HOME is set, the lab's folder is `NAME` in that
+    folder. Raises SidecarLabError when the name is not allowed.
+    """
     if not _NAME.fullmatch(name):
         raise SidecarLabError(
             f"lab name {name!r} is not usable",

@@ -8,14 +8,14 @@ class Task(Protocol):
     """One line of progress: the name of the task, its state, and the seconds since its start."""
 
     def update(self, detail: str, *, done: int | None = None, total: int | None = None) -> None:
-        """Show what the task does now, and the count `done`/`total` in units of the task."""
+        """Show what the task does now, and how many of its parts are done (`done` of `total`)."""
 
     def skip(self, reason: str) -> None:
         """Show that the task had nothing to do, and the reason (for instance "cached")."""
 
 
 class Progress(Protocol):
-    """Shows a list of tasks. A task ends with its `with` block, and failed if the block raised."""
+    """Shows a list of tasks. A task ends with its `with` block, and fails if the block raises."""
 
     def task(self, title: str) -> AbstractContextManager[Task]:
         """Open a task; its line shows the elapsed time, and at the end a mark: ok, stop or FAIL."""

@@ -28,8 +28,9 @@ FILES: Final = ("-f", "--filename")
 def plain(arguments: Sequence[str]) -> dict[str, Any] | None:
     """Parses a simple kube-inject command line; returns the fields of its KubeInjectRequest.
 
-    Simple means: only the options in FLAGS, VALUES and FILES, each value a word of its own. Returns
-    None for every other command line, which click must parse.
+    It is simple if it names at least one file, has only the options in FLAGS, VALUES and FILES, and
+    has each value in a separate word (`-o json`, not `-ojson`). Returns None for every other
+    command line, which click must parse.
     """
     if not arguments or arguments[0] != "kube-inject":
         return None

@@ -1,4 +1,4 @@
-"""Prepares standard streams and signals, so that their failures end in one line, no traceback.
+"""Prepares standard streams and signals, so that failures and interrupts print no traceback.
 
 This module imports little, so that `lab kube-inject`, which uses it, starts fast.
 """
@@ -24,7 +24,7 @@ INTERRUPTS: Final = ("SIGTERM", "SIGHUP")
 class OutputError(SidecarLabError):
     """Standard output cannot be written.
 
-    The message is "" when the reader of a pipe has ended (`| head`): nothing is reported then.
+    When the reader of a pipe has ended (`| head`), the message is "", and nothing is reported.
     """
 
     def __init__(self, reason: OSError) -> None:
@@ -43,7 +43,8 @@ class _Output(io.FileIO):
     """File descriptor 1. After the first failed write, nothing more is written to it.
 
     The failure is raised only once, so that what is printed while the program ends (tasks, reports)
-    does not fail again; and only in the main thread: an exception in another thread would be lost.
+    does not fail again. It is raised only in the main thread, because an exception in another
+    thread would be lost.
     """
 
     failed: OSError | None = None
@@ -70,8 +71,9 @@ def prepare(make: Callable[[OSError], BaseException] = OutputError) -> None:
     """Prepare the streams and signals of a program; its main function must call this first.
 
     Opens closed standard streams on /dev/null, replaces sys.stdout by a stream that writes through
-    _Output, and makes INTERRUPTS raise KeyboardInterrupt. `make` returns the exception to raise for
-    a failed write. Raises OutputError when standard output is closed.
+    _Output (not on Windows), and makes INTERRUPTS raise KeyboardInterrupt unless the process
+    ignores them (`nohup`). `make` returns the exception to raise for a failed write. Raises
+    OutputError when standard output is closed.
     """
     for name in INTERRUPTS:
         _interrupt_at(getattr(signal, name, None))

@@ -19,7 +19,8 @@ from lab.progress import Progress, Task
 class Options:
     """The options of `lab up` from the command line.
 
-    `confirm` asks the user before Docker is installed or started; None: no question.
+    `confirm` asks the user before Docker is installed or started. If it is None, this is done
+    without a question.
     """
 
     source: ImageSource = ImageSource.AUTO
@@ -28,9 +29,9 @@ class Options:
     versions: Versions = DEFAULT
     mesh: Mesh = Mesh.OURS
     recreate: bool = False
-    """Whether an existing cluster is deleted and created again, whatever its state."""
+    """Whether an existing cluster is deleted and created again even if it could be used."""
     confirm_loss: Callable[[str], bool] | None = None
-    """Asks the user before a cluster is deleted; None: the cluster is kept without a question."""
+    """Asks the user before a cluster is deleted. If it is None, the cluster stays."""
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Bringup:
     wanted: list[Object] = field(default_factory=list)
     """Every Kubernetes object of the mesh that this `up` installs."""
     ours: list[Object] = field(default_factory=list)
-    """Every Kubernetes object of our own mesh; removed when Istio is installed instead."""
+    """Every Kubernetes object of our own mesh. They are removed when Istio is installed instead."""
     peer_images: dict[str, str] = field(default_factory=dict)
     """Istio's images, when Istio is installed: image reference → tag in Docker."""
     tools: str = ""

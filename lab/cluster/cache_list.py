@@ -15,11 +15,11 @@ from lab.paths import cache_root
 GO = ("mod", "build")
 """Go's caches of modules and of compiled objects: subfolders of `go` in the cache folder."""
 USED = "used"
-"""A file beside these caches; its modification time is the time of the last compilation."""
+"""A file beside Go's caches. Its modification time is the time of the last compilation."""
 
 
 def go_caches() -> dict[str, int]:
-    """Returns Go's existing caches: name → size in bytes."""
+    """Returns the sizes of Go's existing caches in bytes, by name of the cache."""
     folder = cache_root() / "go"
     folders = {f"go {name}": folder / name for name in GO}
     return {name: cache.tree_size(path) for name, path in folders.items() if path.is_dir()}
@@ -74,11 +74,11 @@ def text() -> str:
 def prune(unused_for: float, notify: Callable[[str], None]) -> str:
     """Remove unused cache entries, Go's caches if they are unused too, and unused images.
 
-    Entries and Go's caches count as unused after `unused_for` seconds. An image is unused if no
-    container uses it and the next `up` would not need it; with `unused_for` 0, the second
-    condition does not count. Returns a text that tells what was removed. First waits until running
-    builds have ended, because it is not known what a running build will use; calls `notify` with
-    a line of text if it has to wait.
+    Entries and Go's caches count as unused after `unused_for` seconds. An image counts as unused if
+    no container uses it and the next `up` would not need it. If `unused_for` is 0, images that the
+    next `up` would need are removed, too. Returns a text that tells what was removed. First waits
+    until running builds have ended, because it is not known what a running build will use; calls
+    `notify` with a line of text if it has to wait.
     """
     with ExitStack() as held:
         for name in ("images", go_programs.COMPILING):

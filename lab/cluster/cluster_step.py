@@ -20,7 +20,7 @@ from lab.progress import Task
 
 
 def cluster(up: Bringup, task: Task) -> None:
-    """Ensure that a node runs whose API server answers, and load the changed images into it.
+    """Ensure that the node runs and its API server answers; load the changed images into the node.
 
     Uses the existing node, repairs it, or creates a new one. Raises RefusedError when the cluster
     must be created again and the user did not agree to lose it.
@@ -157,7 +157,7 @@ def load_changed_images(up: Bringup, task: Task) -> None:
 def lacks(there: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     """Whether the node lacks a wanted image or has another version of it.
 
-    `there` (the node's images) and `wanted`: name of the image → its tag in Docker, which changes
-    with the content.
+    `there` describes the node's images. Both dicts have the name of an image as key and its tag in
+    Docker as value; the tag changes with the image's content.
     """
     return any(there.get(reference) != content for reference, content in wanted.items())

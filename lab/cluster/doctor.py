@@ -1,4 +1,4 @@
-"""Judges the facts that machine.py gathered. It does no I/O, so tests can try any machine."""
+"""Judges the facts that machine.py gathered. `judge` does no I/O, so tests can try any machine."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from lab.mesh.errors import SidecarLabError
 
 GIB = 1 << 30
 DISK_NEEDED, DISK_WANTED = 4 * GIB, 25 * GIB
-"""Bytes of free disk: needed to run the lab at all; wanted to build everything from sources."""
+"""Bytes of free disk: the lab needs the first to run, and the second to build all from sources."""
 MEMORY_NEEDED, MEMORY_WANTED = 2 * GIB, 4 * GIB
 WATCHES_WANTED, INSTANCES_WANTED = 65536, 256
 """The wanted inotify limits of the machine.
@@ -18,7 +18,7 @@ WATCHES_WANTED, INSTANCES_WANTED = 65536, 256
 kubelet, containerd and the pods share these limits with the user's programs, such as an editor.
 """
 INSTANCES_NEEDED = 16
-"""inotify instances without which no node starts: a running node uses 13."""
+"""The minimum limit of inotify instances: with less, no node starts. A running node uses 13."""
 
 
 def likely_causes(step: str) -> list[Finding]:
@@ -243,7 +243,7 @@ def _platform(host: Host) -> list[Finding]:
 
 
 def _will(host: Host, findings: Sequence[Finding]) -> Finding:
-    """Returns the finding that tells what `lab up` would do here."""
+    """Returns the finding that tells what `lab up` would do on this machine."""
     stopping = [finding for finding in findings if finding.verdict == "fail"]
     if stopping:
         names = ", ".join(finding.name for finding in stopping)

@@ -26,7 +26,8 @@ def down(paths: LabPaths, progress: Progress, *, insist: bool = False) -> list[L
     """Remove one lab and return what is left of it.
 
     `insist`: the user agrees to remove a lab whose folder is gone (see ownership.find). Raises
-    RefusedError when the name belongs to a lab in another folder, or to a cluster of no lab.
+    RefusedError when the name belongs to a lab in another folder, or to a kind cluster that no lab
+    created.
     """
     with progress.task("cluster") as task:
         if _nothing_answers(progress):
@@ -109,7 +110,7 @@ def down_all(
 
     Returns what is left. If that daemon has containers or networks that belong to no lab, `force`
     removes those too; without `force`, raises RefusedError and leaves the daemon running.
-    `exclusively` takes a lab's lock.
+    `exclusively` returns a context manager that holds the lock of a lab.
     """
     from pathlib import Path
 
@@ -147,7 +148,7 @@ def down_all(
 
 
 def _remove_packages(progress: Progress) -> None:
-    """Remove the packages that `up` installed, unless something else still needs them."""
+    """Remove the packages that `up` installed, unless other software on this machine needs them."""
     if not apt.read().installed:
         return
     with progress.task("packages") as task:
@@ -156,7 +157,7 @@ def _remove_packages(progress: Progress) -> None:
 
 
 def labs() -> list[tuple[str, str]]:
-    """Returns the name and folder of every lab in this Docker daemon, from its networks' labels."""
+    """Returns the name and folder of every lab in this Docker daemon (from labels of networks)."""
     form = f'{{{{.Label "{engine.LABEL}"}}}}\t{{{{.Label "{kind.HOME_LABEL}"}}}}'
     rows = docker(
         "network", "ls", "--filter", f"label={kind.HOME_LABEL}", "--format", form

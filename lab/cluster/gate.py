@@ -19,7 +19,7 @@ from lab.paths import LabPaths
 
 DOCKER_SECONDS = 10.0
 API_SECONDS = 4.0
-"""Seconds that Docker and the API server may take to answer; each gets one request."""
+"""Seconds that the API server may take to answer one request."""
 
 Kind = Literal["no docker", "gone", "paused", "stopped", "silent"]
 
@@ -28,7 +28,7 @@ Kind = Literal["no docker", "gone", "paused", "stopped", "silent"]
 class NodeState:
     """The state of a node's container.
 
-    `state`: Docker's word (running, paused, …); "" when there is no such container.
+    `state`: Docker's term for the state (running, paused, …); "" when there is no such container.
     `unreachable`: why Docker does not answer; "" when it answers.
     """
 
@@ -73,11 +73,11 @@ def judge(
     api: str,
     remedy: provision.DockerRemedy | None,
 ) -> Obstacle | None:
-    """Returns what `obstacle` returns, from plain data: it does no I/O.
+    """Computes the result of `obstacle` from plain data; does no I/O.
 
     `up`: the command that brings the lab up. `node`: the name of the node's container. `api`: why
-    the API server does not answer; "" when it answers. `remedy`: what to do when Docker does not
-    answer.
+    the API server does not answer; "" when it answers. `remedy`: what to do if Docker does not
+    answer; None when it answers.
     """
     if node_state.unreachable:
         reason = _line(node_state.unreachable)

@@ -2,7 +2,7 @@
 
 This module judges nothing and leaves nothing changed: test rules are set in a new network
 namespace, which ends with the process that sets them, and a test network is removed at once.
-Every question has a deadline.
+Every attempt has a time limit.
 """
 
 import os
@@ -31,7 +31,7 @@ INOTIFY = Path("/proc/sys/fs/inotify")
 class Host:
     """The facts about this machine. Sizes are in bytes.
 
-    None means that this system has no such fact (for instance no inotify limits).
+    A field is None if this system does not have what it describes (for instance inotify limits).
     """
 
     machine: provision.Machine
@@ -62,7 +62,7 @@ class Host:
 
 
 def gather() -> Host:
-    """Gather all facts; the slow ones are gathered in threads at the same time."""
+    """Gather all facts; threads gather three slow ones (registry, netfilter, Go) meanwhile."""
     with ThreadPoolExecutor(max_workers=3) as pool:
         registry = pool.submit(registry_problem)
         netfilter = pool.submit(try_netfilter)
@@ -171,9 +171,9 @@ COMMIT
 def try_netfilter() -> tuple[str, str]:
     """Try to set PROBE_RULES in a new network namespace; returns the error and the place.
 
-    The error is "" when the rules could be set, and "?" when they could not be tried. The place is
-    this machine if the kernel allows it (for a user who is not root, in a new user namespace),
-    else a running kind node.
+    The error is "" when the rules could be set, and "?" when no place was found to try them. The
+    first place is this machine; a user who is not root needs a new user namespace there. If this
+    user may not create one, or programs are missing, the second place is a running kind node.
     """
     if shutil.which("unshare") and shutil.which("iptables-restore"):
         root = getattr(os, "geteuid", lambda: 1)() == 0

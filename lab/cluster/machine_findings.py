@@ -1,4 +1,4 @@
-"""The findings of `lab doctor`: data, text, and which steps of `lab up` each may make fail."""
+"""The findings of `lab doctor` as data and as text; which steps of `lab up` they may make fail."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -14,7 +14,10 @@ from lab.errors import ClusterError
 from lab.paths import LabPaths
 
 SCHEMA = 1
-"""Increase this number when a field changes its meaning; a file with another number is ignored."""
+"""The version of the file format: a file with another version is ignored.
+
+Increase it when a field changes its meaning.
+"""
 
 Phase = Literal["creating", "installing", "ready"]
 """How far `lab up` got.
@@ -54,7 +57,10 @@ class LabState:
     source: str = ""
     """How the node image was obtained: pull or build."""
     stage: str = ""
-    """Reference of the node image's stage with Kubernetes; its change needs a new cluster."""
+    """Reference of the image with Kubernetes that the node image is built on (or the stock image).
+
+    When it changes, the cluster must be created again.
+    """
     created: float = 0.0
 
     def to_json(self) -> str:

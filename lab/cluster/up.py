@@ -33,7 +33,7 @@ GONE_SECONDS = 60.0
 def preflight(up: Bringup, task: Task) -> None:
     """Create the lab's folders and check that there is enough free disk.
 
-    Raises HostError when there is not enough.
+    Raises HostError when less than MINIMUM_FREE bytes are free.
     """
     import shutil
 
@@ -116,7 +116,8 @@ def control_plane(up: Bringup, task: Task) -> None:
 def ready(up: Bringup, task: Task) -> None:
     """Wait until the control plane runs and injects a test pod, then record the lab as ready.
 
-    "Runs" means that its Deployments are rolled out and its pods are ready since the node's start.
+    The control plane runs when its Deployments are rolled out, its pods are ready, and their
+    containers started after the node's last start.
     """
     assert up.api is not None
     assert up.state is not None
@@ -153,8 +154,9 @@ STEPS = (
 def bring_up(up: Bringup) -> LabState:
     """Run the steps in order and return the lab's state.
 
-    If a step fails, prints the findings of `lab doctor` that may have caused the failure, with
-    their fixes, and raises the step's exception. The finished steps are not undone.
+    If a step fails (not: if the lab refuses to go on), prints the findings of `lab doctor` that may
+    have caused the failure, with their fixes, and raises the step's exception. The finished steps
+    are not undone.
     """
     for step in STEPS:
         try:

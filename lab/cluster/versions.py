@@ -1,17 +1,24 @@
-"""The versions of all that the lab is built from. To try another Kubernetes, change DEFAULT."""
+"""The versions of the software that the lab is built from.
+
+To try another version of Kubernetes, change DEFAULT.
+"""
 
 from dataclasses import dataclass
 from typing import Final
 
 DEBIAN_SUITE: Final = "bookworm"
-"""The suite of the images. No newer one: its systemd 252 runs under cgroup v1, 258 does not."""
+"""The Debian suite of the images. Its systemd 252 runs under cgroup v1; systemd 258 does not."""
 PYTHON: Final = "3.11"
 """The version of /usr/bin/python3 in the images, for which the Python wheels are chosen."""
 
 
 @dataclass(frozen=True)
 class Versions:
-    """The versions that one lab is built from; those of Go programs name folders in `sources/`."""
+    """The versions that one lab is built from.
+
+    `sources/` has a folder for each version of each Go program, except Istio: its folder is named
+    without a version.
+    """
 
     kubernetes: str = "1.37.2"
     etcd: str = "v3.7.0"
@@ -29,7 +36,7 @@ class Versions:
 
 
 KUBERNETES_VERSIONS: Final = ("1.37.2", "1.36.3", "1.35.4", "1.34.4", "1.33.13")
-"""The versions with a folder in `sources/`.
+"""The versions of Kubernetes that have a folder in `sources/`.
 
 1.32.13 has no folder: the Go module proxy lacks k8s.io/cri-client of 1.32.12 and 1.32.13.
 """
@@ -39,7 +46,9 @@ STOCK_NODES: Final = {
     "1.37": "kindest/node:v1.37.0@sha256:"
     "a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5",
 }
-"""Minor version → stock node image to pull. For other minor versions, the tag is derived.
+"""Minor version of Kubernetes → the stock node image to pull.
+
+For a minor version that is not listed here, `stock_node` makes the tag from the version.
 
 The digest of the pulled image is in our node image's label `org.opencontainers.image.base.name`.
 """
