@@ -35,8 +35,8 @@ class Rotated:
 def request(api: KubeApi) -> str:
     """Request a rotation in an annotation of the webhook's Secret; returns the id of the request.
 
-    When discovery has made the new certificate, it writes the id into a second annotation. Raises
-    ClusterError when there is no such Secret.
+    When discovery (the server of our control plane) has made the new certificate, it writes the id
+    into a second annotation. Raises ClusterError when there is no such Secret.
     """
     request_id = uuid.uuid4().hex
     body = {"metadata": {"annotations": {contract.ROTATE_ANNOTATION: request_id}}}

@@ -46,7 +46,7 @@ STOCK_NODES: Final = {
     "1.37": "kindest/node:v1.37.0@sha256:"
     "a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5",
 }
-"""Minor version of Kubernetes → the stock node image to pull.
+"""Minor version of Kubernetes → the stock node image (the one that kind publishes) to pull.
 
 For a minor version that is not listed here, `stock_node` makes the tag from the version.
 

@@ -26,7 +26,7 @@ from lab.kube.paths import Object, path_of
 FIELD_MANAGER = "sidecar-lab"
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
-"""Default of the seconds for which an API server may send nothing while it answers."""
+"""Seconds for which an API server may send nothing, unless the caller sets another limit."""
 UP_HINT = "`lab status` says whether the lab is up; `lab up` creates or repairs it"
 _CONNECTIONS = 4
 """Maximum number of connections that are kept open."""
@@ -58,7 +58,10 @@ class KubeApi:
 
     @classmethod
     def from_file(cls, kubeconfig: Path, *, timeout: float = READ_SECONDS) -> Self:
-        """Returns a client by a lab's kubeconfig. Raises KubeconfigError if it cannot be used."""
+        """Returns a client of the API server in a lab's kubeconfig.
+
+        Raises KubeconfigError if the kubeconfig does not exist or cannot be used.
+        """
         if not kubeconfig.is_file():
             raise KubeconfigError(
                 f"there is no {kubeconfig}: the cluster was not created, or not completely",
@@ -140,7 +143,7 @@ class KubeApi:
     ) -> Object:
         """Send one request; return the JSON object of the answer.
 
-        `partial`: request a list in which each object has only its metadata.
+        `partial`: whether to ask for only the metadata of the objects in a list.
         """
         accept = f"{_PARTIAL},application/json" if partial else "application/json"
         answer = self.send(method, path, query=query, body=body, content=content, accept=accept)
@@ -152,7 +155,7 @@ class KubeApi:
         return _accepted(answer, "GET", path).decode(errors="replace")
 
     def get(self, path: str, **query: str) -> Object:
-        """Send GET; return the JSON object. Raises NotFoundError if it does not exist."""
+        """Send GET; return the JSON object at this path. Raises NotFoundError if there is none."""
         return self.request("GET", path, query=query)
 
     def find(self, path: str) -> Object | None:

@@ -1,4 +1,4 @@
-"""The errors of requests to an API server; the root of all errors is in lab/mesh/errors.py."""
+"""The errors of requests to an API server; their base classes are in lab/errors.py."""
 
 from collections.abc import Sequence
 

@@ -18,11 +18,13 @@ from lab.kube.errors import KubeconfigError
 
 @dataclass(frozen=True)
 class Login:
-    """An API server and credentials. Certificates and keys are PEM; what is not set is empty.
+    """An API server and credentials. Certificates and keys are in PEM format.
+
+    A field is empty, False or None when the kubeconfig does not set it.
 
     `authority`: the cluster's CA certificate. `namespace`: the context's default namespace.
     `server_name`: the name in the server's certificate, if it differs from the address.
-    `insecure`: the server's certificate is not verified. `basic`: user name and password.
+    `insecure`: whether the server's certificate is not verified. `basic`: user name and password.
     """
 
     server: str
@@ -45,7 +47,7 @@ def default_files() -> tuple[Path, ...]:
 
 
 def read(files: Sequence[Path], context: str = "") -> Login:
-    """Read the named context, or the current one if `context` is "".
+    """Returns the login of the context `context`, or of the current context if `context` is "".
 
     Raises KubeconfigError when the context does not exist or cannot be used.
     """
@@ -65,9 +67,9 @@ def read(files: Sequence[Path], context: str = "") -> Login:
 
 
 def parse(documents: Sequence[tuple[Path, str]], context: str = "") -> Login:
-    """Parse at least one pair (file, its text) and return what `read` returns.
+    """Parses kubeconfig files, given as pairs (file, its text); returns the same as `read`.
 
-    Runs the credential plugin if the user's entry names one.
+    There must be at least one pair. Runs the credential plugin if the user's entry names one.
     """
     config, origin = _merged(documents)
     files = [file for file, _ in documents]
@@ -122,7 +124,7 @@ _GROUPS = (("contexts", "context"), ("clusters", "cluster"), ("users", "user"))
 
 
 def _merged(documents: Sequence[tuple[Path, str]]) -> tuple[Mapping[str, Any], Mapping[int, Path]]:
-    """Returns the merged kubeconfig, and the file that each entry comes from: id(entry) → file."""
+    """Returns the merged kubeconfig, and a dict from id(entry) to the file that has the entry."""
     import yaml  # 0.04 s: only where a kubeconfig is read
 
     merged: dict[str, Any] = {group: [] for group, _ in _GROUPS} | {"current-context": None}
@@ -165,7 +167,7 @@ def _data(entry: Mapping[str, Any], key: str, folder: Path) -> bytes:
 def _plugin(files: Sequence[Path], context: str, token: str) -> tuple[str, bytes, bytes]:
     """Run the user's credential plugin; return its token, certificate and key.
 
-    `token` is returned if the plugin gives none.
+    If the plugin returns no token, `token` is returned.
     """
     from kubernetes import client, config
 

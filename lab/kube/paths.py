@@ -1,4 +1,4 @@
-"""Makes URL paths for the kinds of objects that the lab uses, and query parameters. Pure."""
+"""Makes URL paths and query parameters for the objects that the lab uses; does no I/O."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +34,8 @@ PLURALS = {
 def collection(kind: tuple[str, str], namespace: str | None) -> str:
     """Returns the URL path of all objects of `kind`, which is (apiVersion, kind).
 
-    `namespace` None: cluster-wide. Raises KeyError for a kind that PLURALS lacks.
+    If `namespace` is None, these are the objects of the whole cluster. Raises KeyError for a kind
+    that PLURALS lacks.
     """
     version, _ = kind
     root = f"/api/{version}" if "/" not in version else f"/apis/{version}"

@@ -1,4 +1,7 @@
-"""Follows the changes of a collection: lists it, then watches; lists again if the watch breaks."""
+"""Follows the changes of a collection: lists its objects, then watches it.
+
+If the watch breaks, lists the objects again.
+"""
 
 import json
 import time
@@ -11,7 +14,7 @@ from lab.kube.paths import Object
 STARTING = (0, 429, 500, 503)
 """HTTP statuses of an API server that is starting or overloaded; 0 means no answer."""
 GONE = 410
-"""HTTP status when the resourceVersion to watch from is too old: list again."""
+"""HTTP status when the resourceVersion to watch from is too old, so that a new list is needed."""
 PAUSE = 0.2
 """Seconds to wait before the next list, after a failed list or a watch without any event."""
 
@@ -26,8 +29,8 @@ def watch(
 ) -> Generator[list[Object], None, None]:
     """Yields all objects of the collection at `path`: at once, and again after every change.
 
-    Ends after `seconds`. Raises ApiError when the API server refuses the list. With `patient`,
-    tries again while the server is starting or does not answer; else this raises ApiError, too.
+    Ends after `seconds`. Raises ApiError when the API server refuses the list. If the server is
+    starting or does not answer, tries again; if `patient` is False, raises ApiError then, too.
     """
     deadline = time.monotonic() + seconds
     asked = dict(query or {})

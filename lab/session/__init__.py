@@ -1,1 +1,1 @@
-"""Helpers for the nox sessions: each session writes a log; the last lines say what failed."""
+"""Helpers for nox: write a log of each session; print at the end which tests failed."""

@@ -15,7 +15,7 @@ CHUNK = 64 * 1024
 
 
 def run(argv: Sequence[str], log: Path, *, fresh: bool) -> int:
-    """Run `argv` and return its exit code; 128 + N if signal N ended the command.
+    """Run `argv` and return its exit code, or 128 + N if signal N ended the command.
 
     `fresh` empties the log first. If our standard output is a terminal, the command's output is a
     terminal too, so that it prints the same text and colours as without this function. The command
@@ -48,7 +48,8 @@ def run(argv: Sequence[str], log: Path, *, fresh: bool) -> int:
 def _copy(output: IO[bytes], copy: IO[bytes]) -> None:
     """Copy the output to the log and to stdout until the command ends.
 
-    If stdout can no longer be written (its reader has ended), copy only to the log.
+    If stdout can no longer be written (its reader has ended or its disk is full), copy only to the
+    log.
     """
     out = sys.stdout.buffer
     open_ = True

@@ -1,4 +1,4 @@
-"""Reads from a session's log which tests failed and how many were not run."""
+"""Finds in the logs of sessions which tests failed and how many were not run, and why."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 MOST: Final = 20
-"""Maximum number of failures listed for one session: more would hide the other sessions'."""
+"""Maximum number of failures listed for one session: more would hide those of other sessions."""
 _ESCAPES: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-_])|\r")
 _SUMMARY: Final = re.compile(r"(?m)^=+ short test summary info =+$")
 _FAILED: Final = re.compile(r"(?m)^(?:FAILED|ERROR|[Ee]rror:) (?=\S)(.+)$")
@@ -39,8 +39,9 @@ def plain(text: str) -> str:
 def failures(log: str) -> list[str]:
     """Parses a session's log; returns one text for each failure.
 
-    Failures are the lines with FAILED, ERROR or `error:` in pytest's last summary, or in the whole
-    log if it has no summary. If there is no failure, returns how the last failed command ended.
+    Failures are the lines that begin with FAILED, ERROR or `error:` after the heading of pytest's
+    last summary, or in the whole log if it has no summary. If there are no such lines, returns how
+    the last failed command ended; [] when no command failed.
     """
     last = _SUMMARY.split(log)[-1]
     failed = list(dict.fromkeys(_FAILED.findall(last)))

@@ -71,7 +71,10 @@ def containers(*filters: str) -> list[Container]:
 
 
 def names(kind: str, *filters: str) -> list[str]:
-    """Returns the names of the networks or volumes (`kind`) that match every filter."""
+    """Returns the names of the networks or volumes that match every filter.
+
+    `kind`: "network" or "volume".
+    """
     listed = docker(kind, "ls", "--format", "{{.Name}}", *_filters(filters)).stdout
     return listed.split()
 

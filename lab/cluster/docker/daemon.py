@@ -25,7 +25,7 @@ from lab.errors import HostError
 
 RUNTIME = "sidecar-lab"
 START_DEADLINE = 60.0
-"""Seconds that a new daemon may take to answer: first it may have to read a large data root."""
+"""Seconds that a new daemon may take to answer. It is slow if its data root is large."""
 
 
 def runs() -> bool:
@@ -43,10 +43,11 @@ def answers() -> bool:
 
 
 def start() -> Started | None:
-    """Start a daemon on the default socket, or restart the lab's daemon; return its record.
+    """Ensure that a daemon answers on the default socket; return the record of the lab's daemon.
 
-    Returns None when a daemon that the lab did not start answers there: then the lab uses that one.
-    Raises HostError with the end of the daemon's log when the daemon does not answer in time.
+    Starts the lab's daemon, or restarts it if it runs but does not answer. Returns None when a
+    daemon that the lab did not start answers there; the lab then uses that daemon. Raises HostError
+    with the end of the daemon's log when the daemon does not answer in time.
     """
     home().mkdir(parents=True, exist_ok=True)
     try:
@@ -205,8 +206,8 @@ def tail(log: Path, lines: int = 8) -> str:
 def stop() -> list[str] | None:
     """Stop the daemon that the lab started and undo its changes to this machine.
 
-    Returns a sentence for each change that could not be undone; None when the lab started no
-    daemon. The caller must remove all containers and networks first: because of live-restore,
+    Returns a sentence for each change that was not undone; None when the lab has started no daemon.
+    The caller must remove all containers and networks first: because of live-restore,
     containers keep running when the daemon stops.
     """
     record = recorded()
@@ -229,7 +230,7 @@ def stop() -> list[str] | None:
 
 
 def note_what_it_made() -> None:
-    """Note what the running daemon added, if its start was interrupted before it answered."""
+    """Complete the note about the running daemon if the `lab` that started it was interrupted."""
     if runs():
         notes.settle(_notes())
 

@@ -1,4 +1,4 @@
-"""Finds which daemon the docker command talks to, and judges whether the lab can run on it.
+"""Finds out which daemon the docker command talks to, and judges whether the lab can run on it.
 
 From the answers of `docker info` and `docker version`, this module recognizes Podman, rootless
 Docker, Docker Desktop and daemons on other machines.
@@ -74,7 +74,7 @@ class Daemon:
     """Memory of the daemon's machine, in bytes."""
     rootless: bool
     limits: bool
-    """Whether the daemon can limit memory, processes and CPU time: needed in rootless Docker."""
+    """Whether the daemon can limit memory, processes and CPU time; checked for rootless Docker."""
     http_proxy: str
     runtime: str
     """The name of the default OCI runtime; "" when the daemon does not report it."""
@@ -102,7 +102,7 @@ class DaemonCheck:
 
 
 def address() -> Address:
-    """Returns the daemon that the client is configured to use, by environment or Docker context."""
+    """Returns the daemon that the environment or a Docker context selects for the client."""
     if host := os.environ.get("DOCKER_HOST", ""):
         return Address("DOCKER_HOST", host)
     named = os.environ.get("DOCKER_CONTEXT", "")
@@ -288,7 +288,10 @@ _DEFAULT = "`docker context use default`"
 
 
 def _unset(where: Address) -> str:
-    """Returns the command that selects the default daemon, as the beginning of a fix; else ""."""
+    """Returns the command that selects the default daemon, to be put at the beginning of a fix.
+
+    Returns "" when no setting selects another daemon.
+    """
     if where.by in ("DOCKER_HOST", "DOCKER_CONTEXT"):
         return f"`unset {where.by}`; "
     return f"{_DEFAULT}; " if where.by else ""

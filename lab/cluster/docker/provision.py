@@ -25,7 +25,7 @@ PACKAGES = ("docker.io", "iptables", "ca-certificates")
 
 @dataclass(frozen=True)
 class Machine:
-    """The facts for `plan`; `distribution` is the words of ID and ID_LIKE in /etc/os-release."""
+    """The facts for `plan`. `distribution` has the words of ID and ID_LIKE in /etc/os-release."""
 
     system: str
     distribution: frozenset[str]
@@ -55,7 +55,10 @@ class DockerRemedy:
 
 
 def plan(machine: Machine) -> DockerRemedy:
-    """Decides how to get a Docker that answers; does no I/O. If one answers, nothing is done."""
+    """Decides what must be done so that Docker answers; does no I/O.
+
+    If Docker answers already, the result's action is "nothing".
+    """
     if not machine.unreachable:
         return DockerRemedy("nothing", "Docker answers")
     if "permission denied" in machine.unreachable.lower():
@@ -81,7 +84,7 @@ def plan(machine: Machine) -> DockerRemedy:
 def plan_address(address: Address) -> DockerRemedy:
     """Decides what to do when the daemon that the user selected does not answer.
 
-    The lab never starts its own daemon in its place: the user gets an instruction.
+    The lab never starts its own daemon instead of that daemon: the result is an instruction.
     """
     by, host = address.by, address.host
     context = by != "DOCKER_HOST"
@@ -213,7 +216,7 @@ def refuse_where_it_cannot_run() -> None:
 
 
 def install(task: Task, log: Path) -> None:
-    """Install Debian's package docker.io, and prevent it from starting a daemon itself.
+    """Install the Debian packages in PACKAGES; docker.io is kept from starting a daemon itself.
 
     Raises HostError with the path of the log when the installation fails.
     """

@@ -1,9 +1,10 @@
 """Installs Debian packages, notes which packages were added, and removes them again.
 
     <cache root>/machine/apt.json   the note: which packages the lab installed, or installs now
-    /usr/sbin/policy-rc.d           while we install, forbids package scripts to start services
+    /usr/sbin/policy-rc.d           the policy file: while it exists, package scripts may not start
+                                    services
 
-The policy file (policy-rc.d) contains MARK. If anything interrupts an installation (even SIGKILL),
+The policy file contains MARK. If anything interrupts an installation (even SIGKILL),
 the next `up`, `down` or `doctor` calls `settle`, which removes this file and completes the note.
 `down --all` removes the packages.
 """
@@ -28,10 +29,13 @@ from lab.paths import cache_root
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 MARK = "# made by sidecar-lab while it installs packages; it removes this file again:"
-"""Text by which the lab recognizes its own policy file; the pid and start time of `lab` follow."""
+"""Text by which the lab recognizes its own policy file.
+
+In the file, the pid and the start time of the `lab` process follow this text.
+"""
 APT = ("apt-get", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", "-q", "-y")
 OPTIONS = ("--no-install-recommends", "--no-upgrade")
-"""Options with which `apt-get install` changes no package that is installed already."""
+"""Options of `apt-get install`: add no recommended packages, and upgrade no installed ones."""
 GROUPS = ("docker",)
 """System groups that the scripts of the packages may create."""
 _PLANNED = re.compile(r"^Inst (\S+)", re.MULTILINE)
@@ -53,9 +57,9 @@ class InstallNote:
     owner: Process | None = None
     """The `lab` process that installs now; None when no installation is in progress."""
     residue: tuple[str, ...] = ()
-    """Packages that had been removed before, but whose configuration files the user had kept.
+    """Removed packages of which configuration files were left when the installation began.
 
-    If the lab installed any of these, `remove` does not purge, so that the files stay.
+    If the lab installed any of these, `remove` does not purge, so that these files stay.
     """
     new_groups: tuple[str, ...] = ()
     """Groups that did not exist before the installation and that it may create."""
@@ -126,7 +130,7 @@ def settle() -> str:
 def remove(log: Path) -> list[str]:
     """Remove the packages and groups that the lab added; apt-get's output goes to `log`.
 
-    Returns sentences about the packages that stay, and why; [] when all were removed.
+    Returns sentences that tell which packages stay and why; [] when all were removed.
     """
     settle()
     note = read()
@@ -191,7 +195,9 @@ def _completed(note: InstallNote) -> InstallNote:
 
 
 def added_packages(note: InstallNote, now: Sequence[str]) -> list[str]:
-    """Returns the packages that the installation added: planned, installed now, and not before.
+    """Returns the packages that the installation added.
+
+    These were planned, are installed now (`now`), and were not installed before the installation.
 
     A new package that was not planned is left out: if the installation was interrupted, somebody
     else may have installed it since then.
@@ -236,7 +242,10 @@ def _members_line(name: str) -> str:
 
 @contextmanager
 def _no_service_starts() -> Iterator[None]:
-    """Forbid package scripts to start services; does nothing if systemd runs or POLICY exists."""
+    """Write POLICY, which forbids package scripts to start services; remove it after the block.
+
+    Does nothing if systemd runs or POLICY exists already.
+    """
     forbid = not Path("/run/systemd/system").is_dir() and not POLICY.exists()
     if forbid:
         beside = POLICY.with_name(f"{POLICY.name}.sidecar-lab-{os.getpid()}")
@@ -255,7 +264,7 @@ def _no_service_starts() -> Iterator[None]:
 
 
 def _maker(file: Path) -> Process | None:
-    """Returns the `lab` process that wrote the policy file; None if it is absent or not ours."""
+    """Returns the `lab` process that wrote the policy file; None if there is no file of ours."""
     try:
         match = re.search(rf"^{re.escape(MARK)} (\d+) ([\d.]+)$", file.read_text(), re.MULTILINE)
     except (OSError, UnicodeDecodeError):

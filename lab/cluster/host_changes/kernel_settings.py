@@ -1,9 +1,10 @@
 """Notes the kernel settings that a node changes, and restores them when the last node is gone.
 
 A node is a privileged container, so its systemd and kubelet change settings of the whole machine.
-The note is <cache root>/machine/kernel.json: name → value before the node. Only a setting that
-still has the node's value is restored: somebody else has set any other value since then. The
-inotify limits stay raised, because `lab doctor` tells users to raise them.
+The note, <cache root>/machine/kernel.json, holds the settings' values before the node was created.
+A setting is restored only if it still has the value that the node set. If it has another value,
+somebody else has changed it since then. The inotify limits stay raised, because `lab doctor` tells
+users to raise them.
 """
 
 import json
@@ -28,7 +29,7 @@ SET_BY_A_NODE: Final[Mapping[str, str]] = {
     "kernel.pid_max": "4194304",
     "vm.overcommit_memory": "1",
 }
-"""Name → the value that a node's systemd (sysctl.d, process 1) or kubelet sets."""
+"""Kernel setting → the value that a node's systemd (sysctl.d, process 1) or kubelet sets."""
 _ROOT = Path("/proc/sys")
 
 
@@ -43,7 +44,8 @@ def note() -> None:
 def undo() -> list[str]:
     """Restore the noted values after the last node is gone.
 
-    Returns [a sentence about the settings that this user may not change], or [] without any.
+    Returns one sentence, in a list, about the settings that this user may not change; [] when there
+    are no such settings.
     """
     try:
         before = dict(json.loads(_file().read_text()))

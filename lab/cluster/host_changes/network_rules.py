@@ -1,4 +1,4 @@
-"""Finds the firewall rules that a Docker daemon added, and the commands that remove just them.
+"""Finds the firewall rules that a Docker daemon added; makes commands that remove only these.
 
 The functions do no I/O: they take texts of `iptables-save` and return commands. A rule is the
 daemon's if it was added since the daemon started and refers to a new chain of Docker's or to the
@@ -49,7 +49,7 @@ class Rule:
 
     @property
     def target(self) -> str:
-        """The chain or target that the rule jumps to; "" if it jumps to none."""
+        """The chain or target that the rule jumps to; "" if the rule does not jump."""
         return _after(self.words, _JUMPS)[-1] if _after(self.words, _JUMPS) else ""
 
 
@@ -73,7 +73,7 @@ class DaemonRules:
     policies: tuple[Chain, ...] = ()
 
     def and_then(self, later: "DaemonRules") -> "DaemonRules":
-        """Returns these chains and rules and those that a later start of the daemon added."""
+        """Returns these additions together with `later`, those of a later start of the daemon."""
         known = {_key(chain) for chain in self.policies}
         policies = tuple(chain for chain in later.policies if _key(chain) not in known)
         return DaemonRules(
@@ -104,7 +104,7 @@ def parse(saved: Mapping[str, str]) -> Rules:
 
 
 def difference(before: Rules, after: Rules) -> DaemonRules:
-    """Returns what the daemon added; it was started after `before` and prior to `after`."""
+    """Returns what the daemon added. `before` and `after`: the rules before and after its start."""
     known = {_key(chain): chain.policy for chain in before.chains}
     new = [chain for chain in after.chains if _key(chain) not in known]
     # An unused table has no chains; its first rule brings the built-in ones along.
@@ -136,7 +136,7 @@ def _is_the_daemons(rule: Rule, dockers: set[tuple[str, str, str]]) -> bool:
 
 
 def undo(added: DaemonRules, now: Rules) -> list[list[str]]:
-    """Returns the commands, in order, that remove what the daemon added, as far as it still exists.
+    """Returns the commands that remove those of the daemon's additions that still exist, in order.
 
     If somebody else's rule is in a chain or jumps to it, both the chain and that rule stay.
     """

@@ -5,7 +5,7 @@
 
 While the daemon starts, the field `before` of the note holds the machine's state before the start.
 The other fields hold what all starts added together: firewall rules and chains, the bridge, kernel
-settings, files. If a start is interrupted, the next command completes the note.
+settings, files. If a start is interrupted, the next `up` or `down --all` completes the note.
 """
 
 import json
@@ -40,7 +40,7 @@ FILES = (
     "/run/docker/libnetwork",
     "/run/docker",
 )
-"""Files and folders that dockerd and its containerd create elsewhere than the lab tells them to.
+"""Files and folders that dockerd and its containerd create outside the lab's folders.
 
 A folder is removed only if it is empty.
 """
@@ -62,13 +62,13 @@ class MachineState:
 
 @dataclass(frozen=True)
 class DaemonNote:
-    """What the daemon's starts have added so far; during a start, also the state before it."""
+    """What all starts of the daemon have added so far; during a start, also the state before it."""
 
     rules: DaemonRules = field(default_factory=DaemonRules)
     links: tuple[str, ...] = ()
     """Network interfaces that the daemon added."""
     sysctls: Mapping[str, str] | None = None
-    """Kernel settings that the daemon changed: name → the value before."""
+    """Kernel settings that the daemon changed: name → the value before that change."""
     files: tuple[str, ...] = ()
     """Files and folders that the daemon added."""
     others: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ def look() -> MachineState:
 
 
 def before_start(file: Path) -> None:
-    """Write the machine's state before the daemon's start into the note; its other fields stay."""
+    """Write the machine's state into the note before the daemon starts; keep the other fields."""
     settle(file)
     note = read(file) or DaemonNote(others=look().links)
     _write(file, replace(note, before=look()))
@@ -107,7 +107,10 @@ def settle(file: Path) -> None:
 
 
 def completed(note: DaemonNote, now: MachineState) -> DaemonNote:
-    """Returns the note with what the daemon added since `note.before`, which must not be None."""
+    """Returns a note that also has what the daemon added since `note.before`.
+
+    `note.before` must not be None; in the result it is None.
+    """
     was = note.before
     assert was is not None
     changed = {
@@ -127,7 +130,10 @@ def completed(note: DaemonNote, now: MachineState) -> DaemonNote:
 
 
 def undo(file: Path) -> list[str]:
-    """Remove what the daemon added, after its end; returns sentences about what stays and why."""
+    """Remove what the daemon added; the daemon must have ended.
+
+    Returns sentences that tell what stays and why; [] when nothing stays.
+    """
     settle(file)
     note = read(file)
     if note is None:
@@ -155,9 +161,9 @@ def undo(file: Path) -> list[str]:
 
 
 def _forwarding(note: DaemonNote, now: MachineState) -> dict[str, list[str]]:
-    """Returns the IP-forwarding settings that must stay: name → the interfaces that may need it.
+    """Returns the IP-forwarding settings that must stay, each with the interfaces that may need it.
 
-    These are interfaces that appeared since the daemon's first start and are not the daemon's.
+    The interfaces are those that appeared since the daemon's first start and are not the daemon's.
     """
     new_links = [link for link in now.links if link not in (*note.others, *note.links)]
     return {name: new_links for name in note.sysctls or {} if new_links and "forward" in name}

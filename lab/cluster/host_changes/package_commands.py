@@ -1,4 +1,4 @@
-"""Runs package-manager commands safe from Ctrl-C, and ends those that outlived their `lab`."""
+"""Runs package-manager commands that Ctrl-C does not reach; ends those whose `lab` has ended."""
 
 import contextlib
 import os
