@@ -1,3 +1,3 @@
-"""Sidecar Lab: what sidecar injection does to a pod, proven on a live cluster."""
+"""Sidecar Lab shows what sidecar injection does to a pod, and proves it on a live cluster."""
 
 __version__ = "0.1.0"

@@ -95,8 +95,8 @@ def session(environ: Mapping[str, str]) -> Environment:
 def system_bundle(environ: Mapping[str, str]) -> Path | None:
     """Returns the file with trusted CA certificates.
 
-    This is the file that SSL_CERT_FILE names or, without it, the system's file. Returns None when
-    there is no such file or all of them are empty.
+    This is the file that SSL_CERT_FILE names or, if that file is missing or empty, the system's
+    file. Returns None when that is missing or empty, too.
     """
     defaults = ssl.get_default_verify_paths()
     candidates = [environ.get("SSL_CERT_FILE"), *BUNDLES, defaults.openssl_cafile]

@@ -1,1 +1,1 @@
-"""From a bare machine to a ready lab: Docker, images, node, control plane, and back."""
+"""Brings a lab up on any machine (Docker, images, node, control plane) and removes it again."""

@@ -31,7 +31,7 @@ class Options:
     recreate: bool = False
     """Whether an existing cluster is deleted and created again even if it could be used."""
     confirm_loss: Callable[[str], bool] | None = None
-    """Asks the user before a cluster is deleted. If it is None, the cluster stays."""
+    """Asks the user whether a cluster may be deleted; None stands for the answer no."""
 
 
 @dataclass

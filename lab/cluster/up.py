@@ -154,9 +154,9 @@ STEPS = (
 def bring_up(up: Bringup) -> LabState:
     """Run the steps in order and return the lab's state.
 
-    If a step fails (not: if the lab refuses to go on), prints the findings of `lab doctor` that may
-    have caused the failure, with their fixes, and raises the step's exception. The finished steps
-    are not undone.
+    If a step fails, prints the findings of `lab doctor` that may have caused the failure, with
+    their fixes, and raises the step's exception. Prints nothing for a RefusedError, since nothing
+    failed then. The finished steps are not undone.
     """
     for step in STEPS:
         try:

@@ -54,7 +54,7 @@ The digest of the pulled image is in our node image's label `org.opencontainers.
 """
 
 STOCK_BASE: Final = f"debian:{DEBIAN_SUITE}-slim"
-"""The image that our base image is built from when images are pulled.
+"""The image that our base image is built from when the lab pulls images instead of building them.
 
 A label of our base image holds its digest.
 """

@@ -60,8 +60,8 @@ def clear_stale() -> None:
     """Remove the daemon's pid files that do not name a running dockerd or containerd.
 
     The system reuses pids: a pid file of a killed daemon may name another program. dockerd does not
-    start if its pid file names any running process, and it believes that any running process
-    in containerd's pid file is containerd.
+    start if its pid file names any running process. If containerd's pid file names any running
+    process, dockerd takes this process for containerd.
     """
     for file, program in (
         (EXEC_ROOT.with_suffix(".pid"), "dockerd"),

@@ -20,7 +20,7 @@ from lab.errors import CommandError, HostError
 
 Kind = Literal["Docker Engine", "Docker Desktop", "rootless Docker", "Podman", "Windows containers"]
 FORWARDERS = ("docker-desktop", "colima", "lima-", "rancher-desktop", "orbstack", "finch")
-"""Host-name prefixes of virtual machines that forward published ports to this 127.0.0.1."""
+"""Host-name prefixes of virtual machines that forward published ports to our own 127.0.0.1."""
 
 
 @dataclass(frozen=True)

@@ -242,7 +242,7 @@ def _members_line(name: str) -> str:
 
 @contextmanager
 def _no_service_starts() -> Iterator[None]:
-    """Write POLICY, which forbids package scripts to start services; remove it after the block.
+    """During the `with` block, forbid package scripts to start services: write the file POLICY.
 
     Does nothing if systemd runs or POLICY exists already.
     """

@@ -1,7 +1,7 @@
 """Notes the kernel settings that a node changes, and restores them when the last node is gone.
 
 A node is a privileged container, so its systemd and kubelet change settings of the whole machine.
-The note, <cache root>/machine/kernel.json, holds the settings' values before the node was created.
+The note, <cache root>/machine/kernel.json, holds the values from before the first node.
 A setting is restored only if it still has the value that the node set. If it has another value,
 somebody else has changed it since then. The inotify limits stay raised, because `lab doctor` tells
 users to raise them.
