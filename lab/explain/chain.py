@@ -1,8 +1,9 @@
-"""The chain of questions that decide whether a pod gets a sidecar, in a cluster's order. Pure.
+"""The chain of questions that decide whether a pod gets a sidecar. Pure.
 
-Each question is worded so that the answer yes leads to a sidecar. The questions after the deciding
-one are answered too, as if the API server called the webhook, because once the cause of the first
-"no" is repaired, the next "no" decides.
+The questions are in the order in which a cluster decides them. Each question is worded so that the
+answer yes leads to a sidecar. The questions after the deciding one are answered too, as if the API
+server called the webhook, because once the cause of the first "no" is repaired, the next "no"
+decides.
 """
 
 from collections.abc import Iterator
@@ -170,7 +171,10 @@ _QUESTIONS: Final = {
 
 
 def _decision(situation: Situation) -> Iterator[Line]:
-    """Yields the injector's checks up to the one that decides; the pod passes the earlier ones."""
+    """Yields the lines of the injector's checks, up to the check that decides.
+
+    The pod passes the earlier checks. A check of a selector has a line only if it decides.
+    """
     decision = decision_of(situation)
     decided = line_of(decision.reason)
     for key in (*LINES, "policy"):

@@ -25,7 +25,8 @@ def plain(text: str, colour: str) -> str:
 def as_text(explanations: Sequence[Explanation], paint: Paint = plain) -> str:
     """Returns all explanations as text.
 
-    A pod takes only one line if an earlier pod has the same verdict and cause.
+    An existing pod takes only one line if an earlier pod of its namespace has the same verdict and
+    cause.
     """
     first_names: dict[tuple[object, ...], str] = {}
     blocks = []

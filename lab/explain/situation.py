@@ -236,7 +236,7 @@ class Situation:
     symptoms: Symptoms | None = None
     """Symptoms of an existing pod with a sidecar, None for any other subject."""
     generations: tuple[str, ...] = ()
-    """One text for each pod of the webhook if these pods differ in image or template, else ()."""
+    """One text for each ready webhook pod if these pods differ in image or template, else ()."""
     refusals: tuple[str, ...] = ()
     """Messages of the workload's FailedCreate events, newest last."""
     settings: Settings = field(default_factory=Settings)
@@ -261,7 +261,10 @@ class Situation:
 
 
 def calls(entry: Entry, situation: Situation) -> bool:
-    """Returns whether the API server calls `entry` for the pod, without its matchConditions."""
+    """Returns whether the API server calls `entry` for the pod.
+
+    The matchConditions of the entry are not evaluated.
+    """
     spaces = situation.namespace.labels if situation.namespace else {}
     return (
         entry.sees_pods

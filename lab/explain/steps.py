@@ -26,9 +26,10 @@ def steps(
 ) -> tuple[RepairStep, ...]:
     """Returns the repair steps for all findings, ordered by the `order` of their changes.
 
-    All edits of the pod are joined into one step. The last step recreates the pods, if the
-    controller does not do this after an edit. `renew`: whether the pods must be recreated even
-    without an edit.
+    All edits of the pod are joined into one step, which follows the other steps. The last step
+    recreates the pods. It is left out for a manifest, for a workload that is moved, for a
+    controller that recreates the pods after an edit, and if a person must follow advice first.
+    `renew`: whether the pods must be recreated even without an edit.
     """
     edits = [finding for finding in findings if isinstance(finding.change, EditPod)]
     others = [finding for finding in findings if finding.change and finding not in edits]

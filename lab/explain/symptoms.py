@@ -25,7 +25,7 @@ Kind = Literal["listener", "cluster", "route table", "endpoints", "secret"]
 
 
 def clean(text: object, most: int = _WORDS) -> str:
-    """Returns `text` as one line without control characters, cut after `most` characters."""
+    """Returns `text` as one line without control characters, cut to `most` characters and "..."."""
     plain = "".join(c if c.isprintable() else " " for c in str(text)[: 20 * most])
     plain = " ".join(plain.split())
     return plain if len(plain) <= most else f"{plain[:most]}..."
@@ -38,7 +38,8 @@ class Container:
     `lasting`: whether it is an init container that keeps running, as a native sidecar does.
     `ended`: whether it has ended and is not running again. `waiting`: kubelet's reason why it waits
     to start, "" if it does not wait. `message`: kubelet's message about the wait or the last end.
-    `exit_code`, `last_reason`: exit code and reason of the last end, None and "" before the first.
+    `exit_code`, `last_reason`: exit code and reason of the last end. If the container has not ended
+    yet, they are None and "".
     """
 
     name: str
@@ -93,8 +94,8 @@ class Symptoms:
 
     `age`: the pod's age in seconds. `unscheduled`: the scheduler's message if no node can run the
     pod, else "". `logs`: log texts by container name; "discovery" is the log of discovery.
-    `updates`: None if Envoy's counters were not read. `holders`: for each address that Envoy
-    rejected, the name of the EndpointSlice that contains this address.
+    `updates`: None if Envoy's counters were not read. `holders`: for each
+    malformed address that Envoy refused, the EndpointSlice that contains this address, if any.
     """
 
     age: float = 0.0

@@ -112,7 +112,8 @@ def _others(
 ) -> Iterator[str]:
     """Yields kind and name of each object in a document, except pods and workloads.
 
-    `pods`: the ids (Python's `id`) of these exceptions. Adds each Namespace object to `spaces`.
+    `pods`: the ids (Python's `id`) of the pod and workload objects, which are not yielded. This
+    function adds each Namespace object to `spaces`.
     """
     if id(value) in pods:
         return

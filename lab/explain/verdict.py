@@ -1,7 +1,8 @@
 """Derives an explanation from a situation: verdict, cause, deciding line and repair steps. Pure.
 
-This module applies the change for the first cause to the situation and judges the result again, and
-repeats this until a pod would be injected. So it finds all causes, and the changes in order.
+This module applies the change for the first cause to the situation and judges the result again. It
+repeats this until a pod would be injected or the effect of a change is not known. So it finds the
+further causes too, and the order of the changes.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from lab.mesh import contract
 from lab.mesh.errors import DocumentError
 
 LIMIT: Final = 8
-"""One explanation has at most this number of changes."""
+"""`plan` stops after this number of findings."""
 
 
 class Verdict(Enum):
@@ -205,9 +206,10 @@ def _late(situation: Situation) -> Finding:
 
 
 def plan(situation: Situation, first: Finding) -> tuple[tuple[Finding, ...], Situation]:
-    """Returns all findings, beginning with `first`, and the situation after their changes.
+    """Returns the findings, beginning with `first`, and the situation after their changes.
 
-    Each following finding is the cause that remains when the earlier changes have been applied.
+    Each following finding is the cause that remains when the earlier changes have been applied. The
+    search ends if none remains, at a change whose effect is not known, or after LIMIT findings.
     """
     findings = [first]
     current = situation

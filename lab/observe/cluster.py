@@ -61,7 +61,10 @@ class Cluster:
 
     @property
     def api(self) -> KubeApi:
-        """The client of the API server. The first use reads the kubeconfig (KubeconfigError)."""
+        """The client of the API server.
+
+        The first use reads the kubeconfig, and raises KubeconfigError when that fails.
+        """
         with self._guard:
             if self._api is None:
                 self._api = KubeApi.from_file(self.kubeconfig)
@@ -97,7 +100,10 @@ class Cluster:
         return found[0]
 
     def has_pod(self, namespace: str, name: str, uid: str | None = None) -> bool:
-        """Whether a pod with this name (and this uid, if given) exists, terminating or not."""
+        """Whether a pod with this name (and this uid, if given) exists.
+
+        A pod that is terminating still exists.
+        """
         try:
             found = self.get(f"{_pods(namespace)}/{name}")
         except NotFoundError:
@@ -136,7 +142,11 @@ class Cluster:
         previous: bool = False,
         tail: int | None = None,
     ) -> str:
-        """Return a container's log. `previous`: that of the run before. `tail`: number of lines."""
+        """Return a container's log.
+
+        `previous`: True for the log of the container's previous run. `tail`: the number of lines to
+        return from the end of the log, None for all lines.
+        """
         query = {"container": container}
         if previous:
             query["previous"] = "true"

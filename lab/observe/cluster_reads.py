@@ -16,7 +16,10 @@ class ClusterReads(Protocol):
         """GET one API path and return the decoded JSON object."""
 
     def has_pod(self, namespace: str, name: str, uid: str | None = None) -> bool:
-        """Whether a pod with this name (and this uid, if given) exists, terminating or not."""
+        """Whether a pod with this name (and this uid, if given) exists.
+
+        A pod that is terminating still exists.
+        """
 
     def events(self, namespace: str) -> tuple[api_objects.Event, ...]:
         """Return the namespace's events, oldest first."""
@@ -30,4 +33,8 @@ class ClusterReads(Protocol):
         previous: bool = False,
         tail: int | None = None,
     ) -> str:
-        """Return a container's log. `previous`: that of the run before. `tail`: number of lines."""
+        """Return a container's log.
+
+        `previous`: True for the log of the container's previous run. `tail`: the number of lines to
+        return from the end of the log, None for all lines.
+        """

@@ -24,7 +24,7 @@ ADMIN = "http://127.0.0.1:15000"
 
 
 class Pod:
-    """Reads one pod, which its uid identifies. Every call reads the current state.
+    """Reads one pod, identified by its uid. Every call reads the current state.
 
     Each method raises ObservationError when the pod does not exist any more, when another pod now
     has the same name, or when the reading fails. The observer reads network and processes from
@@ -51,7 +51,7 @@ class Pod:
         return current
 
     def exists(self) -> bool:
-        """Whether the pod with this uid still exists, terminating or not."""
+        """Whether the pod with this uid still exists. A pod that is terminating still exists."""
         return self._cluster.has_pod(self.namespace, self.name, self.uid)
 
     @property
@@ -71,7 +71,7 @@ class Pod:
 
     @property
     def template_hash(self) -> str | None:
-        """The value of the label pod-template-hash, which pods of a Deployment have; else None."""
+        """The value of the label pod-template-hash. None for a pod that no Deployment created."""
         return self.labels.get("pod-template-hash")
 
     @property
@@ -128,7 +128,11 @@ class Pod:
         return self.container(name).restarts
 
     def logs(self, container: str, *, previous: bool = False, tail: int | None = None) -> str:
-        """Return a container's log. `previous`: that of the run before. `tail`: number of lines."""
+        """Return a container's log.
+
+        `previous`: True for the log of the container's previous run. `tail`: the number of lines to
+        return from the end of the log, None for all lines.
+        """
         return self._cluster.logs(
             self.namespace, self.name, container, previous=previous, tail=tail
         )

@@ -153,11 +153,14 @@ class Renew:
     text: str = "recreate the pods: a pod is injected when it is created, never later"
 
     def apply(self, situation: Situation) -> Situation:
-        """Returns the situation unchanged: new pods change neither a selector nor the decision."""
+        """Returns the situation unchanged: the selectors and the decision stay the same."""
         return situation
 
     def commands(self, situation: Situation) -> tuple[str, ...]:
-        """Returns the command for the workload's kind; () for a CronJob: each run has new pods."""
+        """Returns the command that recreates the pods.
+
+        Returns () for a CronJob, because each of its runs creates new pods.
+        """
         subject, holder = situation.subject, situation.subject.holder
         space = ("-n", subject.namespace)
         if holder is None:
@@ -177,7 +180,7 @@ class Renew:
 
 @dataclass(frozen=True)
 class Move:
-    """Copies the workload to another namespace, because its present namespace is never injected."""
+    """Copies the workload to another namespace, because pods in the present one get no sidecar."""
 
     target: str
     labels: Changes
@@ -267,7 +270,7 @@ _JOB_RESET: Final[dict[str, Any]] = {
         "template": {"metadata": {"labels": dict.fromkeys(_JOB_LABELS)}},
     }
 }
-"""Merge patch without the fields that the API server adds to a Job and rejects in a new Job."""
+"""A merge patch that removes what the API server adds to a Job and rejects in a new Job."""
 
 
 def _again(situation: Situation, kind: str, name: str, patch: Mapping[str, Any]) -> str:

@@ -106,10 +106,10 @@ def call_path(situation: Situation, entries: Sequence[Entry], path: str) -> Chan
 
 
 def target_port(situation: Situation, service: Service, number: int) -> Change | None:
-    """Returns the change of a targetPort of the Service to the webhook's container port.
+    """Returns the change that sets a targetPort of the Service to the webhook's container port.
 
-    `number`: the Service's port. Returns None if the targetPort is right, or if it is not known on
-    which port the webhook's container listens.
+    `number`: the port of the Service whose targetPort is set. Returns None if the targetPort is
+    right, or if it is not known on which port the webhook's container listens.
     """
     workload = service.workload
     if workload is None:
@@ -153,7 +153,10 @@ def serving_port(declared: Sequence[Port], port: Port) -> Port | None:
 
 
 def trust(situation: Situation, entries: Sequence[Entry], service: Service | None) -> Change:
-    """Returns the change that sets caBundle to the root certificate that the mesh publishes."""
+    """Returns the change that sets caBundle to the root certificate that the mesh publishes.
+
+    If that certificate is not known, the change is a new installation.
+    """
     if service is None or not service.root:
         return reinstall(situation)
     place = RootPlace.of(service.namespace, service.name)

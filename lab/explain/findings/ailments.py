@@ -37,7 +37,10 @@ _ENOUGH: Final = 256 * 2**20
 
 
 def stopping(situation: Situation) -> Finding | None:
-    """Returns why the pod does not work; None if it works, or if its symptoms were not read."""
+    """Returns why the pod does not work.
+
+    Returns None if no check finds a reason, or if the pod's symptoms were not read.
+    """
     symptoms = situation.symptoms
     if symptoms is None:
         return None
@@ -151,9 +154,10 @@ def _init_failed(situation: Situation, symptoms: Symptoms) -> Finding | None:
 
 
 def _init_order(situation: Situation, symptoms: Symptoms) -> Finding | None:
-    """Returns the finding about an init container after istio-init that fails or does not end.
+    """Returns the finding about an init container that fails or does not end, else None.
 
-    The traffic of such a container is redirected to the proxy, which does not run yet.
+    Only init containers after istio-init are checked: their traffic is redirected to the proxy,
+    which does not run yet.
     """
     for name in traffic.before_the_proxy(situation.subject.spec):
         init = symptoms.container(name)
@@ -223,7 +227,8 @@ def _discovery(situation: Situation, symptoms: Symptoms) -> Finding | None:
 def _not_ready(situation: Situation, symptoms: Symptoms) -> Finding | None:
     """Returns the finding about a sidecar that is not ready, if no other check found why.
 
-    The reason in the sentence comes from the sidecar's log, its events or its status.
+    The reason in the sentence comes from the sidecar's log, its events or its status. Returns None
+    if the sidecar is ready or young (see YOUNG), or if its log shows a refused configuration.
     """
     proxy = unready(symptoms)
     if proxy is None:

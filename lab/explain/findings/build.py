@@ -122,7 +122,10 @@ def _amount(value: object) -> object:
 
 
 def _holds(there: Any, expected: Any) -> bool:
-    """Returns whether `there` contains all of `expected`, and perhaps the API's defaults."""
+    """Returns whether `there` contains all of `expected`.
+
+    Objects in `there` may have more fields, such as defaults that the API server added.
+    """
     if isinstance(expected, Mapping):
         has = there if isinstance(there, Mapping) else {}
         return all(_holds(has.get(key), value) for key, value in expected.items())
@@ -151,7 +154,7 @@ def _difference(what: str, there: object, expected: object) -> str:
 def webhook(situation: Situation) -> Finding | None:
     """Returns the finding about a webhook that another build of the injector serves, else None.
 
-    Either its sidecar differs from the one of kube-inject, or its replicas differ from each other.
+    Such a webhook makes another sidecar than kube-inject, or its replicas differ from each other.
     """
     trial = situation.trial
     if situation.foreign or not situation.matching:

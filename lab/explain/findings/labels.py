@@ -174,9 +174,10 @@ def _change(near: Nearest | None) -> Change:
 
 
 def _revised(situation: Situation, known: Sequence[str]) -> Change:
-    """Returns the change of the pod's revision label to an installed revision that matches the pod.
+    """Returns the change that corrects the pod's revision label.
 
-    If none matches, the change removes the label.
+    The new value is an installed revision whose webhook then matches the pod. If there is none, the
+    change removes the label.
     """
     key = REVISION_LABEL
     for value in (*known, None):

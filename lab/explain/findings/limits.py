@@ -59,7 +59,10 @@ class Breach:
 
 
 def broken(situation: Situation, trial: Trial) -> Finding | None:
-    """Returns the finding about a quota or LimitRange that only the sidecar breaks, else None."""
+    """Returns the finding about a quota or LimitRange that rejects the pod, else None.
+
+    Returns None too if the API server rejects the same pod without a sidecar.
+    """
     words = trial.message
     quota = _QUOTA.search(words) or _MISSING.search(words)
     if quota is None and not (_BOUND.search(words) or _RATIO.search(words)):
@@ -173,7 +176,7 @@ def _pairs(text: str) -> dict[str, float]:
 def shown(what: str, value: float, *, up: bool = False) -> str:
     """Returns a quantity as Kubernetes writes it, rounded to whole milli-CPUs or whole Mi.
 
-    `up`: whether it is rounded up, else down.
+    `up`: True rounds the value up, False rounds it down.
     """
     units = value * 1000 if what == "cpu" else value / 2**20
     size = math.ceil(units - 1e-6) if up else math.floor(units + 1e-6)

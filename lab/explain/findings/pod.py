@@ -57,9 +57,9 @@ LINES: Final[dict[str, frozenset[Reason]]] = {
     "never-selector": frozenset({Reason.NEVER_SELECTOR}),
     "always-selector": frozenset({Reason.ALWAYS_SELECTOR}),
 }
-"""The lines of the injector's decision in order: key, and the reasons that the line shows.
+"""For each line of the injector's decision, by the line's key: the reasons that the line shows.
 
-The line "policy", which comes last, shows all other reasons.
+The order is that of the decision. The line "policy", which comes last, shows all other reasons.
 """
 
 
@@ -129,7 +129,7 @@ def misplaced_wish(situation: Situation) -> Finding | None:
 
 
 def ask(subject: Subject) -> EditPod:
-    """Returns the change that sets the label of the pod that asks for a sidecar."""
+    """Returns the change that gives the pod the label with which it asks for a sidecar."""
     where = "pod" if subject.origin == "live" and subject.holder is None else "pod template"
     text = f"set the label {contract.INJECT_POD_LABEL}=true in the {where}'s metadata"
     return EditPod(metadata("labels", contract.INJECT_POD_LABEL, "true"), text)
@@ -150,7 +150,7 @@ def place_of(subject: Subject, what: str) -> str:
 
 
 def opening_labels(situation: Situation) -> Changes:
-    """Returns labels for a new namespace, so that its pods are injected."""
+    """Returns the labels that a new namespace needs, so that its pods are injected."""
     for entry in situation.entries or ():
         if entry.sees_pods and entry.objects.matches({}):
             changes = repair(entry.namespaces, {})

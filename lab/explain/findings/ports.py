@@ -69,7 +69,10 @@ def _taken(situation: Situation, port: int, end: str) -> Finding:
 
 
 def ports_of(situation: Situation) -> dict[int, str]:
-    """Returns the sidecar's ports in this pod; an annotation can move the agent from 15020."""
+    """Returns the sidecar's ports in this pod, each with the part of the sidecar that uses it.
+
+    The agent's port is 15020, or the one that an annotation of the pod names.
+    """
     moved_to = situation.subject.annotations.get(annotations.STATUS_PORT, "")
     if not moved_to.isdecimal() or int(moved_to) in (0, contract.AGENT_PORT):
         return PORTS

@@ -98,7 +98,7 @@ def unresolved(log: str) -> str:
 
 
 def unreached(log: str) -> str:
-    """Returns discovery's address and why the agent did not reach it, "" without a failure."""
+    """Returns discovery's address and why the agent did not reach it, "" if it did."""
     failures = list(_UNREACHED.finditer(log[-LOG_BYTES:]))
     return clean(f"{failures[-1]['where']}: {failures[-1]['why']}") if failures else ""
 

@@ -30,7 +30,7 @@ def before_the_proxy(spec: Object) -> list[str]:
 
     They come after istio-init, and a classic sidecar starts only when all init containers have
     ended. Init containers that run as the proxy's user are left out: their traffic is not
-    redirected.
+    redirected. Returns [] for a pod without istio-init or without a classic sidecar.
     """
     if not any(
         item.get("name") == contract.PROXY_CONTAINER for item in spec.get("containers") or ()
@@ -89,7 +89,7 @@ def _reordered(situation: Situation, name: str) -> Change:
 def outbound_ports(situation: Situation) -> Finding | None:
     """Returns the finding about includeOutboundPorts that has no effect, else None.
 
-    It has none if includeOutboundIPRanges captures all traffic.
+    The annotation has no effect if includeOutboundIPRanges captures all traffic.
     """
     own_annotations = situation.subject.annotations
     ports = own_annotations.get(annotations.INCLUDE_OUTBOUND_PORTS, "").strip()

@@ -104,9 +104,9 @@ def policy(entry: Entry) -> str:
 
 
 def _by_words(situation: Situation, trial: Trial | None) -> Finding | None:
-    """Returns the cause that the API server's answer shows, else None.
+    """Returns the finding that the API server's answer to the dry run shows.
 
-    The answer is that of the dry run. Without a dry run, it comes from the workload's events.
+    Without a dry run, the workload's events are read. Returns None if they show no known cause.
     """
     if trial is None or trial.outcome == "untried":
         return _by_events(situation)
@@ -174,7 +174,10 @@ def _logs(situation: Situation, service: Service | None) -> Change:
 
 
 def _plain(situation: Situation, trial: Trial) -> Finding:
-    """Returns the finding about a dry run without a sidecar, though a webhook entry matches."""
+    """Returns the finding about a pod that came back from the dry run without a sidecar.
+
+    A webhook entry matches this pod.
+    """
     for entry in situation.matching:
         service = situation.services.get(entry.service) if entry.service else None
         if not entry.ignores_failure:
@@ -209,7 +212,10 @@ def _blocks(pem: str) -> set[str]:
 
 
 def _by_events(situation: Situation) -> Finding | None:
-    """Returns the cause that the workload's newest FailedCreate event with a known cause shows."""
+    """Searches the workload's FailedCreate events for a known cause, the newest event first.
+
+    Returns the first finding, None if no event shows a known cause.
+    """
     from lab.explain import dry_run as answers
 
     for message in reversed(situation.refusals):

@@ -165,7 +165,11 @@ def _workload(deployment: Object) -> Workload:
 
 
 def generations(pods: Iterable[Object]) -> tuple[str, ...]:
-    """Returns a text per ready pod with its images and template, () if all are equal."""
+    """Compares the images and the templates of those pods that are ready.
+
+    If they differ, returns one text for each of these pods, with its name, images and template.
+    Returns () if all are equal.
+    """
     running = {}
     for pod in pods:
         meta, status = pod["metadata"], pod.get("status") or {}
@@ -186,9 +190,10 @@ def generations(pods: Iterable[Object]) -> tuple[str, ...]:
 
 
 def policy(config: Any) -> Policy:
-    """Returns the policy in an injector's configuration, the default policy for any other value.
+    """Returns the policy in an injector's configuration.
 
-    The lab's injector and Istio's use the same fields.
+    Returns the default policy if `config` is not a JSON object. The lab's injector and Istio's use
+    the same fields.
     """
     if not isinstance(config, Mapping):
         return Policy()

@@ -79,7 +79,10 @@ class Mesh:
         return api_objects.root(place, published)
 
     def generations(self, known: Situation) -> tuple[str, ...]:
-        """Returns a text per webhook pod with its images and template, () if all are equal."""
+        """Reads the webhook's pods, and returns one text for each ready pod if they differ.
+
+        A text has the pod's name, images and template. Returns () if all are equal.
+        """
         where = next((entry.service for entry in known.matching if entry.service), None)
         service = known.services.get(where) if where else None
         if service is None or not service.selector:

@@ -18,7 +18,8 @@ def attempt(reader: Reader, situation: Situation) -> Trial:
     """Sends a dry-run create of the pod and returns the answer.
 
     If the pod comes back without a sidecar, the API server may have ignored a failed webhook call.
-    A second dry run shows that: the API server's counters of such calls are read before and after.
+    To find out, this function sends a second dry run, and reads the API server's counters of such
+    calls before and after it.
     """
     space, body = situation.subject.namespace, dry_run.body(situation.subject)
     answer = create(reader.api, space, body)

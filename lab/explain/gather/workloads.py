@@ -74,7 +74,10 @@ def _controller(pod_or_workload: Object) -> Object | None:
 
 
 def refusals(reader: Reader, subject: Subject) -> tuple[str, ...]:
-    """Returns the messages of the workload's last five FailedCreate events, newest last."""
+    """Returns the messages of the workload's last five FailedCreate events, newest last.
+
+    An event counts as the workload's if the name of its object begins with the workload's name.
+    """
     path = f"/api/v1/namespaces/{subject.namespace}/events"
     failures = reader.optional(
         "events", reader.api.items, path, fieldSelector="reason=FailedCreate"

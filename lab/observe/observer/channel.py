@@ -82,8 +82,9 @@ class Channel:
     def ask(self, question: str, *, wait: float, **details: Any) -> Any:
         """Send a question with its `details` and return the JSON value of the answer.
 
-        The call waits `wait` + SLACK seconds. Raises ChannelClosedError when the program has ended,
-        NoAnswerError after this time, and ObservationError when the program answers with an error.
+        The call waits at most `wait` + SLACK seconds, and raises NoAnswerError when this time is
+        over. Raises ChannelClosedError when the program has ended, and ObservationError when the
+        program answers with an error.
         """
         number = next(self._numbers)
         slot: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()

@@ -50,7 +50,7 @@ class Observer:
         """Ask the program in the observer (see program.QUESTIONS) and return its answer.
 
         `wait` is the time limit in seconds. If the observer has stopped, this method starts it and
-        asks again, but raises ObservationError for a question in ACTING.
+        asks again. A question in ACTING is not asked again: it raises ObservationError.
         """
         channel = self._open()
         try:

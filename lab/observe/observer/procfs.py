@@ -42,8 +42,9 @@ def read(pid: int, name: str) -> str:
 
 
 def owner(cgroup: str) -> tuple[str, str]:
-    """Find container id and pod uid in the text of /proc/PID/cgroup; "" for an id that is absent.
+    """Return the container id and the pod uid in the text of /proc/PID/cgroup.
 
+    An id that the text does not contain is "".
     Works for cgroup v1 and v2. Of several container ids in the path, the last one counts, because
     the path can begin with the id of the node's own container.
     """
@@ -88,7 +89,11 @@ def describe(pid: int) -> dict[str, Any] | None:
 
 
 def members(pod: str = "", container: str = "") -> dict[str, list[dict[str, Any]]]:
-    """Return the processes of one pod (by uid) or one container, by container id, sorted by pid."""
+    """Return the processes of one pod or of one container.
+
+    `pod` is the pod's uid, `container` the container's id; "" excludes no process. The keys of the
+    result are container ids, and each list of processes is sorted by pid.
+    """
     by_container: dict[str, list[dict[str, Any]]] = {}
     for pid in pids():
         container_id, pod_uid = owner(read(pid, "cgroup"))
@@ -115,7 +120,10 @@ def first(processes: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def user(pid: int, uid: int) -> str:
-    """Return the name that the container's /etc/passwd gives to `uid`; the uid without a name."""
+    """Return the name that the container's /etc/passwd gives to `uid`.
+
+    Returns `uid` as text when it has no name there.
+    """
     for line in read(pid, "root/etc/passwd").splitlines():
         parts = line.split(":")
         if len(parts) > 2 and parts[2] == str(uid):
@@ -126,8 +134,8 @@ def user(pid: int, uid: int) -> str:
 def pod(uid: str) -> dict[str, Any]:
     """Return the first process of each container of a pod.
 
-    For each container id: `pid` is the process id on the node, `netns` the inode of the process's
-    network namespace.
+    The keys of the result are container ids. In each value, `pid` is the process id on the node and
+    `netns` the inode of the process's network namespace.
     """
     return {
         container: {"pid": first(group)["node_pid"], "netns": inode(first(group)["node_pid"])}
@@ -136,7 +144,11 @@ def pod(uid: str) -> dict[str, Any]:
 
 
 def processes(container: str) -> list[dict[str, Any]]:
-    """Return all processes of a container, with user and parent as `ps -ef` inside prints them."""
+    """Return all processes of a container, each with its user's name and its parent.
+
+    The name and the parent's pid are those inside the container; the pid of a parent outside is 0.
+    Returns [] when the container has no process.
+    """
     listed = members(container=container).get(container, [])
     inner = {process["node_pid"]: process["pid"] for process in listed}
     return [
@@ -167,7 +179,10 @@ def listening(text: str) -> Iterator[tuple[str, int, int]]:
 
 
 def program(argv: list[str], name: str) -> str:
-    """Return the name that netstat prints: argv[0], but only the file name of an absolute path."""
+    """Return the name that netstat prints for a process.
+
+    It is argv[0], but only the file name of an absolute path; without argv, it is `name`.
+    """
     if not argv:
         return name
     return argv[0].rsplit("/", 1)[-1] if argv[0].startswith("/") else argv[0]
@@ -176,9 +191,10 @@ def program(argv: list[str], name: str) -> str:
 def sockets(pid: int, uid: str = "") -> list[dict[str, Any]]:
     """Return the listening sockets in a process's network namespace, with their owners.
 
-    The owner is the process that has the socket open; of several processes, the one with the lowest
-    pid, as in netstat. With a pod's `uid`, owners are searched among the pod's processes; without
-    it, among all processes in the network namespace.
+    The owner is the process that has the socket open. If several processes have it open, the owner
+    is the one with the lowest pid, as in netstat. With a pod's `uid`, owners are searched among the
+    pod's processes; without it, among all processes in the network namespace. A socket without a
+    known owner has only the keys `address` and `port`.
     """
     if uid:
         candidates = [

@@ -104,7 +104,7 @@ def run(pid: int, argv: list[str], timeout: float) -> dict[str, Any]:
 
 
 def rules(pid: int, family: int = 4, timeout: float = 10.0) -> str:
-    """Return the output of `iptables-save -c` for all tables; of ip6tables-save for family 6."""
+    """Return the output of `iptables-save -c`, or of `ip6tables-save -c` if `family` is 6."""
     tool = "iptables-save" if family == 4 else "ip6tables-save"
     done = run(pid, [tool, "-c"], timeout)
     if done["returncode"] != 0:

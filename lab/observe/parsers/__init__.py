@@ -1,6 +1,6 @@
-"""Parsers for the output of the walkthrough's tools: text in, frozen data out. Pure.
+"""Parsers for the output of the walkthrough's tools. They turn text into frozen data. Pure.
 
-A parser that cannot read a line of its table raises ObservationError with this line. The parsers
+A parser that cannot read a line of its table raises ObservationError, which quotes the line. The parsers
 for ps, netstat and route skip what comes before the column titles; those for iptables skip
 comments.
 """

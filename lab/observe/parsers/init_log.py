@@ -10,10 +10,11 @@ from lab.observe.readings import Table
 
 @dataclass(frozen=True)
 class InitLog:
-    """The first input of iptables-restore in an init container's log; it is for IPv4.
+    """The first input of iptables-restore in an init container's log. This input is for IPv4.
 
     `tables` are the tables by name. `chains` are the names of the chains that the input creates
-    ("-N"), in this order. `lines` are the lines of the tables, each from "* TABLE" to "COMMIT".
+    ("-N"), in this order. `lines` are the lines of all tables; a table begins with "* TABLE" and
+    ends with "COMMIT".
     """
 
     tables: Mapping[str, Table]
@@ -29,8 +30,8 @@ class InitLog:
 def parse_init_log(log: str) -> InitLog:
     """Find and parse the first input of iptables-restore in the log.
 
-    Reading stops when a table appears a second time, because there a second input begins (for IPv6,
-    or of another run). Raises ObservationError when the log has no input, or when it is incomplete.
+    Reading stops when a table appears a second time, because there a second input begins (that for
+    IPv6, or that of another run of iptables-restore). Raises ObservationError when the log has no input, or when it is incomplete.
     """
     lines: list[str] = []
     names: set[str] = set()

@@ -5,7 +5,10 @@ from lab.observe.readings import Route, network
 
 
 def parse_route(text: str) -> tuple[Route, ...]:
-    """Parse the IPv4 routes, in the order of the text. Raises ObservationError."""
+    """Parse the IPv4 routes, in the order of the text.
+
+    Raises ObservationError for a line that is not readable.
+    """
     routes = []
     for row in lines_after(text, "Destination", "Gateway", "Genmask"):
         words = row.split()

@@ -39,7 +39,7 @@ _FIRST = ("-s", "-d", "-i", "-o", "-p", "-m")
 
 @dataclass
 class Draft:
-    """A rule that is being parsed. `matches` are unsorted pairs: the option, the match as text."""
+    """A rule that is being parsed. `matches`: unsorted pairs of an option and the match as text."""
 
     chain: str
     matches: list[tuple[str, str]] = field(default_factory=list)
@@ -84,7 +84,7 @@ class Draft:
 
 
 def read_rule(words: Sequence[str]) -> Draft:
-    """Parse the words of `-A CHAIN …` or `-I CHAIN …`. Raises ObservationError for other rules."""
+    """Parse the words of `-A CHAIN …` or `-I CHAIN …`. Raises ObservationError for other words."""
     if len(words) < 2 or _LONG.get(words[0], words[0]) not in ("-A", "-I"):
         raise ObservationError(f"this is not a rule: {' '.join(words)!r}")
     draft = Draft(words[1])
