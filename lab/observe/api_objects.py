@@ -79,7 +79,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A Deployment's numbers of pods. `current`: whether its controller has read the newest spec."""
+    """A Deployment's numbers of pods.
+
+    `current`: whether the Deployment's controller has read the newest spec.
+    """
 
     name: str
     wanted: int

@@ -71,7 +71,7 @@ class Pod:
 
     @property
     def template_hash(self) -> str | None:
-        """The value of the label pod-template-hash. None for a pod that no Deployment created."""
+        """The value of the label pod-template-hash; None for a pod without this label."""
         return self.labels.get("pod-template-hash")
 
     @property

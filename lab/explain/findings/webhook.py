@@ -43,7 +43,7 @@ def called(situation: Situation) -> Finding | None:
 
 
 def _by_facts(situation: Situation, trial: Trial | None) -> Finding | None:
-    """Returns the fault of the webhook's Service, endpoints or configuration, None if none."""
+    """Returns the finding about the webhook's Service, endpoints or configuration, else None."""
     for entry in _concerned(situation, trial):
         service = situation.services.get(entry.service) if entry.service else None
         blocks_creation = not entry.ignores_failure

@@ -1,7 +1,7 @@
 """Parsers for the output of the walkthrough's tools. They turn text into frozen data. Pure.
 
-A parser that cannot read a line of its table raises ObservationError, which quotes the line. The parsers
-for ps, netstat and route skip what comes before the column titles; those for iptables skip
+A parser that cannot read a line of its table raises ObservationError, which quotes the line. The
+parsers for ps, netstat and route skip what comes before the column titles; those for iptables skip
 comments.
 """
 

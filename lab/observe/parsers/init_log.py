@@ -31,7 +31,8 @@ def parse_init_log(log: str) -> InitLog:
     """Find and parse the first input of iptables-restore in the log.
 
     Reading stops when a table appears a second time, because there a second input begins (that for
-    IPv6, or that of another run of iptables-restore). Raises ObservationError when the log has no input, or when it is incomplete.
+    IPv6, or that of another run). Raises ObservationError when the log has no input, or when the
+    input is incomplete.
     """
     lines: list[str] = []
     names: set[str] = set()
