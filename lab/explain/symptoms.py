@@ -25,7 +25,10 @@ Kind = Literal["listener", "cluster", "route table", "endpoints", "secret"]
 
 
 def clean(text: object, most: int = _WORDS) -> str:
-    """Returns `text` as one line without control characters, cut to `most` characters and "..."."""
+    """Returns `text` as one line without control characters.
+
+    A text of more than `most` characters is cut there, and ends with "...".
+    """
     plain = "".join(c if c.isprintable() else " " for c in str(text)[: 20 * most])
     plain = " ".join(plain.split())
     return plain if len(plain) <= most else f"{plain[:most]}..."

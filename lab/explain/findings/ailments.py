@@ -227,8 +227,9 @@ def _discovery(situation: Situation, symptoms: Symptoms) -> Finding | None:
 def _not_ready(situation: Situation, symptoms: Symptoms) -> Finding | None:
     """Returns the finding about a sidecar that is not ready, if no other check found why.
 
-    The reason in the sentence comes from the sidecar's log, its events or its status. Returns None
-    if the sidecar is ready or young (see YOUNG), or if its log shows a refused configuration.
+    The reason in the sentence comes from the sidecar's log, its events or its status. A sidecar
+    that ended with an error is always reported. Another one is not, and None is returned, if it is
+    ready or young (see YOUNG), or if its log shows a refused configuration.
     """
     proxy = unready(symptoms)
     if proxy is None:

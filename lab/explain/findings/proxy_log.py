@@ -98,7 +98,10 @@ def unresolved(log: str) -> str:
 
 
 def unreached(log: str) -> str:
-    """Returns discovery's address and why the agent did not reach it, "" if it did."""
+    """Returns discovery's address and why the agent did not reach it.
+
+    Returns "" if the log shows no such failure.
+    """
     failures = list(_UNREACHED.finditer(log[-LOG_BYTES:]))
     return clean(f"{failures[-1]['where']}: {failures[-1]['why']}") if failures else ""
 
