@@ -91,8 +91,8 @@ def describe(pid: int) -> dict[str, Any] | None:
 def members(pod: str = "", container: str = "") -> dict[str, list[dict[str, Any]]]:
     """Return the processes of one pod or of one container.
 
-    `pod` is the pod's uid, `container` the container's id; "" stands for every pod or container. The
-    keys of the result are container ids, and each list of processes is sorted by pid.
+    `pod` is the pod's uid, `container` the container's id; "" stands for every pod or container.
+    The keys of the result are container ids, and each list of processes is sorted by pid.
     """
     by_container: dict[str, list[dict[str, Any]]] = {}
     for pid in pids():
