@@ -1,7 +1,8 @@
 """The records of a run of scenarios: frozen dataclasses of plain values, written as JSON.
 
-RunRecord → ChapterRecord → SetupRecord, StepRecord → CommandRecord, BreakRecord, Failure, …
-This module imports no other module of the lab, so that a report depends only on the records.
+A RunRecord contains ChapterRecords, a ChapterRecord contains SetupRecords and StepRecords, and a
+StepRecord contains CommandRecords, BreakRecords and ClaimRecords. This module imports no other
+module of the lab, so that a report depends only on the records.
 """
 
 import dataclasses
@@ -55,9 +56,11 @@ class Failure:
     `kind`: "check": an expectation did not hold; "command": a command failed; "break": the
     breaks did not prove the check; "fault": the scenario, the lab or this machine had an error.
     `what` names the expectation, the command or the break that failed. `expected` and `seen` are
-    the expected and the observed value; both are "" if there are no such values. `link` is the
-    first broken link of the chain (admission … app), `diagnosis` is the sentence about this link.
-    `bundle` is the folder with events, logs, rules, sockets and Envoy's configuration.
+    the expected and the observed value; both are "" if there are no such values. `difference`
+    lists where they differ. `detail` is for instance a traceback. `hint` says what to try first.
+    `link` is the first broken link of the chain (admission … app), `diagnosis` is the sentence
+    about this link. `bundle` is the folder with events, logs, rules, sockets and Envoy's
+    configuration. Each field is "" if it is not known.
     """
 
     kind: Literal["check", "command", "break", "fault"]
@@ -74,10 +77,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class BreakRecord:
-    """The result of one break of a step.
+    """The result of one break of a step; a break is a deliberate fault that the check must notice.
 
-    `turned_red`: the check failed after the break; `said` is the message of the failure.
-    `green_again`: the check passed after the undo.
+    `what` describes the break. `turned_red` says whether an expectation of the check failed while
+    the break was in effect; `said` is the message of this failure, or of another error.
+    `green_again` says whether the check passed after the break was undone.
     """
 
     what: str
@@ -89,11 +93,11 @@ class BreakRecord:
 
 @dataclass(frozen=True)
 class ClaimRecord:
-    """One expectation of a step, and the break that turned it red.
+    """One expectation of a step, and the break (a deliberate fault) that made it fail.
 
-    `what` is the expectation's subject, `place` its place in the code. `red_by` is the break, ""
-    if no break turned it red. `listed` is the chapter's reason why no break can do this, "" if the
-    chapter gives none.
+    `what` is the expectation's subject, `place` its place in the code. `red_by` describes the
+    break; it is "" if no break made the expectation fail. `listed` is the reason that the chapter
+    gives why no break can do this; it is "" if the chapter gives none.
     """
 
     what: str
@@ -104,10 +108,11 @@ class ClaimRecord:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One step of one run. `checked` are the sentences of the expectations that held.
+    """One step of one run.
 
-    `claims` are these expectations, with the breaks that turned them red; () in a run without
-    breaks.
+    `checked`: a sentence for each expectation that held.
+    `claims`: the same expectations, each with the break (a deliberate fault) that made it fail;
+    () in a run without breaks.
     """
 
     id: str
@@ -134,7 +139,10 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class SetupRecord:
-    """One part of a chapter's set-up: the fresh namespace, or one `given` function."""
+    """One part of a chapter's set-up: creating the namespaces, or one `Chapter.given` function.
+
+    If the namespaces cannot be removed after the chapter, this failure is recorded here, too.
+    """
 
     name: str
     seconds: float
@@ -143,9 +151,9 @@ class SetupRecord:
 
 @dataclass(frozen=True)
 class ChapterRecord:
-    """One chapter of one run. `run` is the id of this run.
+    """One chapter of one run.
 
-    The files of several chapters can be from different runs; the id tells them apart.
+    `run` is the id of this run, because the record files in one folder can be from several runs.
     """
 
     number: int
@@ -167,7 +175,8 @@ class ChapterRecord:
 class RunRecord:
     """A whole run. `started` is a time in UTC, in the format of ISO 8601.
 
-    `aborted` is the failure because of which the run ended before its chapters.
+    `aborted` is a failure of the run as a whole, for instance because the lab is not up; None if
+    there is no such failure.
     """
 
     run: str
@@ -199,16 +208,17 @@ class RunRecord:
     def break_counts(self) -> tuple[int, int]:
         """The number of breaks that worked, and the number of all breaks that were tried.
 
-        A break worked if its step turned red, and green again after the undo.
+        A break (a deliberate fault) worked if the step's check failed, and passed again after the
+        undo.
         """
         tried = [record for step in self.steps for record in step.breaks]
         return sum(record.turned_red and record.green_again for record in tried), len(tried)
 
     @property
     def claim_counts(self) -> tuple[int, int]:
-        """The number of expectations that a break turned red, and of all expectations.
+        """The number of expectations that a break made fail, and the number of all expectations.
 
-        Only steps whose breaks were tried count.
+        Both count only expectations of steps whose breaks were tried.
         """
         claims = [claim for step in self.steps for claim in step.claims]
         return sum(bool(claim.red_by) for claim in claims), len(claims)

@@ -25,9 +25,10 @@ def load_run(records: Path) -> RunRecord:
 
 
 def load_chapters(records: Path, run: str | None = None) -> tuple[ChapterRecord, ...]:
-    """Read the record of each chapter, sorted by number. With `run`, only records of this run.
+    """Read the records of the chapters and return them, sorted by number.
 
-    A file that cannot be parsed as a ChapterRecord is left out.
+    If `run` is not None, only the records of the run with this id are returned. A file that cannot
+    be parsed as a ChapterRecord is left out.
     """
     chapters = []
     for file in sorted((records / "chapters").glob("*.json")):

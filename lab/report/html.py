@@ -54,14 +54,15 @@ def page(run: RunRecord) -> str:
 
 
 def prose(text: str) -> Markup:
-    """Escape `text` and turn `words` between backticks into <code> elements."""
+    """Return `text` as escaped HTML, with a <code> element for each part between backticks."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
 def proven(run: RunRecord) -> dict[int, bool]:
-    """Map the number of each proof to whether all steps that name it in `proves` passed.
+    """Return which of the PROOFS this run has proven: a dict whose keys are their numbers.
 
-    Numbers that no step names are left out.
+    The value is True if all steps that name the number in `proves` passed. Numbers that no step
+    names are left out.
     """
     results: dict[int, bool] = {}
     for step in run.steps:
@@ -71,9 +72,10 @@ def proven(run: RunRecord) -> dict[int, bool]:
 
 
 def sides(attachment: Attachment) -> list[Side]:
-    """Return the tables of an attachment. A row that the other table does not have is marked.
+    """Return the tables of an attachment: two, or fewer if "before" or "after" was not read.
 
-    If a table has equal rows more often than the other, the surplus rows are marked.
+    If there are two, each row that the other table does not have is marked. If a row occurs more
+    often in one table than in the other, its surplus copies are marked.
     """
     before, after = attachment.before, attachment.after
     if before is None or after is None:

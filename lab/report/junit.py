@@ -1,6 +1,7 @@
 """Renders the records as JUnit XML: one suite per chapter, one case per step.
 
-A run that ended before its first chapter becomes a suite with one failed case.
+A failed part of a chapter's set-up becomes a case of the chapter's suite. A failure of the run as a
+whole (`RunRecord.aborted`) becomes a suite of its own with one case.
 """
 
 import re

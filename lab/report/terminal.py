@@ -23,7 +23,10 @@ def step_line(step: StepRecord) -> str:
 
 
 def failure_lines(failure: Failure, indent: str = "    ") -> Iterator[str]:
-    """Yield a failure's lines: what failed, the expected and the seen value, the hint, and more."""
+    """Yield the lines about a failure: what failed, then its other fields, each with its name.
+
+    Empty fields are left out.
+    """
     rows = [
         ("", failure.what),
         ("expected", failure.expected),
@@ -51,9 +54,10 @@ def setup_line(chapter: ChapterRecord, setup: SetupRecord) -> str:
 
 
 def failed(run: RunRecord) -> Iterator[tuple[str, Failure]]:
-    """Yield (name, failure) for the run, and each set-up and step, that failed.
+    """Yield a pair (name, failure) for each part of a set-up and each step that failed.
 
-    Steps that were not reached are left out.
+    If the run as a whole failed (`aborted`), its pair comes first. Steps that were not reached are
+    left out.
     """
     if run.aborted is not None:
         yield "the run", run.aborted
@@ -67,7 +71,7 @@ def failed(run: RunRecord) -> Iterator[tuple[str, Failure]]:
 
 
 def never_red(run: RunRecord) -> Iterator[str]:
-    """Yield a line for each expectation that no break turned red.
+    """Yield a line for each expectation that no break (deliberate fault) made fail.
 
     The line has the reason that the chapter gives, or else the expectation's place in the code.
     """

@@ -1,4 +1,4 @@
-"""One attempt at a step: its outputs and its result."""
+"""One attempt at a step (its commands and its check): the outputs and the result."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,12 @@ from lab.scenario.seen import Output
 
 @dataclass
 class Attempt:
-    """One attempt at a step. `error` is None if commands, templates and check all held.
+    """One attempt at a step: its commands ran, then its check.
 
-    `outputs` are the outputs of the commands. `claims` are the expectations that held, `checked`
-    their sentences for the report. `red` are the failed expectations; there can be more than one
-    only if the check went on after the first.
+    `error` is None if every command succeeded, every output fitted its template, and the check
+    passed. `outputs` are the outputs of the commands that ran. `claims` are the expectations that
+    held; `checked` has their sentences for the report. `red` are the expectations that failed;
+    there can be more than one only if the check went on after the first failure.
     """
 
     outputs: list[Output]
@@ -23,5 +24,5 @@ class Attempt:
 
     @property
     def ok(self) -> bool:
-        """Whether commands, templates and check all held."""
+        """Whether all commands succeeded, their outputs fitted the templates, the check passed."""
         return self.error is None

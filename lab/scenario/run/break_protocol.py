@@ -1,4 +1,8 @@
-"""Proves that a check can fail: green → break → red → undo → green, for each break of its step."""
+"""Proves that the check of a step can fail, with the step's breaks (deliberate faults).
+
+Each break is applied to a world in which the check passes (green). Then the check must fail (red).
+The break is undone, and the check must pass again.
+"""
 
 import inspect
 import time
@@ -18,8 +22,8 @@ from lab.scenario.wording import show
 from lab.scenario.world import World
 
 DEADLINE = 2.0
-"""Time limit in seconds of each `eventually` after a break. It is short, because an `eventually`
-that fails, as it must then, lasts until its time limit."""
+"""Time limit in seconds of each `eventually` while a break is in effect. The limit is short, because
+a failing `eventually` always lasts until its time limit."""
 REACTION = 4.0
 """Seconds within which a break must turn the check red; the cluster needs time to react to it."""
 RECOVERY = 30.0
@@ -37,7 +41,10 @@ class Go(Protocol):
         *,
         goes_on: bool = False,
     ) -> Attempt:
-        """Attempt the step until it holds or `within` seconds are over; return the last attempt."""
+        """Attempt the step until it passes or `within` seconds are over; return the last attempt.
+
+        See `ChapterRunner.go` for the other parameters.
+        """
 
 
 class UndoError(Exception):
@@ -46,9 +53,9 @@ class UndoError(Exception):
 
 @dataclass(frozen=True)
 class Proof:
-    """What the breaks of one step showed: records of the breaks and of the claims.
+    """The result of trying the breaks of one step: records of the breaks and of the claims.
 
-    `failure` says why they did not prove the check; None if they did.
+    `failure` says why the breaks did not prove that the check can fail; None if they did.
     """
 
     breaks: tuple[BreakRecord, ...] = ()
@@ -64,10 +71,11 @@ class BreakProtocol:
         self.go = go
 
     def all(self, step: Step, green: Attempt) -> Proof:
-        """Try the breaks in order; stop after the first that gives a failure.
+        """Try the breaks in order, and stop after the first that does not work.
 
-        A break gives a failure if the check stays green, or does not get green again after the
-        undo. A step without breaks is a failure, too.
+        `green` is the attempt that passed before the breaks. The returned Proof has a failure if a
+        break cannot be applied or undone, if the check passes in spite of a break or still fails
+        after its undo, if the step has no breaks, or if `coverage.shortfall` finds one.
         """
         if not step.broken_by:
             nothing = Failure(

@@ -24,10 +24,11 @@ PAUSE = 0.2
 
 
 def carry_out(step: Step, world: World, kept: Kept, outputs: list[Output]) -> Seen:
-    """Run the step's commands, except those in `kept`, and return what the check gets to see.
+    """Run the step's commands, except those in `kept`, and return their outputs for the check.
 
     Each output is also appended to `outputs`, so that the caller has it even if a later command
-    fails. Raises CommandError, and ExpectationFailed if an output does not fit its template.
+    fails. Raises CommandError if a command fails, and ExpectationFailed if an output does not fit
+    its template.
     """
     holes: dict[str, str] = {}
     for number in range(len(step.commands)):

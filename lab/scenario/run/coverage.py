@@ -1,4 +1,4 @@
-"""Decides whether the breaks of a step turned all its expectations red. Pure."""
+"""Decides whether the breaks (deliberate faults) of a step made all its expectations fail. Pure."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,9 +9,10 @@ from lab.scenario.claims import Claim
 def claim_records(
     held: Iterable[Claim], red_by: Mapping[Claim, str], unbroken: Mapping[str, str]
 ) -> tuple[ClaimRecord, ...]:
-    """Return a record of each claim that held in the green world.
+    """Return a record of each claim in `held`: the claims that held without a break.
 
-    It names the break that turned the claim red, or the reason that `unbroken` gives for the claim.
+    `red_by` maps a claim to the break that made it fail. `unbroken` maps the subject of a claim to
+    the reason why no break can do this.
     """
     return tuple(
         ClaimRecord(
@@ -27,10 +28,10 @@ def claim_records(
 def shortfall(
     step: str, held: Iterable[Claim], red_by: Mapping[Claim, str], unbroken: Mapping[str, str]
 ) -> Failure | None:
-    """Return a failure if a claim never turned red and is not in `unbroken`.
+    """Return a failure if no break made a claim fail, and `unbroken` does not have its subject.
 
-    Each name in `unbroken` must be that of exactly one claim that never turned red; otherwise this
-    is a failure, too.
+    For each subject in `unbroken` there must be exactly one claim that no break made fail;
+    otherwise this function returns a failure, too. It returns None if everything is as it must be.
     """
     about = f"the breaks of step {step}"
     unseen = [claim for claim in dict.fromkeys(held) if claim not in red_by]

@@ -31,7 +31,7 @@ class Aftermath(Protocol):
     """Examines the world after a failure: finds the first broken link and writes a bundle."""
 
     def __call__(self, world: World, step: str, failure: Failure) -> Failure:
-        """Return `failure` with the fields `link`, `diagnosis` and `bundle`, as far as known.
+        """Return `failure` with `link`, `diagnosis` and `bundle`; unknown ones stay empty.
 
         `step` is the step's id, or "set-up".
         """
@@ -188,10 +188,11 @@ class ChapterRunner:
         *,
         goes_on: bool = False,
     ) -> Attempt:
-        """Run the step's commands and check; repeat both until they hold or the time is over.
+        """Run the step's commands and check; repeat both until they pass or the time is over.
 
-        The time is `within` seconds, or the step's own `within`. A command with an output in `kept`
-        does not run. With `goes_on` the check does not stop at its first failed expectation.
+        The time is `within` seconds; if `within` is None, it is the step's own `within`. A command
+        with an output in `kept` does not run. With `goes_on` the check does not stop at its first
+        failed expectation. Returns the last attempt.
         """
         limit = bounded(step.within) if within is None else within
         end = time.monotonic() + limit
@@ -234,7 +235,7 @@ def _unreadable(checked: Iterable[str]) -> Failure | None:
 
 
 def attempt(body: Callable[[], Any]) -> Exception | None:
-    """Call `body` and return the exception that it raised, if any.
+    """Call `body` and return the exception that it raised; None if it raised none.
 
     An error in a chapter's own code must not end the run: it only fails its step or set-up.
     """
