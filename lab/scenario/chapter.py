@@ -58,7 +58,7 @@ _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Break:
-    """A change to the world that must turn the step's check red (make it fail).
+    """A deliberate fault: a change to the chapter's world that must make the step's check fail.
 
     `what` describes the change. If `rerun` is true, the step's commands, except its `acts`, run
     again before the check. Otherwise only the check runs, with the earlier outputs.
@@ -73,9 +73,9 @@ class Break:
 class Step:
     """One step of a chapter, created by `Chapter.step`.
 
-    `broken_by` are its breaks: changes to the world that must turn its check red. Together they
-    must turn every expectation of the check red, except the expectations in `unbroken`, which maps
-    the subject of an expectation to the reason why no break can do this.
+    `broken_by` are its breaks: changes to the world that must make its check fail. Together they
+    must make every expectation of the check fail, except those in `unbroken`. `unbroken` maps the
+    subject of an expectation to the reason why no break can make it fail.
     """
 
     chapter: "Chapter"
@@ -118,19 +118,20 @@ class Step:
         return declare
 
     def cannot_break(self, what: str, *, because: str) -> None:
-        """Declare that no break can turn the expectation about `what` red; `because` is the reason.
+        """Declare that no break can make the expectation about `what` fail, and the reason.
 
-        A run with breaks fails if a break nevertheless turns this expectation red, or if the check
-        has no expectation, or more than one, about `what` that stays green.
+        A run with breaks fails unless there is exactly one expectation about `what` that no break
+        makes fail.
         """
         self.unbroken[what] = because
 
 
 @dataclass
 class Chapter:
-    """One chapter. It runs alone, in its own namespace, any number of times.
+    """One chapter. It can run without the others, in its own namespace, any number of times.
 
-    `number` orders the chapters and names the steps; `prose` is the module's docstring.
+    The chapters are sorted by `number`, which is also the first part of their steps' ids. `prose`
+    is the docstring of the chapter's module.
     The runner creates `namespace` and `other_namespaces` from scratch before the chapter and
     deletes them after it; with `makes_namespace=True` a step of the chapter creates `namespace`.
     An invalid declaration raises ScenarioError when the module is imported.
@@ -158,7 +159,10 @@ class Chapter:
             )
 
     def given(self, setup: Setup) -> Setup:
-        """Add a set-up function. All run before step 1, in the order in which they were added."""
+        """Add a set-up function and return it. The decorator is `@chapter.given`.
+
+        All set-up functions run before step 1, in the order in which they were added.
+        """
         self.setups.append(setup)
         return setup
 
@@ -186,8 +190,8 @@ class Chapter:
         `proves`: the numbers of the PROOFS (lab/records/proofs.py) that this step proves.
         `hint`: what a reader should try first when the step fails.
         `allow_exit`: exit codes besides 0 that are not an error.
-        `within`: time in seconds during which commands and check are repeated until they hold
-        (0: they run once); only for commands that can run any number of times.
+        `within`: time in seconds during which commands and check are repeated until the check
+        passes. With 0 they run once. Use it only with commands that can run any number of times.
         `timeout`: time limit in seconds for one command.
         `acts`: numbers (from 0) of the commands that change the world. They do not run again after
         a break, because they would change back what the break has changed.

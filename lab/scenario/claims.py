@@ -1,7 +1,8 @@
 """The claims of a check: which expectations it has, and which of them held or failed.
 
-A claim is identified by its place (the source lines from the check down to the expectation, through
-helpers), its subject, and the method. A check that runs again makes the same claims.
+A claim is one expectation. Its place (the source lines from the check through helpers down to the
+expectation), its subject and its method identify it. So the claims of a check can be compared with
+those of the same check after a break (a deliberate fault).
 """
 
 import sys
@@ -14,7 +15,7 @@ from types import FrameType
 
 _PACKAGE = __name__.rpartition(".")[0]
 _BOTTOM = f"{_PACKAGE}.run.runner"
-"""The module that calls the checks: frames below it in the call stack belong to no chapter."""
+"""The module that calls the checks. Its own callers in the call stack belong to no chapter."""
 _DEEPEST = 12
 
 
@@ -54,14 +55,17 @@ class ExpectationFailed(AssertionError):  # noqa: N818 - a finding, not an error
         super().__init__(text + (f"\n  difference:\n{difference}" if difference else ""))
 
     def with_heading(self, what: str) -> "ExpectationFailed":
-        """Return a copy of this failure with another `what`, for instance with the time waited."""
+        """Return a copy of this failure with another `what`, which for instance adds a time."""
         return type(self)(
             what, self.expected, self.observed, difference=self.difference, claim=self.claim
         )
 
 
 class NotSeenError(ExpectationFailed):
-    """A value could not be read. This fails a step, but does not count as noticing a break."""
+    """A value could not be read.
+
+    This makes a step fail, but it does not prove that the check notices a break (deliberate fault).
+    """
 
 
 @dataclass
@@ -69,8 +73,9 @@ class Ledger:
     """The claims of one run of a check and their results.
 
     If `goes_on` is true, the failure of a claim is added to `red` and the check goes on; otherwise
-    the failure is raised. `held` has pairs of a claim that held and its sentence for the report
-    ("" for none). The claim is None for a sentence that only sums up other claims.
+    the failure is raised. `held` has a pair for each claim that held: the claim, and its sentence
+    for the report. The sentence is "" if the claim has none. If a sentence only sums up other
+    claims, the claim in its pair is None.
     """
 
     goes_on: bool = False
@@ -104,7 +109,7 @@ def keeping(*, goes_on: bool = False) -> Iterator[Ledger]:
 
 @contextmanager
 def trying() -> Iterator[Ledger]:
-    """Record the claims of one of several attempts in a ledger of its own, and yield this ledger.
+    """Yield a new ledger, which records the claims of one call of a probe (see `eventually`).
 
     The claims do not count for the check unless `settle` adds them to the check's ledger.
     """
@@ -114,9 +119,9 @@ def trying() -> Iterator[Ledger]:
 
 
 def settle(look: Ledger, claim: Claim, sentence: str) -> None:
-    """Add `sentence`, and the claims that held in the attempt `look`, to the check's ledger.
+    """Add `sentence`, and the claims in the ledger `look` of a probe, to the check's ledger.
 
-    If the attempt made no claims, `claim` is added as the claim that held.
+    If no claim held in the probe, `claim` is added as the claim that held.
     """
     outer = _ledger.get()
     if outer is not None:

@@ -180,7 +180,10 @@ def report(name: str) -> None:
 
 
 def _at_the_gate(where: paths.LabPaths) -> lab_access.LabAccess:
-    """Open the lab. If it is not up, write that into the lab's reports and raise ClusterError."""
+    """Open the lab. Raises ClusterError if the lab is not up.
+
+    Before that it writes reports with this error, if the lab has a folder.
+    """
     begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     try:
         return lab_access.open_lab(where)

@@ -30,14 +30,17 @@ class Word:
     meaning: str
 
     def fill(self, resolve: Resolve) -> "Word":
-        """Replace each `{name}` by `resolve(name)`; quote the word again if it changed."""
+        """Return the word with `resolve(name)` for each `{name}`, quoted again if it changed."""
         filled = _PLACEHOLDER.sub(lambda hole: resolve(hole[1]), self.meaning)
         return self if filled == self.meaning else Word(shlex.quote(filled), filled)
 
 
 @dataclass(frozen=True)
 class CommandLine:
-    """A pipeline of one or more commands; `into` is the file for its output, if any."""
+    """A pipeline of one or more commands.
+
+    `into` is the name of the file after `>`; None if the output does not go to a file.
+    """
 
     stages: tuple[tuple[Word, ...], ...]
     into: Word | None = None

@@ -19,10 +19,10 @@ T = TypeVar("T")
 class Expectation(Generic[T]):
     """A value and its name. Every method returns the same object, so calls can be chained.
 
-    Each method raises ExpectationFailed if its claim does not hold; but in a world that a break has
-    changed, it only records the failure, and the check goes on. The parameter `claim` says in words
-    what holds, for instance "is the neighbour's own"; the report's sentence is the value's name
-    followed by `claim`.
+    Each method raises ExpectationFailed if its claim does not hold. While a break (a deliberate
+    fault) is in effect, the method only records the failure, and the check goes on. The parameter
+    `claim` says in words what holds, for instance "is the neighbour's own"; the report's sentence
+    is the value's name followed by `claim`.
     """
 
     def __init__(self, value: T, what: str) -> None:

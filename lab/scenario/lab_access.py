@@ -18,9 +18,9 @@ class LabAccess:
 
     `home` is the folder `.lab`, in which `lab` commands find the lab. Each chapter has a folder for
     its files in the folder `work`. `environment` is added to the environment of every command.
-    `mesh` is the name of the mesh whose control plane runs; `tools` is the folder with istioctl, if
-    the mesh is Istio. `images` maps "proxy", "control" and "nginx", and the references of Istio's
-    images if the mesh is Istio, to the names of these images in Docker.
+    `mesh` is the name of the mesh whose control plane runs. If the mesh is Istio, `tools` is the
+    folder with istioctl, otherwise None. The values of `images` are names of images in Docker; the
+    keys are "proxy", "control" and "nginx" and, if the mesh is Istio, the references of its images.
     """
 
     name: str
@@ -53,9 +53,9 @@ class LabAccess:
 
 
 def search_path(*programs: Path | None) -> str:
-    """Return PATH with two additions at its front: the folders of `programs` and of this Python.
+    """Return a value for PATH: the folders of `programs`, the folder of this Python, and PATH.
 
-    The program `lab` is in the folder of this Python.
+    The program `lab` is in the folder of this Python. A program that is None is left out.
     """
     # Links are not resolved: a virtual environment's python is a link to another folder.
     folders = [str(program.parent) for program in programs if program is not None]
@@ -83,7 +83,11 @@ def open_lab(paths: LabPaths) -> LabAccess:
 
 
 def _kubectl(recorded: Path) -> Path:
-    """The recorded program; if the checkout that brought the lab up is gone, this checkout's."""
+    """Return the path `recorded` of kubectl, if this file still exists.
+
+    It does not if the checkout that brought the lab up is gone; then this checkout's kubectl is
+    returned.
+    """
     if recorded.is_file():
         return recorded
     from lab.cluster.images import ensure

@@ -9,7 +9,7 @@ _EQUALS = re.compile(r"\s*(?P<key>[A-Za-z0-9./_-]+)\s*=\s*(?P<value>[A-Za-z0-9._
 
 
 def selector(text: str) -> Mapping[str, str] | None:
-    """Parse a selector like "app=jiuxi,tier=web" into labels; "" gives None.
+    """Parse a selector like "app=jiuxi,tier=web" into labels. Returns None if `text` is "".
 
     Only `=` is supported. Raises ScenarioError for any other selector.
     """

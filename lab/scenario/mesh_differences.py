@@ -29,7 +29,7 @@ class Complaint:
 
 @dataclass(frozen=True)
 class Refusal:
-    """How kube-inject rejects the walkthrough's manifest as printed, which has mistakes.
+    """How kube-inject rejects the manifest that the walkthrough prints, which has mistakes.
 
     `complaints` maps the text of a line to the message about this line. `writes` is the content of
     the output file after the rejection; None if there is no such file.
@@ -88,7 +88,7 @@ class Mesh:
 
     @property
     def names(self) -> dict[str, str]:
-        """The placeholders in commands whose values depend on the mesh, with these values."""
+        """Maps each placeholder whose value depends on the mesh to this value."""
         return {
             "cli": self.cli,
             "control": self.control_namespace,

@@ -60,8 +60,8 @@ class Output:
 class Seen:
     """The outputs of a step's commands, in order. The properties are those of the last output.
 
-    `holes` maps the names of the holes in the step's templates (`<ip:pod>` has the name "pod") to
-    the texts that they matched.
+    Holes are the variable parts of the step's templates; the hole `<ip:pod>` has the name "pod".
+    `holes` maps the name of each hole that has a name to the text that the hole matched.
     """
 
     outputs: tuple[Output, ...]

@@ -40,8 +40,9 @@ _DOTS = re.compile(r"\s*(?:\.{3,}|…)\s*")
 class Match:
     """The result of comparing an output with a template.
 
-    If the output fits, `expected` and `observed` are "". If not, `expected` is the first line of
-    the template that does not match, and `observed` is the line of the output in its place.
+    If the output fits, `holes` maps the names of holes to the texts that they matched, and
+    `expected` and `observed` are "". If it does not fit, `holes` is empty, `expected` is the first
+    line of the template that does not match, and `observed` is the line of the output in its place.
     """
 
     holes: dict[str, str] = field(default_factory=dict)

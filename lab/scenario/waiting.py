@@ -33,8 +33,9 @@ def eventually(
     `eventually(lambda: expect(f(), "f").equal(3))`.
     When `within` seconds are over, and after at least one call, `eventually` raises
     ExpectationFailed with the last observation, or NotSeenError if nothing could be observed.
-    After a break, `within` is shorter, and a failure is only recorded: the last value of the probe
-    is returned, if there is one.
+    While a break (a deliberate fault) is in effect, `within` is shorter. Then a failure is only
+    recorded, and `eventually` returns what the last call of the probe returned; if this call raised
+    an exception, `eventually` raises.
     """
     within = bounded(within)
     started = time.monotonic()
@@ -59,8 +60,9 @@ def consistently(
 ) -> None:
     """Call `probe` repeatedly for `during` seconds; it must return a true value each time.
 
-    Raises ExpectationFailed at the first failure, with the time at which it happened. After a break
-    `during` is not shorter, because the condition possibly becomes false only near the end.
+    Raises ExpectationFailed at the first failure, with the time at which it happened. While a break
+    (a deliberate fault) is in effect, the failure is only recorded, and `during` is not shorter,
+    because the condition possibly becomes false only near the end.
     """
     started = time.monotonic()
     claim = claims.here(what, "consistently")
@@ -77,7 +79,7 @@ def consistently(
 
 
 def bounded(seconds: float) -> float:
-    """Return the time limit for a wait of `seconds`, which is shorter after a break."""
+    """Return `seconds`, or the limit that `deadlines_at_most` sets, if this limit is shorter."""
     cap = _cap.get()
     return seconds if cap is None else min(seconds, cap)
 
@@ -97,9 +99,10 @@ def deadlines_at_most(seconds: float) -> Iterator[None]:
 
 @dataclass
 class _Look(Generic[T]):
-    """One call of a probe: the claims that it made, and its value, if it returned one.
+    """The result of one call of a probe.
 
-    `findings` are the claims that failed.
+    `ledger` has the claims that the probe made. `values` has the value that it returned, and is
+    empty if it raised an exception. `findings` are the failures of claims.
     """
 
     ledger: Ledger

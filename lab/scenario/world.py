@@ -47,7 +47,7 @@ class Names(dict[str, str | Callable[[], str]]):
 
 
 class World:
-    """The world of one chapter.
+    """The world of one chapter: all that its steps read and change.
 
     ns        the chapter's namespace
     names     values for `{name}` in commands: texts, or callables that are called at each use
@@ -77,22 +77,26 @@ class World:
     def pod(self, which: str = "") -> "Pod":
         """Return one pod of the namespace. `which` is its name, or a selector like "app=jiuxi".
 
-        "" stands for the only pod. Except by name, pods that are being deleted are not found.
-        Raises ObservationError if no pod or more than one pod fits.
+        If `which` is "", the namespace must have only one pod, which is returned. A pod that is
+        being deleted is found only by its name. Raises ObservationError if no pod or more than one
+        pod fits.
         """
         if which and "=" not in which:
             return self.cluster.pod(self.ns, which)
         return self.cluster.only_pod(self.ns, selector(which))
 
     def pods(self, which: str = "") -> tuple["Pod", ...]:
-        """The pods that match the selector `which` and are not being deleted, oldest first."""
+        """The pods that match the selector `which`, oldest first; if it is "", all pods.
+
+        Pods that are being deleted are left out.
+        """
         return self.cluster.pods(self.ns, selector(which))
 
     def ready(self, which: str = "", *, count: int = 1, within: float = 60.0) -> tuple["Pod", ...]:
-        """Wait until exactly `count` pods match the selector `which`; return them.
+        """Wait until exactly `count` pods match the selector `which` and are Ready; return them.
 
-        All must be Ready and none being deleted. After `within` seconds this raises
-        ExpectationFailed with the last observation.
+        There must be no other pod that matches, not even one that is being deleted. After `within`
+        seconds this raises ExpectationFailed with the last observation.
         """
         what = f"the Ready pods of {which or self.ns}"
         with _as_expectation(what):
@@ -262,7 +266,7 @@ class World:
     def leave(self, others: Iterable[str] = ()) -> None:
         """Start to delete the chapter's namespace and `others`; do not wait until they are gone.
 
-        The next run of the chapter waits for this.
+        The next run of the chapter waits until they are gone. Other runs can use the chapter again.
         """
         try:
             if self.lab is not None:

@@ -22,8 +22,8 @@ from lab.scenario.wording import show
 from lab.scenario.world import World
 
 DEADLINE = 2.0
-"""Time limit in seconds of each `eventually` while a break is in effect. The limit is short, because
-a failing `eventually` always lasts until its time limit."""
+"""Time limit in seconds of each `eventually` while a break is in effect. It is short, because an
+`eventually` that fails always lasts until its time limit."""
 REACTION = 4.0
 """Seconds within which a break must turn the check red; the cluster needs time to react to it."""
 RECOVERY = 30.0

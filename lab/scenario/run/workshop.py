@@ -19,9 +19,10 @@ NewRunner = Callable[[Chapter], ChapterRunner]
 
 @dataclass(frozen=True)
 class Route:
-    """The steps to walk: from `first` to `last` (ids like "2.3"; "" for no limit).
+    """The steps to walk: from the step with the id `first` to the step with the id `last`.
 
-    With `chapter`, the number of a chapter, the route has only steps of this chapter.
+    If `first` is "", the route begins with the first step of all; if `last` is "", it ends with the
+    last step. If `chapter` is a chapter's number, the route has only steps of this chapter.
     """
 
     first: str = ""
@@ -55,9 +56,10 @@ class Route:
 
 
 class Workshop:
-    """Walks through chapters on a console. `pause` waits for the reader, or does nothing.
+    """Walks through chapters on a console. `runner` makes the ChapterRunner of a chapter.
 
-    `at` is the id of the current step.
+    `pause` is called after a chapter's prose and after each step: it waits for the reader, or does
+    nothing. `at` is the id of the current step.
     """
 
     def __init__(self, console: Console, runner: NewRunner, pause: Callable[[], None]) -> None:
@@ -68,7 +70,7 @@ class Workshop:
         self.records: list[ChapterRecord] = []
 
     def walk(self, chapters: Sequence[Chapter], route: Route) -> bool:
-        """Walk the route, stop at the first step that fails, and return whether everything held.
+        """Walk the route, stop at the first step that fails, and return whether all steps passed.
 
         After the last step of a chapter its namespaces are deleted; if the walk stops earlier, they
         stay.
