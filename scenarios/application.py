@@ -72,21 +72,24 @@ def kube_inject(world: World, file: str, stdin: str | None = None) -> str:
 
 
 def follow(world: World) -> None:
-    """Give `{pod}`, `{pid}` and `{ip}` the values of the Deployment's current pod at each use."""
+    """Let `{pod}` name the Deployment's current pod, which is looked up at each use.
+
+    `{ip}` becomes the address, and `{pid}` the process id of nginx, of the pod that `{pod}` names.
+    """
     world.names["pod"] = lambda: world.pod(APP).name
     world.names["ip"] = lambda: spoken_of(world).ip
     world.names["pid"] = lambda: str(spoken_of(world).pid("nginx"))
 
 
 def spoken_of(world: World) -> Pod:
-    """Return the pod that `{pod}` names now, so that a check reads the same pod as the commands."""
+    """Return the pod that `{pod}` names now; with it a check reads the same pod as the commands."""
     return world.pod(world.names.resolve("pod"))
 
 
 def adopt(world: World) -> Pod:
     """Wait until the Deployment is rolled out and its nginx listens; return its pod.
 
-    From now on `{pod}`, `{pid}` and `{ip}` belong to the Deployment's pod (see `follow`).
+    From now on `{pod}`, `{pid}` and `{ip}` stand for values of the Deployment's pod (see `follow`).
     """
     (pod,) = world.rolled_out("jiuxi")
     follow(world)
@@ -94,7 +97,7 @@ def adopt(world: World) -> Pod:
 
 
 def web(world: World) -> Pod:
-    """Apply the neighbour (see WEB); let `{web}` name its pod, and return this pod."""
+    """Apply the manifest WEB of the neighbour, let `{web}` name its pod, and return this pod."""
     world.apply(WEB)
     (pod,) = world.rolled_out("web")
     world.names["web"] = pod.name
@@ -114,7 +117,7 @@ def _listening(pod: Pod) -> Pod:
 
 
 def container(name: str, command: str = "", *, image: str = NGINX_IMAGE, more: str = "") -> str:
-    """Return YAML of a container for a stand-in pod.
+    """Return the YAML text of a container for a stand-in, which takes another pod's place.
 
     The container runs `command` in a shell, or the image's own program if `command` is "".
     """
@@ -129,8 +132,9 @@ def stand_in(
     """Create a stand-in for the injected pod and let `{pod}` name it; delete it after the `yield`.
 
     Its containers have the names of those in an injected pod, but run other programs. `init`,
-    `nginx` and `proxy` are YAML of containers (see `container`). By default nginx and istio-proxy
-    sleep, and there is no init container.
+    `nginx` and `proxy` are YAML texts that `container` returned. By default nginx and istio-proxy
+    sleep, and there is no init container. With `ready=False` this does not wait until the pod is
+    Ready.
     """
     inits = f"  initContainers:\n{init}" if init else ""
     sleeping = "exec sleep 1000"
@@ -143,7 +147,7 @@ def stand_in(
 
 
 def another_pod(world: World, name: str) -> Iterator[None]:
-    """Let `{pod}` stand for the pod `name`; after the `yield`, for the former pod again."""
+    """Let `{pod}` name the pod `name`; after the `yield`, let it name the former pod again."""
     followed = world.names["pod"]
     world.names["pod"] = name
     yield
@@ -151,8 +155,8 @@ def another_pod(world: World, name: str) -> Iterator[None]:
 
 
 def endless_init(image: str = NGINX_IMAGE) -> str:
-    """Return YAML of a container istio-init that never ends.
+    """Return the YAML text of a container istio-init that never ends.
 
-    With `restartPolicy: Always` kubelet starts the pod's other containers nevertheless.
+    Because of its `restartPolicy: Always`, kubelet nevertheless starts the pod's other containers.
     """
     return container(INIT_CONTAINER, "exec sleep 1000", image=image, more="restartPolicy: Always")

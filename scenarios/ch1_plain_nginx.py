@@ -142,7 +142,10 @@ def the_corrected_manifest_runs(world: World, seen: Seen) -> None:
 
 @the_corrected_manifest_runs.breaks("the deployment has more containers, and no server")
 def more_containers(world: World) -> Iterator[None]:
-    """Add an init container and a second container; nginx's container sleeps. Then undo it."""
+    """Add an init container and a second container, and let nginx's container only sleep.
+
+    Then undo these changes.
+    """
     idle = {"image": NGINX_IMAGE, "imagePullPolicy": "IfNotPresent"}
     sleeps = {"command": ["sleep", "1000"]}
     patch = {

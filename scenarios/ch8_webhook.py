@@ -35,8 +35,8 @@ SHOWN = (
     '{.spec.containers[*].name}{"\\n"}{.spec.containers[?(@.name=="istio-proxy")]'
     '.env[?(@.name=="ISTIO_META_APP_CONTAINERS")].value}{"\\n"}\''
 )
-"""Prints three lines about the pod that the API server would create: the names of its init
-containers, the names of its containers, and the application containers that its proxy knows of."""
+"""Command line that prints three lines about the pod that the API server would create: the names
+of its init containers, of its containers, and of the application containers known to its proxy."""
 
 
 @chapter.given
@@ -80,7 +80,10 @@ _LABELLED = {"matchLabels": {"app": "kind-pod"}}
 
 
 def _mesh(world: World, **changes: Any) -> Hook:
-    """Return the mesh's webhook entry with `changes`, for this chapter's namespace and pod only."""
+    """Return a copy of the mesh's webhook entry that selects only this chapter's namespace and pod.
+
+    `changes` are fields of the entry with other values.
+    """
     return {**copy.deepcopy(world.memory["mesh"]), **_here(world), **changes}
 
 

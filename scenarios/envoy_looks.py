@@ -1,4 +1,7 @@
-"""Chapter 4, about the agent and its Envoy: commands, functions that read their output, breaks."""
+"""Helpers of chapter 4: commands, functions that read their output, and breaks.
+
+A break is a deliberate fault: its function makes the fault, yields, and undoes the fault.
+"""
 
 import re
 from collections.abc import Iterator
@@ -34,7 +37,7 @@ def restarts(world: World) -> int:
 
 
 def restless(world: World) -> Iterator[None]:
-    """Let `{pod}` name a pod whose istio-proxy was restarted once and has no Envoy."""
+    """Let `{pod}` name a pod whose istio-proxy was restarted once and does not run Envoy."""
     once = "volumeMounts: [{name: once, mountPath: /once}]"
     proxy = application.container(PROXY_CONTAINER, RESTLESS, more=once)
     volume = "  volumes: [{name: once, emptyDir: {}}]\n"
@@ -72,12 +75,12 @@ def reconfigured(world: World) -> str:
 
 
 def wish(world: World, count: int) -> str:
-    """Return the patch with the annotation that asks for `count` worker threads of Envoy."""
+    """Return the merge patch whose annotation asks for `count` worker threads of Envoy."""
     return world.mesh.reconfiguration.replace("COUNT", str(count))
 
 
 def ask(world: World, count: int) -> None:
-    """Patch the annotation to `count` worker threads, and wait until Envoy runs with them."""
+    """Ask for `count` worker threads with the annotation; wait until Envoy runs with them."""
     world.kubectl("patch", reconfigured(world), "--type", "merge", "-p", wish(world, count))
 
     def workers() -> bool:
@@ -122,7 +125,10 @@ def a_foreign_bootstrap(world: World) -> Iterator[None]:
 
 
 def no_service(world: World) -> Iterator[None]:
-    """Delete the Service `fresh`, until Envoy has no cluster for it; then create it again."""
+    """Delete the Service `fresh` and wait until Envoy has no cluster for it.
+
+    Then create the Service again.
+    """
     pod = world.pod(application.APP)
     name = f"outbound|8081||fresh.{world.ns}.svc.cluster.local"
     world.kubectl("delete", "service", "fresh")

@@ -1,4 +1,7 @@
-"""The four cases of `command` and `args` in chapter 5, and the chapter's breaks."""
+"""Helpers of chapter 5: its four cases of `command` and `args`, and its breaks.
+
+A break is a deliberate fault: its function makes the fault, yields, and undoes the fault.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,10 +14,10 @@ from scenarios import application
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the chapter's table: `command` and `args` of the pod, and what the pod `runs`.
+    """One row of the chapter's table: `command` and `args` of the pod, and its first process.
 
-    `runs` is the pod's first process as `ps` prints it. nginx changes this text: its argument list
-    comes after "nginx: master process ".
+    `runs` is the first process as `ps` prints it. nginx changes this text: it writes "nginx: master
+    process " before its argument list.
     """
 
     name: str
@@ -70,13 +73,16 @@ def another_image(world: World) -> Iterator[None]:
 
 
 def a_missing_image(world: World) -> Iterator[None]:
-    """Let `{pod}` name a pod whose istio-init has an image that does not exist (no digest)."""
+    """Let `{pod}` name a pod whose istio-init has an image that does not exist.
+
+    So the pod's status has no digest of this image.
+    """
     init = application.container(INIT_CONTAINER, image="docker.io/sidecar-lab/nowhere:lab")
     yield from application.stand_in(world, init=init, ready=False)
 
 
 def an_image_with_a_cmd(world: World) -> Iterator[None]:
-    """Let `{proxy_image}` name an image that is the proxy's with another Entrypoint and a Cmd.
+    """Let `{proxy_image}` name a copy of the proxy's image with another Entrypoint and a Cmd.
 
     Then restore the name and remove the image.
     """
@@ -129,8 +135,9 @@ ENTRYPOINT ["other"]
 
 
 def an_image_with_another_entrypoint(world: World) -> Iterator[None]:
-    """Let `{nginx_image}` name an image that is nginx's with another Entrypoint, `sleep` and `ps`.
+    """Let `{nginx_image}` name a copy of nginx's image with another Entrypoint.
 
-    Then restore the name and remove the image.
+    In this copy the programs `sleep` and `ps` are others, too. Then restore the name and remove the
+    image.
     """
     yield from _derived(world, "nginx_image", "nginx-with-entrypoint", OTHER_PROGRAMS)

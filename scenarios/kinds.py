@@ -1,4 +1,7 @@
-"""Expectations and breaks of chapter 7, about the kinds of resources."""
+"""Helpers of chapter 7, about the kinds of resources: its expectations and its breaks.
+
+A break is a deliberate fault: its function makes the fault, yields, and undoes the fault.
+"""
 
 import json
 import re
@@ -40,7 +43,10 @@ def _work_ended(world: World, app: str) -> None:
 
 
 def a_proxy_that_quits(world: World) -> Iterator[None]:
-    """Request the agent's `/quitquitquit`, so that the Job completes; then create the Job again."""
+    """Send the agent the request `/quitquitquit`: it ends, and so the Job completes.
+
+    Then create the Job again.
+    """
     quit_url = f"http://127.0.0.1:{AGENT_PORT}/quitquitquit"
     pod = world.pod("app=kind-job")
     world.kubectl(
@@ -58,7 +64,7 @@ def _again(world: World) -> None:
 
 
 def work_that_fails(world: World) -> Iterator[None]:
-    """Replace the Job by one without a sidecar, whose work ends with exit code 3.
+    """Replace the Job by one that has no sidecar and whose work ends with exit code 3.
 
     Then create the injected Job again.
     """
@@ -73,7 +79,7 @@ def _failing(manifest: str) -> str:
 
 
 def a_classic_sidecar(world: World) -> Iterator[None]:
-    """Replace the Job by one with a classic sidecar, whose work ends with exit code 3.
+    """Replace the Job by one that has a classic sidecar and whose work ends with exit code 3.
 
     Then create the Job with the native sidecar again.
     """
@@ -115,7 +121,10 @@ def another_selector(world: World) -> Iterator[None]:
 
 
 def is_injected(world: World, app: str) -> None:
-    """Expect a Ready sidecar, and an istio-init that succeeded, in the pod with the label `app`."""
+    """Expect the pod with the label `app: APP` to have a Ready sidecar.
+
+    Also expect its istio-init to have ended with exit code 0.
+    """
     pod = world.pod(f"app={app}")
     expect(pod.ready, "READY").equal("2/2")
     expect({container.name for container in pod.containers()}, "the containers").equal(

@@ -42,9 +42,9 @@ spec:
 
 
 def certificate(name: str) -> tuple[str, str]:
-    """Create a self-signed certificate for the DNS name `name`, valid for an hour, and its key.
+    """Create a self-signed certificate for the DNS name `name`, valid for an hour from now.
 
-    Both are texts in PEM.
+    Returns the certificate and its private key as texts in PEM.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])

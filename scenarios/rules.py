@@ -1,4 +1,7 @@
-"""Chapter 3: the redirection rules it expects, functions that read commands' output, breaks."""
+"""Helpers of chapter 3: the expected rules, functions that read commands' output, and breaks.
+
+A break is a deliberate fault: its function makes the fault, yields, and undoes the fault.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -42,13 +45,14 @@ RULES = """\
 """The rules that Istio's own istio-iptables makes with the arguments of istio-init, as
 `iptables-save -t nat` prints them."""
 REFERENCES = {CHAIN_REDIRECT: 1, CHAIN_IN_REDIRECT: 3, CHAIN_INBOUND: 1, CHAIN_OUTPUT: 1}
-"""How many of these RULES jump to each chain."""
+"""Maps each chain to the number of RULES that jump to it."""
 FOREIGN = "FOREIGN"
 """Name of a chain that does not belong to the mesh."""
 TO_ENVOY = {CHAIN_REDIRECT: "15001", CHAIN_IN_REDIRECT: "15006"}
 LIST = "docker exec --privileged {node} nsenter -t {pid} -n iptables -nvL"
 STATS = "kubectl exec -n {ns} {pod} -c istio-proxy -- curl -s 'http://127.0.0.1:15000/stats?filter="
-"""Command line that prints counters of Envoy. A pattern for their names and a quote must follow."""
+"""The beginning of a command line that prints counters of Envoy. A chapter adds a pattern for the
+names of the counters, and the closing quote."""
 LOG = "kubectl logs -n {ns} {pod} -c istio-proxy --tail=3"
 LOGGED = """
     ......
@@ -88,10 +92,10 @@ def flushed(world: World, chain: str) -> Iterator[None]:
 
 
 def nft_rules(text: str) -> Mapping[str, int]:
-    """Count the rules of each chain in the output of nft.
+    """Map each chain in the output of nft to the number of its rules.
 
-    Chains without rules are left out: iptables sometimes creates empty built-in chains when it only
-    reads.
+    Chains without rules are left out, because iptables sometimes creates empty built-in chains even
+    when it only reads.
     """
     counts: dict[str, int] = {}
     chain = ""
@@ -104,7 +108,10 @@ def nft_rules(text: str) -> Mapping[str, int]:
 
 
 def expect_counted(before: Output, after: Output, chain: str) -> None:
-    """Expect the rules of `chain` to have matched packets between two listings of iptables."""
+    """Expect the rules of `chain` to have counted more packets in the listing `after`.
+
+    `before` and `after` are outputs of iptables.
+    """
     first, then = (parse_iptables_list(output.stdout).chain(chain) for output in (before, after))
     expect(then.hits, f"the number of packets that {chain} counted").more_than(first.hits)
 
@@ -121,7 +128,8 @@ def _sum(output: Output) -> int:
 def field(output: Output, request: str, name: str) -> str:
     """Return the field `name`, for instance "cluster", of a request in Envoy's access log.
 
-    The request's line is the first one with `request` in its URL. "" if there is no such field.
+    The line of the request is the first one whose URL has `/?` followed by `request`. Returns "" if
+    there is no such line or field.
     """
     line = next((row for row in output.lines if f"/?{request} " in row), "")
     match = re.search(rf'{name}="?([^"\s]+)', line)
@@ -144,7 +152,7 @@ def expect_answered(output: Output) -> None:
 
 
 def another_log(world: World) -> Iterator[None]:
-    """Let `{pod}` name a pod whose istio-init prints fewer rules, and chains in reverse order."""
+    """Let `{pod}` name a pod whose istio-init logs chains in reverse order and only one rule."""
     chains = "\n".join(f"-N {chain}" for chain in reversed(world.mesh.chain_order))
     log = f"* nat\n{chains}\n-A PREROUTING -p tcp -j ISTIO_INBOUND\nCOMMIT\n"
     init = application.container(INIT_CONTAINER, f"printf '{log}'")
@@ -180,7 +188,7 @@ def one_rule_too_many(world: World) -> Iterator[None]:
 def chains_too_many(world: World) -> Iterator[None]:
     """Add to the pod a chain FOREIGN that jumps to ISTIO_REDIRECT; then delete this chain.
 
-    Also add an empty chain ISTIO_REDIRECT to the neighbour, and delete it then.
+    In the same way add an empty chain ISTIO_REDIRECT to the neighbour, and delete it.
     """
     pod, neighbour = world.pod(application.APP), world.pod("app=web")
     iptables(pod, "-N", FOREIGN)

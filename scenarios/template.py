@@ -41,7 +41,7 @@ def the_pod_has_a_sidecar(world: World, seen: Seen) -> None:
 
 @the_pod_has_a_sidecar.breaks("the pod has no sidecar")
 def a_plain_pod(world: World) -> Iterator[None]:
-    """Make the change that turns the step red, `yield`, and undo the change."""
+    """Make the change after which the step's check must fail, `yield`, and undo the change."""
     world.apply(f"{application.STAND_IN}  containers:\n{application.container('nginx')}")
     world.ready("app=stand-in")
     yield from application.another_pod(world, "stand-in")

@@ -127,7 +127,8 @@ class World:
     ) -> Completed:
         """Run a program in `workdir` with the environment of the chapter's commands.
 
-        Raises CommandError if it fails; with `check=False` an exit code other than 0 is no error.
+        Raises CommandError if the program fails. With `check=False`, an exit code other than 0 does
+        not count as a failure.
         """
         return command.run(
             argv,
@@ -194,7 +195,10 @@ class World:
 
     # --- files -----------------------------------------------------------------------------
     def take(self, manifest: str, name: str = "") -> Path:
-        """Copy the file `manifest` of `manifests/` into `workdir`, under its own name or `name`."""
+        """Copy the file `manifest` from the folder `manifests/` into `workdir`; return the copy.
+
+        The copy has the name `name`; if `name` is "", it has the name of the original.
+        """
         source = paths.manifests() / manifest
         target = self.workdir / (name or source.name)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -202,7 +206,10 @@ class World:
         return target
 
     def write(self, name: str, text: str) -> Path:
-        """Write `text` to a file in `workdir`, in UTF-8, with unchanged line ends."""
+        """Write `text` in UTF-8, with unchanged line ends, to the file `name` in `workdir`.
+
+        Returns the path of the file.
+        """
         target = self.workdir / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(text.encode())
@@ -222,9 +229,9 @@ class World:
     ) -> None:
         """Add a comparison to the report: the tables `before` and `after` with marked differences.
 
-        `before` and `after` are iterables of dataclasses or mappings (their fields become columns)
-        or of other values (one column of texts). The members of a set are sorted. A second call
-        with the same name replaces the first.
+        The members of `before` and `after` become the rows: see `grid` in
+        lab/scenario/attachments.py. If one of the two is None, the report has only the other table.
+        A second call with the same `name` replaces the first.
         """
         self.attachments[name] = Attachment(
             name,

@@ -1,8 +1,8 @@
 """Writes a failure bundle: the files that a reader needs to find the cause of a failure.
 
-Each failed step gets a folder, which is written before anything else changes the world. Size and
-time are limited. If a part of the bundle cannot be read, the others are still written, and the
-index names the missing part with the reason.
+Each failed step or set-up gets a folder, which is written before anything else changes the cluster.
+Size and time are limited. If a part of the bundle cannot be read, the others are still written, and
+the index names the missing part with the reason.
 """
 
 import dataclasses
@@ -36,7 +36,10 @@ Part = tuple[str, Callable[[], str]]
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk. `files` are paths in `folder`; `missing` has pairs of path and reason."""
+    """A bundle on disk. `files` are the paths, below `folder`, of the parts that were written.
+
+    `missing` has a pair for each other part: its path, and the reason why it is missing.
+    """
 
     folder: Path
     files: tuple[str, ...]

@@ -1,8 +1,9 @@
 """Finds the first broken link of the chain, so that a failure tells the reader where to look.
 
-admission → scheduling → init → rules → agent → discovery → Envoy → app. Each link works only when
-the links before it work, so the first broken link explains the others. `diagnose` does no I/O: it
-takes Evidence, which `gather` (lab/scenario/failure/gather.py) collects from a namespace.
+The chain is: admission → scheduling → init → rules → agent → discovery → Envoy → app. Each link
+works only when the links before it work, so the first broken link explains the others. `diagnose`
+does no I/O: it takes Evidence, which `gather` (lab/scenario/failure/gather.py) collects from a
+namespace.
 """
 
 from collections.abc import Iterable, Iterator
@@ -32,7 +33,10 @@ class Broken:
 
 
 def diagnose(evidence: Evidence) -> Broken | None:
-    """Return the first link that is broken for any pod of the namespace; None if all links hold."""
+    """Return the first link of the chain that is broken in the namespace; None if all links work.
+
+    A link counts as broken even if it is broken for only one pod.
+    """
     broken_links = [broken for look in _LOOKS for broken in look(evidence)]
     return min(broken_links, key=lambda broken: LINKS.index(broken.link), default=None)
 
@@ -140,7 +144,7 @@ def _rules(evidence: Evidence) -> Iterator[Broken]:
 
 
 def lacking_rules(nat: Table) -> tuple[str, ...]:
-    """Name, in words, the chains and rules that the redirection needs but `nat` does not have."""
+    """Return the names of the chains and rules that `nat` lacks, but that the redirection needs."""
     lacking = [f"chain {name}" for name in contract.CHAINS if not nat.has(name)]
     for chain, target in (
         ("OUTPUT", contract.CHAIN_OUTPUT),

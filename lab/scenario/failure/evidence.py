@@ -66,11 +66,12 @@ class PodEvidence:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A namespace at the moment of a failure.
+    """The state of a namespace when a step failed.
 
     `expect_injected` is True if the namespace's pods must have a sidecar, False if they must not,
-    None if the caller does not know. `webhook` and `discovery` are the mesh's deployments; None if
-    they do not exist or could not be read. `missing` lists the readings that failed, with reasons.
+    None if the caller does not know. `webhook` and `discovery` are the mesh's Deployments; each is
+    None if it does not exist or could not be read. `missing` lists the readings that failed, each
+    with the reason.
     """
 
     namespace: str

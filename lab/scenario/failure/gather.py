@@ -18,7 +18,7 @@ Reading = TypeVar("Reading")
 def first_broken(
     cluster: Cluster, namespace: str, *, expect_injected: bool | None = None
 ) -> Broken | None:
-    """Read the namespace and return its first broken link; None if all links hold.
+    """Read the namespace and return its first broken link (see `diagnosis`); None if all work.
 
     Raises no ObservationError: what cannot be read is left out of the evidence.
     """

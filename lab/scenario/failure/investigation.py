@@ -12,14 +12,18 @@ from lab.scenario.world import World
 
 @dataclass(frozen=True)
 class Investigation:
-    """The Aftermath (see ChapterRunner) of a lab; it writes bundles to `folder`/NAMESPACE-STEP."""
+    """Examines a lab after a failure, as `Aftermath` in lab/scenario/run/runner.py requires it.
+
+    Each bundle is a folder NAMESPACE-STEP in `folder`.
+    """
 
     folder: Path
 
     def __call__(self, world: World, step: str, failure: Failure) -> Failure:
         """Return `failure` with the first broken link, the diagnosis and the bundle's folder.
 
-        If the bundle cannot be written, the field `bundle` says why.
+        If no link is broken, there is no diagnosis. If the bundle cannot be written, the field
+        `bundle` says why. In a world without a cluster, `failure` is returned unchanged.
         """
         if world.lab is None:
             return failure

@@ -30,8 +30,8 @@ _HOLE = re.compile(r"\{[a-z][a-z0-9_]*\}")
 class Stale:
     """The first difference between page and chapters.
 
-    `line` is the number of the page's line and `found` its text (0 and "" at the end of the page);
-    `wanted` is the text that the chapters require.
+    `line` is the number of the page's line that differs, and `found` is its text. If the page ends
+    too early, they are 0 and "". `wanted` is the text that the chapters require.
     """
 
     line: int

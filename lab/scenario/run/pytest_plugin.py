@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class Run:
-    """The state that all chapters of one pytest session share."""
+    """The options, the lab and the id of one pytest session; all its chapters share them."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
@@ -76,7 +76,10 @@ class Run:
         return ChapterRunner(chapter, world, breaks=self.breaks, aftermath=aftermath, run=self.id)
 
     def record(self, aborted: Exception | None = None) -> RunRecord:
-        """The record of the whole run, collected from the chapters' record files."""
+        """The record of the whole run, collected from the chapters' record files.
+
+        `aborted` is the error because of which the run as a whole failed, if there is one.
+        """
         versions = []
         if not self.local and aborted is None:
             versions = [
@@ -113,7 +116,7 @@ def numbers(text: str) -> frozenset[int]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Create the Run of this session, and register Lines, which prints the lines of the steps."""
+    """Create the Run of this session. Except in a worker, register Lines, which prints step lines."""
     run = config.stash[RUN] = Run(config)
     if not hasattr(config, "workerinput"):
         reporter = config.pluginmanager.get_plugin("terminalreporter")
