@@ -53,8 +53,9 @@ class Attachment:
 class Failure:
     """Why something failed.
 
-    `kind`: "check": an expectation did not hold; "command": a command failed; "break": the
-    breaks did not prove the check; "fault": the scenario, the lab or this machine had an error.
+    `kind` is "check" if an expectation did not hold; "command" if a command failed; "break" if the
+    breaks (deliberate faults) did not prove that the check can fail; "fault" if the scenario, the
+    lab or this machine had an error.
     `what` names the expectation, the command or the break that failed. `expected` and `seen` are
     the expected and the observed value; both are "" if there are no such values. `difference`
     lists where they differ. `detail` is for instance a traceback. `hint` says what to try first.

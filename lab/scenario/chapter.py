@@ -106,7 +106,7 @@ class Step:
         return self.name.replace("_", " ")
 
     def breaks(self, what: str, *, rerun: bool = True) -> Callable[[Breakage], Breakage]:
-        """Return a decorator that declares a break: a change that turns this step's check red.
+        """Return a decorator that declares a break: a change that must make this step's check fail.
 
         `what` completes the sentence "It fails, as it must, when …" of the walkthrough.
         """

@@ -1,6 +1,6 @@
 """The expectations of a check: `expect(value, "what it is").equal(other)`.
 
-A failed expectation carries the expected and the observed value. An expectation that holds adds a
+A failed expectation has the expected and the observed value. An expectation that holds adds a
 sentence to the report, which lists what was checked.
 """
 

@@ -2,10 +2,11 @@
 
     jiuxi-<hash>-<hash>   1/1     Running   0          <age>
 
-A hole is `<type>` or `<type:name>`. Holes with the same name must match the same text, which is in
-`Match.holes`. One or more blanks match one or more blanks. A line of dots (`...` or `......`, as
-the walkthrough prints) matches any number of lines. `{name}` is replaced as in commands. All other
-text is literal. The template must match the whole output, except blank lines at both ends.
+A hole is `<type>` or `<type:name>`. Holes with the same name must match the same text, which
+`Match.holes` then has under this name. Any number of blanks matches any number of blanks, at least
+one. A line of dots (`...` or `......`, as the walkthrough prints) matches any number of lines.
+`{name}` is replaced as in commands. All other text is literal. The template must match the whole
+output, except blank lines at both ends.
 """
 
 import re

@@ -88,7 +88,8 @@ def bounded(seconds: float) -> float:
 def deadlines_at_most(seconds: float) -> Iterator[None]:
     """Limit every wait in the `with` block to `seconds`, for a check that is meant to fail.
 
-    This holds for `eventually`, for the waits of World, and for `within` and `waits` of steps.
+    The limit applies to `eventually`, the waiting methods of World, and `within` and `waits` of
+    steps.
     """
     token = _cap.set(seconds)
     try:

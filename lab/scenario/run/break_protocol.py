@@ -25,9 +25,9 @@ DEADLINE = 2.0
 """Time limit in seconds of each `eventually` while a break is in effect. It is short, because an
 `eventually` that fails always lasts until its time limit."""
 REACTION = 4.0
-"""Seconds within which a break must turn the check red; the cluster needs time to react to it."""
+"""Seconds within which the check must fail after a break; the cluster needs time to react to it."""
 RECOVERY = 30.0
-"""Seconds within which the check must be green again after the undo."""
+"""Seconds within which the check must pass again after the undo of a break."""
 
 
 class Go(Protocol):

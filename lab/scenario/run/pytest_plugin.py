@@ -116,7 +116,7 @@ def numbers(text: str) -> frozenset[int]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Create the Run of this session. Except in a worker, register Lines, which prints step lines."""
+    """Create the Run of this session. If this is not a worker, register Lines, too."""
     run = config.stash[RUN] = Run(config)
     if not hasattr(config, "workerinput"):
         reporter = config.pluginmanager.get_plugin("terminalreporter")
