@@ -43,15 +43,15 @@ class HttpRequest:
 
 
 Begin = Callable[[int], Awaitable[None]]
-"""Sends an answer's status before its body is known. It need not be called; call it only once."""
+"""A function that sends an answer's status before its body is known. Calling it is optional."""
 
 
 @dataclass(frozen=True)
 class HttpAnswer:
     """An answer to a request.
 
-    `cut`: if the status is already sent, the connection is closed without the body: the application
-    did the same.
+    `cut`: the application's own answer broke off within the body. So if `Begin` has already sent
+    the status, the server closes the connection without sending the body.
     """
 
     status: int
@@ -78,8 +78,8 @@ Answering = Coroutine[Any, Any, HttpAnswer]
 class HttpServer:
     """Serves HTTP on the socket `listener`; `answer` makes the answer to each request.
 
-    `abandoned`: path prefix; below it, `answer` is cancelled when the client closes the connection
-    ("": never).
+    `abandoned` is a path prefix. For a request whose path begins with it, the server cancels
+    `answer` when the client closes the connection. If it is "", the server never does so.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ async def _sent(writer: asyncio.StreamWriter) -> None:
 async def _unless_left(
     answering: Answering, reader: asyncio.StreamReader | None
 ) -> HttpAnswer | None:
-    """Return the answer; None if the client of `reader` disconnected before it was ready."""
+    """Return the answer; None if the client of `reader` left before it was ready."""
     if reader is None:
         return await answering
     task, leaving = asyncio.ensure_future(answering), asyncio.ensure_future(_left(reader))
@@ -196,8 +196,9 @@ async def _left(reader: asyncio.StreamReader) -> None:
 def _whole(answer: HttpAnswer) -> bytes:
     """Return the answer as bytes.
 
-    If `answer.broken` is set, they name it as a transfer encoding, which no client knows. kubelet
-    then reports an error with that text; for a hook it would take any status for success.
+    If `answer.broken` is set, its text is sent as the name of a transfer encoding. No client knows
+    this encoding, so kubelet reports an error with the text. A status alone would not do for a
+    hook, because kubelet takes any status of a hook's answer for success.
     """
     length = f"Content-Length: {len(answer.body)}"
     if answer.broken:
@@ -217,7 +218,7 @@ def _head(status: int, content_type: str, *headers: str) -> bytes:
 
 
 def parse(head: bytes, *, local: bool) -> HttpRequest | None:
-    """Return the request in `head`, or None when it is not HTTP/1.x."""
+    """Return the request in `head`, or None if it is not an HTTP/1.x request for a path."""
     lines = head.decode("latin-1").split("\r\n")
     words = lines[0].split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1.") or not words[1].startswith("/"):
@@ -233,9 +234,11 @@ Pages = Mapping[str, Callable[[], HttpAnswer]]
 
 
 def serving_pages(pages: Pages, *, local: str = "") -> Callable[[HttpRequest, Begin], Answering]:
-    """Return a function that answers GET requests from `pages`; other paths get a list of them.
+    """Return a function that answers GET requests from `pages`.
 
-    `local`: prefix of the paths that are answered on this pod's loopback only ("": none).
+    For a path that is not in `pages`, the answer lists the paths of `pages`, with the status 404.
+    `local` is a path prefix. A path that begins with it is answered only to clients on this pod's
+    loopback. If `local` is "", every path is answered to every client.
     """
 
     async def answer(request: HttpRequest, begin: Begin) -> HttpAnswer:

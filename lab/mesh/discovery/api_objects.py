@@ -1,8 +1,9 @@
 """Reads Services and EndpointSlices as the API server writes them. Pure.
 
-Whoever may write into one namespace writes such objects, and every sidecar gets the configuration
-that is made of them. One address that Envoy cannot read makes it refuse the endpoints of all
-Services. So each name, port and address is parsed here; what is bad is left out, and named.
+Anyone who may write into a namespace can create such objects, and every sidecar gets the
+configuration that is made of them. One address that Envoy cannot read makes it refuse the endpoints
+of all Services. So this module parses each name, port and address. It leaves out the bad ones and
+reports each of them.
 Source: the validation in k8s.io/kubernetes/pkg/apis/core and pkg/apis/discovery.
 """
 
@@ -20,16 +21,19 @@ _SUBDOMAIN: Final = re.compile(r"[a-z0-9.-]{1,253}")
 _PROTOCOL: Final = re.compile(r"[A-Za-z0-9./_-]{1,320}")
 _LEADING_ZEROS: Final = re.compile(r"(?<![0-9a-f.])0+(?=[0-9])|(?<=\.)0+(?=[0-9])")
 _SHOWN: Final = 60
-"""Characters of a value that a problem repeats."""
+"""How many characters of a bad value a problem's text shows at most."""
 Report = Callable[[str], None]
-"""Is called with each reason why something is left out."""
+"""A function that receives the reason why a part of an object is left out."""
 
 
 T = TypeVar("T")
 
 
 class Reading(NamedTuple, Generic[T]):
-    """What was read of one object, None if it cannot be used; the reasons for what is left out."""
+    """What was read of one object. `value`: None if the object cannot be used.
+
+    `problems`: the reasons why the object or parts of it are left out.
+    """
 
     value: T | None
     problems: tuple[str, ...] = ()
@@ -60,9 +64,11 @@ def service_from(manifest: Any) -> Reading[Service]:
 
 
 def slice_from(manifest: Any) -> Reading[Slice]:
-    """Read a discovery.k8s.io/v1 EndpointSlice. One that no Service owns is left out silently.
+    """Read a discovery.k8s.io/v1 EndpointSlice.
 
-    An unset condition counts as its documented default: ready, and serving as ready.
+    If no Service owns it, the value is None, and this is not reported as a problem.
+    If the condition `ready` is not set, the endpoint counts as ready; if `serving` is not set, it
+    has the value of `ready`. These are the documented defaults.
     """
     problems: list[str] = []
     try:
@@ -121,7 +127,7 @@ def _has_number(port: Any) -> bool:
 
 
 def _ports(listed: Any, field: str, report: Report) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The TCP ports that can be used, with their numbers."""
+    """Yield (number, port) for each usable TCP port; report the others that are TCP."""
     for port in _items(listed, field, report):
         if not isinstance(port, dict):
             report(f"{field}: not a port: {_shown(port)}")
@@ -155,7 +161,10 @@ def _endpoints(manifest: Any, family: int, report: Report) -> Iterator[SliceEndp
 def _addresses(
     listed: Iterable[Any], field: str, report: Report, family: int | None = None
 ) -> Iterator[str]:
-    """The addresses of other machines among `listed`, in their usual form."""
+    """Yield the usable addresses of `listed` in their usual form; report the others.
+
+    Loopback, link-local, unspecified and multicast addresses are not usable.
+    """
     for text in listed:
         address = parse_address(text)
         if address is None or family not in (None, address.version):
@@ -170,7 +179,10 @@ def _addresses(
 
 
 def parse_address(text: Any) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return an IP address, or None. Leading zeros are decimal, as the API server reads them."""
+    """Return the IP address in `text`, None if there is none or it is IPv4 mapped into IPv6.
+
+    Numbers with leading zeros are decimal, as the API server reads them.
+    """
     if not isinstance(text, str) or len(text) > 64 or "%" in text:
         return None
     try:

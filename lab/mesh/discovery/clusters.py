@@ -24,7 +24,7 @@ from lab.mesh.discovery.protocols import Protocol, merged, protocol_of
 from lab.mesh.discovery.snapshot import Service, ServicePort, Slice, SliceEndpoint, Snapshot
 
 PASSTHROUGH: Final = "PassthroughCluster"
-"""Cluster of outbound traffic to the address that the application dialled, whatever it is."""
+"""The cluster that sends outbound traffic to the very address that the application dialled."""
 BLACK_HOLE: Final = "BlackHoleCluster"
 """Cluster without endpoints: it ends connections that would otherwise loop through Envoy."""
 INBOUND_PASSTHROUGH: Final = "InboundPassthroughCluster"
@@ -36,7 +36,7 @@ _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 @dataclass(frozen=True, order=True)
 class InboundPort:
-    """A port of one pod that some Service sends traffic to; `port` is the container's."""
+    """A port of a pod to which some Service sends traffic. `port`: the container's port number."""
 
     port: int
     protocol: Protocol
@@ -58,7 +58,7 @@ def inbound_name(port: int) -> str:
 
 
 def is_ipv4(text: str) -> bool:
-    """Return whether discovery configures this address: IPv6 goes to the passthrough cluster."""
+    """Return whether the address `text` is IPv4. IPv6 traffic goes to the passthrough cluster."""
     return ":" not in text
 
 
@@ -80,9 +80,10 @@ class Backends:
         }
 
     def of(self, service: Service, port: ServicePort) -> list[tuple[str, int]]:
-        """Return the addresses that take traffic of one Service port, sorted.
+        """Return the (address, port)s that take the traffic of one Service port, sorted.
 
-        When none is ready, it returns those that still serve while they end: better than none.
+        They are the endpoints that are ready. If none is ready, they are those that still serve
+        while they end.
         """
         backends = list(self._of(service, port))
         ready = [(e, p) for e, p in backends if e.ready]
@@ -90,11 +91,11 @@ class Backends:
         return sorted({(endpoint.address, number) for endpoint, number in chosen})
 
     def inbound(self, namespace: str, addresses: Iterable[str]) -> tuple[InboundPort, ...]:
-        """Return the ports to which Services send traffic, of the pod with one of `addresses`.
+        """Return a pod's ports to which Services send traffic; () if there are none.
 
-        Only Services of the pod's own `namespace` count: an EndpointSlice of another one may hold
-        any address. Endpoints that are not ready count: the sidecar is configured before its pod
-        is ready.
+        The pod is in `namespace` and has `addresses`. Only Services of its own namespace count,
+        because an EndpointSlice of another namespace may hold any address. Endpoints that are not
+        ready count, too, because the sidecar is configured before its pod is ready.
         """
         for ip in addresses:
             if (namespace, ip) in self._inbound:
@@ -121,7 +122,11 @@ class Backends:
 
 
 def outbound(snapshot: Snapshot) -> dict[str, Cluster]:
-    """Return the clusters of every sidecar: one per Service port, and two for all other traffic."""
+    """Return the outbound clusters by name; they are the same for every sidecar.
+
+    Each port of a Service has one, except for ExternalName Services. PASSTHROUGH and BLACK_HOLE
+    are for all other traffic.
+    """
     result = {
         PASSTHROUGH: _original_destination(PASSTHROUGH),
         BLACK_HOLE: _cluster(BLACK_HOLE, Cluster.STATIC),
@@ -140,7 +145,7 @@ def outbound(snapshot: Snapshot) -> dict[str, Cluster]:
 
 
 def assignments(snapshot: Snapshot, backends: Backends) -> dict[str, ClusterLoadAssignment]:
-    """Return the endpoints of each cluster whose endpoints Envoy asks for, even if it has none."""
+    """Return cluster name → endpoints, for each cluster whose endpoints Envoy gets by EDS."""
     return {
         outbound_name(service, port): assignment(
             outbound_name(service, port), backends.of(service, port)
@@ -161,8 +166,9 @@ def assignment(name: str, addresses: Iterable[tuple[str, int]] = ()) -> ClusterL
 def inbound(ports: Iterable[InboundPort]) -> dict[str, Cluster]:
     """Return the clusters towards the pod's own application.
 
-    The destination stays the pod's own address, so an application that listens on it or on all
-    addresses is reached. By the source address the redirection rules know not to capture it again.
+    Envoy connects to the address that the client dialled, so it reaches an application that listens
+    on the pod's address or on all addresses. It connects from INBOUND_PASSTHROUGH_SOURCE, and the
+    redirection rules do not capture connections from this address again.
     """
     names = [INBOUND_PASSTHROUGH, *(inbound_name(port.port) for port in ports)]
     source = BindConfig(source_address=SocketAddress(address=INBOUND_PASSTHROUGH_SOURCE))

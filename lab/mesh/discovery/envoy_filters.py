@@ -43,7 +43,7 @@ SNIFFED_HTTP: Final = ("http/1.0", "http/1.1", "h2c")
 SNIFF_SECONDS: Final = 1
 """Seconds that Envoy waits for a client's first bytes; then it treats the connection as TCP."""
 NO_TIMEOUT: Final = Duration()
-"""0 s: streams and slow answers are the application's business, not the proxy's."""
+"""0 s, which turns a timeout off: the application decides how long an answer may take."""
 
 _ORIGIN: Final = (
     'authority="%REQ(:AUTHORITY)%" cluster="%UPSTREAM_CLUSTER_RAW%" upstream=%UPSTREAM_HOST% '
@@ -72,9 +72,9 @@ def packed(message: Any) -> AnyMessage:
 def ads() -> ConfigSource:
     """Return the source of a resource that comes over the same stream as all others (ADS).
 
-    Without a time limit for the first answer: an Envoy that went on without its endpoints or
-    routes would be ready, and answer 503. Discovery answers each name, also one that it does not
-    know and one that Envoy refuses.
+    Envoy waits for the resource without a time limit. If it stopped waiting, it would become ready
+    without its endpoints or routes, and answer 503. The wait ends, because discovery answers each
+    name, even one that it does not know and one whose resource Envoy refuses.
     """
     return ConfigSource(
         ads=AggregatedConfigSource(),
@@ -89,7 +89,7 @@ def address(ip: str, port: int) -> Address:
 
 
 def route_to(cluster: str, *, name: str) -> Route:
-    """Return a route of all requests to `cluster`; it retries only what was never processed."""
+    """Return a route of all requests to `cluster`; Envoy retries those that no server processed."""
     action = RouteAction(cluster=cluster, timeout=NO_TIMEOUT, max_grpc_timeout=NO_TIMEOUT)
     action.retry_policy.CopyFrom(
         RetryPolicy(retry_on="connect-failure,refused-stream", num_retries=UInt32Value(value=2))
@@ -118,8 +118,9 @@ def routes(name: str, hosts: Iterable[VirtualHost]) -> RouteConfiguration:
 def http_filter(
     stat_prefix: str, *, rds: str = "", inline: RouteConfiguration | None = None
 ) -> Filter:
-    """Return the filter that handles HTTP/1 and HTTP/2, routed by `rds` (a name) or by `inline`.
+    """Return the filter that handles HTTP/1 and HTTP/2.
 
+    It uses the route table `inline`, or else the one named `rds`, which Envoy gets from discovery.
     It adds `server: envoy` to answers, logs every request and passes WebSocket upgrades.
     """
     manager = hcm_pb2.HttpConnectionManager(
@@ -161,7 +162,11 @@ def access_log(line: str) -> AccessLog:
 def chain(
     name: str, network_filter: Filter, *, port: int | None = None, sniffed_http: bool = False
 ) -> FilterChain:
-    """Return a filter chain for a destination port and for detected HTTP; neither: for the rest."""
+    """Return a filter chain.
+
+    With `port`, it is only for this destination port. With `sniffed_http`, it is only for
+    connections in which HTTP was detected. With neither, it is for all other connections.
+    """
     match = FilterChainMatch(application_protocols=SNIFFED_HTTP if sniffed_http else ())
     if port is not None:
         match.destination_port.value = port

@@ -1,8 +1,9 @@
 """Makes Envoy's listeners and their routes from a Snapshot and the pod's own ports; pure.
 
-Outbound, a captured connection is handed from `virtualOutbound` to the most exact listener:
-`<address>_<port>` of one Service, else `0.0.0.0_<port>` for HTTP of any Service, else passed
-through. Only the two capturing listeners open a socket.
+The listener `virtualOutbound` receives each captured outbound connection. It hands the connection
+to the listener `<address>_<port>` of the dialled address, or else to `0.0.0.0_<port>`, which routes
+HTTP by its Host header. If neither exists, it passes the connection through. Only the two capturing
+listeners, `virtualOutbound` and `virtualInbound`, open a socket.
 """
 
 import functools
@@ -53,7 +54,7 @@ from lab.mesh.discovery.snapshot import Service, ServicePort, Snapshot
 VIRTUAL_OUTBOUND: Final = "virtualOutbound"
 VIRTUAL_INBOUND: Final = "virtualInbound"
 NO_WILDCARD: Final = SIDECAR_PORTS | {ENVOY_HEALTH_PORT}
-"""`0.0.0.0:<port>` is the sidecar's own listener here; Envoy refuses a second one."""
+"""Ports of the sidecar itself, which get no listener `0.0.0.0_<port>`: Envoy would refuse it."""
 LOOPING_PORTS: Final = (OUTBOUND_PORT, INBOUND_PORT)
 """Ports of the capturing listeners: a connection dialled to them would loop in the proxy."""
 
@@ -95,10 +96,10 @@ def outbound(snapshot: Snapshot, backends: Backends) -> dict[str, Listener]:
 def _claims(
     snapshot: Snapshot, backends: Backends
 ) -> dict[tuple[str, int], list[tuple[Service, ServicePort]]]:
-    """Return address and port → the Service ports that have it, the first by name first.
+    """Return (address, port) → the Service ports that traffic to it may belong to, sorted by name.
 
-    An EndpointSlice may hold any address. So a headless Service has no say about the cluster IP of
-    another Service, and where several have one pod's port, what they say is merged.
+    An EndpointSlice may hold any address. So a headless Service does not count for an address that
+    is another Service's cluster IP.
     """
     taken = {ip for service in snapshot.services for ip in service.cluster_ips}
     claims: dict[tuple[str, int], list[tuple[Service, ServicePort]]] = defaultdict(list)
@@ -110,7 +111,10 @@ def _claims(
 
 
 def outbound_routes(snapshot: Snapshot, namespace: str) -> dict[str, RouteConfiguration]:
-    """Return the route tables of pods in `namespace`, which know its Services by short name."""
+    """Return the route tables of pods in `namespace`.
+
+    In them, the Services of `namespace` can be called by their name alone.
+    """
     by_port: dict[int, list[tuple[Service, ServicePort]]] = defaultdict(list)
     for service, port in _service_ports(snapshot):
         if _is_wildcard(port):
@@ -130,7 +134,10 @@ def outbound_routes(snapshot: Snapshot, namespace: str) -> dict[str, RouteConfig
 def wildcard_routes(
     number: int, services: Iterable[tuple[Service, ServicePort]], namespace: str
 ) -> RouteConfiguration:
-    """Return the routes of one port by Host; other hosts go where the client dialled."""
+    """Return the route table of one port, which routes by the Host header.
+
+    A request for a host that is no Service's goes to the address that the client dialled.
+    """
     taken: set[str] = set()
     hosts: list[VirtualHost] = []
     for service, port in services:
@@ -170,7 +177,10 @@ def wildcard_ports(snapshot: Snapshot) -> list[int]:
 
 
 def inbound(ports: Iterable[InboundPort]) -> Listener:
-    """Return the listener of inbound traffic; ports that no Service names are passed through."""
+    """Return the listener of inbound traffic.
+
+    It passes traffic to ports other than `ports` through to the application.
+    """
     ports = list(ports)
     chains = [
         chain(f"virtualInbound-blackhole-{port}", tcp_filter(BLACK_HOLE), port=port)

@@ -1,7 +1,7 @@
 """Decides which protocol a Service port speaks, from what its owner declared; pure.
 
-Order of evidence: appProtocol, then the port name's first word, then the port number.
-Where none of them decides, Envoy detects the protocol per connection (`SNIFF`).
+The port's appProtocol decides; if it does not, the port's name or its first word decides, and then
+the port number. If none of them does, Envoy detects the protocol of each connection (`SNIFF`).
 Source: Istio's documentation on explicit protocol selection.
 """
 
@@ -44,7 +44,7 @@ def protocol_of(port: ServicePort) -> Protocol:
 
 
 def merged(first: Protocol, second: Protocol) -> Protocol:
-    """Return the protocol of a port that two Services describe: theirs, SNIFF if they disagree."""
+    """Return the protocol of a port that two Services describe; SNIFF if the two disagree."""
     return first if first is second else Protocol.SNIFF
 
 

@@ -1,4 +1,4 @@
-"""Watches the cluster: folds Kubernetes Services and EndpointSlices into Snapshots."""
+"""Watches the cluster: collects Kubernetes Services and EndpointSlices into Snapshots."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ DEBOUNCE_SECONDS: Final = 0.05
 LOG_LINES: Final = 50
 LOG_SECONDS: Final = 10.0
 MOST_PROBLEMS: Final = 5
-"""Reasons that are kept of one object."""
+"""How many reasons are kept for one object at most."""
 log = logging.getLogger("lab.mesh.discovery.registry")
 T = TypeVar("T")
 Key = tuple[str, str]
@@ -36,8 +36,9 @@ Key = tuple[str, str]
 class Fold(Generic[T]):
     """Holds the latest value of every object of one kind.
 
-    `read` turns an object into its value. `on_change` is called after a change. `problems` holds
-    the reasons why an object, or a part of it, is left out; each is logged when it appears.
+    `read` turns an object into its value. `on_change` is called after a change. `problems`: key of
+    an object → the reasons why the object or parts of it are left out. They are logged when they
+    change.
     """
 
     def __init__(
@@ -51,14 +52,14 @@ class Fold(Generic[T]):
         self._log = LimitedLog()
 
     def replaced(self, objects: list[Object]) -> None:
-        """Replace what is held by `objects`, a complete list."""
+        """Take `objects` as the complete list, and call `on_change`."""
         before, self.held, self.problems = self.problems, {}, {}
         for item in objects:
             self._put(item, before.get(_key(item), ()))
         self._on_change()
 
     def changed(self, kind: str, item: Object) -> None:
-        """Apply one watch event; call `on_change` only if it changes what is held."""
+        """Apply one watch event; call `on_change` only if a value in `held` changes."""
         key = _key(item)
         before = self.held.pop(key, None)
         known = self.problems.pop(key, ())
@@ -79,9 +80,9 @@ class Fold(Generic[T]):
 
 
 class LimitedLog:
-    """Writes at most LOG_LINES warnings in LOG_SECONDS; what is more is counted.
+    """Writes at most LOG_LINES warnings in LOG_SECONDS, and only counts the others.
 
-    Any tenant can change an object of its own as often as it likes.
+    Without the limit, a user who changes an object again and again could fill the log.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -123,11 +124,11 @@ class Registry:
 
     @property
     def problems(self) -> list[str]:
-        """Why watches are not in step with the API server, one sentence per kind of object."""
+        """Why data may be out of date: a sentence for each watch that fails, [] if none does."""
         return [follower.problem for follower in self.followers if follower.problem]
 
     def serving(self, namespace: str, service: str) -> list[str]:
-        """Return the addresses that get, or may still get, requests of a Service, sorted."""
+        """Return the addresses to which a Service's requests go, or may still go, sorted."""
         return sorted(
             endpoint.address
             for endpoint_slice in self.slices.held.values()

@@ -1,7 +1,7 @@
 """Turns a Snapshot and a pod's identity into the xDS resources of one sidecar; pure.
 
-A `Catalog` is made once per Snapshot; sidecars with the same view (same namespace, same own
-ports) share one `View`, so the work of a push does not grow with the number of sidecars.
+One `Catalog` is made per Snapshot, and all sidecars share the resources that it builds. So the
+work of building them does not grow with the number of sidecars.
 """
 
 import hashlib
@@ -27,14 +27,15 @@ ENDPOINTS: Final = _TYPE + "endpoint.v3.ClusterLoadAssignment"
 LISTENERS: Final = _TYPE + "listener.v3.Listener"
 ROUTES: Final = _TYPE + "route.v3.RouteConfiguration"
 PUSH_ORDER: Final = (CLUSTERS, ENDPOINTS, LISTENERS, ROUTES)
-"""A resource comes before those that refer to it, so that traffic never finds a gap."""
+"""The order that Envoy's documentation recommends. A cluster arrives before the listeners and
+routes that send traffic to it, so that no request finds its cluster missing."""
 SHORT: Final = {CLUSTERS: "CDS", ENDPOINTS: "EDS", LISTENERS: "LDS", ROUTES: "RDS"}
 _NODE_ID: Final = re.compile(r"(?P<kind>[^~]*)~(?P<ip>[^~]*)~(?P<pod>[^~]*)~(?P<domain>[^~]*)")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """The pod of a sidecar; `addresses`: its IPs, first the one in the node's id."""
+    """The pod of a sidecar. `addresses`: the pod's IPs; the first one is in the node's id."""
 
     namespace: str
     pod: str
@@ -45,8 +46,8 @@ class Identity:
 class Resource:
     """One xDS resource, ready to send.
 
-    `needs` names what Envoy asks for once it has this one: the route table of a listener, the
-    endpoints of a cluster.
+    `needs`: the names of the resources that Envoy requests after it has received this one. For a
+    listener they are its route tables; for a cluster, its endpoints.
     """
 
     name: str
@@ -57,21 +58,22 @@ class Resource:
 
 @dataclass(frozen=True)
 class ResourceSet:
-    """All resources of one type; `version` is the hash of their content."""
+    """All resources of one type. `version` is the hash of their names and contents."""
 
     by_name: Mapping[str, Resource]
     version: str
 
 
 View = Mapping[str, ResourceSet]
-"""Type URL → resources, one entry per type in PUSH_ORDER."""
+"""All resources of one sidecar: type URL → the resources of this type."""
 
 
 def identity_of(node: Any) -> Identity:
     """Return the identity in Envoy's Node.
 
-    The id is `sidecar~<ip>~<pod>.<namespace>~<domain>`; the metadata overrides it. Raises
-    DiscoveryError when the id has another shape.
+    The id is `sidecar~<ip>~<pod>.<namespace>~<domain>`. NAME and NAMESPACE in the node's
+    metadata override the id; INSTANCE_IPS adds addresses. Raises DiscoveryError when the id has
+    another shape.
     """
     match = _NODE_ID.fullmatch(node.id)
     if match is None:
@@ -91,9 +93,10 @@ def identity_of(node: Any) -> Identity:
 
 
 def fallback(type_url: str, name: str) -> Resource:
-    """Return the answer for a name that no Service has (any more): Envoy must not wait for it.
+    """Return what to send for a name without a usable resource, so that Envoy need not wait.
 
-    It has no endpoints, or is a route table that sends everything where the client dialled.
+    For endpoints, it is an empty list. For routes, it is a table that sends each request to the
+    address that the client dialled.
     """
     if type_url == ENDPOINTS:
         return _resource(name, clusters.assignment(name))
@@ -101,7 +104,11 @@ def fallback(type_url: str, name: str) -> Resource:
 
 
 class Catalog:
-    """All resources of a Snapshot; a view is made at its first use, then shared."""
+    """Builds the resources of all sidecars from one Snapshot.
+
+    It builds the endpoints once, the routes once per namespace, and the clusters and listeners once
+    per set of inbound ports. Sidecars with the same namespace or ports share what was built.
+    """
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -115,7 +122,7 @@ class Catalog:
         self._own: dict[tuple[clusters.InboundPort, ...], tuple[ResourceSet, ResourceSet]] = {}
 
     def view(self, identity: Identity) -> View:
-        """Return the resources of one sidecar."""
+        """Return the resources of one sidecar; build those that no other sidecar has needed yet."""
         namespace = identity.namespace
         if namespace not in self._routes:
             tables = listeners.outbound_routes(self.snapshot, namespace)
@@ -137,7 +144,7 @@ class Catalog:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """How many resources of each type all sidecars share, by short type name."""
+        """Short type name → how many resources of this type are the same for all sidecars."""
         return {
             "CDS": len(self._clusters),
             "EDS": len(self._endpoints.by_name),

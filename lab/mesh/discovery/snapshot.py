@@ -43,13 +43,13 @@ class Service:
 
     @property
     def headless(self) -> bool:
-        """Whether its name resolves to the pods' own addresses."""
+        """Whether the Service's name resolves to the addresses of its pods."""
         return not self.cluster_ips and not self.external_name
 
 
 @dataclass(frozen=True, order=True)
 class SlicePort:
-    """One TCP port of an EndpointSlice; `name` pairs it with the Service's port ("" unnamed)."""
+    """One TCP port of an EndpointSlice. `name`: the name of the Service's port, "" if unnamed."""
 
     name: str
     port: int
@@ -82,7 +82,7 @@ _Object = TypeVar("_Object", Service, Slice)
 class Snapshot:
     """All Services and EndpointSlices, sorted; equal content means an equal `version`.
 
-    Of two objects with one namespace and name only one is kept, the first in order.
+    Of objects of one kind with the same namespace and name, only the first in order is kept.
     """
 
     services: tuple[Service, ...] = ()
@@ -90,7 +90,7 @@ class Snapshot:
     version: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        """Sort the content and name it by its hash (16 hex digits)."""
+        """Sort the content, and set `version` to its hash (16 hex digits)."""
         object.__setattr__(self, "services", _once(self.services))
         object.__setattr__(self, "slices", _once(self.slices))
         content = repr((self.services, self.slices)).encode()

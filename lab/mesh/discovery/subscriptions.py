@@ -1,9 +1,10 @@
-"""What one sidecar subscribed to, was sent and accepted: state-of-the-world xDS, no I/O.
+"""Tracks what one sidecar subscribed to, what it was sent and what it accepted. Does no I/O.
 
+The protocol is the state-of-the-world variant of xDS.
 "Sent" is not "accepted": each response is pending under its nonce until Envoy answers it. When
-Envoy refuses a response with several resources, it may have skipped the good ones after the bad
-one. So these are sent again in halves, until the bad one is alone; in its place Envoy then gets an
-answer without content, for it must not wait for ever.
+Envoy refuses a response with several endpoints or routes, it may have skipped the good ones after
+the bad one. So all of them are sent again in halves, until the bad one is alone. Then Envoy gets a
+harmless resource in its place (`fallback`), because it would wait for the resource for ever.
 Source: Envoy's xDS protocol documentation (ACK, NACK, nonces, wildcard, resource warming).
 """
 
@@ -29,9 +30,10 @@ from lab.mesh.discovery.resources import (
 
 _REFERS: Final = {CLUSTERS: ENDPOINTS, LISTENERS: ROUTES}
 MOST_PENDING: Final = 4
-"""Responses of one type that Envoy may leave unanswered; then changes wait, and are sent as one."""
+"""How many responses of one type may wait for Envoy's answer. Further changes are then held back,
+and sent together later."""
 MOST_REASON: Final = 500
-"""Characters of Envoy's reason that are kept."""
+"""How many characters of Envoy's reason for a refusal are kept at most."""
 
 
 class Kind(Enum):
@@ -45,7 +47,7 @@ class Kind(Enum):
 
 
 class Refusal(NamedTuple):
-    """A refused response: the name of its resource, or of several, and Envoy's reason."""
+    """A refused response: its type, the names of its resources, and Envoy's reason."""
 
     type_url: str
     names: tuple[str, ...]
@@ -54,7 +56,7 @@ class Refusal(NamedTuple):
 
 @dataclass
 class _Response:
-    """A response that Envoy has not answered yet: name → digest of its resources."""
+    """A response that Envoy has not answered yet. `digests`: name of a resource → its digest."""
 
     version: str
     digests: dict[str, str]
@@ -62,11 +64,12 @@ class _Response:
 
 @dataclass
 class _Subscription:
-    """The subscription to one type.
+    """The subscription of a sidecar to one type of resources.
 
-    `names`: None means all of them. `sent`: name → digest of the resource sent last. `pending`:
-    nonce → response. `suspects`: names that are to be sent again, one batch after the other.
-    `refused`: name → digest that Envoy refused when it came alone.
+    `names`: the names that Envoy wants, None if it wants all. `sent`: name → digest of the resource
+    that was sent last. `pending`: nonce → response. `suspects`: batches of names, of which each is
+    to be sent again in a response of its own. `refused`: name → digest of the resource that Envoy
+    refused when it was the only one in a response.
     """
 
     names: frozenset[str] | None
@@ -81,7 +84,7 @@ class _Subscription:
     answered: bool = False
 
     def keep(self, names: frozenset[str] | None) -> None:
-        """Subscribe to `names`; one that is requested again after a pause is sent again."""
+        """Subscribe to `names` only, and forget what was sent of other names."""
         self.names = names
         if names is not None:
             self.sent = {name: digest for name, digest in self.sent.items() if name in names}
@@ -89,7 +92,11 @@ class _Subscription:
 
 
 class TypeStatus(NamedTuple):
-    """One type of one sidecar: the versions sent and accepted last ("": none), and a refusal."""
+    """The state of one type of resources in one sidecar.
+
+    `sent`, `accepted`: the versions sent and accepted last, "" if there is none. `pending`: whether
+    Envoy still has to answer a response. `refusal`: None if Envoy refuses nothing.
+    """
 
     sent: str
     accepted: str
@@ -107,7 +114,8 @@ class Session:
     def receive(self, request: DiscoveryRequest) -> Kind:
         """Apply one request and return its kind.
 
-        One with an older nonce answers the response of that nonce, and changes no subscription.
+        A request with an older nonce only answers the response that had this nonce. It does not
+        change the subscription.
         """
         url = request.type_url
         if url not in PUSH_ORDER:
@@ -133,9 +141,10 @@ class Session:
         return Kind.SUBSCRIBE if changed else Kind.ACK
 
     def due(self, view: View) -> Iterator[DiscoveryResponse]:
-        """Yield the responses that this sidecar lacks of `view`, in push order.
+        """Yield the responses that bring this sidecar up to date with `view`, in push order.
 
-        It yields nothing when Envoy is up to date, and does not repeat what Envoy refused.
+        It yields nothing if Envoy is up to date. It does not repeat a resource that Envoy is known
+        to refuse.
         """
         for url in PUSH_ORDER:
             subscription = self._open.get(url)
@@ -146,7 +155,7 @@ class Session:
                 yield response
 
     def status(self) -> dict[str, TypeStatus]:
-        """Return what is sent, accepted and refused of each type to which Envoy subscribed."""
+        """Return type URL → its state, for each type to which Envoy has subscribed."""
         return {
             url: TypeStatus(known.version, known.accepted, bool(known.pending), known.refusal)
             for url, known in self._open.items()
@@ -187,7 +196,10 @@ class Session:
     def _forget_what_warms_again(
         self, url: str, subscription: _Subscription, wanted: list[Resource]
     ) -> None:
-        """Forget that the needs of changed resources were sent: Envoy waits for them again."""
+        """Forget that the `needs` of changed resources were sent, so that they are sent again.
+
+        Envoy uses a changed cluster or listener only after it has received them once more.
+        """
         referred = self._open.get(_REFERS[url])
         if referred is None:
             return
@@ -198,9 +210,10 @@ class Session:
 
 
 def _changed(url: str, subscription: _Subscription, offered: ResourceSet) -> list[Resource]:
-    """Return the resources of a type that is sent by name, which Envoy does not have as offered.
+    """Return the resources that have changed since they were sent to Envoy.
 
-    While Envoy is asked which of several it refuses, one batch is under way at a time.
+    The type is one whose resources Envoy requests by name. If there are suspects, return the
+    resources of one batch of them, [] while another response is pending.
     """
     names = sorted(subscription.names or ())
     if subscription.suspects:

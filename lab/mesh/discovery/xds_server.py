@@ -67,7 +67,7 @@ class Hub:
         self._wakes: set[asyncio.Event] = set()
 
     def publish(self, snapshot: Snapshot) -> None:
-        """Make a Catalog of `snapshot` and wake every stream; a slow stream skips to the latest."""
+        """Make a Catalog of `snapshot` and wake every stream, which then sends what has changed."""
         started = time.monotonic()
         self.catalog = Catalog(snapshot)
         self.counts.build_seconds += time.monotonic() - started
@@ -141,7 +141,7 @@ class Hub:
             log.error("%s refused %s: %s", pod, name, request.error_detail.message)
 
     def refused(self) -> Counter[str]:
-        """Return how many sidecars refuse a part of their configuration now, by short type name."""
+        """Return short type name → how many sidecars now refuse resources of this type."""
         return Counter(
             SHORT[url]
             for proxy in self.proxies.values()
@@ -150,7 +150,7 @@ class Hub:
         )
 
     def status(self) -> list[dict[str, Any]]:
-        """Return each connected sidecar, with versions and refusals by type, as data for JSON."""
+        """Return data for JSON: each connected sidecar, with versions and refusal of each type."""
         latest = self.catalog.snapshot.version if self.catalog else ""
         return [
             {
@@ -181,7 +181,10 @@ class Hub:
 
 
 class Certificates:
-    """The serving certificate; each handshake uses what the files contain at that moment."""
+    """The serving certificate, which is read from its files at each handshake.
+
+    If the files cannot be read, the last certificate stays in use.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._files = (folder / "tls.key", folder / "tls.crt")

@@ -10,19 +10,19 @@ from lab.mesh.redirection.rules import Family
 from lab.mesh.redirection.settings import Settings
 
 PASSTHROUGH_IPV6: Final = "::6"
-"""IPv6 address from which Envoy connects to the application. It is added to `lo`, which has only
-one IPv6 address; in IPv4, `lo` has all of 127.0.0.0/8."""
+"""IPv6 address from which Envoy connects to the application. This program adds it to `lo`, because
+`lo` has only the IPv6 address ::1; of IPv4, it has all of 127.0.0.0/8."""
 _NO_TABLE: Final = "does not exist"
 _LOCAL_DEFAULT: Final = ("2 default dev lo", "local default dev lo")
 """How `ip` prints a default route to `lo`. With -N the type may be a number: 2 is RTN_LOCAL."""
 
 
 def ensure(settings: Settings, family: Family, stale: Collection[str] = ()) -> list[str]:
-    """Add the missing route and address, read the route back, and return what was done, as phrases.
+    """Add the policy route and the IPv6 address if they are needed and missing.
 
-    `stale`: marks (`0x539`) of an earlier run; their policy routes are removed unless this run
-    wants them, too. Raises ApplyError when `ip` refuses, VerifyError when the route is missing
-    afterwards.
+    Returns phrases that say what was done, [] if nothing was. `stale`: packet marks (such as
+    `0x539`) of an earlier run, whose policy routes are removed unless this run needs them. Raises
+    ApplyError when `ip` refuses a command, VerifyError when an added route cannot be read back.
     """
     done = []
     # As in Istio: without inbound ports TPROXY marks no packet, so it needs no route.
@@ -54,9 +54,10 @@ def ensure(settings: Settings, family: Family, stale: Collection[str] = ()) -> l
 
 
 def remove(settings: Settings, family: Family, stale: Collection[str] = ()) -> list[str]:
-    """Remove what `ensure` adds, in whatever mode; return what was done, as phrases.
+    """Remove the policy routes and the IPv6 address of this program; return phrases that say so.
 
-    `stale`: marks of earlier runs, whose policy routes are removed, too.
+    `settings.mode` does not matter here: an earlier run may have used TPROXY. The policy routes of
+    `settings.tproxy_mark` and of the marks in `stale` (those of earlier runs) are removed.
     """
     done = []
     marks = {f"{settings.tproxy_mark:#x}", *stale}
@@ -73,7 +74,7 @@ class _RouteState(NamedTuple):
     """The policy routing that the kernel has now.
 
     `rules`: (mark, table) of each policy rule that matches a mark. `delivers`: whether the route
-    table delivers everything locally.
+    table that was read delivers everything locally.
     """
 
     rules: Sequence[tuple[str, str]] = ()
