@@ -34,7 +34,7 @@ CONTROL_HEALTH_PORT: Final = 8080
 
 # --- identities ------------------------------------------------------------------------
 PROXY_UID: Final = 1337
-"""User id of agent and Envoy; what this user sends is not redirected again."""
+"""User id of agent and Envoy. The rules never redirect this user's traffic as outbound traffic."""
 PROXY_GID: Final = 1337
 INBOUND_PASSTHROUGH_SOURCE: Final = "127.0.0.6"
 """Source address of Envoy's connections to the application; the rules recognise them by it."""
@@ -59,14 +59,14 @@ NGINX_IMAGE: Final = "docker.io/sidecar-lab/nginx:lab"
 PILOT_AGENT_PATH: Final = "/usr/local/bin/pilot-agent"
 """Path of the agent, the ENTRYPOINT of the proxy image."""
 PROBES_VARIABLE: Final = "ISTIO_KUBE_APP_PROBERS"
-"""Variable with the application's own probes, from injector to agent; the name is Istio's."""
+"""Environment variable in which the injector passes the application's own probes to the agent."""
 IPTABLES_PROGRAM: Final = "istio-iptables"
 """The init container's `command`; on PATH as /usr/local/bin/istio-iptables."""
 ENVOY_PATH: Final = "/usr/local/bin/envoy"
 CONFIG_DIR: Final = "/etc/istio/proxy"
 """Writable folder (emptyDir) for the generated bootstrap and the xDS socket."""
 XDS_SOCKET: Final = "/etc/istio/proxy/XDS"
-"""Envoy speaks xDS to the agent here; the agent passes the bytes to discovery."""
+"""Socket at which Envoy speaks xDS to the agent, which passes the bytes to discovery."""
 POD_INFO_DIR: Final = "/etc/istio/pod"
 """Folder of the downward API volume, with the files `labels` and `annotations`."""
 ROOT_CERT_DIR: Final = "/var/run/secrets/istio"
@@ -81,15 +81,17 @@ DISCOVERY_ADDRESS: Final = f"{DISCOVERY_SERVICE}.{CONTROL_NAMESPACE}.svc:{DISCOV
 WEBHOOK_CONFIGURATION: Final = "sidecar-lab-injector"
 """Name of the MutatingWebhookConfiguration."""
 INJECTOR_CONFIG: Final = ("sidecar-lab-injector", "injector.yaml")
-"""ConfigMap in the control namespace, and its key, from which webhooks read their settings."""
+"""ConfigMap in the control namespace, and the key in it that holds the webhook's settings."""
 CA_CONFIG_MAP: Final = "istio-ca-root-cert"
-"""ConfigMap with the root certificate; discovery keeps it in all but IGNORED_NAMESPACES."""
+"""ConfigMap with the root certificate. Discovery keeps one in each namespace that is not in
+IGNORED_NAMESPACES."""
 CA_CONFIG_MAP_KEY: Final = "root-cert.pem"
 INJECTION_LABEL: Final = "istio-injection"
 """Namespace label; if it is `enabled`, the API server calls the webhook for new pods."""
 INJECT_POD_LABEL: Final = "sidecar.istio.io/inject"
 STATUS_ANNOTATION: Final = "sidecar.istio.io/status"
-"""Pod annotation with JSON: what an injection added, so that a second one can remove it first."""
+"""Pod annotation that lists, as JSON, what an injection added. A second injection removes these
+parts first."""
 IGNORED_NAMESPACES: Final = frozenset(
     {"kube-system", "kube-public", "kube-node-lease", "local-path-storage"}
 )

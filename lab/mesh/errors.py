@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 
 class SidecarLabError(Exception):
-    """An error that a user can understand: one sentence, and a hint that is true.
+    """An error whose text a user can understand.
 
     `message` names what is wrong; `hint` says what would fix it ("" if that is not known).
     """
@@ -37,7 +37,10 @@ class SidecarLabError(Exception):
 
 
 class Place(NamedTuple):
-    """A place in the input: file name ("-" is stdin), document from 1, line from 1, field path."""
+    """A place in the input: file name ("-" is stdin), document, line and field path.
+
+    Documents and lines are counted from 1.
+    """
 
     file: str
     document: int | None = None
@@ -139,13 +142,13 @@ class SettingError(RulesError):
 
 
 class UnusableError(RulesError):
-    """Neither iptables-nft nor iptables-legacy works here."""
+    """Neither iptables-nft nor iptables-legacy works in this network namespace."""
 
     exit_code = 3
 
 
 class ApplyError(RulesError):
-    """The kernel refused the rules; nothing of the transaction was applied."""
+    """The kernel refused the rules of a table, or an `ip` command."""
 
     exit_code = 4
 

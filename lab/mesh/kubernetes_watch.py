@@ -1,4 +1,4 @@
-"""Follows one kind of Kubernetes object: lists, then watches without end, and misses no change.
+"""Follows one kind of Kubernetes object: lists the objects, then watches them for changes.
 
 Objects are plain dicts as the API server writes them.
 """
@@ -72,7 +72,7 @@ class Follower:
 
     `fields`: a field selector. `namespace`: "*" for all, None for a kind without namespaces.
     `quiet`: seconds without events after which the watch is opened again. `synced`: set when the
-    first list has arrived. `problem`: why the sink may be out of date, "" while it is not.
+    first list has arrived. `problem`: why the sink may be out of date, "" if it is not.
     """
 
     client: Any  # AsyncClient, whose overloads do not know generic resources
@@ -137,9 +137,10 @@ class _Events(Protocol):
 
 
 def connect(kubeconfig: Path | None = None) -> AsyncClient:
-    """Return a client: from `kubeconfig`, the pod's service account or $KUBECONFIG, in this order.
+    """Return a client of the API server.
 
-    Raises DiscoveryError when none of them gives access.
+    It uses the first of these that is present: `kubeconfig`, the pod's service account, and
+    $KUBECONFIG. Raises DiscoveryError if none is present, or if the first one cannot be used.
     """
     try:
         if kubeconfig is not None:

@@ -1,5 +1,6 @@
-"""Lists the kinds of objects that hold a pod or pod template, with its path and their API path.
+"""Lists the kinds of objects that are a pod or hold a pod template.
 
+For each kind it gives the template's path in the object, and the kind's path in the API.
 To support a new kind, add one line here: then `lab kube-inject` injects its objects, and
 `lab explain` accepts its names.
 """
@@ -9,10 +10,10 @@ from typing import Any, Final, NamedTuple
 
 
 class Workload(NamedTuple):
-    """A kind. `template`: the path of its pod template, () for a Pod, which is the pod itself.
+    """A kind of objects with pods. `template`: the path of its pod template, () for a Pod itself.
 
-    `short`: the short name that people type. `rolls`: whether a changed template replaces the pods.
-    `runs_once`: whether its pods run to completion.
+    `short`: the short name that people type. `rolls`: whether a change of the template replaces the
+    object's pods. `runs_once`: whether the object's pods run to completion.
     """
 
     kind: str

@@ -14,11 +14,12 @@ from typing import Final
 IN_USE: Final = frozenset({"01", "02", "08", "0A"})
 """ESTABLISHED, SYN_SENT, CLOSE_WAIT (the peer is done, the owner is not) and LISTEN."""
 MOST_BYTES: Final = 4 * 2**20
-"""Of a table that are read, about 27,000 sockets: so many show that the application lives."""
+"""How many bytes of a table are read at most. They describe about 27,000 sockets; so many sockets
+already show that the application is running."""
 
 
 def inodes_in_use(table: str) -> set[int]:
-    """Return the inodes of the sockets in a table that listen or are connected."""
+    """Return the inodes of those sockets in a table whose state is one of IN_USE."""
     inodes = set()
     for line in table.splitlines()[1:]:
         fields = line.split()
@@ -30,7 +31,7 @@ def inodes_in_use(table: str) -> set[int]:
 def application_in_use(own: Iterable[int], proc: Path = Path("/proc")) -> bool:
     """Return whether a process other than those with the pids `own` uses a TCP socket.
 
-    False where the tables cannot be read: nothing is known of an application then.
+    Returns False if the tables cannot be read, because then nothing is known of the application.
     """
     used: set[int] = set()
     for name in ("tcp", "tcp6"):

@@ -18,7 +18,7 @@ LIVE = 0
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether Envoy can take traffic; `reason` says in one sentence why not."""
+    """Whether Envoy can take traffic. `reason`: why it cannot, in one sentence, "" if it can."""
 
     ready: bool
     reason: str = ""
@@ -81,7 +81,10 @@ class EnvoyAdmin:
         return judge(counters(answer.text))
 
     async def live(self) -> Verdict:
-        """Return whether Envoy's state is LIVE: a cheaper check, once `verdict` was ready."""
+        """Return whether Envoy's state is LIVE.
+
+        This check is cheaper than `verdict`, and is enough for an Envoy that was ready before.
+        """
         try:
             answer = await self._get(f"/stats?filter={_quote('^server[.]state$')}")
         except FetchError as silent:

@@ -1,6 +1,6 @@
 """A small HTTP/1.1 client on asyncio, for the agent's requests to Envoy's admin interface.
 
-`http.client` would need a thread for each request; this client needs none, and little memory.
+`http.client` would need a thread for each request. This client needs no thread and little memory.
 """
 
 import asyncio

@@ -40,7 +40,7 @@ class Started:
 
     `file_signature`: the signature of the watched files. `xds`, `http`: the sockets that listen for
     Envoy's xDS and for HTTP. `config`: the bootstrap file with which Envoy was started. `in_pod`:
-    all other sockets of this network namespace are the application's.
+    whether the agent runs in a pod, in which all other sockets are the application's.
     """
 
     flags: Flags
@@ -133,8 +133,10 @@ class Agent:
         await asyncio.wait({envoy})
 
     async def _drain_and_hooks(self) -> None:
-        """Drain, and wait for the application: for its preStop hooks, which only this agent can
-        run, and until it has closed its sockets.
+        """Drain Envoy, and wait until the application has ended.
+
+        This means that its preStop hooks, which kubelet runs through this agent, have ended, and
+        that the application has closed its sockets.
         """
         await asyncio.gather(
             self._drain(), self._outlive(), self._checks.stopped(self._plan.probes)
@@ -143,9 +145,9 @@ class Agent:
     async def _outlive(self) -> None:
         """Wait for the termination drain duration, and until the application closes its sockets.
 
-        For an application that never closes them, kubelet ends the wait after the pod's grace
-        period. Outside a pod the agent does not know which sockets are an application's, so it
-        does not wait for them.
+        If the application never closes them, kubelet ends the wait after the pod's grace period.
+        Outside a pod, return at once, because there the agent does not know which sockets are the
+        application's.
         """
         if not self._in_pod:
             return

@@ -96,13 +96,14 @@ class AgentPlan:
     pod_ip: str = "127.0.0.1"
     probes: Mapping[str, Probe] = field(default_factory=dict)
     passed_over: str = field(default="", compare=False)
-    """Why the annotation was ignored and PROXY_CONFIG is used; "" if it was not ignored."""
+    """Why the annotation was ignored and PROXY_CONFIG used instead; "" if it was not ignored."""
 
     @property
     def of_envoy(self) -> tuple[str, EnvoySettings]:
         """The part of the plan whose change restarts Envoy.
 
-        The pod's labels are not in it: for them, Envoy's open connections are not broken.
+        The pod's labels are not part of it: a restart breaks Envoy's open connections, which a
+        changed label does not justify.
         """
         return self.lasting, self.envoy
 
@@ -112,7 +113,11 @@ class AgentPlan:
 
 
 def watched(flags: Flags) -> tuple[Path, ...]:
-    """Return the files to watch: those that the plan is made from, and the CA of discovery."""
+    """Return the files to watch for changes.
+
+    They are the pod's labels and annotations, the CA of discovery, and the file of --proxyConfig if
+    that flag is given.
+    """
     info = Path(flags.pod_info_dir)
     files = [info / "labels", info / "annotations", Path(flags.root_cert)]
     return (*files, Path(flags.proxy_config)) if flags.proxy_config else tuple(files)
@@ -121,8 +126,8 @@ def watched(flags: Flags) -> tuple[Path, ...]:
 def read(flags: Flags, env: Mapping[str, str] | None = None) -> Inputs:
     """Read the files that `flags` names. Raises BootstrapError when one cannot be read.
 
-    The downward API's files may be absent, as they are outside a pod. The file that --proxyConfig
-    names must exist.
+    It is no error if the downward API's files are absent, as they are outside a pod. The file that
+    --proxyConfig names and the bootstrap override must exist.
     """
     info = Path(flags.pod_info_dir)
     named = _text(Path(flags.proxy_config), "--proxyConfig") if flags.proxy_config else ""
@@ -158,9 +163,8 @@ def _override(file: str) -> str:
 def decide(inputs: Inputs, *, starting: bool = False) -> AgentPlan:
     """Return the plan. Raises BootstrapError naming the variable, flag or field that is wrong.
 
-    If `starting`, an annotation that cannot be parsed here is ignored when PROXY_CONFIG is set: the
-    injector, which parses all of YAML, has put the annotation's values into PROXY_CONFIG. Does no
-    I/O.
+    Does no I/O. If `starting` and PROXY_CONFIG is set, an annotation that cannot be parsed here is
+    ignored: the injector, which parses all of YAML, has put its values into PROXY_CONFIG.
     """
     flags, env = inputs.flags, inputs.env
     annotations = proxy_config.downward_pairs(inputs.annotations, "annotations file")

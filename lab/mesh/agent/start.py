@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from lab.mesh.errors import BootstrapError, EnvoyError
 
 Signature: TypeAlias = tuple[tuple[int, int, int] | None, ...]
-"""For each watched file its inode, mtime in ns and size; None if the file does not exist."""
+"""For each watched file its inode, mtime in ns and size; None if the file cannot be examined."""
 KEPT_REVISIONS: Final = 3
 """How many bootstrap files are kept in --configPath, the newest included."""
 
@@ -24,9 +24,11 @@ HANDLED_SIGNALS = (
 
 
 class Backoff:
-    """The waits before restarts, as in Istio 1.3: 10 retries, the first after 200 ms, then doubled.
+    """Computes how long to wait before each restart of a process, with the values of Istio 1.3.
 
-    A process that ran for `stable` seconds was healthy, so the count of retries starts again.
+    There are at most `retries` restarts. The first one comes after `first` seconds, and each later
+    wait is twice as long. A process that ran for `stable` seconds was healthy, so the count starts
+    again after it.
     """
 
     def __init__(self, first: float = 0.2, retries: int = 10, stable: float = 30.0) -> None:
@@ -34,7 +36,10 @@ class Backoff:
         self._used = 0
 
     def delay(self, lived: float) -> float | None:
-        """Return the seconds to wait after a process that ran for `lived` s; None: do not retry."""
+        """Return the seconds to wait after a process that ran for `lived` seconds.
+
+        Returns None if no retry is left.
+        """
         if lived >= self._stable:
             self._used = 0
         if self._used >= self._retries:
@@ -103,7 +108,7 @@ def write_revision(folder: Path, revision: int, text: str) -> Path:
 
 
 def listen_unix(path: str) -> socket.socket:
-    """Listen on a unix socket that only this user may use. Raises BootstrapError."""
+    """Return a unix socket that listens and that only this user may use. Raises BootstrapError."""
     listener = socket.socket(socket.AF_UNIX)
     try:
         _remove_stale(path)
@@ -119,9 +124,9 @@ def listen_unix(path: str) -> socket.socket:
 
 
 def listen_tcp(port: int) -> socket.socket:
-    """Listen on `port` of every IPv4 address: kubelet and scrapers come from outside the pod.
+    """Return a socket that listens on `port` of every IPv4 address. Raises BootstrapError.
 
-    Raises BootstrapError.
+    It does not listen on loopback alone, because kubelet and scrapers come from outside the pod.
     """
     listener = socket.socket(socket.AF_INET)
     try:
@@ -159,7 +164,7 @@ def set_title(argv: Sequence[str]) -> None:
 
 
 def signature(paths: Sequence[Path]) -> Signature:
-    """Return a value that is different after a file has changed.
+    """Return a value for the files `paths` that is different after one of them has changed.
 
     Symlinks are followed, because kubelet updates a volume by replacing a symlink.
     """

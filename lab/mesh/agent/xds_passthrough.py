@@ -149,7 +149,10 @@ class XdsPassthrough:
             writer.write_eof()
 
     def _failed(self, message: str) -> None:
-        """Count a failure and log it. Envoy retries, so a repeated message is logged every 30 s."""
+        """Count a failure and log it; log the same message again only after 30 s.
+
+        Envoy retries often, so one failure would otherwise fill the log.
+        """
         self.failures += 1
         last, when = self._last_failure
         now = time.monotonic()

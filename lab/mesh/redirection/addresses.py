@@ -27,9 +27,9 @@ def ipv4(proc: File = _PROC) -> list[IPv4Address]:
 
 
 def ipv6(proc: File = _PROC) -> list[IPv6Address]:
-    """Return the IPv6 addresses that are neither of host nor of link scope, without those of `lo`.
+    """Return this namespace's IPv6 addresses, except those of host scope, link scope or `lo`.
 
-    `lo` is left out because this program adds `::6` to it.
+    The addresses of `lo` do not count because this program itself adds `::6` to it.
     """
     return [
         address
@@ -51,8 +51,9 @@ def _ipv6(proc: File) -> list[tuple[IPv6Address, str, str]]:
 def wants_ipv6(*, dual_stack: bool, proc: File = _PROC) -> bool:
     """Return whether IPv6 traffic has to be redirected, too.
 
-    As in Istio, it has to be if the pod's first address is an IPv6 address; here this means that
-    the pod has no IPv4 address. With `dual_stack` any IPv6 address of the pod is enough.
+    Istio redirects it if the pod's first address is an IPv6 address. The order of the addresses is
+    not known here, so this function requires that the pod has an IPv6 address and no IPv4 address.
+    With `dual_stack`, any IPv6 address of the pod is enough.
     """
     return bool(ipv6(proc)) and (dual_stack or not ipv4(proc))
 

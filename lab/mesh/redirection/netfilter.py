@@ -35,7 +35,7 @@ class Variant(NamedTuple):
 
     @property
     def name(self) -> str:
-        """`iptables-nft`, `ip6tables-legacy`, …."""
+        """The variant's name, such as `iptables-nft` or `ip6tables-legacy`."""
         return f"{'iptables' if self.family == 'ipv4' else 'ip6tables'}-{self.kind}"
 
     @property
@@ -189,10 +189,10 @@ def _run(argv: Sequence[str], stdin: str = "") -> subprocess.CompletedProcess[st
 
 
 def _lock_file() -> str:
-    """Return the file that iptables-legacy locks; iptables-nft needs none.
+    """Return the path of the file that iptables-legacy locks; iptables-nft needs no lock.
 
-    In an init container with a read-only root the usual file cannot be created. Then the network
-    namespace's own file is locked: exactly the processes that share the rules share this file.
+    In an init container with a read-only root file system, the usual file cannot be created. Then
+    the file of the network namespace is locked, which all processes share that share the rules.
     """
     configured = os.environ.get("XTABLES_LOCKFILE")
     if configured:

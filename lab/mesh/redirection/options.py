@@ -98,7 +98,7 @@ def parse(argv: Sequence[str], env: Mapping[str, str]) -> RedirectionOptions:
 
 
 class _Reader:
-    """Returns the value of a setting, or its default where it was not given."""
+    """Returns the value of a setting, or its default if the setting was not given."""
 
     def __init__(self, chosen: Mapping[str, ChosenSetting]) -> None:
         self.chosen = chosen

@@ -37,7 +37,7 @@ def plan(settings: Settings, family: Family = "ipv4") -> RulePlan:
 
 
 class _Planner(modes.Draft):
-    """Collects all rules in Istio's order, with those of `plan_modes` at their places."""
+    """Collects all rules in Istio's order, including those that `plan_modes` adds."""
 
     def plan(self) -> None:
         """Collect every rule."""

@@ -39,7 +39,7 @@ class Draft:
 
 
 def drop_invalid(draft: Draft) -> None:
-    """Add the rules that drop packets of no connection, so that no reset answers them."""
+    """Add the rules that drop packets which belong to no connection; so nothing answers them."""
     draft.add(
         "mangle",
         "PREROUTING",

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(chosen: RedirectionOptions) -> None:
-    """Do what the options ask for. Raises a subclass of RulesError, which has the exit code."""
+    """Do what the options ask for. On failure, raises a RulesError; it holds the exit code."""
     if chosen.network_namespace:
         netfilter.enter(chosen.network_namespace)
     settings = complete(chosen)

@@ -19,9 +19,8 @@ from lab.mesh.redirection.settings import Settings
 def apply(wanted: RulePlan, settings: Settings, chosen: RedirectionOptions) -> bool:
     """Apply the plan of one address family and verify it.
 
-    Return whether rules of this program were there before.
-
-    Raises UnusableError, ApplyError, or VerifyError when what is read back differs.
+    Return whether rules of this program were there before. Raises UnusableError or ApplyError, or
+    VerifyError when the rules read back are not the planned ones.
     """
     candidates = netfilter.candidates(wanted.family)
     holder = candidates[0]
@@ -65,7 +64,8 @@ def verify(holder: Candidate, wanted: RulePlan, settings: Settings) -> None:
 def clean(wanted: RulePlan, settings: Settings, *, dry_run: bool) -> None:
     """Remove every rule, chain and route of this program for one address family.
 
-    Both iptables variants are cleaned. With `dry_run`, only print what would be removed.
+    Both iptables variants are cleaned. With `dry_run`, remove nothing; only print the text for
+    iptables-restore that would remove the rules and chains.
     """
     try:
         candidates = netfilter.candidates(wanted.family)
@@ -90,7 +90,10 @@ def clean(wanted: RulePlan, settings: Settings, *, dry_run: bool) -> None:
 
 
 def withdraw(unwanted: RulePlan, settings: Settings, chosen: RedirectionOptions) -> None:
-    """Remove the rules of an address family that only an earlier run captured."""
+    """Remove the rules of an earlier run for an address family that this run does not capture.
+
+    Raises VerifyError instead of removing them if the options say `--reconcile=false`.
+    """
     try:
         candidates = netfilter.candidates(unwanted.family)
     except UnusableError:
@@ -118,7 +121,7 @@ def _change(
     wrong: list[str],
     chosen: RedirectionOptions,
 ) -> Candidate:
-    """Apply what differs from the plan; return the candidate that holds the rules now.
+    """Apply what differs from the plan; return the candidate whose variant was used.
 
     If no rules of this program were there and the kernel refuses one variant, try the next variant.
     """
@@ -152,7 +155,7 @@ def _change(
 
 
 def _undo(candidate: Candidate, wanted: RulePlan, settings: Settings) -> None:
-    """Remove applied rules: when the second table is refused, the first is already applied."""
+    """Remove what was applied before the kernel refused a later table of the same plan."""
     now = Candidate(candidate.variant, netfilter.read(candidate.variant))
     if now.holds_ours:
         _remove(now, wanted, settings)
@@ -183,7 +186,7 @@ def _why(candidates: list[Candidate]) -> str:
 
 
 def _others(observed: State, planned: State) -> list[str]:
-    """Return the rules of other programs in the planned chains: they may act before ours."""
+    """Return the other programs' rules in the chains of the plan; they may act before ours."""
     result = []
     for table, chains in planned.items():
         for chain in chains:

@@ -123,8 +123,8 @@ def parse(text: str) -> dict[str, dict[str, tuple[Rule, ...]]]:
 def marks_in(state: State) -> frozenset[str]:
     """Return the packet marks that TPROXY rules in the ISTIO_ chains of `state` set or match.
 
-    A mark looks like `0x539/0xffffffff`. Rules that match a mark are needed, too: when no inbound
-    port is captured, no ISTIO_ chain sets the mark, but ISTIO_INBOUND still matches it.
+    A mark looks like `0x539/0xffffffff`. It is not enough to look at the rules that set a mark:
+    when no inbound port is captured, no ISTIO_ chain sets the mark, but ISTIO_INBOUND matches it.
     """
     meanings = [
         meaning(rule.spec)
@@ -146,9 +146,10 @@ def marks_in(state: State) -> frozenset[str]:
 def ours(observed: State, planned: State, marks: frozenset[str] = frozenset()) -> State:
     """Return the part of `observed` that belongs to this program.
 
-    That is: the chains named ISTIO_*, the rules that jump to them, the planned rules, and in table
-    mangle the rules that use one of `marks` or a mark that the ISTIO_ chains use. `marks` are the
-    packet marks of TPROXY mode; so nothing is left over from an earlier run in that mode.
+    To it belong the chains named ISTIO_*, the rules that jump to them, the planned rules, and in
+    table mangle the rules that use one of `marks` or a mark that the ISTIO_ chains use. `marks` are
+    the packet marks of TPROXY mode. They are needed to find the rules of an earlier run in TPROXY
+    mode.
     """
     marks = marks | marks_in(observed)
     result: dict[str, dict[str, tuple[Rule, ...]]] = {}
@@ -190,10 +191,10 @@ def replacement(
 ) -> str:
     """Return text for `iptables-restore --noflush` that turns `observed` into `planned`.
 
-    `observed` holds only this program's rules, as `ours` returns them. A table that is already as
-    planned is left alone, and so are its counters, unless `force`.
-    Chains that exist are flushed and filled again in the same transaction, so that no packet meets
-    a half-built table.
+    `observed` holds only this program's rules, as `ours` returns them. Without `force`, the text
+    does not touch a table that is already as planned, so the table's counters are kept. Chains that
+    exist are flushed and filled again in the same transaction, so that no packet meets a half-built
+    table.
     """
     text = []
     for table in _tables(observed, planned):

@@ -14,9 +14,9 @@ Network = IPv4Network | IPv6Network
 LOOPBACK: Final = IPv4Network("127.0.0.1/32")
 DNS_PORT: Final = 53
 AGENT_DNS_PORT: Final = 15053
-"""Port of an agent that has a DNS proxy; used only when DNS is captured."""
+"""Port of an agent's DNS proxy; the rules use it only when DNS is captured."""
 OUTBOUND_MARK: Final = 1338
-"""TPROXY mode gives this mark to what Envoy sends to its own pod, so that it is captured."""
+"""Packet mark. TPROXY mode sets it on what Envoy sends to its own pod, to capture that traffic."""
 
 
 class Settings(NamedTuple):

@@ -1,7 +1,7 @@
 """Dials through the rules and checks where connections land: `istio-iptables --run-validation`.
 
 Two connections can be tested from inside a pod. A connection of Envoy's user to 127.0.0.6 is
-captured as inbound; one of any other user to an address outside the pod is captured as outbound.
+captured as inbound. A connection of any other user to an outside address is captured as outbound.
 Connections from outside (PREROUTING) cannot be made from inside: only their rules can be read.
 """
 
@@ -39,7 +39,8 @@ _NO_ROUTE: Final = b"no route"
 class Probe:
     """A connection to `host`:`port`, which must arrive at the port `lands`.
 
-    `uid`: the user who dials; None: this process's own user. `way`: the direction, for messages.
+    `uid`: the user who dials, None if it is this process's own user. `way`: the direction, as
+    messages name it.
     """
 
     way: str
@@ -74,7 +75,10 @@ class Landing:
 def probes(
     settings: Settings, port: int, uid: int, gid: int, family: Family = "ipv4"
 ) -> list[Probe | Untestable]:
-    """Return the connections that a process of `uid` and `gid` can dial to test these settings."""
+    """Return, for inbound and for outbound, the connection that tests these settings.
+
+    A process of `uid` and `gid` dials it. If it cannot, the direction is Untestable instead.
+    """
     return [_inbound(settings, port, uid, family), _outbound(settings, port, uid, gid, family)]
 
 

@@ -36,7 +36,8 @@ _FIELDS: Final = {
     "authority_key": "ca.key",
     "previous": "previous.crt",
 }
-"""Field of Identity → key in the Secret; the first three are usual in kubernetes.io/tls Secrets."""
+"""Field of Identity → key in the Secret. Secrets of type kubernetes.io/tls usually have the first
+three keys."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def blocks(pem: str) -> list[str]:
 
 
 def made(now: datetime.datetime, trusted: str = "") -> Identity:
-    """Return a new identity. `trusted`: the CAs that API servers trust now, PEM; they are kept."""
+    """Return a new identity. `trusted`: the CAs that API servers trust now; they stay trusted."""
     root = _new_authority(now)
     return _signed(root, (), "".join(blocks(trusted)), now)
 

@@ -43,10 +43,10 @@ class Action(Enum):
 class TrustChange:
     """The next change: what is written to the Secret and to the webhook configuration.
 
-    `identity`: the desired certificate and CA. `action`: what happens to the Secret. `reason`: why,
-    "" for NONE and SETTLED. `wrong_entries`: names of the webhook entries in the configuration
-    whose caBundle has to be written. `rotation`: the request for a rotation (a value of
-    ROTATE_ANNOTATION) that this change fulfils, None if there is none.
+    `identity`: the desired certificate and CA. `action`: what happens to the Secret. `reason`: why
+    it happens, "" for NONE and SETTLED. `wrong_entries`: names of the webhook entries whose
+    caBundle has to be written. `rotation`: the request for a rotation (a value of
+    ROTATE_ANNOTATION) that this change fulfils, None if it fulfils none.
     """
 
     identity: Identity
@@ -96,14 +96,14 @@ def plan(
 
 
 def rotation_asked(secret: Object | None) -> str | None:
-    """Return the value of ROTATE_ANNOTATION that asks for a rotation not made yet, else None."""
+    """Return the value of ROTATE_ANNOTATION; None if it is absent or fulfilled already."""
     notes = ((secret or {}).get("metadata") or {}).get("annotations") or {}
     asked = notes.get(ROTATE_ANNOTATION)
     return asked if asked and asked != notes.get(ROTATED_ANNOTATION) else None
 
 
 def wrong_entries(configuration: Object | None, identity: Identity) -> tuple[str, ...]:
-    """Return the webhook entries that call our Service but have another bundle than `identity`."""
+    """Return the names of webhook entries that call our Service without `identity`'s bundle."""
     wanted = encoded_bundle(identity)
     return tuple(
         hook["name"]
@@ -121,7 +121,7 @@ def secret_of(identity: Identity, before: Object | None, rotation: str | None, n
     """Return the Secret to write, with this identity.
 
     `before`: the present Secret; its type, labels and other annotations are kept. `rotation`: the
-    request for a rotation that is now fulfilled, if any.
+    request for a rotation that is now fulfilled, None if none is.
     """
     meta = (before or {}).get("metadata") or {}
     notes = dict(meta.get("annotations") or {})

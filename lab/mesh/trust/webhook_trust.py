@@ -83,7 +83,7 @@ def _version(item: Object) -> int:
 
 @dataclass
 class WebhookTrust:
-    """The controller of the webhook's Secret and webhook configuration.
+    """The controller that maintains the webhook's Secret and its webhook configuration.
 
     `addresses` returns the current addresses of the webhooks, whose TLS port is `port`. `counts`:
     the number of writes of each kind. `last`: the last valid identity.
@@ -130,7 +130,10 @@ class WebhookTrust:
                         await self.wake.wait()
 
     async def _reconcile(self) -> float:
-        """Make the next change, if any; return the seconds to wait unless something changes."""
+        """Make the next change, if any; return the seconds after which to check again.
+
+        A change of the Secret or of the configuration ends this wait early.
+        """
         if self.secret.behind or self.configuration.behind:
             return RENEWAL_SECONDS
         now = datetime.datetime.now(datetime.UTC)
@@ -192,7 +195,10 @@ class WebhookTrust:
         log.info("webhook certificate %s", why)
 
     async def _everyone_serves(self, identity: Identity) -> bool:
-        """Return whether each webhook that gets requests shows this identity's certificate."""
+        """Return whether each webhook that gets requests serves this identity's certificate.
+
+        Returns False if no webhook gets requests.
+        """
         addresses = list(self.addresses())
         shown = await asyncio.gather(*(self._shown(address) for address in addresses))
         return bool(shown) and all(certificate == identity.leaf for certificate in shown)

@@ -35,7 +35,7 @@ class State:
         return self.phase == "ok"
 
     def certificate_event(self, event: str, why: str) -> None:
-        """Count and log a reload of the certificate. `why`: why it failed, "" if it did not."""
+        """Log an event of the certificate. `why`: why a reload failed, "" if it succeeded."""
         if not why:
             self.reloads += 1
         say(event, **({"why": why} if why else {}))

@@ -10,7 +10,7 @@ def diff(before: Any, after: Any, path: str = "") -> list[Operation]:
     """Return the operations that turn `before` into `after`.
 
     In a list, equal elements at the start and at the end are kept; those between are patched.
-    `path`: JSON pointer of the two values.
+    `path`: the JSON pointer to the two values in their documents.
     """
     if _same(before, after):
         return []

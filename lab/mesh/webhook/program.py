@@ -30,7 +30,8 @@ from lab.mesh.webhook.serving_certificate import Certificate, SecretCertificate,
 
 KEEP_ALIVE: Final = 120
 """Seconds that an idle connection stays open. This is longer than the API server keeps it (90 s),
-so that the webhook closes none on which a review arrives; Go does not repeat a POST."""
+so that the webhook never closes a connection on which a review is arriving. The API server would
+not repeat the review, because Go does not repeat a POST."""
 
 
 class Inject:

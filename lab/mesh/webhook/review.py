@@ -19,15 +19,16 @@ from lab.mesh.webhook import json_patch
 
 API_VERSION: Final = "admission.k8s.io/v1"
 MAX_BODY: Final = 6 * 1024 * 1024
-"""Most bytes of a request. The API server takes objects up to 3 MiB; a review holds at most two."""
+"""Largest size of a request in bytes. The API server accepts objects of up to 3 MiB, and a review
+holds at most two objects."""
 
 
 @dataclass(frozen=True)
 class ReviewResponse:
     """The AdmissionReview to send, and what to log about it.
 
-    `verdict`: "injected", "not injected" or "refused"; `why`: the reason, a sentence; `pod`:
-    namespace/name, "" if the request holds no pod.
+    `verdict`: "injected", "not injected" or "refused". `why`: the reason, in a sentence. `pod`: the
+    pod's namespace/name, "" if the request holds no pod.
     """
 
     review: dict[str, Any]
@@ -53,7 +54,7 @@ def too_long() -> AdmissionError:
 
 
 def answer(body: bytes, settings: Settings) -> ReviewResponse:
-    """Return the response to a review. Raises AdmissionError (400) if `body` is not one."""
+    """Return the response to a review. Raises AdmissionError (400) if `body` is not a review."""
     request = _request(body)
     uid = request["uid"]
     pod, namespace = request.get("object"), request.get("namespace") or "default"

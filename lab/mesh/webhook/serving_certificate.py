@@ -22,7 +22,7 @@ Say = Callable[[str, str], None]
 
 
 class Source(Protocol):
-    """Where a certificate comes from; `context` always serves the last usable one."""
+    """Where a certificate comes from. `context` always holds the last usable certificate."""
 
     context: ssl.SSLContext
 
@@ -34,7 +34,10 @@ class Source(Protocol):
 
 
 class Certificate:
-    """Files `tls.crt` and `tls.key` in a folder. Raises SidecarLabError if they are unusable."""
+    """A certificate from the files `tls.crt` and `tls.key` of a folder.
+
+    Creating it raises SidecarLabError if the files are unusable.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.files = (folder / "tls.crt", folder / "tls.key")
@@ -90,7 +93,7 @@ class Certificate:
 
 
 class SecretCertificate:
-    """The keys `tls.crt` and `tls.key` of a Secret, watched at the API server.
+    """A certificate from the keys `tls.crt` and `tls.key` of a Secret, watched at the API server.
 
     A mounted Secret changes up to two minutes after the Secret; a watch reports the change within
     milliseconds. When the Secret is deleted, the last certificate stays in use.

@@ -38,7 +38,7 @@ class Verdict(NamedTuple):
     result: Result
     sentence: str
     code: int = 0
-    """The application's HTTP status; 0 where it sent none."""
+    """The application's HTTP status; 0 if it sent none."""
 
     @property
     def status(self) -> int:
@@ -105,10 +105,10 @@ async def probe(
 
 
 async def hook(check: Probe, pod_ip: str, headers: Mapping[str, str]) -> Verdict:
-    """Run an httpGet hook once. kubelet waits for the hook and limits its time, so this does not.
+    """Run an httpGet hook once, without a time limit, because kubelet limits the hook's time.
 
-    Any answer of the application is success, whatever its status, as it is for kubelet; no answer
-    is failure.
+    As for kubelet, any answer of the application is a success, whatever its status. If there is no
+    answer, the hook has failed.
     """
     host = check.host or pod_ip
     agent = headers.get("user-agent", "kube-lifecycle/sidecar-lab")

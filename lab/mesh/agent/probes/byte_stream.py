@@ -47,7 +47,9 @@ class Stream:
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
 
     async def start_tls(self, protocols: Sequence[str] = ()) -> str:
-        """Start TLS without verifying the certificate; return ALPN's protocol, "" for none.
+        """Start TLS without verifying the certificate; return the protocol that ALPN selected.
+
+        If ALPN selected none, return "".
 
         Raises PlainAnswerError, StreamError.
         """

@@ -24,9 +24,10 @@ _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,10}")
 
 
 async def check(host: str, port: int, service: str, user_agent: str, source: str = "") -> int:
-    """Return the health status of `service`, an index of STATUSES; "" is the application itself.
+    """Return the health status of `service`, which is "" for the application as a whole.
 
-    A failed connection is tried again until the caller's timeout. Raises StreamError when the
+    The status is a number, usually an index of STATUSES. A failed connection is tried again until
+    the caller's timeout. Raises StreamError when the
     application answers without a health status.
     """
     for attempt in (1, 2):

@@ -9,7 +9,8 @@ from typing import Final
 TABLE_SIZE: Final = 4096
 """Largest size of the dynamic table in bytes: HTTP/2's default, which this client keeps."""
 MAX_LIST: Final = 10 << 20
-"""Largest size of the decoded headers in bytes, each counted with 32 more; Go has this limit."""
+"""Largest size of the decoded headers, for which each header counts its bytes and 32 more. Go has
+this limit."""
 _OVERHEAD: Final = 32
 
 Field = tuple[str, str]

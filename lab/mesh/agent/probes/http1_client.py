@@ -14,7 +14,8 @@ from typing import Final
 from lab.mesh.agent.probes.byte_stream import CHUNK, Stream, StreamError
 
 MAX_HEAD: Final = 10 << 20
-"""Most bytes of all headers of one answer, with its interim answers (1xx); Go has this limit."""
+"""Largest size in bytes of one answer's headers and of its interim answers (1xx) together. Go has
+this limit."""
 _MAX_CHUNK_LINE: Final = 4096
 _MAX_OVERHEAD: Final = 16 * 1024
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z -]+")

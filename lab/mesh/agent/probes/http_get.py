@@ -34,10 +34,11 @@ Began = Callable[[int], Awaitable[None]]
 
 
 class Way(NamedTuple):
-    """How a connection is made: from the address `source` ("": any), and whether for a hook.
+    """How a connection is made.
 
-    For hooks kubelet uses another client, which speaks HTTP/1.1 only, leaves connections open and
-    accepts compressed answers.
+    `source`: the address from which to connect; "" stands for any. `hook`: whether it is for a
+    hook. For hooks kubelet uses another client, which speaks HTTP/1.1 only, does not ask the server
+    to close the connection, and accepts compressed answers.
     """
 
     source: str = ""
@@ -114,7 +115,7 @@ async def get(first: ProbeRequest, way: Way, began: Began | None = None) -> Head
 
 
 class BodyError(StreamError):
-    """The answer's body is incomplete; kubelet then probes again at once."""
+    """The answer's body is incomplete. When this happens to kubelet, it probes again at once."""
 
 
 async def _finish(answer: ProbeResponse, way: Way, began: Began | None) -> Head:

@@ -39,7 +39,7 @@ class ProbeRequest(NamedTuple):
 def first_request(
     url: Url, manifest_headers: Iterable[tuple[str, str]], user_agent: str
 ) -> ProbeRequest:
-    """Return the first request of a probe; redirects may lead to others."""
+    """Return the first request of a probe; `redirected` makes those that follow a redirect."""
     headers: dict[str, list[str]] = {}
     for name, value in manifest_headers:
         text = value.encode().decode("latin-1")
