@@ -50,7 +50,7 @@ Begin = Callable[[int], Awaitable[None]]
 class HttpAnswer:
     """An answer to a request.
 
-    `cut`: the application's own answer broke off within the body. So if `Begin` has already sent
+    `cut`: the body of the application's own answer was incomplete. So if `Begin` has already sent
     the status, the server closes the connection without sending the body.
     """
 

@@ -2,8 +2,8 @@
 
 The listener `virtualOutbound` receives each captured outbound connection. It hands the connection
 to the listener `<address>_<port>` of the dialled address, or else to `0.0.0.0_<port>`, which routes
-HTTP by its Host header. If neither exists, it passes the connection through. Only the two capturing
-listeners, `virtualOutbound` and `virtualInbound`, open a socket.
+HTTP by its Host header and passes other traffic through. If neither exists, it passes the
+connection through. Only `virtualOutbound` and `virtualInbound` open a socket.
 """
 
 import functools

@@ -192,7 +192,8 @@ def _lock_file() -> str:
     """Return the path of the file that iptables-legacy locks; iptables-nft needs no lock.
 
     In an init container with a read-only root file system, the usual file cannot be created. Then
-    the file of the network namespace is locked, which all processes share that share the rules.
+    the path is that of the network namespace's own file. All processes that can change the same
+    rules are in this namespace, so they lock the same file.
     """
     configured = os.environ.get("XTABLES_LOCKFILE")
     if configured:

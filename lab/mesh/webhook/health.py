@@ -35,7 +35,10 @@ class State:
         return self.phase == "ok"
 
     def certificate_event(self, event: str, why: str) -> None:
-        """Log an event of the certificate. `why`: why a reload failed, "" if it succeeded."""
+        """Log a reload of the certificate, and count it if it succeeded.
+
+        `why`: why it failed, "" if it succeeded.
+        """
         if not why:
             self.reloads += 1
         say(event, **({"why": why} if why else {}))

@@ -27,8 +27,7 @@ async def check(host: str, port: int, service: str, user_agent: str, source: str
     """Return the health status of `service`, which is "" for the application as a whole.
 
     The status is a number, usually an index of STATUSES. A failed connection is tried again until
-    the caller's timeout. Raises StreamError when the
-    application answers without a health status.
+    the caller's timeout. Raises StreamError when the application answers without a health status.
     """
     for attempt in (1, 2):
         stream, connection = await _connected(host, port, source)
