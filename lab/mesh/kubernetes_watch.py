@@ -66,6 +66,42 @@ class Sink(Protocol):
         """Apply one watch event; `kind` is ADDED, MODIFIED or DELETED."""
 
 
+class PendingWrites:
+    """Our writes that the watch has not reported yet, by a key of the object.
+
+    Only a watch delivers states in their order: the answer to a write may arrive after the watch's
+    report of what somebody else wrote next. So an answer is never taken for the object's state; the
+    object only counts as unknown until the watch reports the write, or a later state. Versions are
+    ordered: https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
+    """
+
+    def __init__(self) -> None:
+        self._written: dict[str, int] = {}
+        self._reported: dict[str, int] = {}
+
+    def wrote(self, key: str, answer: Object) -> None:
+        """Record the API server's answer to a write of ours."""
+        self._written[key] = _version(answer)
+
+    def reported(self, key: str, item: Object) -> None:
+        """Record a state, also that of a deleted object, that the watch reported."""
+        # Kept also without a write of ours: its answer may still be under way.
+        self._reported[key] = _version(item)
+
+    def listed(self) -> None:
+        """Forget all writes: a complete list was taken, and a watch follows it."""
+        self._written.clear()
+        self._reported.clear()
+
+    def behind(self, key: str) -> bool:
+        """Whether a write of ours to this object is not reported yet."""
+        return self._reported.get(key, 0) < self._written.get(key, 0)
+
+
+def _version(item: Object) -> int:
+    return int(item["metadata"]["resourceVersion"])
+
+
 @dataclass
 class Follower:
     """Lists and watches one kind of object, and passes each change to `sink`.

@@ -7,14 +7,14 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from lightkube.core.exceptions import ApiError
 from lightkube.types import PatchType
 
 from lab.mesh.contract import CA_CONFIG_MAP, CA_CONFIG_MAP_KEY, IGNORED_NAMESPACES
 from lab.mesh.errors import DiscoveryError
-from lab.mesh.kubernetes_watch import API_FAILURES, ConfigMaps, Object
+from lab.mesh.kubernetes_watch import API_FAILURES, ConfigMaps, Object, PendingWrites
 
 log = logging.getLogger("lab.mesh.trust.root_certificate")
 
@@ -68,16 +68,20 @@ class _Held:
     def __post_init__(self) -> None:
         self.bools: dict[str, bool] = {}
         self.texts: dict[str, str] = {}
+        self.pending = PendingWrites()
 
     def replaced(self, objects: list[Object]) -> None:
         """Take `objects` as the complete list."""
         self.bools, self.texts = {}, {}
+        self.pending.listed()
         for item in objects:
             self._put(item)
         self.wake.set()
 
     def changed(self, kind: str, item: Object) -> None:
         """Apply one watch event; `kind` is ADDED, MODIFIED or DELETED."""
+        if self.by_copy:
+            self.pending.reported(item["metadata"]["namespace"], item)
         if kind == "DELETED":
             meta = item["metadata"]
             self.bools.pop(meta["name"], None)
@@ -124,7 +128,14 @@ class Trust:
             self.wake.clear()
             lack = lacking(self.namespaces.bools, self.copies.texts, self.pem)
             limit = asyncio.Semaphore(AT_ONCE)
-            await asyncio.gather(*(self._write(limit, name, lack[name]) for name in lack))
+            behind = self.copies.pending.behind
+            await asyncio.gather(
+                *(
+                    self._write(limit, name, there)
+                    for name, there in lack.items()
+                    if not behind(name)
+                )
+            )
             try:
                 async with asyncio.timeout(RETRY_SECONDS):
                     await self.wake.wait()
@@ -146,30 +157,29 @@ class Trust:
         }
         async with limit:
             try:
-                if there:
-                    await self._repair(namespace, content)
-                else:
-                    await self._create(namespace, content)
+                write = self._repair if there else self._create
+                answer = await write(namespace, content)
             except API_FAILURES as failure:
                 log.warning("root certificate of namespace %s: %s", namespace, failure)
                 return
         self.written += 1
-        # The watch will report it, too; until then this namespace needs no second write.
-        self.copies.texts[namespace] = self.pem
+        self.copies.pending.wrote(namespace, answer)
         log.info("root certificate %s in %s", "repaired" if there else "created", namespace)
 
-    async def _create(self, namespace: str, content: Object) -> None:
+    async def _create(self, namespace: str, content: Object) -> Object:
         try:
-            await self.client.create(ConfigMaps(**content), namespace=namespace)
+            return cast(
+                Object, await self.client.create(ConfigMaps(**content), namespace=namespace)
+            )
         except ApiError as refused:
             if refused.status.code != 409:
                 raise
-            await self._repair(namespace, content)
+            return await self._repair(namespace, content)
 
-    async def _repair(self, namespace: str, content: Object) -> None:
+    async def _repair(self, namespace: str, content: Object) -> Object:
         patch = {"data": content["data"]}
         try:
-            await self.client.patch(
+            answer = await self.client.patch(
                 ConfigMaps,
                 self.config_map,
                 patch,
@@ -179,4 +189,5 @@ class Trust:
         except ApiError as refused:
             if refused.status.code != 404:
                 raise
-            await self.client.create(ConfigMaps(**content), namespace=namespace)
+            answer = await self.client.create(ConfigMaps(**content), namespace=namespace)
+        return cast(Object, answer)

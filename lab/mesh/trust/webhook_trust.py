@@ -23,7 +23,14 @@ from lab.mesh.contract import (
     WEBHOOK_PORT,
     WEBHOOK_SERVICE,
 )
-from lab.mesh.kubernetes_watch import API_FAILURES, Follower, Object, Secrets, WebhookConfigurations
+from lab.mesh.kubernetes_watch import (
+    API_FAILURES,
+    Follower,
+    Object,
+    PendingWrites,
+    Secrets,
+    WebhookConfigurations,
+)
 from lab.mesh.trust import webhook_identity as identities
 from lab.mesh.trust import webhook_plan
 from lab.mesh.trust.webhook_identity import Identity
@@ -41,44 +48,32 @@ HANDSHAKE_SECONDS: Final = 2.0
 
 @dataclass
 class Latest:
-    """A sink that holds the latest state of a single object.
-
-    Only a watch delivers states in order. The answer to our own write may arrive after the watch
-    has delivered a newer state, so its content is not used: `wrote` only records the version that
-    the watch has yet to deliver. Versions can be compared:
-    https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
-    """
+    """A sink that holds the latest state of a single object."""
 
     wake: asyncio.Event
     item: Object | None = None
-    version: int = 0
-    awaited: int = 0
+    pending: PendingWrites = field(default_factory=PendingWrites)
 
     @property
     def behind(self) -> bool:
         """Whether the watch has not delivered our last write yet."""
-        return self.version < self.awaited
+        return self.pending.behind("")
 
     def wrote(self, answer: Object) -> None:
-        """Record the version in `answer`, the API server's answer to our own write."""
-        self.awaited = _version(answer)
+        """Record the API server's answer to our own write."""
+        self.pending.wrote("", answer)
 
     def replaced(self, objects: list[Object]) -> None:
         """Take `objects` as the complete list."""
         self.item = objects[0] if objects else None
-        # If this list is older than our write, the watch after it will deliver the write.
-        self.version = self.awaited = 0
+        self.pending.listed()
         self.wake.set()
 
     def changed(self, kind: str, item: Object) -> None:
         """Apply one watch event; `kind` is ADDED, MODIFIED or DELETED."""
         self.item = None if kind == "DELETED" else item
-        self.version = _version(item)
+        self.pending.reported("", item)
         self.wake.set()
-
-
-def _version(item: Object) -> int:
-    return int(item["metadata"]["resourceVersion"])
 
 
 @dataclass
