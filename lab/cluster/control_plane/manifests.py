@@ -40,9 +40,9 @@ def documents(
 ) -> list[Object]:
     """Returns all objects of our control plane, in the order in which they must be applied.
 
-    These are the objects of the manifests in `folder`, completed with the other arguments (see
-    Known), and the Secrets with the certificates `serving`. Raises DocumentError when the
-    injector's configuration is not valid.
+    These are the objects of the manifests in `folder`, and one Secret for each certificate in
+    `serving`. Each Deployment gets a digest of its image, certificate and ConfigMaps in its pod
+    template (see `completed`). Raises DocumentError when the injector's configuration is not valid.
     """
     import yaml  # loaded only when something is installed
 

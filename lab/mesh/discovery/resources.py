@@ -35,7 +35,10 @@ _NODE_ID: Final = re.compile(r"(?P<kind>[^~]*)~(?P<ip>[^~]*)~(?P<pod>[^~]*)~(?P<
 
 @dataclass(frozen=True)
 class Identity:
-    """The pod of a sidecar. `addresses`: the pod's IPs; the first one is in the node's id."""
+    """Identifies the pod of a sidecar.
+
+    `addresses`: the pod's IPs; the first one is the IP in Envoy's node id (`sidecar~<ip>~...`).
+    """
 
     namespace: str
     pod: str

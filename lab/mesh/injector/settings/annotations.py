@@ -162,9 +162,10 @@ def _templates(value: str) -> str:
 
 
 def _all_are(kind: str, example: str) -> Callable[[str], str]:
-    """Returns a rule for RULES: `named` must find only valid objects of the API type `kind`.
+    """Returns a rule for RULES.
 
-    `example`: a correct value, which the rule's message shows.
+    The rule accepts an annotation's value if all objects that the function `named` parses from it
+    are valid objects of the API type `kind`. `example`: a correct value, for the rule's message.
     """
 
     def rule(value: str) -> str:
