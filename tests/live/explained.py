@@ -118,11 +118,13 @@ class Space:
         return self._wait(lambda pod: not has_proxy(pod), "a plain pod", labels, namespace)
 
     def _wait(self, fits: Any, what: str, labels: str, namespace: str) -> tuple[Object, ...]:
-        def met(pods: Sequence[Object]) -> bool:
-            staying = [one for one in pods if not one["metadata"].get("deletionTimestamp")]
-            return bool(staying) and all(map(fits, staying))
+        def staying(pods: Sequence[Object]) -> list[Object]:
+            return [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
 
-        return watch.wait(
+        def met(pods: Sequence[Object]) -> bool:
+            return bool(staying(pods)) and all(map(fits, staying(pods)))
+
+        found = watch.wait(
             self.lab.cluster.api,
             f"/api/v1/namespaces/{namespace or self.name}/pods",
             met,
@@ -131,6 +133,7 @@ class Space:
             query={"labelSelector": labels},
             describe=lambda pod: f"{pod['metadata']['name']} proxy={has_proxy(pod)}",
         )
+        return tuple(staying(found))
 
     def wait_ready(self, labels: str = "app=web") -> tuple[Object, ...]:
         """Until every pod that stays has a sidecar and is ready, and there is one."""
