@@ -214,11 +214,11 @@ def changed_program(space: Space, name: str, code: str) -> Iterator[None]:
 OLDER_WEBHOOK = """
 from lab.mesh import contract
 contract.CONFIG_DIR = "/etc/istio/once"
-from lab.mesh import webhook
-raise SystemExit(webhook.main())
+from lab.mesh.webhook import program
+raise SystemExit(program.main())
 """
 BAD_DISCOVERY = """
-from lab.mesh import discovery, listeners
+from lab.mesh.discovery import listeners, program
 sound = listeners.outbound
 def outbound(snapshot, backends):
     made = sound(snapshot, backends)
@@ -226,7 +226,7 @@ def outbound(snapshot, backends):
     broken.name = "broken"
     return {**made, "broken": broken}
 listeners.outbound = outbound
-raise SystemExit(discovery.main())
+raise SystemExit(program.main())
 """
 BAD_FILTER = {
     "apiVersion": "networking.istio.io/v1alpha3",
