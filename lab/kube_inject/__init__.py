@@ -1,1 +1,1 @@
-"""Implements `lab kube-inject`, which injects files and usually starts without loading click."""
+"""Implements `lab kube-inject`, which adds sidecars to manifest files, or removes them."""

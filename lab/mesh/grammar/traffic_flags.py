@@ -128,7 +128,10 @@ LOOPBACK_RANGE: Final = "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR"
 
 
 def _variables(number_of: NumberOf) -> tuple[Flag, ...]:
-    """Returns the settings that have no flag, only an environment variable."""
+    """Returns the settings that only an environment variable can choose, no flag.
+
+    `number_of`: see `chosen_settings`.
+    """
     groups = grammar.groups_known(number_of)
 
     def some_or_all(text: str) -> tuple[str, ...] | grammar.Everything:

@@ -201,7 +201,7 @@ def groups_known(number_of: Callable[[str], int | None]) -> Callable[[str], tupl
 
 
 def at_most(groups: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns `groups` unchanged. Raises ValueError if there are too many for one rule."""
+    """Returns `groups`; raises ValueError if they are too many for one redirection rule."""
     if len(groups) > MAX_OWNER_GROUPS:
         raise ValueError(f"expected at most {MAX_OWNER_GROUPS} groups, found {len(groups)}")
     return groups

@@ -20,7 +20,7 @@ else:  # kube-inject needs selectors only with a configuration, which loads them
 
 
 class Reason(Enum):
-    """What decided whether a pod is injected; the value is the sentence for the user."""
+    """Names what decided whether a pod is injected; each value is a sentence for the user."""
 
     ASKED = "the pod asks for it by {label}=true"
     ALWAYS_SELECTOR = "an always-inject selector matches the pod's labels"

@@ -32,14 +32,14 @@ PATIENCE: Final = 10
 
 
 class Spared(NamedTuple):
-    """A port that is not captured, so that kubelet's checks reach `container` without the agent."""
+    """A port that is not captured: kubelet's checks reach `container` there without the agent."""
 
     port: int
     container: str
 
 
 class ProbePlan(NamedTuple):
-    """What happens to a pod's probes and hooks (checks).
+    """Says what happens to a pod's checks, which are its probes and hooks.
 
     `handed`: for each container, the checks that go to the agent. `spared`: the ports that must not
     be captured. `first`: whether istio-proxy is placed before the application's containers. `hold`:

@@ -1,7 +1,7 @@
 """Adds sidecars to manifests, or removes them. Pure.
 
-This module changes only the kinds in workloads.py and Lists of them; it copies every other document
-byte for byte.
+This module changes only objects whose kind is in workloads.py, also inside a List. It copies every
+other document byte for byte.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,7 +52,7 @@ class Subject(NamedTuple):
 
 
 class Change(NamedTuple):
-    """The result of an action.
+    """The result of an action (injection or its removal) on one pod or pod template.
 
     `template`: the new template; None if the old one stays. `notes`: texts for the user, which
     continue a line that begins with the object's place, kind and name.
@@ -87,7 +87,7 @@ def inject_files(sources: Sequence[tuple[str, bytes]], settings: Settings) -> Ou
 
 
 def uninject_files(sources: Sequence[tuple[str, bytes]]) -> Outcome:
-    """Removes what an injection added to `sources`, which are pairs (file name, content).
+    """Removes the sidecars from `sources`, which are pairs (file name, content).
 
     Raises DocumentErrors as `inject_files` does.
     """
@@ -142,7 +142,7 @@ def _change_files(sources: Sequence[tuple[str, bytes]], action: Action) -> Outco
 
 
 class _Walk:
-    """Applies an action to each pod and pod template of one document; collects the mistakes."""
+    """Injects each pod and pod template of one document, or undoes that; collects the mistakes."""
 
     def __init__(self, document: Document, action: Action, outcome: Outcome) -> None:
         self.document, self.action, self.outcome = document, action, outcome

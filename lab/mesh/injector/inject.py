@@ -102,7 +102,8 @@ def _path_in_original(
     """Takes the path of a field in the stripped pod, and returns its path in the original pod.
 
     The stripped pod lacks the containers that an earlier injection added to the original pod, so
-    indices differ. Returns the path of the status annotation if only that has the container.
+    indices differ. If the container is not in the original pod, only the status annotation has it;
+    then the path of this annotation is returned.
     """
     if len(path) < 3 or not isinstance(index := path[2], int):
         return path
@@ -204,7 +205,7 @@ def _inject(template: Template, owner: Owner, wishes: Wishes) -> dict[str, Any]:
 def _early(
     apps: Sequence[Template], inits: Sequence[Template], wishes: Wishes
 ) -> early_checks.ProbePlan:
-    """Returns the plan for probes and hooks; if they are not rewritten, none goes to the agent."""
+    """Returns the plan for probes and hooks; none goes to the agent if rewriting is turned off."""
     native, wanted = wishes.native and bool(apps), not wishes.native and wishes.hold
     if not wishes.rewrite_probes:
         return early_checks.ProbePlan({}, (), first=wishes.hold, hold=wanted)

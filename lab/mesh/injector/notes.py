@@ -138,7 +138,7 @@ def misplaced(value: Mapping[str, Any], workload: workloads.Workload) -> Iterato
     """Yields a warning for each label or annotation of a workload that belongs on its pod template.
 
     The injector reads only the pod template's metadata, so its labels and annotations do nothing
-    on the workload itself. One that the pod template has, too, gets no warning.
+    on the workload itself. If the pod template has the same key, there is no warning.
     """
     where = workload.template
     metadata = (workload.pod_in(value) or {}).get("metadata") or {}

@@ -159,9 +159,9 @@ def restore(
 
 
 def unknown(container: Container, probers: Mapping[str, Any]) -> list[str]:
-    """Returns a phrase for each probe or hook whose original is not in `probers`, so it is lost.
+    """Names the probes and hooks that cannot be restored, in one phrase each.
 
-    Looks only at the probes and hooks that ask the agent.
+    These ask the agent, but their originals are not in `probers`.
     """
     lost = []
     for holder, paths in ((container, PATHS), (container.get("lifecycle") or {}, HOOKS)):
@@ -174,7 +174,7 @@ def unknown(container: Container, probers: Mapping[str, Any]) -> list[str]:
 
 
 def _swapped(probe: Mapping[str, Any], old: str, new: str, action: Any) -> dict[str, Any]:
-    """Returns the probe with the action `new` in place of the action `old`."""
+    """Returns the probe with `action`, of the kind `new`, in place of its action `old`."""
     kept = ((k, v) for k, v in probe.items() if k == old or k not in ACTIONS)
     return {(new if k == old else k): (action if k == old else v) for k, v in kept}
 

@@ -93,7 +93,7 @@ def keep(holder: dict[str, Any], key: str, value: Any) -> None:
 
 
 class Status:
-    """The usable parts of a status annotation; ignores the rest, since people edit annotations."""
+    """Parses a status annotation; ignores unusable parts of it, since people edit annotations."""
 
     def __init__(self, value: str) -> None:
         try:

@@ -54,8 +54,9 @@ class Document(NamedTuple):
         return self.error(reworded.text, where, hint=reworded.hint)
 
     def rewritten(self, value: Any) -> "Document":
-        """Returns the document with another value. The separator, the leading comments and the
-        style of line ends stay, and JSON stays JSON.
+        """Returns the document with another value, written in the same format (YAML or JSON).
+
+        The separator, the leading comments and the style of line ends stay.
         """
         return self._replace(value=value, text=_render(self, value))
 

@@ -47,7 +47,7 @@ def kept(before: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     """Returns `result` with the nulls that `before` has in labels and annotations.
 
     `kubectl apply` omits a label with a null, other tools do not; the injector leaves this to the
-    tool. spec.resources are also those of `before`, because the injector only reads them.
+    tool. spec.resources is copied from `before`, too, because the injector never changes it.
     """
     old, new = before.get("metadata") or {}, dict(result["metadata"])
     for key in _TEXTS:

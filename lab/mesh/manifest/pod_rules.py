@@ -87,7 +87,7 @@ def _nothing(_: Object) -> Violations:
 
 
 def _of_any(name: str, fields: Object) -> Violations:
-    """Yields the violations of this module's rules in an object of the type `name`."""
+    """Yields what breaks the rules of this module in `fields`, an object of the type `name`."""
     kinds = pod_types.types()[name]
     for key, entry in fields.items():
         kind = kinds[key]
@@ -116,7 +116,7 @@ def _of_any(name: str, fields: Object) -> Violations:
 
 
 def _defaulted(name: str, key: str) -> bool:
-    """Whether an API server treats an empty text as an unset field and sets the default."""
+    """Whether an API server sets the default of field `key` of type `name` if its text is empty."""
     never = ("procMount", "type", "mountPropagation", "recursiveReadOnly")
     return key not in never or name == "HostPathVolumeSource"
 

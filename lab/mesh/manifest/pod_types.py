@@ -152,7 +152,7 @@ WindowsSecurityContextOptions gmsaCredentialSpec:text gmsaCredentialSpecName:tex
 
 @lru_cache(maxsize=1)
 def types() -> Mapping[str, Mapping[str, str]]:
-    """Returns TABLE as mappings: API type → field → type of the field."""
+    """Returns TABLE as a mapping from an API type to its fields, each with the field's type."""
     fields_by_type: dict[str, dict[str, str]] = {}
     name = ""
     for line in TABLE.splitlines():

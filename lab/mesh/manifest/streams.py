@@ -69,9 +69,10 @@ def _line_end(text: str, at: int) -> int:
 def _piece(text: str, passed: bool, first: bool) -> Piece:
     """Returns a piece of YAML.
 
-    `passed`: kubectl skips the separator at the start of `text`. `first`: the file begins with
-    `text`. kubectl accepts one byte order mark at the start of a document, and a second one at the
-    start of the file. With one more, it also drops the first letter of every later line.
+    `passed`: whether kubectl skips a separator at the start of `text`. `first`: whether `text` is
+    the start of the file. kubectl accepts one byte order mark at the start of a document, and a
+    second one at the start of the file. With one more, it also drops the first letter of every
+    later line.
     """
     separator = SEPARATOR.match(text) if passed else None
     skip = separator.end() if separator and separator.end() == _line_end(text, 0) else 0

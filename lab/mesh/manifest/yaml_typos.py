@@ -27,12 +27,18 @@ class Corrected:
 
     @property
     def is_template(self) -> bool:
-        """Whether the text is a template; its other mistakes mean nothing before it is rendered."""
+        """Whether the text is a template, such as Helm's.
+
+        Other mistakes in a template mean nothing until the template is rendered.
+        """
         return any(problem.text == TEMPLATE for problem in self.problems)
 
 
 def find(source: str) -> Corrected:
-    """Finds keys without a colon, colons and dashes without a blank after them, tabs, templates."""
+    """Finds typing mistakes in a document, and corrects them in a copy of its text.
+
+    They are: a key without a colon, a colon or dash without a blank after it, a tab, a template.
+    """
     problems: list[Problem] = []
     lines = source.splitlines(keepends=True)
     block_indent: int | None = None

@@ -26,7 +26,10 @@ need it.
 
 @cache
 def _literal() -> re.Pattern[str]:
-    """Returns the pattern of texts that a literal block can hold; compiling it takes 3 ms."""
+    """Returns a regular expression that matches each text that a literal block can hold.
+
+    It is compiled only when needed, because that takes 3 ms.
+    """
     return re.compile(
         r"(?!\s)(?:[\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]|[^\0-\uffff])+"
     )

@@ -43,7 +43,10 @@ def not_for_linux(pod: Mapping[str, Any]) -> tuple[FieldPath, str] | None:
 
 
 def _shut_out_by(term: Mapping[str, Any]) -> Sequence[Any] | None:
-    """Returns the values that a node selector term asks for; None if it does not exclude Linux."""
+    """Returns what a node selector term asks for instead of Linux, as a list of values.
+
+    Returns None if the term does not exclude Linux nodes.
+    """
     for expression in _list(term.get("matchExpressions")):
         if isinstance(expression, Mapping):
             values = _list(expression.get("values"))

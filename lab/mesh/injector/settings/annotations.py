@@ -162,10 +162,10 @@ def _templates(value: str) -> str:
 
 
 def _all_are(kind: str, example: str) -> Callable[[str], str]:
-    """Returns a rule for RULES.
+    """Returns a rule for RULES, which checks the value of userVolume or userVolumeMount.
 
-    The rule accepts an annotation's value if all objects that the function `named` parses from it
-    are valid objects of the API type `kind`. `example`: a correct value, for the rule's message.
+    The value is accepted if each object in it is valid as the API type `kind`. `example`: a
+    correct value, for the rule's message.
     """
 
     def rule(value: str) -> str:

@@ -32,7 +32,7 @@ WITHOUT_VALUES: Final = ("Exists", "DoesNotExist")
 def read(
     text: str, file: str, base: Settings | None = None, kubelets: Iterable[str] = ()
 ) -> Settings:
-    """Parses `text`; returns a copy of `base` that is changed as `text` says.
+    """Parses `text`; returns the settings of `base`, except for those that `text` sets.
 
     If `base` is None, the default settings take its place. The selectors of `base` are always
     replaced. `file`: the file's name for messages. `kubelets`: the versions of the kubelets, which

@@ -116,9 +116,9 @@ class Wishes(NamedTuple):
 
     @property
     def merge_metrics(self) -> bool:
-        """Whether Prometheus shall scrape the agent, if the pod has no annotations for Prometheus.
+        """Whether the injector may add annotations that make Prometheus scrape the agent.
 
-        The injector then adds such annotations.
+        It adds them only to a pod that has no annotations for Prometheus.
         """
         return bool(self.status_port) and names.flag(
             self.annotations.get(names.MERGE_METRICS), True

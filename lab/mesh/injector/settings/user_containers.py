@@ -61,7 +61,7 @@ class Own(NamedTuple):
         return None
 
     def annotation(self) -> str:
-        """Returns a value of proxy.istio.io/overrides with the containers in `places`."""
+        """Returns the containers in `places` as JSON, in the format of proxy.istio.io/overrides."""
         kept: dict[str, list[Container]] = {}
         for group, _, container in self.places:
             kept.setdefault(group, []).append(container)
@@ -117,7 +117,7 @@ def parse(annotations: Mapping[str, str]) -> dict[str, list[Container]]:
 
 
 def _kept(containers: Any) -> Any:
-    """Returns the containers; istio-init without the fields that it cannot have."""
+    """Returns the containers, but drops the fields in `_NOT_FOR_INIT` from istio-init."""
     if not isinstance(containers, list):
         return containers
     return [
@@ -198,7 +198,7 @@ def _merged_list(ours: Sequence[Any], theirs: Sequence[Any], key: str) -> list[A
 
 
 def agree_on_user(init: dict[str, Any], proxy: dict[str, Any], own: Own, mode: str) -> None:
-    """Makes the rules exempt the uid that the user's settings choose for istio-proxy.
+    """Makes the redirection rules exempt the uid that the user's settings choose for istio-proxy.
 
     Changes both containers in place; changes nothing if the user's settings choose no uid. Root is
     not exempted. With TPROXY istio-proxy stays root, because it must bind addresses that are not
