@@ -1,8 +1,8 @@
 """Parses label selectors and evaluates them as the API server does. Does no I/O.
 
 A selector is a list of requirements that must all hold; a selector without requirements matches
-everything. The injector's configuration is an exception: there it matches nothing
-(lab/mesh/injector/decision.py).
+everything. The injector's configuration is an exception: there, a selector without requirements
+matches nothing (lab/mesh/injector/decision.py).
 """
 
 from collections.abc import Mapping

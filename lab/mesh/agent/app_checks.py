@@ -80,8 +80,8 @@ class AppChecks:
     async def stopped(self, checks: Mapping[str, Probe]) -> None:
         """Wait until kubelet has requested the preStop hooks and every hook has ended.
 
-        `checks`: the pod's probes and hooks, by path. A preStop hook that kubelet does not request
-        in time is not waited for.
+        `checks`: the pod's probes and hooks, by path. The wait for kubelet's requests has a time
+        limit; the wait for running hooks has none.
         """
         wanted = {path for path in checks if path.startswith(HOOKS) and path.endswith(PRE_STOP)}
         try:

@@ -1,10 +1,11 @@
 """Tells whether the pod's application still uses the network, from the kernel's socket tables.
 
 The agent must outlive the application: kubelet stops all containers of a pod at once, but an
-application with a preStop hook, or with requests in progress, goes on for seconds. It needs its
-proxy until it has closed its sockets. The containers of a pod share one network namespace, so its
-sockets are in these tables; those of the agent and of Envoy are told apart by their inodes.
-Source: proc_pid_net(5), "tcp" and "tcp6"; include/net/tcp_states.h.
+application with a preStop hook, or with requests in progress, goes on for seconds. The application
+needs its proxy until it has closed its sockets. The containers of a pod share one network
+namespace, so the tables list the application's sockets together with those of the agent and of
+Envoy. The sockets of these two are recognised by their inodes and do not count. Source:
+proc_pid_net(5), "tcp" and "tcp6"; include/net/tcp_states.h.
 """
 
 from collections.abc import Iterable

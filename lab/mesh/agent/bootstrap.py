@@ -1,8 +1,8 @@
 """Builds Envoy's bootstrap and command line from the pod's identity and settings.
 
-Does no I/O. Sources: Envoy's v3 API (`envoy.config.bootstrap.v3.Bootstrap`); the node's id and
-metadata are those that Istio's agent sends. The same input gives the same bytes, so a changed
-bootstrap always means a changed configuration.
+Does no I/O. Sources: Envoy's v3 API (`envoy.config.bootstrap.v3.Bootstrap`); Istio's agent, for the
+id and metadata of the xDS node (the pod's identity towards discovery). The same input gives the
+same bytes, so a changed bootstrap always means a changed configuration.
 """
 
 import json
@@ -100,7 +100,7 @@ def node(pod: PodIdentity, settings: EnvoySettings) -> dict[str, Any]:
 
 
 def default_cluster(pod: PodIdentity) -> str:
-    """Return the default name of Envoy's cluster: `<app>.<namespace>`.
+    """Return the default of the xDS node's field `cluster`: `<app>.<namespace>`.
 
     `<app>` is the value of the pod's label `app`; without that label it is the workload's name, or
     else the pod's name.

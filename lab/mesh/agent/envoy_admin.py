@@ -50,7 +50,7 @@ def counters(text: str) -> dict[str, int]:
 
 
 def active_connections(text: str, stats_port: int) -> int:
-    """Parse a `/stats` answer; return the active connections of listeners that carry traffic.
+    """Parse a `/stats` answer; return the number of active connections that carry traffic.
 
     Connections of the admin interface and of the statistics listener do not count, nor do the
     per-worker rows, which repeat the totals.

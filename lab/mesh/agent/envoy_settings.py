@@ -19,9 +19,9 @@ _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 class PodIdentity:
     """The pod that this proxy belongs to.
 
-    `ips`: the pod's addresses; the first one is part of the node's id. `labels`: the pod's labels.
-    `metadata`: further metadata of the xDS node, from the variables ISTIO_META_*; the keys are the
-    variables' names without that prefix.
+    `ips`: the pod's addresses; the first one is part of the xDS node's id. `labels`: the pod's
+    labels. `metadata`: further metadata of the xDS node, from the variables ISTIO_META_*; the keys
+    are the variables' names without that prefix.
     """
 
     name: str

@@ -100,7 +100,8 @@ def _field(flag: str) -> str:
 def proxy(arguments: argparse.Namespace, *, in_pod: bool) -> None:
     """Run the command `proxy sidecar` until the agent ends. Raises SidecarLabError.
 
-    `in_pod`: whether this is a pod, in which all other sockets are the application's.
+    `in_pod`: whether this is a pod. There, each socket that belongs neither to the agent nor to
+    Envoy is the application's.
     """
     flags = Flags(**{name: getattr(arguments, name) for name in Flags.__dataclass_fields__})
     _log_to_stderr(arguments.log_output_level)
@@ -148,7 +149,8 @@ def _log_to_stderr(level: str) -> None:
 def main(argv: Sequence[str] | None = None, *, in_pod: bool = False) -> int:
     """Run the program; return its exit code: 0 success, 1 error, 2 wrong command line.
 
-    `in_pod`: whether this is a pod, in which all other sockets are the application's.
+    `in_pod`: whether this is a pod. There, each socket that belongs neither to the agent nor to
+    Envoy is the application's.
     """
     arguments = parser().parse_args(argv)
     try:

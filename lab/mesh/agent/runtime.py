@@ -40,7 +40,8 @@ class Started:
 
     `file_signature`: the signature of the watched files. `xds`, `http`: the sockets that listen for
     Envoy's xDS and for HTTP. `config`: the bootstrap file with which Envoy was started. `in_pod`:
-    whether the agent runs in a pod, in which all other sockets are the application's.
+    whether the agent runs in a pod. There, each socket that belongs neither to the agent nor to
+    Envoy is the application's.
     """
 
     flags: Flags
@@ -54,7 +55,7 @@ class Started:
 
 
 class Agent:
-    """One agent. `run` returns when the agent was asked to stop and Envoy has ended."""
+    """Runs one agent. `run` returns when the agent was asked to stop and Envoy has ended."""
 
     def __init__(self, started: Started, ready_hold: float) -> None:
         self._flags, self._plan = started.flags, started.plan

@@ -82,8 +82,8 @@ class Backends:
     def of(self, service: Service, port: ServicePort) -> list[tuple[str, int]]:
         """Return the (address, port)s that take the traffic of one Service port, sorted.
 
-        They are the endpoints that are ready. If none is ready, they are those that still serve
-        while they end.
+        They belong to the endpoints that are ready. If none is ready, they belong to the endpoints
+        that still serve while they end.
         """
         backends = list(self._of(service, port))
         ready = [(e, p) for e, p in backends if e.ready]
@@ -185,7 +185,7 @@ def _original_destination(name: str, source: BindConfig | None = None) -> Cluste
 
 
 def _cluster(name: str, kind: int) -> Cluster:
-    """Return a cluster without limits that speaks the protocol of the client.
+    """Return a cluster without limits; Envoy speaks the client's protocol to its endpoints.
 
     It uses round robin instead of Istio's least request, so that all replicas answer in turn.
     """

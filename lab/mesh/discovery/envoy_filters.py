@@ -73,8 +73,8 @@ def ads() -> ConfigSource:
     """Return the source of a resource that comes over the same stream as all others (ADS).
 
     Envoy waits for the resource without a time limit. If it stopped waiting, it would become ready
-    without its endpoints or routes, and answer 503. The wait ends, because discovery answers each
-    name, even one that it does not know and one whose resource Envoy refuses.
+    without its endpoints or routes, and answer 503. The wait ends, because discovery answers a
+    request for any name, even if it does not know the name or Envoy refuses the resource.
     """
     return ConfigSource(
         ads=AggregatedConfigSource(),

@@ -179,7 +179,8 @@ def wildcard_ports(snapshot: Snapshot) -> list[int]:
 def inbound(ports: Iterable[InboundPort]) -> Listener:
     """Return the listener of inbound traffic.
 
-    It passes traffic to ports other than `ports` through to the application.
+    It also receives traffic to ports that are not in `ports`, and passes it through to the
+    application.
     """
     ports = list(ports)
     chains = [

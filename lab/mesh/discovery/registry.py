@@ -104,7 +104,7 @@ class LimitedLog:
 
 
 class Registry:
-    """Watches the cluster and publishes a Snapshot whenever it differs from the last."""
+    """Watches the cluster and publishes a Snapshot whenever its content changed."""
 
     def __init__(
         self, client: AsyncClient, publish: Callable[[Snapshot], None], trust: Trust

@@ -147,7 +147,7 @@ class Catalog:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Short type name → how many resources of this type are the same for all sidecars."""
+        """The number of resources that are the same for all sidecars, by short type name."""
         return {
             "CDS": len(self._clusters),
             "EDS": len(self._endpoints.by_name),

@@ -37,7 +37,7 @@ MOST_REASON: Final = 500
 
 
 class Kind(Enum):
-    """The kind of a sidecar's request."""
+    """Says what a sidecar's request does, such as subscribe, or refuse a response (NACK)."""
 
     SUBSCRIBE = "subscribe"
     ACK = "ack"
@@ -84,7 +84,7 @@ class _Subscription:
     answered: bool = False
 
     def keep(self, names: frozenset[str] | None) -> None:
-        """Subscribe to `names` only, and forget what was sent of other names."""
+        """Subscribe to `names` only (None: to all); forget what was sent of other names."""
         self.names = names
         if names is not None:
             self.sent = {name: digest for name, digest in self.sent.items() if name in names}
@@ -198,7 +198,7 @@ class Session:
     ) -> None:
         """Forget that the `needs` of changed resources were sent, so that they are sent again.
 
-        Envoy uses a changed cluster or listener only after it has received them once more.
+        Envoy uses a changed cluster or listener only after it has received these `needs` once more.
         """
         referred = self._open.get(_REFERS[url])
         if referred is None:
@@ -212,7 +212,7 @@ class Session:
 def _changed(url: str, subscription: _Subscription, offered: ResourceSet) -> list[Resource]:
     """Return the resources that have changed since they were sent to Envoy.
 
-    The type is one whose resources Envoy requests by name. If there are suspects, return the
+    This is only for types whose resources Envoy requests by name. If there are suspects, return the
     resources of one batch of them, [] while another response is pending.
     """
     names = sorted(subscription.names or ())

@@ -28,7 +28,7 @@ _CLONE_NEWNET: Final = 0x40000000
 
 
 class Variant(NamedTuple):
-    """The programs of one variant, for one address family."""
+    """The iptables programs of one variant (nft or legacy), for one address family."""
 
     kind: Kind
     family: Family

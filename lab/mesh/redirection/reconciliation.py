@@ -1,4 +1,4 @@
-"""Applies planned rules in the kernel, reads them back, verifies them, and removes old ones."""
+"""Applies planned rules in the kernel, reads them back, verifies them, and removes old rules."""
 
 from lab.mesh.errors import ApplyError, UnusableError, VerifyError
 from lab.mesh.redirection import netfilter, routes

@@ -2,7 +2,8 @@
 
 Two connections can be tested from inside a pod. A connection of Envoy's user to 127.0.0.6 is
 captured as inbound. A connection of any other user to an outside address is captured as outbound.
-Connections from outside (PREROUTING) cannot be made from inside: only their rules can be read.
+Connections from outside (PREROUTING) cannot be made from inside. So they are not tested; for them,
+only the rules can be read.
 """
 
 import errno

@@ -1,1 +1,1 @@
-"""Keeps the root certificate in every namespace, the webhook's certificate and its caBundle."""
+"""Maintains each namespace's root certificate, the webhook's certificate and its caBundle."""

@@ -31,7 +31,7 @@ def wants_copy(namespace: Object) -> bool:
 
 
 def lacking(namespaces: dict[str, bool], copies: dict[str, str], pem: str) -> dict[str, bool]:
-    """Return the namespaces whose copy is missing or wrong: name → whether there is a (wrong) copy.
+    """Return the namespaces whose copy is wrong (name → True) or missing (name → False).
 
     `namespaces`: name → whether it needs a copy. `copies`: namespace → the certificate in its copy.
     `pem`: the certificate that every copy must hold.

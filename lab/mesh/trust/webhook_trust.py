@@ -175,7 +175,12 @@ class WebhookTrust:
         log.info("caBundle written for %s", ", ".join(change.wrong_entries))
 
     async def _write(self, change: TrustChange, secret: Object | None) -> None:
-        """Write the Secret unless it has changed since `secret`. Raises one of API_FAILURES."""
+        """Write the Secret.
+
+        `secret`: the Secret as it was when the change was decided, None if there was none. Raises
+        one of API_FAILURES, also when somebody has written the Secret since then; then nothing is
+        written.
+        """
         content = webhook_plan.secret_of(change.identity, secret, change.rotation, WEBHOOK_SERVICE)
         wanted = Secrets(**content)
         if secret is None:

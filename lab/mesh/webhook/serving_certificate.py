@@ -128,12 +128,12 @@ class SecretCertificate:
             await client.close()
 
     def replaced(self, objects: list[dict[str, Any]]) -> None:
-        """Load the certificate of the Secret in a list."""
+        """Load the certificate of the Secret, if the complete list `objects` holds it."""
         for item in objects:
             self._take(item)
 
     def changed(self, kind: str, item: dict[str, Any]) -> None:
-        """Load the certificate of the Secret in a watch event."""
+        """Load the certificate of the Secret that a watch event reports, unless it was deleted."""
         if kind != "DELETED":
             self._take(item)
 

@@ -107,8 +107,8 @@ async def probe(
 async def hook(check: Probe, pod_ip: str, headers: Mapping[str, str]) -> Verdict:
     """Run an httpGet hook once, without a time limit, because kubelet limits the hook's time.
 
-    As for kubelet, any answer of the application is a success, whatever its status. If there is no
-    answer, the hook has failed.
+    Any answer of the application is a success, whatever its status; kubelet judges hooks so, too.
+    If there is no answer, the hook has failed.
     """
     host = check.host or pod_ip
     agent = headers.get("user-agent", "kube-lifecycle/sidecar-lab")

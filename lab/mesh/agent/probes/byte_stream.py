@@ -1,7 +1,7 @@
 """Implements a TCP connection to an application, with or without TLS, and with limits on reads.
 
-TLS runs over memory buffers here, not over asyncio's transport, so that a server which answers a
-handshake in plain HTTP is recognised by its first bytes, as in kubelet.
+TLS runs over memory buffers here, not over asyncio's transport. So this module sees the first bytes
+of the answer to a handshake and, like kubelet, recognises an answer in plain HTTP.
 """
 
 import asyncio

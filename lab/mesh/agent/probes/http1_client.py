@@ -28,10 +28,10 @@ _NO_BODY: Final = (204, 304)
 
 @dataclass(frozen=True)
 class Head:
-    """An answer's status, and the headers that this client uses: canonical name → values in order.
+    """The head of an HTTP/1 answer: its status, and those headers that this client uses.
 
-    `length`: the body's length in bytes; -1 if the headers do not tell it. `chunked`: the body is
-    sent in chunks.
+    `headers`: canonical name → values in order. `length`: the body's length in bytes; -1 if the
+    headers do not tell it. `chunked`: the body is sent in chunks.
     """
 
     status: int
