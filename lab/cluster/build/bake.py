@@ -1,15 +1,14 @@
 """Imports images into a node image, so that no pod of the lab waits for an image.
 
-The bake runs in a container of the node image: a containerd that runs only for the bake imports
-and unpacks the images. The unpacked files are then moved out of /var into /kind/store, links are
-left where containerd looks for the files, and `docker commit` makes the new node image.
+The bake starts a container from the node image. In it runs a containerd, only for the bake, which
+imports and unpacks the images. The unpacked files are then moved out of /var into /kind/store,
+links are left where containerd looks for the files, and `docker commit` makes the new node image.
 
 This saves two costs of every start of a node: kind mounts an anonymous volume at /var, into which
-Docker copies everything that the node image has in /var; and containerd would unpack an image
-when the image's first pod starts. The overlay of a pod's container then lies on files that are
-themselves in the node's overlay; the kernel allows two such levels, and no more are needed. The
-compressed layers (blobs) are kept as well: when containerd restarts, it drops an image whose blobs
-are missing.
+Docker copies everything that the node image has in /var; and containerd would unpack an image when
+the image's first pod starts. The overlay file system of a pod's container then lies on files that
+are in another overlay, the node's. The kernel allows these two levels. The compressed layers
+(blobs) are kept as well: when containerd restarts, it drops an image whose blobs are missing.
 """
 
 import contextlib

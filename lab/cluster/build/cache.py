@@ -35,7 +35,7 @@ Facts = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Inputs:
-    """The inputs of an entry: all that the entry's content depends on.
+    """Names everything that an entry's content depends on; its hash is the entry's key.
 
     `kind` is a readable name for entries of the same sort, such as "rootfs-base".
     """
@@ -57,7 +57,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished entry. `size` is in bytes, `seconds` is how long the build took.
+    """Describes a finished entry. `size` is in bytes, `seconds` is how long the build took.
 
     `used` is the Unix time of the last use.
     """

@@ -41,9 +41,9 @@ def members(deb: Path) -> Iterator[tuple[str, bytes]]:
 def add(layer: Tarball, debs: Iterable[Path], *, without: Collection[str] = ()) -> list[str]:
     """Add the files of the packages to a layer and return the names of the .deb files.
 
-    Leaves out documentation, translations, shell completions, files for services (systemd, init.d,
-    cron, logrotate, ufw) and the paths in `without`. Raises BuildError for a package that cannot be
-    read.
+    These files of the packages are left out: documentation, translations, shell completions, files
+    for services (systemd, init.d, cron, logrotate, ufw), and the paths in `without`.
+    Raises BuildError for a package that cannot be read.
     """
     added = []
     for deb in sorted(debs):

@@ -78,9 +78,9 @@ BASE = Root("base", BASE_PACKAGES, NGINX_PACKAGES, PROXY_USER)
 def inputs(root: Root, architecture: str) -> cache.Inputs:
     """Returns the cache inputs of a Debian root file system.
 
-    The inputs contain no package versions, unless the user asks for recorded versions
+    Package versions are among the inputs only if the user asks for recorded versions
     (debian_record.wanted). So a cached root is still used after Debian has published security
-    updates; the updates are installed when the cache entry has been pruned and is built again.
+    updates. To install the updates, prune the cache entry; the next build then installs them.
     """
     values = {"root": repr(root), "architecture": architecture, "format": "3"}
     if asked := debian_record.pins(debian_record.wanted()):

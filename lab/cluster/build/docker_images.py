@@ -36,7 +36,7 @@ DOCKERFILES = PACKAGE / "cluster" / "dockerfiles"
 
 @dataclass(frozen=True)
 class DockerImage:
-    """One image of ours in the daemon. `tag` is repository:tag, or "" for an untagged image.
+    """Describes one image of ours in the daemon. `tag` is repository:tag, or "" without a tag.
 
     `size` is in bytes, `inputs` is the sha256 of the image's inputs, and `created` is the time of
     creation that Docker reports.
@@ -186,7 +186,7 @@ def kubernetes_of(node_image: str) -> str:
 
 
 def remove_stages() -> None:
-    """Remove the untagged images that the build of a Dockerfile with several stages leaves."""
+    """Remove the untagged images that are left by the build of a Dockerfile with several stages."""
     wanted = ("--force", "--filter", f"label={STAGE_LABEL}")
     docker("image", "prune", *wanted, check=False, timeout=120)
 

@@ -2,8 +2,8 @@
 
 A component is a set of programs from one Go module in `sources/`. The module's go.mod and go.sum
 pin the versions and hashes of everything that it needs, and Go compares what the module proxy
-serves with these hashes. Go works in a copy of the module, so that the checkout is not changed.
-Go's caches are in the lab's cache, so that the user's own Go caches are neither needed nor filled.
+serves with these hashes. Go works in a copy of the module, so that the checkout is not changed. Go
+keeps its caches in the lab's cache; the user's own Go caches are neither read nor written.
 """
 
 import shutil
@@ -135,7 +135,7 @@ def istio() -> Component:
 
 
 def prober(versions: Versions) -> Component:
-    """Returns the component with a program that runs kubelet's own code for probes and hooks.
+    """Returns the component with the prober, which runs kubelet's own code for probes and hooks.
 
     Tests compare the probes and hooks of our agent with those of this program.
     """

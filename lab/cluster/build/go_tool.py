@@ -25,7 +25,7 @@ _VERSION_LINE = re.compile(r"^go version (.+) \S+/\S+$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Toolchain:
-    """The Go that builds a module.
+    """Identifies the Go that builds a module: its version and its command.
 
     `command` is the path of the go command. It is None for the Go of the wheel in
     lab/locks/go.txt, because that wheel may not have been fetched yet.
@@ -113,7 +113,7 @@ def go_version(go: Path) -> str:
 
 @functools.cache
 def _settings(go: Path) -> dict[str, str]:
-    """Returns what `go env` reports: Go's settings, with those that the user set by `go env -w`."""
+    """Returns Go's settings as `go env` reports them, including those set by `go env -w`."""
     listed: dict[str, str] = json.loads(run([go, "env", "-json"], cwd=cache_root()).stdout)
     return listed
 

@@ -26,7 +26,7 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of an image, stored as a file (the blob), which can be compressed.
+    """Describes one layer of an image. Its file, the blob, can be compressed.
 
     `diff_id` is the digest of the uncompressed tar archive; `digest` and `size` are the blob's.
     """
@@ -138,7 +138,8 @@ def from_docker(
 
     `names` maps an image's tag in Docker to the references that the returned image gets. `known`
     maps the diff ids of layers that are packed already to these layers; the other layers are packed
-    into `folder`. The archives of old and of new Docker versions work: both hold manifest.json.
+    into `folder`. Archives of old and of new Docker versions can be read, because both contain the
+    file manifest.json.
     """
     layers = dict(known)
     images = []

@@ -29,7 +29,7 @@ _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 @dataclass(frozen=True)
 class Platform:
-    """The platform that wheels are installed for.
+    """Identifies the platform for which wheels are installed.
 
     `uv` is uv's name of the platform, `tags` are pip's names of it; both are empty for this host.
     """

@@ -14,7 +14,7 @@ It is fixed so that a layer's digest does not depend on when the layer was built
 
 
 class Tarball:
-    """A tar archive that is being written. All members have the same modification time.
+    """Writes one tar archive, in which all members have the same modification time.
 
     Members belong to root, except folders that are added with another owner. Missing parent folders
     are added. Names are relative, with slashes ("usr/bin/x"). Raises ValueError when a file or link

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Serving:
-    """The serving certificate of one Service, its key, and the CA's certificate, as PEM texts."""
+    """Holds the serving certificate of one Service, its key and the CA's certificate, as PEM."""
 
     service: str
     certificate: str

@@ -35,8 +35,8 @@ def apply(api: KubeApi, wanted: Sequence[Object], task: Task) -> None:
 class EarlyInstall:
     """Applies the control plane as soon as the API server answers, while kubeadm is still at work.
 
-    So the control plane starts some seconds earlier than if `lab up` first waited for the end of
-    kind. An error here does not matter: the install step applies everything again and reports its
+    So the control plane starts some seconds earlier than it would if `lab up` waited until kind has
+    ended. An error here does not matter: the install step applies everything again and reports its
     own errors.
     """
 

@@ -1,4 +1,4 @@
-"""Makes our control plane's Kubernetes objects: manifests, completed with what `lab up` knows.
+"""Makes our control plane's Kubernetes objects from the manifests and from values of `lab up`.
 
 Each pod template gets a digest of image, certificates and configuration, so that a change of one of
 them starts new pods. Except for reading the manifests, this module does no I/O.
@@ -20,9 +20,9 @@ CONTENT_ANNOTATION = "sidecar-lab/content"
 
 @dataclass(frozen=True)
 class Known:
-    """Values that complete the Deployments of the manifests.
+    """Holds the values that `completed` puts into the Deployments, as digests or as arguments.
 
-    Except for `configuration`, the manifests do not contain these values: `lab up` knows them.
+    Only `configuration` is read from the manifests; the other values come from `lab up`.
     """
 
     serving: Mapping[str, Serving]
@@ -41,8 +41,8 @@ def documents(
     """Returns all objects of our control plane, in the order in which they must be applied.
 
     These are the objects of the manifests in `folder`, and one Secret for each certificate in
-    `serving`. Each Deployment gets a digest of its image, certificate and ConfigMaps in its pod
-    template (see `completed`). Raises DocumentError when the injector's configuration is not valid.
+    `serving`. Each Deployment is changed by the function `completed`. Raises DocumentError
+    when the injector's configuration is not valid.
     """
     import yaml  # loaded only when something is installed
 

@@ -20,7 +20,7 @@ from lab.progress import Task
 
 
 class Mesh(StrEnum):
-    """Which mesh's control plane the lab runs."""
+    """Names the mesh whose control plane the lab runs: our own or Istio."""
 
     OURS = "sidecar-lab"
     ISTIO = "istio"
@@ -30,7 +30,7 @@ class Mesh(StrEnum):
 class Traits:
     """The namespace of a mesh's control plane, and the names of its Deployments.
 
-    The control plane is ready when these Deployments are.
+    The control plane is ready when all these Deployments are ready.
     """
 
     namespace: str
@@ -64,8 +64,9 @@ def other(mesh: Mesh) -> Mesh:
 def remains(api: KubeApi, mesh: Mesh, ours: Sequence[Object]) -> list[str]:
     """Returns the API paths of a mesh's objects that exist in the cluster. Raises ApiError.
 
-    These are the mesh's objects without a namespace (webhooks, RBAC, CRDs) and the namespace of its
-    control plane, which stands for all objects in it. `ours` are the objects of our own mesh.
+    The result lists the mesh's objects that are in no namespace (webhooks, RBAC, CRDs), and the
+    namespace of its control plane. It does not list the objects in that namespace. `ours` are the
+    objects of our own mesh.
     """
     if mesh is Mesh.ISTIO:
         existing = [path for kind in _CLUSTER_WIDE for path in _labelled(api, kind)]

@@ -23,7 +23,10 @@ PROBE_SECONDS = 3.0
 
 
 class ImageSource(StrEnum):
-    """Where node and base images come from: pulled from a registry or built here."""
+    """Tells whether the node image and the base image are pulled from a registry or built here.
+
+    AUTO leaves the choice to the function `decide`.
+    """
 
     AUTO = "auto"
     PULL = "pull"
@@ -32,7 +35,7 @@ class ImageSource(StrEnum):
 
 @dataclass(frozen=True)
 class Built:
-    """What `lab up` needs: the tags of images in the Docker daemon, and the paths of programs."""
+    """Names the images and programs that `ensure` provides for `lab up`, as tags and paths."""
 
     node_image: str
     observer_image: str
@@ -210,7 +213,8 @@ def _build(
 class _Part:
     """Reports the progress of one part of a task, when the task has several parts.
 
-    If this part is cached, the task is not shown as skipped, because other parts may be built.
+    When this part is skipped because it is cached, the task as a whole is not shown as skipped: its
+    other parts may still be built.
     """
 
     def __init__(self, task: Task) -> None:

@@ -69,8 +69,8 @@ def layers_digest(lower: cache.Entry) -> str:
     """Returns the sha256 of the diff ids of an entry of lower_layers.
 
     Images that are packed without their lower layers have this digest in their inputs, because they
-    fit only these lower layers. The key of the lower entry is not enough: an image that is built
-    again from the same inputs gets layers with other diff ids.
+    fit only these lower layers. The cache key of the entry cannot be used instead: an image that is
+    built again from the same inputs has the same key, but layers with other diff ids.
     """
     layers = lower.facts["layers"]
     assert isinstance(layers, dict)
@@ -80,7 +80,8 @@ def layers_digest(lower: cache.Entry) -> str:
 def top_layers(images: labimages.LabImagesPlan, task: Task) -> cache.Entry:
     """Returns the cache entry with the images `proxy` and `control` as data.
 
-    If there is no entry, packs only the top layers; the entry holds no files of the lower layers.
+    If there is no entry, packs the top layers and makes one. The entry holds the files of the top
+    layers only.
     """
     below = lower_layers(images, task)
     keys = {"proxy": images.proxy.key, "control": images.control.key}

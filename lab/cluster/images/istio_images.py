@@ -1,8 +1,8 @@
 """Builds images of real Istio: Istio's programs on the same base and the same Envoy as ours.
 
 Only `lab up --mesh istio` needs these images, so they are not baked into the node image. That
-command imports the layers that the node lacks (those with Istio's programs) into the node's
-containerd.
+command imports them into the node's containerd, but sends only the layers that the node lacks:
+those with Istio's programs.
 """
 
 from pathlib import Path

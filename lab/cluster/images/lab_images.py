@@ -184,7 +184,7 @@ def _download_debs(base: str, folder: Path) -> cache.Facts:
 
 
 def build_all(images: LabImagesPlan, task: Task, *, only: frozenset[str] | None = None) -> None:
-    """Build those of our images that the daemon lacks, and the base image below them.
+    """Build those of our images that the daemon lacks, the base image included.
 
     If `only` is not None, builds only images whose kind is in `only`, and the base image.
     """

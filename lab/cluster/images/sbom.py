@@ -23,7 +23,7 @@ DPKG: Final = "var/lib/dpkg"
 
 
 def document(images: Mapping[str, str]) -> str:
-    """Returns the document as JSON. `images` maps an image's role in the lab to its reference.
+    """Returns the JSON text of the document. `images` maps each image's role to its reference.
 
     Raises ClusterError when the daemon lacks an image.
     """
@@ -57,7 +57,7 @@ def packages(image: str) -> list[debian_record.Package]:
 def merged(
     records: list[list[debian_record.Package]], status: list[list[debian_record.Package]]
 ) -> list[debian_record.Package]:
-    """Returns all packages of the records, and those of dpkg's list that no record holds.
+    """Returns all packages in the records, and those in dpkg's list that are in no record.
 
     `records` holds the packages of each record in an image, `status` those of dpkg's list.
     """

@@ -22,7 +22,7 @@ ALIVE = frozenset({"running", "restarting", "paused"})
 
 @dataclass(frozen=True)
 class NodeDecision:
-    """What to do about the node.
+    """Tells `lab up` what to do with the node's container, and why.
 
     `reason` tells why the node must be created again; it is "" if the node is created for the first
     time, or need not be created.
@@ -38,7 +38,7 @@ class NodeDecision:
 def judge(
     container: str | None, state: LabState | None, stage: str, *, folder: bool
 ) -> NodeDecision:
-    """Decides what to do about the node.
+    """Decides what `lab up` does with the node's container.
 
     `container` is the state of the node's container as Docker names it, or None when there is no
     container. `state` is the record of the last `up`, or None when there is no readable record.

@@ -34,7 +34,7 @@ _API_PORT = "6443/tcp"
 
 @dataclass(frozen=True)
 class ClusterPlan:
-    """The values that kind's configuration of the cluster depends on."""
+    """Holds the values from which `config` makes kind's configuration of the cluster."""
 
     name: str
     node_image: str
@@ -56,8 +56,8 @@ def network_name(name: str) -> str:
 def config(plan: ClusterPlan) -> str:
     """Returns kind's configuration of a cluster with one node that starts fast.
 
-    The text is JSON, which is valid YAML. Comments in the code give the reason for each setting;
-    docs/decisions.md has the measurements.
+    The text is JSON, which is valid YAML. The reason for each setting is in a comment in the code,
+    the measurements are in docs/decisions.md.
     """
     cluster = {
         "kind": "Cluster",

@@ -41,7 +41,7 @@ class Traces:
 
 @dataclass(frozen=True)
 class Leftover:
-    """One thing that should have been removed: its kind (such as "volume") and its name."""
+    """Describes one thing that should have been removed: its kind (such as "volume"), its name."""
 
     kind: str
     what: str
@@ -51,7 +51,7 @@ class Leftover:
 
 
 def identify(paths: LabPaths) -> Traces:
-    """Returns the names and ids of all that the lab consists of now.
+    """Returns what identifies the lab's node, containers, volumes, network and kubeconfig now.
 
     Raises CommandError when Docker does not answer.
     """
@@ -98,7 +98,11 @@ def bridge_of(inspected: Sequence[Mapping[str, object]]) -> str:
 
 
 def remaining(traces: Traces) -> list[Leftover]:
-    """Returns all that belonged to the lab and still exists."""
+    """Returns what still exists of the lab.
+
+    Looks for its containers, volumes, networks, images, named network namespaces and processes; for
+    the interface of its network, and for the iptables rules that name this interface.
+    """
     known = set(traces.containers)
     left = [
         Leftover("container", f"{container.name} ({container.state})")
@@ -144,9 +148,10 @@ def processes(
 ) -> list[tuple[int, str]]:
     """Returns the processes in `running` whose command line names something of the lab.
 
-    That is the lab's node, its kubeconfig or the id of one of its containers. `running` holds the
-    pid and the words of the command line of each process. The result holds the pid and the first
-    160 characters of the command line.
+    A command line does so if it contains the name of the lab's node, the path of the lab's
+    kubeconfig, or the id of one of the lab's containers. `running` holds the pid and the words of
+    the command line of each process. The result holds the pid and the first 160 characters of the
+    command line.
     """
     marks = {traces.node, traces.kubeconfig, *traces.containers} - {""}
     return [
