@@ -51,7 +51,7 @@ def line(mark: str, state: State, now: float) -> str:
 
 
 class _Base:
-    """Counts the open tasks of each thread; a task's depth is the number of tasks around it."""
+    """The base of both renderers: computes a task's depth, the number of open tasks around it."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock

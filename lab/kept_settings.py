@@ -188,7 +188,7 @@ def _indexes_of_pip(env: Environment, pip: Mapping[str, str]) -> None:
 
 
 def _exists(link: str) -> bool:
-    """Whether `link` is a URL or an existing folder: uv would fail on a missing folder."""
+    """Whether uv can use `link`: it is a URL or an existing folder (a missing one is an error)."""
     return bool(urlsplit(link).netloc) or Path(link).is_dir()
 
 
@@ -199,8 +199,8 @@ _GO_HARMLESS: Final = frozenset(("GOMAXPROCS", "GOTMPDIR", "GOTRACEBACK", "GODEB
 def for_go(environ: Mapping[str, str], listed: Mapping[str, str]) -> Environment:
     """Returns the environment to run Go with.
 
-    It is `environ` without Go's variables (harmless ones stay), plus the settings in KEPT_OF_GO
-    with their values from `listed`, which holds Go's settings as `go env -json` prints them.
+    It is `environ` without Go's variables (harmless ones stay), plus the settings in KEPT_OF_GO.
+    Their values are from `listed`: all settings of Go, as `go env -json` prints them.
     GOENV=off switches off Go's settings file, which Go would otherwise read for every variable that
     is not set.
     """

@@ -150,7 +150,7 @@ def _uv_cache(environ: Mapping[str, str]) -> Path:
 def _writable(folder: Path) -> bool:
     """Whether files can be created in the folder; if it is missing, in its nearest existing parent.
 
-    Returns False for a relative path: it begins with "~", because the user has no home folder.
+    Returns False for a relative path, such as "~/.cache/uv" when the user has no home folder.
     """
     if not folder.is_absolute():
         return False

@@ -103,7 +103,7 @@ def finish() -> None:
 
 
 def _guarded(before: Any, make: Callable[[OSError], BaseException]) -> Any:
-    """Returns a text stream with the settings of `before` that writes through _Output."""
+    """Returns a text stream that writes through _Output and has the settings of `before`."""
     raw = _Output(1, "w", closefd=False)
     raw.make, raw.main = make, get_ident()
     return io.TextIOWrapper(

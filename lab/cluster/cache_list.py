@@ -135,7 +135,7 @@ def _in_use() -> frozenset[str]:
 def _current() -> frozenset[str]:
     """Returns the tags of the images that must stay, so that the next `up` need not build them.
 
-    These are the images that `up` looks for, and the newest image of every other name.
+    These are the images that `up` looks for and, for every other image name, the newest image.
     """
     newest: dict[str, str] = {}
     for image in docker_images.ours():

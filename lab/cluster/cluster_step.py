@@ -48,7 +48,8 @@ def cluster(up: Bringup, task: Task) -> None:
 def agreed(up: Bringup, found: container.NodeDecision) -> container.NodeDecision:
     """Returns the decision to create the cluster again, if the user agrees to lose the old one.
 
-    Raises RefusedError if the user does not agree.
+    `found`: the earlier decision; its reason is shown to the user. Raises RefusedError if the user
+    does not agree.
     """
     if up.options.recreate:
         return container.NodeDecision("create", found.reason or "--recreate asks for it")
@@ -157,7 +158,7 @@ def load_changed_images(up: Bringup, task: Task) -> None:
 def lacks(there: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     """Whether the node lacks a wanted image or has another version of it.
 
-    `there` describes the node's images. Both dicts have the name of an image as key and its tag in
-    Docker as value; the tag changes with the image's content.
+    `there`: the images that the node has. `wanted`: the images that it must have. Both are dicts
+    from an image's name to its tag in Docker, which changes with the image's content.
     """
     return any(there.get(reference) != content for reference, content in wanted.items())

@@ -62,7 +62,7 @@ class Host:
 
 
 def gather() -> Host:
-    """Gather all facts; threads gather three slow ones (registry, netfilter, Go) meanwhile."""
+    """Gather all facts; the three slow ones (registry, netfilter, Go) in threads of their own."""
     with ThreadPoolExecutor(max_workers=3) as pool:
         registry = pool.submit(registry_problem)
         netfilter = pool.submit(try_netfilter)
@@ -172,8 +172,8 @@ def try_netfilter() -> tuple[str, str]:
     """Try to set PROBE_RULES in a new network namespace; returns the error and the place.
 
     The error is "" when the rules could be set, and "?" when no place was found to try them. The
-    first place is this machine; a user who is not root needs a new user namespace there. If this
-    user may not create one, or programs are missing, the second place is a running kind node.
+    first place is this machine; there, a user who is not root also gets a new user namespace. If
+    such a user does not succeed, or programs are missing, the second place is a running kind node.
     """
     if shutil.which("unshare") and shutil.which("iptables-restore"):
         root = getattr(os, "geteuid", lambda: 1)() == 0

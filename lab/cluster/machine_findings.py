@@ -1,4 +1,4 @@
-"""The findings of `lab doctor` as data and as text; which steps of `lab up` they may make fail."""
+"""A finding of `lab doctor`; findings as JSON and text, and those that may make `up` fail."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""`lab rotate`: requests a new CA and certificate of the webhook, and waits until they are used."""
+"""`lab rotate`: requests a new CA and certificate for the webhook; waits until pods serve it."""
 
 import base64
 import hashlib

@@ -68,7 +68,7 @@ class LabState:
         return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, sort_keys=True) + "\n"
 
     def having(self, **changes: Any) -> "LabState":
-        """Returns a copy with some fields changed."""
+        """Returns a copy of the record in which the fields named in `changes` have new values."""
         return replace(self, **changes)
 
 
@@ -115,7 +115,8 @@ def save(paths: LabPaths, state: LabState) -> None:
 def write_atomically(file: Path, text: str, mode: int = 0o600) -> None:
     """Write `text` to a new file in the same folder, then rename it to `file`.
 
-    Users to whom `mode` gives no access cannot read the text at any moment.
+    `mode`: the permissions of `file`. Even while the text is written, only users who have access
+    by `mode` can read it.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(file.name + ".new")

@@ -172,7 +172,7 @@ def bring_up(up: Bringup) -> LabState:
 
 
 def explain(error: SidecarLabError, findings: Sequence[Finding], progress: Progress) -> None:
-    """Print the findings that may be the cause; put the first fix before the error's hint."""
+    """Print the findings that may have caused the error; put the first fix before its hint."""
     if not findings:
         return
     progress.note("what `lab doctor` finds here that may be the cause:")

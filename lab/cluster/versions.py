@@ -16,8 +16,8 @@ PYTHON: Final = "3.11"
 class Versions:
     """The versions that one lab is built from.
 
-    `sources/` has a folder for each version of each Go program, except Istio: its folder is named
-    without a version.
+    `sources/` has a folder with go.mod and go.sum for each version of these Go programs. The
+    folder's name ends with the version; only Istio's folder has no version in its name.
     """
 
     kubernetes: str = "1.37.2"

@@ -71,8 +71,9 @@ def wait(
 ) -> tuple[Object, ...]:
     """Wait until `met` is true for the objects of the collection at `path`; return them.
 
-    After `timeout` seconds, raises WaitError: its message names `what` was waited for and describes
-    the last objects. Raises ApiError at once when the API server refuses or does not answer.
+    After `timeout` seconds, raises WaitError: its message contains `what`, a text that names what
+    was waited for, and describes the last objects. Raises ApiError at once when the API server
+    refuses or does not answer.
     """
     objects: list[Object] = []
     for objects in watch(api, path, timeout, query, patient=False):

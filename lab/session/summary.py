@@ -18,7 +18,7 @@ _ENDED: Final = re.compile(r"(?m)^session: (.+)$")
 
 @dataclass(frozen=True)
 class Session:
-    """A session that was started: its name, the path of its log, and whether it succeeded."""
+    """A session of nox that was run: its name, the path of its log, and whether it succeeded."""
 
     name: str
     log: str

@@ -1,9 +1,10 @@
 """An OCI runtime that removes capabilities that this machine lacks, then runs runc in its place.
 
 `docker run --privileged` requests every capability. If the bounding set lacks one (some sandboxes
-remove CAP_SYS_RESOURCE), runc refuses the whole container. Docker starts this program instead of
-runc: it removes what the bounding set lacks from the bundle (`create`, `run`) or from the process
-file (`exec`), then replaces itself by runc. If no capability is missing, it changes no file.
+remove CAP_SYS_RESOURCE), runc refuses the whole container. So Docker starts this program instead
+of runc. It edits the file in which runc finds the requested capabilities: the bundle's config.json
+(`create`, `run`) or the process file (`exec`). It removes those that the bounding set lacks, then
+replaces itself by runc. If no capability is missing, it changes no file.
 
 The lab configures this runtime only in a Docker daemon that the lab itself starts. The file is
 copied out of the package and run alone, so it may import only the standard library.
@@ -83,8 +84,8 @@ def permitted(
 ) -> dict[str, list[str]]:
     """Returns the OCI object `capabilities` without the names that `bounding` lacks.
 
-    The order of the names stays. Names that NAMES lacks stay too: if runc rejects one, the user
-    sees an error; if it were removed here, nobody would notice.
+    The order of the names stays. A name that is not in NAMES, the known capabilities, stays too:
+    if runc rejects it, the user sees an error; if it were removed here, nobody would notice.
     """
     return {
         kind: [name for name in names if name in bounding or name not in NAMES]

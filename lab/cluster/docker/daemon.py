@@ -230,7 +230,7 @@ def stop() -> list[str] | None:
 
 
 def note_what_it_made() -> None:
-    """Complete the note about the running daemon if the `lab` that started it was interrupted."""
+    """Complete the note of what the running daemon changed, if an interrupted `lab` did not."""
     if runs():
         notes.settle(_notes())
 

@@ -81,7 +81,7 @@ def clear_stale() -> None:
 
 
 def end_containerd() -> None:
-    """End the containerd that our daemon left behind when it was killed."""
+    """End the containerd of the lab's daemon that still runs because the daemon was killed."""
     for candidate in psutil.process_iter(["name", "cmdline"]):
         words = candidate.info["cmdline"] or []
         if candidate.info["name"] == "containerd" and any(str(EXEC_ROOT) in word for word in words):

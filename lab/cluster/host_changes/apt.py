@@ -128,7 +128,7 @@ def settle() -> str:
 
 
 def remove(log: Path) -> list[str]:
-    """Remove the packages and groups that the lab added; apt-get's output goes to `log`.
+    """Remove the packages and user groups that the lab added; apt-get's output goes to `log`.
 
     Returns sentences that tell which packages stay and why; [] when all were removed.
     """
@@ -184,7 +184,7 @@ def _file() -> Path:
 
 
 def _completed(note: InstallNote) -> InstallNote:
-    """Returns the note after the installation in progress has ended, with what it added."""
+    """Returns the note without an installation in progress, plus what that installation added."""
     added = added_packages(note, _packages())
     groups = [group for group in note.new_groups if _group(group)]
     return InstallNote(
@@ -197,7 +197,8 @@ def _completed(note: InstallNote) -> InstallNote:
 def added_packages(note: InstallNote, now: Sequence[str]) -> list[str]:
     """Returns the packages that the installation added.
 
-    These were planned, are installed now (`now`), and were not installed before the installation.
+    Each was planned, was not installed before the installation, and is in `now`, the packages that
+    are installed now.
 
     A new package that was not planned is left out: if the installation was interrupted, somebody
     else may have installed it since then.
@@ -264,7 +265,7 @@ def _no_service_starts() -> Iterator[None]:
 
 
 def _maker(file: Path) -> Process | None:
-    """Returns the `lab` process that wrote the policy file; None if there is no file of ours."""
+    """Returns the `lab` process that wrote the policy file; None if no `lab` wrote one."""
     try:
         match = re.search(rf"^{re.escape(MARK)} (\d+) ([\d.]+)$", file.read_text(), re.MULTILINE)
     except (OSError, UnicodeDecodeError):

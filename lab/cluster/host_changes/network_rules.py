@@ -63,7 +63,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class DaemonRules:
-    """The chains and rules that the daemon added.
+    """What the daemon changed in the firewall: the chains and rules that it added, and policies.
 
     `policies`: the chains whose policy the daemon changed, each with its earlier policy.
     """
@@ -73,7 +73,7 @@ class DaemonRules:
     policies: tuple[Chain, ...] = ()
 
     def and_then(self, later: "DaemonRules") -> "DaemonRules":
-        """Returns these additions together with `later`, those of a later start of the daemon."""
+        """Returns these changes and those of a later start of the daemon (`later`) as one."""
         known = {_key(chain) for chain in self.policies}
         policies = tuple(chain for chain in later.policies if _key(chain) not in known)
         return DaemonRules(
