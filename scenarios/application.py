@@ -1,4 +1,4 @@
-"""Creates the walkthrough's nginx, with or without a sidecar, and pods that take its place."""
+"""Creates the walkthrough's nginx, with or without a sidecar, and other pods for breaks."""
 
 import json
 from collections.abc import Iterator
@@ -74,7 +74,7 @@ def kube_inject(world: World, file: str, stdin: str | None = None) -> str:
 def follow(world: World) -> None:
     """Let `{pod}` name the Deployment's current pod, which is looked up at each use.
 
-    `{ip}` becomes the address, and `{pid}` the process id of nginx, of the pod that `{pod}` names.
+    `{ip}` is the address of the pod that `{pod}` names; `{pid}` is the process id of its nginx.
     """
     world.names["pod"] = lambda: world.pod(APP).name
     world.names["ip"] = lambda: spoken_of(world).ip
@@ -82,7 +82,7 @@ def follow(world: World) -> None:
 
 
 def spoken_of(world: World) -> Pod:
-    """Return the pod that `{pod}` names now; with it a check reads the same pod as the commands."""
+    """Return the pod that `{pod}` names now, so that a check reads the same pod as the commands."""
     return world.pod(world.names.resolve("pod"))
 
 
@@ -117,7 +117,7 @@ def _listening(pod: Pod) -> Pod:
 
 
 def container(name: str, command: str = "", *, image: str = NGINX_IMAGE, more: str = "") -> str:
-    """Return the YAML text of a container for a stand-in, which takes another pod's place.
+    """Return the YAML text of one container of the pod that `stand_in` creates.
 
     The container runs `command` in a shell, or the image's own program if `command` is "".
     """
@@ -129,7 +129,7 @@ def container(name: str, command: str = "", *, image: str = NGINX_IMAGE, more: s
 def stand_in(
     world: World, *, init: str = "", nginx: str = "", proxy: str = "", ready: bool = True
 ) -> Iterator[None]:
-    """Create a stand-in for the injected pod and let `{pod}` name it; delete it after the `yield`.
+    """Create a pod that `{pod}` names instead of the injected one; delete it after the `yield`.
 
     Its containers have the names of those in an injected pod, but run other programs. `init`,
     `nginx` and `proxy` are YAML texts that `container` returned. By default nginx and istio-proxy

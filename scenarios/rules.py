@@ -108,7 +108,7 @@ def nft_rules(text: str) -> Mapping[str, int]:
 
 
 def expect_counted(before: Output, after: Output, chain: str) -> None:
-    """Expect the rules of `chain` to have counted more packets in the listing `after`.
+    """Expect the rules of `chain` to have counted more packets in `after` than in `before`.
 
     `before` and `after` are outputs of iptables.
     """

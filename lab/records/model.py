@@ -226,7 +226,7 @@ class RunRecord:
 
 
 class RecordError(ValueError):
-    """A text is not a record of the expected kind."""
+    """Raised if a text is not a record of the expected kind."""
 
 
 def to_json(record: object) -> str:

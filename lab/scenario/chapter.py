@@ -58,7 +58,7 @@ _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Break:
-    """A deliberate fault: a change to the chapter's world that must make the step's check fail.
+    """A deliberate fault in the cluster or in a file; it must make the step's check fail.
 
     `what` describes the change. If `rerun` is true, the step's commands, except its `acts`, run
     again before the check. Otherwise only the check runs, with the earlier outputs.
@@ -73,7 +73,7 @@ class Break:
 class Step:
     """One step of a chapter, created by `Chapter.step`.
 
-    `broken_by` are its breaks: changes to the world that must make its check fail. Together they
+    `broken_by` are its breaks: deliberate faults that must make its check fail. Together they
     must make every expectation of the check fail, except those in `unbroken`. `unbroken` maps the
     subject of an expectation to the reason why no break can make it fail.
     """
@@ -106,7 +106,7 @@ class Step:
         return self.name.replace("_", " ")
 
     def breaks(self, what: str, *, rerun: bool = True) -> Callable[[Breakage], Breakage]:
-        """Return a decorator that declares a break: a change that must make this step's check fail.
+        """Return a decorator for a break: a deliberate fault that must make this step's check fail.
 
         `what` completes the sentence "It fails, as it must, when …" of the walkthrough.
         """

@@ -35,7 +35,7 @@ class Claim:
 
 
 class ExpectationFailed(AssertionError):  # noqa: N818 - a finding, not an error of the program
-    """An expectation that does not hold. `expected` and `observed` are texts for the reader."""
+    """Raised if an expectation does not hold; `expected` and `observed` are for the reader."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class ExpectationFailed(AssertionError):  # noqa: N818 - a finding, not an error
 
 
 class NotSeenError(ExpectationFailed):
-    """A value could not be read.
+    """Raised if a value could not be read.
 
     This makes a step fail, but it does not prove that the check notices a break (deliberate fault).
     """
@@ -119,7 +119,7 @@ def trying() -> Iterator[Ledger]:
 
 
 def settle(look: Ledger, claim: Claim, sentence: str) -> None:
-    """Add `sentence`, and the claims in the ledger `look` of a probe, to the check's ledger.
+    """Add to the check's ledger `sentence` and the claims in `look`, the ledger of a probe.
 
     If no claim held in the probe, `claim` is added as the claim that held.
     """

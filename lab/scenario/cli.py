@@ -180,9 +180,9 @@ def report(name: str) -> None:
 
 
 def _at_the_gate(where: paths.LabPaths) -> lab_access.LabAccess:
-    """Open the lab. Raises ClusterError if the lab is not up.
+    """Open the lab. If it is not up, write reports with this error and raise ClusterError.
 
-    Before that it writes reports with this error, if the lab has a folder.
+    If the lab has no folder, no reports are written.
     """
     begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     try:

@@ -14,7 +14,7 @@ from lab.paths import LabPaths
 
 @dataclass(frozen=True)
 class LabAccess:
-    """Everything that is needed to work with one lab that is up.
+    """How to reach a lab that is up: its folders, cluster, programs, mesh and images.
 
     `home` is the folder `.lab`, in which `lab` commands find the lab. Each chapter has a folder for
     its files in the folder `work`. `environment` is added to the environment of every command.
@@ -85,8 +85,8 @@ def open_lab(paths: LabPaths) -> LabAccess:
 def _kubectl(recorded: Path) -> Path:
     """Return the path `recorded` of kubectl, if this file still exists.
 
-    It does not if the checkout that brought the lab up is gone; then this checkout's kubectl is
-    returned.
+    The file is gone if the checkout that brought the lab up was deleted. Then this returns the
+    path of this checkout's kubectl.
     """
     if recorded.is_file():
         return recorded

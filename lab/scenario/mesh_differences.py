@@ -42,7 +42,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Mesh:
-    """The properties of one mesh that the chapters need."""
+    """What chapters must know about one mesh, because it is not the same on the other mesh."""
 
     name: str
     cli: str
@@ -88,7 +88,7 @@ class Mesh:
 
     @property
     def names(self) -> dict[str, str]:
-        """Maps each placeholder whose value depends on the mesh to this value."""
+        """The placeholders whose values depend on the mesh, with these values."""
         return {
             "cli": self.cli,
             "control": self.control_namespace,

@@ -2,11 +2,11 @@
 
     jiuxi-<hash>-<hash>   1/1     Running   0          <age>
 
-A hole is `<type>` or `<type:name>`. Holes with the same name must match the same text, which
-`Match.holes` then has under this name. Any number of blanks matches any number of blanks, at least
-one. A line of dots (`...` or `......`, as the walkthrough prints) matches any number of lines.
-`{name}` is replaced as in commands. All other text is literal. The template must match the whole
-output, except blank lines at both ends.
+A hole is `<type>` or `<type:name>`. Holes with the same name must match the same text;
+`Match.holes` maps the name to this text. One or more blanks match one or more blanks. A line of
+dots (`...` or `......`, as the walkthrough prints) matches any number of lines. `{name}` is
+replaced as in commands. All other text is literal. The template must match the whole output, except
+blank lines at both ends.
 """
 
 import re
@@ -58,7 +58,10 @@ class Match:
 
 @dataclass(frozen=True)
 class Template:
-    """A template; `text` is its source. Raises ScenarioError for an unknown type of hole."""
+    """A parsed template, for comparison with outputs; `text` is its source.
+
+    Raises ScenarioError for an unknown type of hole.
+    """
 
     text: str
 

@@ -79,7 +79,7 @@ def consistently(
 
 
 def bounded(seconds: float) -> float:
-    """Return `seconds`, or the limit that `deadlines_at_most` sets, if this limit is shorter."""
+    """Return the shorter of `seconds` and the limit of `deadlines_at_most`, if it is in use."""
     cap = _cap.get()
     return seconds if cap is None else min(seconds, cap)
 

@@ -1,4 +1,4 @@
-"""The world of a chapter: its namespace, placeholders, files and commands, and the lab's cluster.
+"""World: through it a chapter's steps and breaks reach the cluster, commands and their files.
 
 A check reads everything through `world`, and a break changes everything through it.
 """
@@ -47,7 +47,7 @@ class Names(dict[str, str | Callable[[], str]]):
 
 
 class World:
-    """The world of one chapter: all that its steps read and change.
+    """The object through which the steps of one chapter read and change the cluster and files.
 
     ns        the chapter's namespace
     names     values for `{name}` in commands: texts, or callables that are called at each use
@@ -77,7 +77,7 @@ class World:
     def pod(self, which: str = "") -> "Pod":
         """Return one pod of the namespace. `which` is its name, or a selector like "app=jiuxi".
 
-        If `which` is "", the namespace must have only one pod, which is returned. A pod that is
+        If `which` is "", this returns the only pod of the namespace. A pod that is
         being deleted is found only by its name. Raises ObservationError if no pod or more than one
         pod fits.
         """
@@ -290,7 +290,7 @@ class World:
 
 
 def world_of(lab: LabAccess, namespace: str) -> World:
-    """Return the world of the chapter in `namespace` on `lab`, with a value for `{node}`.
+    """Return a World on `lab` for the chapter in `namespace`; its names have a value for `{node}`.
 
     `{node}` is the name of the container that is the lab's node.
     """

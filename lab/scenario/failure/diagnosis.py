@@ -22,7 +22,10 @@ LINKS: tuple[Link, ...] = get_args(Link)
 
 @dataclass(frozen=True)
 class Broken:
-    """A broken link. `evidence` is one sentence with the observation; `hint` says where to look."""
+    """A broken link of the chain.
+
+    `evidence` is one sentence with the observation; `hint` says where to look.
+    """
 
     link: Link
     evidence: str
@@ -144,7 +147,7 @@ def _rules(evidence: Evidence) -> Iterator[Broken]:
 
 
 def lacking_rules(nat: Table) -> tuple[str, ...]:
-    """Return the names of the chains and rules that `nat` lacks, but that the redirection needs."""
+    """Return the chains and rules, by name, that the redirection needs and `nat` does not have."""
     lacking = [f"chain {name}" for name in contract.CHAINS if not nat.has(name)]
     for chain, target in (
         ("OUTPUT", contract.CHAIN_OUTPUT),

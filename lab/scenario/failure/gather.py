@@ -46,7 +46,7 @@ def gather(cluster: Cluster, namespace: str, *, expect_injected: bool | None = N
 
 @dataclass
 class _Looker:
-    """Calls a reader. If the reader raises ObservationError, adds the error to `missing`."""
+    """Calls functions that read the cluster; on ObservationError returns None and notes it."""
 
     missing: list[str]
 

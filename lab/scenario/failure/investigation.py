@@ -1,4 +1,4 @@
-"""After a failure: finds the first broken link and writes the bundle before the world changes."""
+"""After a failure: finds the first broken link and writes the bundle before the cluster changes."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ class Investigation:
         """Return `failure` with the first broken link, the diagnosis and the bundle's folder.
 
         If no link is broken, there is no diagnosis. If the bundle cannot be written, the field
-        `bundle` says why. In a world without a cluster, `failure` is returned unchanged.
+        `bundle` says why. If the world has no cluster, `failure` is returned unchanged.
         """
         if world.lab is None:
             return failure

@@ -31,7 +31,7 @@ RECOVERY = 30.0
 
 
 class Go(Protocol):
-    """Runs a step's commands and check (ChapterRunner.go)."""
+    """The type of `ChapterRunner.go`, the method that runs a step's commands and check."""
 
     def __call__(
         self,
@@ -48,7 +48,7 @@ class Go(Protocol):
 
 
 class UndoError(Exception):
-    """A break could not be applied or undone, so the world is not as later steps need it."""
+    """Raised if a break cannot be applied or undone: later steps would find a wrong state."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Proof:
 
 
 class BreakProtocol:
-    """Tries every break of a step whose check is green."""
+    """Tries the breaks of a step whose check passes, and records whether they make it fail."""
 
     def __init__(self, world: World, go: Go) -> None:
         self.world = world

@@ -28,7 +28,7 @@ def claim_records(
 def shortfall(
     step: str, held: Iterable[Claim], red_by: Mapping[Claim, str], unbroken: Mapping[str, str]
 ) -> Failure | None:
-    """Return a failure if no break made a claim fail, and `unbroken` does not have its subject.
+    """Return a failure if a claim that no break made fail has a subject that `unbroken` lacks.
 
     For each subject in `unbroken` there must be exactly one claim that no break made fail;
     otherwise this function returns a failure, too. It returns None if everything is as it must be.

@@ -78,7 +78,7 @@ class Run:
     def record(self, aborted: Exception | None = None) -> RunRecord:
         """The record of the whole run, collected from the chapters' record files.
 
-        `aborted` is the error because of which the run as a whole failed, if there is one.
+        `aborted` is the error that made the run as a whole fail, if there is one.
         """
         versions = []
         if not self.local and aborted is None:

@@ -28,7 +28,7 @@ NOTHING: Kept = MappingProxyType({})
 
 
 class Aftermath(Protocol):
-    """Examines the world after a failure: finds the first broken link and writes a bundle."""
+    """Examines the cluster after a failure: finds the first broken link and writes a bundle."""
 
     def __call__(self, world: World, step: str, failure: Failure) -> Failure:
         """Return `failure` with `link`, `diagnosis` and `bundle`; unknown ones stay empty.
@@ -69,7 +69,7 @@ class ChapterRunner:
 
     @property
     def stopped_by(self) -> str:
-        """The failed set-up or step because of which later steps do not run; "" if there is none.
+        """The set-up or step whose failure keeps later steps from running; "" if there is none.
 
         A step that failed only because its breaks did not prove its check does not stop the later
         steps, if its check was green again after each undo.
