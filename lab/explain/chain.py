@@ -1,4 +1,4 @@
-"""The chain of questions that decide whether a pod gets a sidecar. Pure.
+"""Answers the questions that decide whether a pod gets a sidecar, one line for each. Pure.
 
 The questions are in the order in which a cluster decides them. Each question is worded so that the
 answer yes leads to a sidecar. The questions after the deciding one are answered too, as if the API
@@ -38,7 +38,7 @@ class Line:
 
 
 def chain(situation: Situation) -> tuple[Line, ...]:
-    """Returns the lines of all questions. verdict.py marks the deciding line afterwards."""
+    """Returns one line for each question. verdict.py marks the deciding line afterwards."""
     return (
         *_webhook(situation),
         *_selectors(situation),
@@ -173,7 +173,8 @@ _QUESTIONS: Final = {
 def _decision(situation: Situation) -> Iterator[Line]:
     """Yields the lines of the injector's checks, up to the check that decides.
 
-    The pod passes the earlier checks. A check of a selector has a line only if it decides.
+    The checks before the deciding one have a line too, because the pod passes them. But a check
+    of a selector has a line only if it decides.
     """
     decision = decision_of(situation)
     decided = line_of(decision.reason)

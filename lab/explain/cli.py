@@ -107,7 +107,11 @@ def exit_code(explanations: Sequence[Explanation]) -> int:
 
 
 class _Cluster:
-    """The cluster that the options choose, and the start of each kubectl command for it."""
+    """Finds the cluster that the options choose.
+
+    `login`: how to reach it. `kubectl`: the first words of each kubectl command for it. `restore`:
+    the command that installs the mesh again, () if the cluster is not a lab.
+    """
 
     def __init__(self, name: str, kubeconfig: str, context: str) -> None:
         from lab.kube import kubeconfig as configs

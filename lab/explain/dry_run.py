@@ -22,7 +22,10 @@ PREFIX: Final = "lab-explain-"
 
 
 def body(subject: Subject) -> dict[str, Any]:
-    """Returns the pod to send in a dry-run create, like the pod that a controller would create."""
+    """Returns the pod that a dry-run create sends.
+
+    It has the subject's labels and annotations, and its spec without the fields in _DROPPED.
+    """
     metadata = subject.pod.get("metadata") or {}
     kept = {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
     spec = {key: value for key, value in subject.spec.items() if key not in _DROPPED}
@@ -75,9 +78,10 @@ def short(message: str) -> str:
 
 
 def failed_open(before: str, after: str, names: Sequence[str]) -> bool:
-    """Returns whether the API server ignored a failed call of a named webhook between two times.
+    """Returns whether the API server ignored a failed call of a webhook entry between two times.
 
     `before` and `after`: the API server's metrics at these times, in Prometheus' text format.
+    `names`: the names of the webhook entries that count.
     """
     first, last = _counts(before), _counts(after)
     return any(last.get(name, 0.0) > first.get(name, 0.0) for name in names)

@@ -4,6 +4,9 @@ from lab.errors import ObservationError
 
 
 class ExplainError(ObservationError):
-    """No explanation is possible: wrong usage, no such pod, or no answer. Exit code 2."""
+    """No explanation is possible: wrong usage, no such pod, or no answer from the API server.
+
+    `lab explain` then ends with exit code 2.
+    """
 
     exit_code = 2

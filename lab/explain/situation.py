@@ -39,7 +39,10 @@ INJECTION_KEYS: Final = frozenset(
 
 @dataclass(frozen=True)
 class Holder:
-    """The workload that creates the pods. `template`: its pod template, {} if it was not read."""
+    """Identifies the workload that creates the pods.
+
+    `template`: the workload's pod template, {} if it was not read.
+    """
 
     kind: str
     name: str
@@ -163,7 +166,7 @@ class RootPlace:
 
     @classmethod
     def of(cls, namespace: str, service: str) -> "RootPlace":
-        """Returns where the mesh of a webhook's Service publishes its root certificate.
+        """Returns where the mesh that has this webhook Service publishes its root certificate.
 
         For the lab's webhook, this is a Secret; for another mesh, Istio's ConfigMap.
         """
@@ -220,7 +223,9 @@ class Trial:
 
 @dataclass(frozen=True)
 class Situation:
-    """Everything that a verdict is derived from.
+    """What a verdict is derived from: facts about a pod, its namespace, webhook and injector.
+
+    The answers to dry runs and the pod's symptoms are among these facts.
 
     `kubectl`: the first words of each kubectl command for this cluster. `restore`: the command that
     installs the mesh again, () if the cluster is not a lab.

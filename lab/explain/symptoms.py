@@ -79,10 +79,11 @@ class Event:
 
 @dataclass(frozen=True)
 class Update:
-    """Envoy's counters of one subscription to discovery.
+    """Envoy's counters of the updates that it got from discovery for one subscription.
 
-    `name`: the resource's name, "" for listeners and clusters. `rejected`: number of rejected
-    updates. `time`: Unix time of the last successful update, 0 if there was none.
+    `name`: name of the subscribed resource, "" for a subscription to all listeners or
+    clusters. `rejected`: number of rejected updates. `time`: Unix time of the last successful
+    update, 0 if there was none.
     """
 
     kind: Kind
@@ -93,7 +94,7 @@ class Update:
 
 @dataclass(frozen=True)
 class Symptoms:
-    """Everything that is known about a pod's health.
+    """What shows a pod's health: its status, events, logs and Envoy's counters.
 
     `age`: the pod's age in seconds. `unscheduled`: the scheduler's message if no node can run the
     pod, else "". `logs`: log texts by container name; "discovery" is the log of discovery.

@@ -1,4 +1,4 @@
-"""Runs the injection on a pod without storing the result. Pure.
+"""Computes how the injector would change a pod. Pure.
 
 `lab explain` has no copy of the injector's rules. It calls the same function as kube-inject and the
 webhook, so it gets the same refusals and warnings.

@@ -7,7 +7,7 @@ from lab.observe.observer.container import Observer
 
 
 class ClusterReads(Protocol):
-    """The methods of a cluster that a Pod calls. lab.observe.cluster.Cluster implements them."""
+    """Declares the methods that a Pod calls. lab.observe.cluster.Cluster implements them."""
 
     node: str
     observer: Observer

@@ -41,8 +41,8 @@ class ServerInfo:
     """What Envoy reports at /server_info.
 
     `state` is "LIVE" when Envoy serves traffic. `uptime` is in seconds. `options` are the command
-    line options by the names that Envoy uses ("config_path", "concurrency"). `node` is the node of
-    the bootstrap configuration: id, cluster, metadata.
+    line options by the names that Envoy uses ("config_path", "concurrency"). `node` is how
+    Envoy identifies itself to discovery (id, cluster, metadata); it is no node of Kubernetes.
     """
 
     state: str
@@ -53,7 +53,7 @@ class ServerInfo:
 
 
 class Envoy:
-    """The Envoy of one pod. Every call asks the admin interface; nothing is cached.
+    """Reads the state of one pod's Envoy. Every call asks the admin interface; nothing is cached.
 
     Each method raises ObservationError when the admin interface gives no answer.
     """

@@ -62,7 +62,7 @@ def ports(listeners: Iterable[Listener]) -> frozenset[int]:
 def seen_from(listeners: Iterable[Listener], container: str) -> frozenset[Listener]:
     """Return the listeners as `netstat -ntlp` in `container` prints them.
 
-    That netstat cuts long names and does not see owners in other containers. The result is equal to
+    netstat cuts long names, and does not see owners in other containers. The result is equal to
     `parse_netstat` of its output, if netstat may read every process of the container.
     """
     return frozenset(

@@ -43,7 +43,10 @@ class Change(Protocol):
 
 @dataclass(frozen=True)
 class Advice:
-    """Advice to a person. Its effect is not known; `lines` are shell commands that help, if any."""
+    """Advice to a person, whose effect on the situation is not known.
+
+    `lines`: shell commands that help the person, () if there are none.
+    """
 
     text: str
     order: int = 0

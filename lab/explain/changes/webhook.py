@@ -16,7 +16,7 @@ _SERVING_NAMES: Final = ("https", "webhook", "inject")
 
 @dataclass(frozen=True)
 class Repair:
-    """Commands that repair the webhook or discovery.
+    """A change that repairs the webhook or discovery.
 
     `entries`: the webhook entries after the repair, () if they do not change.
     `service`: the Service after the repair, None if it does not change.
@@ -137,7 +137,10 @@ def target_port(situation: Situation, service: Service, number: int) -> Change |
 
 
 def serving_port(declared: Sequence[Port], port: Port) -> Port | None:
-    """Returns the declared port that the Service's `port` should call, None if none is likely."""
+    """Returns the container port to which the Service's `port` should lead, None if none is likely.
+
+    `declared`: the ports that the container declares.
+    """
     same = [candidate for candidate in declared if port.name and candidate.name == port.name]
     named = [
         candidate

@@ -37,7 +37,7 @@ _ENOUGH: Final = 256 * 2**20
 
 
 def stopping(situation: Situation) -> Finding | None:
-    """Returns why the pod does not work.
+    """Returns the finding of the first check that shows why the pod does not work.
 
     Returns None if no check finds a reason, or if the pod's symptoms were not read.
     """
@@ -228,7 +228,7 @@ def _not_ready(situation: Situation, symptoms: Symptoms) -> Finding | None:
     """Returns the finding about a sidecar that is not ready, if no other check found why.
 
     The reason in the sentence comes from the sidecar's log, its events or its status. A sidecar
-    that ended with an error is always reported. Another one is not, and None is returned, if it is
+    that ended with an error is always reported. For any other sidecar, None is returned if it is
     ready or young (see YOUNG), or if its log shows a refused configuration.
     """
     proxy = unready(symptoms)

@@ -1,7 +1,8 @@
 """Compares a pod's sidecar with the sidecar that this build of the injector makes. Pure.
 
-For that, it injects the pod again: if this build has injected the pod, the second injection changes
-nothing. Fields that the API server or other webhooks add do not count as differences.
+To compare them, this module injects the pod again: if this build has injected the pod, the second
+injection changes nothing. Fields that the API server or other webhooks add do not count as
+differences.
 """
 
 import json
@@ -154,7 +155,8 @@ def _difference(what: str, there: object, expected: object) -> str:
 def webhook(situation: Situation) -> Finding | None:
     """Returns the finding about a webhook that another build of the injector serves, else None.
 
-    Such a webhook makes another sidecar than kube-inject, or its replicas differ from each other.
+    The webhook is of another build if its sidecar differs from that of kube-inject, or if its
+    replicas differ from each other.
     """
     trial = situation.trial
     if situation.foreign or not situation.matching:

@@ -64,7 +64,7 @@ The order is that of the decision. The line "policy", which comes last, shows al
 
 
 def line_of(reason: Reason) -> str:
-    """Returns the key of the line that shows a reason."""
+    """Returns the key of the line of the chain that shows this reason for a decision."""
     return next((key for key, reasons in LINES.items() if reason in reasons), "policy")
 
 

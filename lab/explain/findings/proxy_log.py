@@ -68,7 +68,7 @@ def rejections(log: str) -> tuple[Rejection, ...]:
 
 
 def reported_to_discovery(log: str, pod: str) -> tuple[Rejection, ...]:
-    """Returns the last refusal of each resource by the Envoy of `pod`, from discovery's log."""
+    """Returns Envoy's last refusal of each resource, as discovery logged it for `pod`."""
     last = {}
     for line in log[-LOG_BYTES:].splitlines():
         match = _REPORTED.search(line)

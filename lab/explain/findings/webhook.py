@@ -119,7 +119,7 @@ def _by_words(situation: Situation, trial: Trial | None) -> Finding | None:
 
 
 def worded(situation: Situation, trial: Trial) -> Finding:
-    """Returns the cause that the API server's message about a failed webhook call shows."""
+    """Returns the finding that the API server's message about a failed webhook call shows."""
     entry = next(
         candidate for candidate in situation.entries or () if candidate.name == trial.webhook
     )

@@ -101,7 +101,10 @@ def _since(managed: Sequence[Object]) -> Iterator[tuple[str, str]]:
 
 
 def root(place: RootPlace, published: Object) -> str:
-    """Returns the PEM text in the object read from `place`, "" if it has none."""
+    """Returns the root certificate (PEM text) in the object `published`, "" if it has none.
+
+    `place`: where the object was read.
+    """
     text = str((published.get("data") or {}).get(place.key, ""))
     return _decoded(text) if place.resource == "secret" else text
 

@@ -27,7 +27,10 @@ from lab.mesh.workloads import WORKLOADS
 
 
 class Gatherer:
-    """Asks one API server about pods. Each Situation also lists what could not be read."""
+    """Builds Situations of pods from what one API server answers.
+
+    Each Situation also lists what could not be read.
+    """
 
     def __init__(
         self, api: KubeApi, kubectl: tuple[str, ...], restore: tuple[str, ...] = ()
@@ -107,9 +110,9 @@ class Gatherer:
         return replace(known, unknown=tuple(self._reader.unknown))
 
     def _examined(self, known: Situation) -> Situation:
-        """Returns `known` with the symptoms of the existing pod.
+        """Returns the situation `known`, completed with the symptoms of the existing pod.
 
-        If the pod is not ready, it also adds the Service of discovery.
+        If the pod is not ready, the Service of discovery is added too.
         """
         where = discovery_of(known)
         observed = examine(self._api, known.subject.pod, where)

@@ -10,7 +10,10 @@ Found = TypeVar("Found")
 
 
 class Reader:
-    """Reads from one API server. `unknown`: texts that say what could not be read."""
+    """Reads from one API server, and remembers what could not be read.
+
+    `unknown`: one text for each thing that could not be read.
+    """
 
     def __init__(self, api: KubeApi) -> None:
         self.api = api

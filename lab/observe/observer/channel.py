@@ -1,4 +1,4 @@
-"""A channel to the program that runs in the observer. It stays open for many questions.
+"""Asks the program that runs in the observer. One run of the program answers many questions.
 
 Each question and each answer is one line of JSON.
 """
@@ -43,10 +43,12 @@ class NoAnswerError(ObservationError):
 
 
 class Channel:
-    """One running program (`docker exec -i … python3`). Several threads may use it at once."""
+    """Starts the observer's program, and asks it questions. Several threads may ask at once."""
 
     def __init__(self, argv: Sequence[str], *, python: str = "python3") -> None:
-        """Start the command `argv` + `python` + loader, and send the program to the loader.
+        """Start `python` with a short loader, and send the program to the loader.
+
+        `argv`: the words before `python`, such as `docker exec -i CONTAINER`.
 
         Raises ObservationError when the command cannot be started.
         """

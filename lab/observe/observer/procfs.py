@@ -132,10 +132,10 @@ def user(pid: int, uid: int) -> str:
 
 
 def pod(uid: str) -> dict[str, Any]:
-    """Return the first process of each container of a pod.
+    """Return the first process of each container of the pod with this uid.
 
-    The keys of the result are container ids. In each value, `pid` is the process id on the node and
-    `netns` the inode of the process's network namespace.
+    The keys of the result are container ids. In each value, `pid` is the process's id on the node,
+    and `netns` is the inode of its network namespace.
     """
     return {
         container: {"pid": first(group)["node_pid"], "netns": inode(first(group)["node_pid"])}

@@ -39,7 +39,10 @@ _FIRST = ("-s", "-d", "-i", "-o", "-p", "-m")
 
 @dataclass
 class Draft:
-    """A rule that is being parsed. `matches`: unsorted pairs of an option and the match as text."""
+    """Collects the parts of a rule while it is parsed.
+
+    `matches`: unsorted pairs; each has an option and the match as text.
+    """
 
     chain: str
     matches: list[tuple[str, str]] = field(default_factory=list)

@@ -25,7 +25,7 @@ def lines_after(text: str, *titles: str) -> Iterator[str]:
 
 
 def unread(tool: str, row: str) -> ObservationError:
-    """Return the error for a line that a parser cannot read."""
+    """Return the error for the line `row` of the output of `tool`, which a parser cannot read."""
     return ObservationError(f"cannot read this line of {tool}: {row!r}")
 
 
