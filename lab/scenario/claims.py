@@ -55,7 +55,7 @@ class ExpectationFailed(AssertionError):  # noqa: N818 - a finding, not an error
         super().__init__(text + (f"\n  difference:\n{difference}" if difference else ""))
 
     def with_heading(self, what: str) -> "ExpectationFailed":
-        """Return a copy of this failure with another `what`, which for instance adds a time."""
+        """Return a copy of this failure with `what` as the first line of its text."""
         return type(self)(
             what, self.expected, self.observed, difference=self.difference, claim=self.claim
         )

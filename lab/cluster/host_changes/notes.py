@@ -107,9 +107,9 @@ def settle(file: Path) -> None:
 
 
 def completed(note: DaemonNote, now: MachineState) -> DaemonNote:
-    """Returns a note that also has what the daemon added since `note.before`.
+    """Returns `note` with what the daemon added or changed between `note.before` and `now`.
 
-    `note.before` must not be None; in the result it is None.
+    `note.before` must not be None. In the result `before` is None: no start is in progress.
     """
     was = note.before
     assert was is not None

@@ -52,7 +52,7 @@ class Fold(Generic[T]):
         self._log = LimitedLog()
 
     def replaced(self, objects: list[Object]) -> None:
-        """Take `objects` as the complete list, and call `on_change`."""
+        """Replace what is held by `objects`, a new complete list, and call `on_change`."""
         before, self.held, self.problems = self.problems, {}, {}
         for item in objects:
             self._put(item, before.get(_key(item), ()))

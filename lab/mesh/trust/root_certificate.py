@@ -71,7 +71,7 @@ class _Held:
         self.pending = PendingWrites()
 
     def replaced(self, objects: list[Object]) -> None:
-        """Take `objects` as the complete list."""
+        """Replace what is held by `objects`, a new complete list."""
         self.bools, self.texts = {}, {}
         self.pending.listed()
         for item in objects:

@@ -64,7 +64,7 @@ class Latest:
         self.pending.wrote("", answer)
 
     def replaced(self, objects: list[Object]) -> None:
-        """Take `objects` as the complete list."""
+        """Handle a new complete list: `item` becomes its first object, None if it is empty."""
         self.item = objects[0] if objects else None
         self.pending.listed()
         self.wake.set()

@@ -143,7 +143,10 @@ def apply(base: dict[str, Any], own: Own) -> dict[str, Any]:
 
 
 def _beside(ours: dict[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns our entries of a mapping without those that contradict the user's entries."""
+    """Returns `ours` without the entries that would be invalid together with those of `user`.
+
+    For instance, a request above the user's limit is left out.
+    """
     dropped: set[str] = set()
     user_capabilities = user.get("capabilities")
     capabilities = user_capabilities.get("add") if isinstance(user_capabilities, Mapping) else None
