@@ -215,13 +215,21 @@ def _changed(url: str, subscription: _Subscription, offered: ResourceSet) -> lis
     This is only for types whose resources Envoy requests by name. If there are suspects, return the
     resources of one batch of them, [] while another response is pending.
     """
-    names = sorted(subscription.names or ())
-    if subscription.suspects:
-        if subscription.pending:
-            return []
-        batch = frozenset(subscription.suspects.pop(0))
-        names = [name for name in names if name in batch]
-    resources = (_offered(url, subscription, offered, name) for name in names)
+    names = subscription.names or frozenset()
+    if subscription.suspects and subscription.pending:
+        return []
+    while subscription.suspects:
+        # A batch may have nothing left to send; then no answer of Envoy's would lead to the next.
+        batch = names.intersection(subscription.suspects.pop(0))
+        if wanted := _unsent(url, subscription, offered, batch):
+            return wanted
+    return _unsent(url, subscription, offered, names)
+
+
+def _unsent(
+    url: str, subscription: _Subscription, offered: ResourceSet, names: frozenset[str]
+) -> list[Resource]:
+    resources = (_offered(url, subscription, offered, name) for name in sorted(names))
     return [each for each in resources if subscription.sent.get(each.name) != each.digest]
 
 

@@ -227,3 +227,15 @@ def test_a_sidecar_that_never_answers_is_sent_a_few_responses_and_then_the_lates
     session.receive(ask(ENDPOINTS, WEB, after=sent[-1]))
     (latest,) = session.due(view("10.0.0.49"))
     assert b"10.0.0.49" in latest.resources[0].value
+
+
+def test_a_half_that_is_no_longer_wanted_does_not_keep_the_other_from_being_sent() -> None:
+    at = many(2)
+    first, second = sorted(at[ENDPOINTS].by_name)
+    session = Session()
+    session.receive(ask(ENDPOINTS, first, second))
+    (both,) = session.due(at)
+    session.receive(refused(ENDPOINTS, second, after=both))
+    (rest,) = session.due(at)
+    (body,) = rest.resources
+    assert ClusterLoadAssignment.FromString(body.value).cluster_name == second
