@@ -22,6 +22,7 @@ from lab.explain.symptoms import (
 )
 from lab.kube.client import KubeApi
 from lab.kube.errors import ApiError
+from lab.kube.paths import pods as pods_of
 from lab.mesh import contract
 
 _STATISTICS: Final = "/stats/prometheus?filter=update_(rejected%7Ctime)"
@@ -88,7 +89,7 @@ def _log(api: KubeApi, pod: str, container: Container) -> str:
 
 def _discovery_log(api: KubeApi, discovery: tuple[str, str]) -> str:
     namespace, name = discovery
-    path = f"/api/v1/namespaces/{namespace}/pods"
+    path = pods_of(namespace)
     pods = _items(api, path, labelSelector=f"app={name}")
     query = {"tailLines": str(LOG_LINES), "limitBytes": str(LOG_BYTES)}
     return "".join(

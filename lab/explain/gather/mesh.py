@@ -6,6 +6,7 @@ from typing import Final
 from lab.explain.gather import api_objects
 from lab.explain.gather.reader import Reader
 from lab.explain.situation import Entry, RootPlace, Service, Situation
+from lab.kube import paths
 from lab.kube.errors import ApiError
 
 _CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
@@ -87,9 +88,10 @@ class Mesh:
         service = known.services.get(where) if where else None
         if service is None or not service.selector:
             return ()
-        chosen = ",".join(f"{key}={value}" for key, value in service.selector.items())
-        path = f"/api/v1/namespaces/{service.namespace}/pods"
         pods = self._reader.optional(
-            "the webhook's pods", self._reader.api.items, path, labelSelector=chosen
+            "the webhook's pods",
+            self._reader.api.items,
+            paths.pods(service.namespace),
+            **paths.labelled(service.selector),
         )
         return api_objects.generations(pods or ())

@@ -6,6 +6,7 @@ from lab.explain.errors import ExplainError
 from lab.explain.gather.reader import Reader
 from lab.explain.situation import Holder, Object, Subject
 from lab.explain.targets import Target
+from lab.kube import paths
 from lab.kube.client import KubeApi
 from lab.kube.errors import ApiError
 from lab.mesh.workloads import WORKLOADS
@@ -36,11 +37,10 @@ def pods_of(api: KubeApi, workload: Object) -> list[dict[str, Any]]:
     selector = (workload.get("spec") or {}).get("selector") or {}
     # A ReplicationController's selector is the bare mapping; a CronJob has none.
     wanted = selector.get("matchLabels", selector) if isinstance(selector, dict) else {}
-    chosen = ",".join(f"{k}={v}" for k, v in wanted.items() if isinstance(v, str))
-    if not chosen:
+    query = paths.labelled({key: v for key, v in wanted.items() if isinstance(v, str)})
+    if not query:
         return []
-    path = f"/api/v1/namespaces/{workload['metadata']['namespace']}/pods"
-    pods = api.items(path, labelSelector=chosen)
+    pods = api.items(paths.pods(workload["metadata"]["namespace"]), **query)
     staying = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
     return sorted(staying, key=lambda pod: pod["metadata"]["creationTimestamp"], reverse=True)
 
